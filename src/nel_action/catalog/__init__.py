@@ -1,0 +1,1 @@
+"""Which benchmarks there are, and which harness and image runs each."""

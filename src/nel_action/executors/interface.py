@@ -1,0 +1,152 @@
+"""What an executor is: a place where jobs run, found again by their keys.
+
+The backend is the truth and our record a cache of it. So every implementation must make `find` see whatever
+`submit` may have left behind, even where the answer to `submit` was lost, and `submit` must be safe to call
+again for the same attempt: it returns the one that is already there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol
+
+from nel_action.errors import Problem
+from nel_action.harness.interface import Progress
+from nel_action.plan import Job, Key, Plan
+
+__all__ = ["Attempt", "Executor", "JobState", "JobStatus", "Reason", "Workspace"]
+
+
+class JobState(StrEnum):
+    """Where a job is. `UNKNOWN` is "I could not see", never "failed"."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    UNKNOWN = "unknown"
+
+    @property
+    def final(self) -> bool:
+        """Whether it can still change."""
+        return self in {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
+
+
+class Reason(StrEnum):
+    """Why a job failed."""
+
+    HARNESS = "harness"
+    OUT_OF_MEMORY = "out_of_memory"
+    TIME_LIMIT = "time_limit"
+    PREEMPTED = "preempted"
+    NODE_LOST = "node_lost"
+    IMAGE = "image"
+    ENDPOINT = "endpoint"
+    REJECTED = "rejected"
+    INFRASTRUCTURE = "infrastructure"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try of a job on a backend."""
+
+    key: Key
+    number: int
+    """1, 2, …"""
+    backend_id: str
+    """What the backend calls it: a container id, a Slurm job id, a Lepton job id, a directory."""
+    submitted: str | None = None
+    """RFC 3339, UTC, where the backend says."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStatus:
+    """What was seen of an attempt, just now."""
+
+    state: JobState
+    reason: Reason | None = None
+    """Set when `state` is failed."""
+    detail: str | None = None
+    """The backend's own words, or what to do; one line. Untrusted text where it comes from a job."""
+    exit_code: int | None = None
+    """Of the harness; 128 + n for signal n."""
+    started: str | None = None
+    """RFC 3339, UTC."""
+    ended: str | None = None
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workspace:
+    """What an executor may use on this machine."""
+
+    home: Path
+    """`$NEL_ACTION_HOME`: caches and the local backend's own store."""
+    environ: Mapping[str, str] = field(repr=False)
+    """Where the values of named variables come from; read at the last moment."""
+    base_dir: Path
+    """Folder of the spec; its relative paths start here."""
+
+
+class Executor(Protocol):
+    """One place where jobs run. Built by its class from the spec's `execution` and a workspace."""
+
+    def check(self, plan: Plan) -> Sequence[Problem]:
+        """Say what would keep this plan from running, before anything is spent: reach, rights, images, limits."""
+
+    def resolve(self, images: Sequence[str]) -> Mapping[str, str]:
+        """Return the digest of each image that can be pinned here; references it cannot pin are left out."""
+
+    def find(self, keys: Sequence[Key]) -> Mapping[Key, Attempt]:
+        """Return the newest attempt that the backend has under each key; keys it does not know are left out.
+
+        Raises:
+            UnreachableError: the backend did not answer, which is not "nothing is there".
+        """
+
+    def submit(self, job: Job, number: int, invocation: str) -> Attempt:
+        """Start attempt `number` of a job, or return it where it is already there.
+
+        Raises:
+            ExecutorError: the backend refused it.
+            UnreachableError: the backend did not answer; whether the job is there is for `find` to say.
+        """
+
+    def poll(self, attempts: Sequence[Attempt]) -> Mapping[Key, JobStatus]:
+        """Look at all of them in one round trip. What could not be seen is unknown; nothing is left out."""
+
+    def logs(self, attempt: Attempt, *, follow: bool) -> Iterator[str]:
+        """Stream the attempt's log line by line; with `follow`, until it has ended."""
+
+    def cancel(self, attempts: Sequence[Attempt]) -> None:
+        """End them, and see that they ended.
+
+        Raises:
+            ExecutorError: some still run, by name.
+        """
+
+    def collect(self, attempt: Attempt, into: Path) -> None:
+        """Bring `artifacts/` and `logs/` into that directory, whole.
+
+        Raises:
+            CollectError: less came back than there is; what was there before is left alone.
+        """
+
+    def scripts(self, job: Job, number: int) -> Mapping[str, str]:
+        """Return the text of what would run, by file name (`run.sh`), readable and runnable by hand; no secrets."""
+
+    def close(self) -> None:
+        """Let go of connections; never of jobs."""
+
+
+def newest(attempts: Iterable[Attempt]) -> dict[Key, Attempt]:
+    """Keep the attempt with the highest number of each key."""
+    found: dict[Key, Attempt] = {}
+    for attempt in attempts:
+        if attempt.key not in found or found[attempt.key].number < attempt.number:
+            found[attempt.key] = attempt
+    return found

@@ -1,0 +1,1 @@
+"""From results, a baseline and a policy to a verdict."""

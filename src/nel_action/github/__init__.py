@@ -1,0 +1,1 @@
+"""The workflow that this runs in: events, commands, checks, comments."""

@@ -1,0 +1,1 @@
+"""Programs that run benchmarks: how to call each one, and how to read what it leaves."""

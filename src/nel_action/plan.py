@@ -1,0 +1,90 @@
+"""The jobs that a spec stands for, with their keys: a pure function of the spec and its context.
+
+A job's key is a digest of what decides its result, so that any machine can compute it again and find the
+job under that name, whatever happened to our record of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NewType
+
+from nel_action.harness.interface import HarnessTask
+from nel_action.spec.deployment import NoDeployment, ServedDeployment
+from nel_action.spec.model import Spec
+from nel_action.spec.target import Target
+
+__all__ = ["Context", "Job", "Key", "Plan", "attempt_name"]
+
+Key = NewType("Key", str)
+"""`nel-` and 16 hex digits."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a plan depends on besides the spec."""
+
+    repository: str | None = None
+    """`owner/name`, or what the checkout's remote says."""
+    commit: str | None = None
+    """The commit whose model is under test."""
+    salt: str = ""
+    """Another salt, another key: everything is run again."""
+    digests: Mapping[str, str] = field(default_factory=dict)
+    """Image reference → digest, as far as the executor could resolve them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One task on one model: everything an executor needs to run it, and nothing secret."""
+
+    key: Key
+    index: int
+    """Its place in the plan; the job's id is `<invocation>.<index>`."""
+    name: str
+    """Unique in the plan and fit for a directory: the task's name, with the model's where there are several."""
+    task: HarnessTask
+    harness: str
+    target: Target
+    deployment: NoDeployment | ServedDeployment
+    image: str | None = None
+    """Reference of the harness's image; None where it runs in an environment."""
+    image_digest: str | None = None
+    requirements: str | None = None
+    """Path of the hashed requirements of its environment, where it runs in one."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variable → reference (`host:NAME`, `runtime:NAME`, `lit:VALUE`), the API key's among them."""
+    timeout: float = 6 * 3600
+    """Seconds."""
+    dataset: tuple[str, str] | None = None
+    """Folder on this machine and where it is mounted."""
+    pre_cmd: str | None = None
+    post_cmd: str | None = None
+
+    @property
+    def model(self) -> str:
+        """The model's name as the endpoint knows it."""
+        return self.target.api_endpoint.model_id or ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All jobs of one invocation."""
+
+    spec: Spec
+    context: Context
+    jobs: tuple[Job, ...]
+
+
+def attempt_name(key: Key, number: int) -> str:
+    """Name of one try of a job on every backend: Slurm job name, Lepton job name, container name."""
+    return f"{key}-{number}"
+
+
+def digest_key(identity: Mapping[str, Any]) -> Key:
+    """Turn what decides a job's result into its key."""
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), default=str)
+    return Key(f"nel-{hashlib.sha256(text.encode()).hexdigest()[:16]}")
