@@ -1,0 +1,116 @@
+"""The root command. Sub-commands are imported when they are called, so that `--help` stays instant."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import NoReturn
+
+import click
+
+from nel_action import __version__
+from nel_action.errors import ExitCode, NelActionError
+
+__all__ = ["COMMANDS", "LazyGroup", "main", "root"]
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "run": ("nel_action.cli.run:run", "Run the benchmarks of a spec."),
+    "wait": ("nel_action.cli.wait:wait", "Wait for an invocation, then judge and report it."),
+    "status": ("nel_action.cli.status:status", "Show where jobs are."),
+    "logs": ("nel_action.cli.logs:logs", "Show what jobs print."),
+    "kill": ("nel_action.cli.kill:kill", "End jobs, and see that they ended."),
+    "resume": ("nel_action.cli.resume:resume", "Run again what did not succeed."),
+    "info": ("nel_action.cli.info:info", "Show where everything of an invocation lies."),
+    "ls": ("nel_action.cli.ls:ls", "List tasks or runs."),
+    "report": ("nel_action.cli.report:report", "Write or print the report of an invocation."),
+    "gate": ("nel_action.cli.gate:gate", "Judge results against a baseline and a policy."),
+    "export": ("nel_action.cli.export:export", "Send results elsewhere."),
+    "doctor": ("nel_action.cli.doctor:doctor", "Say what is installed, reachable and usable."),
+    "schema": ("nel_action.cli.schema:schema", "Print the JSON Schema of specs, for editors."),
+}
+"""Name → where it is, and one line about it."""
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and one-line helps without importing them."""
+
+    def __init__(self, *args: object, commands: dict[str, tuple[str, str]], **kwargs: object) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        self._table = commands
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names in the order of the table: the order of a user's steps."""
+        return list(self._table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import one command."""
+        if cmd_name not in self._table:
+            return None
+        module, _, name = self._table[cmd_name][0].partition(":")
+        command = getattr(import_module(module), name)
+        assert isinstance(command, click.Command)  # noqa: S101 - the table is ours
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or say which ones are near."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], self._table, n=1)
+            if not near:
+                raise
+            msg = f"no command '{args[0]}'; did you mean '{near[0]}'?"
+            raise click.UsageError(msg, ctx) from error
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the table without importing a single command."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self._table.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    commands=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, "-V", "--version", prog_name="nel-action", message="%(prog)s %(version)s")
+def root() -> None:
+    r"""Gate changes to language models on benchmark results.
+
+    \b
+    Exit codes: 0 pass, 1 fail, 2 the spec or the command line is wrong, 3 unmeasurable,
+    4 inconclusive, 5 still running, 130 cancelled.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line; a user's mistake is a message and an exit code, never a traceback."""
+    try:
+        code = root.main(standalone_mode=False)
+    except NelActionError as error:
+        sys.exit(_complain(error))
+    except click.exceptions.Abort:
+        click.echo("cancelled", err=True)
+        sys.exit(ExitCode.CANCELLED)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(ExitCode.USAGE)
+    except BrokenPipeError:
+        # NOTE: the reader (`| head`) has seen enough; nothing is wrong.
+        sys.stdout = None
+        sys.exit(ExitCode.PASS)
+    sys.exit(code if isinstance(code, int) else ExitCode.PASS)
+
+
+def _complain(error: NelActionError) -> ExitCode:
+    """Print every problem, and say what it means that there were any."""
+    for problem in error.problems:
+        click.echo(str(problem), err=True)
+    if error.exit_code is ExitCode.USAGE:
+        count = len(error.problems)
+        click.echo(f"{count} problem{'s' if count != 1 else ''}; nothing was run.", err=True)
+    return error.exit_code

@@ -1,0 +1,41 @@
+"""The root command: instant, and plain about mistakes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from nel_action.cli.app import COMMANDS
+
+HEAVY = ("pydantic", "numpy", "scipy", "docker", "requests", "rich", "hydra", "omegaconf", "yaml")
+
+
+def nel_action(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "nel_action", *words], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_help_names_every_command_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys; from nel_action.cli.app import root; root.main(['--help'], standalone_mode=False); "
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stderr.strip() == "[]"
+    for name, (_, text) in COMMANDS.items():
+        assert name in done.stdout
+        assert text in done.stdout
+
+
+def test_unknown_command_names_the_nearest_and_exits_2() -> None:
+    done = nel_action("rnu")
+    assert done.returncode == 2
+    assert "did you mean 'run'?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_version_is_the_packages() -> None:
+    from importlib.metadata import version
+
+    assert nel_action("--version").stdout == f"nel-action {version('nel-action')}\n"
