@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NewType
 
 from nel_action.harness.interface import HarnessTask
-from nel_action.spec.deployment import NoDeployment, ServedDeployment
+from nel_action.spec.deployment import Deployment
 from nel_action.spec.model import Spec
 from nel_action.spec.target import Target
 
@@ -42,14 +42,19 @@ class Job:
     """One task on one model: everything an executor needs to run it, and nothing secret."""
 
     key: Key
+    pinned: bool
+    """Whether a commit, a revision or a salt says which model this is; only then may a finished attempt be reused."""
     index: int
     """Its place in the plan; the job's id is `<invocation>.<index>`."""
     name: str
     """Unique in the plan and fit for a directory: the task's name, with the model's where there are several."""
     task: HarnessTask
     harness: str
+    model: str
+    """What reports call the model: its `model_id`, or its short name where a spec has several targets."""
     target: Target
-    deployment: NoDeployment | ServedDeployment
+    """With `model_id` and `type` filled in; `url` is None where a deployment serves the model."""
+    deployment: Deployment
     image: str | None = None
     """Reference of the harness's image; None where it runs in an environment."""
     image_digest: str | None = None
@@ -62,12 +67,9 @@ class Job:
     dataset: tuple[str, str] | None = None
     """Folder on this machine and where it is mounted."""
     pre_cmd: str | None = None
+    """Shell text before the harness; only where the spec trusts it."""
     post_cmd: str | None = None
-
-    @property
-    def model(self) -> str:
-        """The model's name as the endpoint knows it."""
-        return self.target.api_endpoint.model_id or ""
+    """Shell text after the harness; only where the spec trusts it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

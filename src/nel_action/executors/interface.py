@@ -95,6 +95,10 @@ class Workspace:
 class Executor(Protocol):
     """One place where jobs run. Built by its class from the spec's `execution` and a workspace."""
 
+    @property
+    def poll_interval(self) -> tuple[float, float]:
+        """Seconds between looks: at first, and at most after backing off."""
+
     def check(self, plan: Plan) -> Sequence[Problem]:
         """Say what would keep this plan from running, before anything is spent: reach, rights, images, limits."""
 

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from nel_action.spec.base import EndpointType, EnvironmentName, EnvReference, Free, SpecModel
+from nel_action.spec.params import TaskParams
 
 __all__ = ["Evaluation", "Task"]
 
@@ -22,9 +23,8 @@ class Task(SpecModel):
     """The image that holds the harness; overrides the catalog's."""
     endpoint_type: EndpointType | None = None
     """Which route the benchmark speaks to, where it knows several."""
-    params: Free = {}
-    """Short for `nemo_evaluator_config.config.params`: limit_samples, parallelism, request_timeout, temperature, top_p,
-    max_new_tokens, max_retries, seed, extra."""
+    params: TaskParams = TaskParams()
+    """Short for `nemo_evaluator_config.config.params`."""
     nemo_evaluator_config: Free = {}
     """Overrides in the shape of a nemo-evaluator run configuration (`config.params.…`, `target.api_endpoint.…`)."""
     env_vars: dict[EnvironmentName, EnvReference] = {}
@@ -58,7 +58,7 @@ class Evaluation(SpecModel):
 
     tasks: tuple[Task, ...] = ()
     """At least one."""
-    params: Free = {}
+    params: TaskParams = TaskParams()
     """Parameters of every task; a task's own come first."""
     nemo_evaluator_config: Free = {}
     """The same in the long form."""
