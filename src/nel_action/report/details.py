@@ -1,0 +1,62 @@
+"""The folded parts of the Markdown report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from nel_action.report import escape, figures
+from nel_action.report.model import Report
+from nel_action.report.rows import Row
+from nel_action.results import TaskResult
+
+__all__ = ["how_it_was_run", "reasons_in_full"]
+
+
+def how_it_was_run(report: Report, rows: Sequence[Row]) -> str:
+    """Fold images, versions, parameters, durations, tokens and the history of resumes."""
+    results = [row.result for row in rows if row.result]
+    head = "| task | harness | image or environment | items | parameters | time | tokens | cost |"
+    table = [head, "|---|---|---|---|---|---|---|---|", *(_how(result) for result in results)] if results else []
+    lines = ["<details><summary>How this was run</summary>", "", *_facts(report), "", *table, "", "</details>"]
+    return "\n".join(lines)
+
+
+def reasons_in_full(report: Report, rows: Sequence[Row]) -> str:
+    """Fold every reason of every task, and what the figures mean."""
+    told = [f"- **{escape.text(row.task)}**: {escape.text(said)}" for row in rows for said in row.reasons]
+    meaning = (
+        f"`±` is one standard error; intervals are two-sided and hold {report.gate.confidence:.0%} on each side; "
+        f"tests are corrected by {escape.text(report.gate.correction)}."
+    )
+    return "\n".join(["<details><summary>Reasons and method</summary>", "", *told, "", meaning, "", "</details>"])
+
+
+def _facts(report: Report) -> Iterator[str]:
+    facts, results = report.facts, report.results
+    named = {
+        "invocation": results.invocation,
+        "commit": results.commit,
+        "spec": facts.spec_path,
+        "spec digest": results.spec_digest,
+        "where": facts.executor,
+        "wall time": figures.duration(facts.seconds) if facts.seconds is not None else None,
+        "nel-action": results.tool_version,
+    }
+    yield from (f"- {name}: {escape.text(value)}" for name, value in named.items() if value)
+    yield from (f"- {escape.text(event.when)}: {escape.text(event.text)}" for event in facts.history)
+
+
+def _how(result: TaskResult) -> str:
+    tokens = sum(result.usage.get(name, 0) for name in ("prompt_tokens", "completion_tokens"))
+    cost = result.usage.get("cost_usd")
+    cells = (
+        escape.text(result.task, limit=120),
+        escape.text(" ".join(part for part in (result.harness, result.harness_version) if part)),
+        escape.text(result.image or result.environment or ""),
+        "" if result.n_items is None else f"{result.n_items:,}",
+        escape.text(", ".join(f"{name}={value}" for name, value in sorted(result.params.items()))),
+        figures.duration(result.seconds) + (f", attempt {result.attempts}" if result.attempts > 1 else ""),
+        f"{tokens:,.0f}" if tokens else "",
+        f"{cost:,.2f} USD" if cost is not None else "",
+    )
+    return f"| {' | '.join(cells)} |"

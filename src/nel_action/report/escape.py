@@ -1,0 +1,47 @@
+"""Outside text made harmless for GitHub's Markdown: model names, task names, reasons, log lines.
+
+What is stopped: table cells and lines that end early, markup, HTML, comments, links, images, mentions and
+references to issues (both notify people), and characters that reorder or hide text.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from functools import lru_cache
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+__all__ = ["link", "text"]
+
+# NOTE: GitHub finds mentions, issue references and addresses in the rendered text, after entities and
+# backslashes are gone; only a character in between stops that. A zero-width space is not seen.
+_BREAK: Final = "\N{ZERO WIDTH SPACE}"
+_MARKUP: Final = re.compile(r"([\\`*_{}\[\]()#+!|~$])")
+_HIDDEN: Final = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
+
+
+@lru_cache(maxsize=4096)  # NOTE: a page that does not fit is rendered again, with the same names in it
+def text(value: object, *, limit: int = 300) -> str:
+    """Return `value` as one line of inert Markdown of at most `limit` characters before escaping."""
+    line = " ".join("".join(_visible(character) for character in str(value)).split())
+    if len(line) > limit:
+        line = line[: limit - 1].rstrip() + "…"
+    line = _MARKUP.sub(r"\\\1", line)
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = line.replace("@", f"@{_BREAK}").replace("#", f"#{_BREAK}").replace("://", f":{_BREAK}//")
+    return re.sub(r"(?i)\b(www)(?=\.)|\b(gh)(?=-\d)|\b(mailto|xmpp)(?=:)", rf"\g<0>{_BREAK}", line)
+
+
+def link(label: str, url: str) -> str | None:
+    """Return a Markdown link, or None where `url` is not plain http or https."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        return None
+    return f"[{text(label)}]({quote(url, safe=':/?#&=%+,;@~-._')})"
+
+
+def _visible(character: str) -> str:
+    if character.isspace():
+        return " "
+    return "" if unicodedata.category(character) in _HIDDEN else character

@@ -1,0 +1,103 @@
+"""The score table at a terminal or in a log: readable at any width, with and without colour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from nel_action.report import figures
+from nel_action.report.model import Report
+from nel_action.report.rows import Row, models_of, rows_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+__all__ = ["print_table"]
+
+_STYLES: Final = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "unmeasurable": "magenta"}
+
+
+def print_table(report: Report, console: Console) -> None:
+    """Print one line for each task; with several models, one column for each of them."""
+    rows = rows_of(report)
+    table = _one_model(report, rows) if len(models_of(rows)) <= 1 else _several_models(rows)
+    console.print(table)
+    for note in report.gate.notes:
+        console.print(f"note: {one_line(note)}", markup=False, highlight=False)
+
+
+def one_line(value: object) -> str:
+    """Return outside text without anything that could move a terminal's cursor."""
+    return "".join(character if character.isprintable() else " " for character in str(value))
+
+
+def _new_table(*heads: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for head in heads:
+        table.add_column(head, overflow="fold", no_wrap=False)
+    return table
+
+
+def _cell(value: object, style: str = "") -> Text:
+    # NOTE: a Text, because a plain string would be read as rich's markup, and names come from outside.
+    from rich.text import Text
+
+    return Text(one_line(value), style=style)
+
+
+def _one_model(report: Report, rows: Sequence[Row]) -> Table:
+    level = next((row.comparison.interval.level for row in rows if row.comparison and row.comparison.interval), None)
+    covered = f" ({level:.0%})" if level else ""
+    compared = any(row.comparison for row in rows) or report.gate.baseline is not None
+    heads = ("baseline", f"difference{covered}") if compared else ()
+    table = _new_table("task", "metric", "score", *heads, "verdict")
+    for row in rows:
+        change = (_cell(_baseline(row)), _cell(_change(row))) if compared else ()
+        table.add_row(_cell(row.task), _cell(row.metric or ""), _cell(_score(row)), *change, _verdict(row))
+    return table
+
+
+def _several_models(rows: Sequence[Row]) -> Table:
+    models = models_of(rows)
+    table = _new_table("task", "metric", *(one_line(model).replace("[", r"\[") for model in models))
+    for task, metric in dict.fromkeys((row.task, row.metric) for row in rows):
+        found = {row.model: row for row in rows if (row.task, row.metric) == (task, metric)}
+        table.add_row(_cell(task), _cell(metric or ""), *(_model_cell(found.get(model)) for model in models))
+    return table
+
+
+def _model_cell(row: Row | None) -> Text:
+    if row is None:
+        return _cell("–")
+    sign = figures.SYMBOLS[row.verdict] if row.verdict else "!" if row.broken else ""
+    change = f" ({_change(row)})" if row.comparison else ""
+    return _cell(f"{_score(row)}{change} {sign}".rstrip(), _style(row))
+
+
+def _score(row: Row) -> str:
+    return figures.score(row.score, row.stderr)
+
+
+def _baseline(row: Row) -> str:
+    return figures.score(row.comparison.baseline) if row.comparison else "–"
+
+
+def _change(row: Row) -> str:
+    if row.comparison is None:
+        return ""
+    moved = figures.difference(row.comparison.difference, percent=row.percent)
+    return f"{moved} {figures.interval(row.comparison.interval, percent=row.percent)}".rstrip()
+
+
+def _verdict(row: Row) -> Text:
+    return _cell(f"{row.word}: {row.reason}" if row.reason else row.word, _style(row))
+
+
+def _style(row: Row) -> str:
+    if row.verdict is None:
+        return "magenta" if row.broken else ""
+    return _STYLES[row.verdict]

@@ -1,0 +1,28 @@
+"""The report's files in a run directory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from nel_action.files import write_atomically
+from nel_action.report.junit import render_junit
+from nel_action.report.markdown import render_markdown
+from nel_action.report.model import Report
+
+__all__ = ["write_reports"]
+
+
+def write_reports(report: Report, run_dir: Path) -> Mapping[str, Path]:
+    """Write `report.md` and `junit.xml`, each whole or not at all; return paths by name.
+
+    Raises:
+        OSError: the directory cannot be written.
+    """
+    rendered = {
+        "report.md": render_markdown(report).encode(),
+        "junit.xml": render_junit(report),
+    }
+    for name, data in rendered.items():
+        write_atomically(run_dir / name, data)
+    return {name: run_dir / name for name in rendered}

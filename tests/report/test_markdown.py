@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from cmarkgfm import github_flavored_markdown_to_html
+from tests.support import reports
+from tests.support.snapshots import assert_snapshot
+
+from nel_action.gate.verdict import Verdict
+from nel_action.report.markdown import render_markdown
+
+ALLOWED = frozenset(
+    "h3 blockquote p table thead tbody tr th td strong a details summary ul li code".split()  # noqa: SIM905 - reads best
+)
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+
+
+@pytest.mark.parametrize("name", ["passed", "failed", "hostile"])
+def test_rendering_is_what_was_read_and_approved(name: str) -> None:
+    assert_snapshot(render_markdown(getattr(reports, name)()), SNAPSHOTS / f"{name}.md")
+
+
+def test_bad_news_comes_first() -> None:
+    lines = [line for line in render_markdown(reports.failed()).splitlines() if line.startswith("| ")][1:6]
+    assert [line.split()[2].strip("*") for line in lines] == ["gsm8k", "mmlu", "ifeval", "style", "arc"]
+
+
+def test_nothing_changed_is_one_line_and_folded_scores() -> None:
+    shown = render_markdown(reports.passed())
+    assert shown.startswith("✓ **Benchmark gate: passed.** No measurable change on 2 tasks against main a1b2c3d.\n")
+    assert "| ✓ gsm8k" in shown.split("<details><summary>Scores", maxsplit=1)[1]
+
+
+def test_no_outside_text_is_live() -> None:
+    shown = render_markdown(reports.hostile())
+    for live in ("<img", "<!--", "@octocat", "](javascript", "![", "\x1b", "#1", "](https://e.example"):
+        assert live not in shown
+    table = [line for line in shown.splitlines() if line.startswith("|")]
+    assert {line.replace("\\|", "").count("|") for line in table} <= {7, 9}
+
+
+def test_github_s_own_renderer_makes_nothing_live() -> None:
+    html = github_flavored_markdown_to_html(render_markdown(reports.hostile()))
+    assert set(re.findall(r"<([a-z0-9]+)", html)) <= ALLOWED
+    assert re.findall(r'href="([^"]*)"', html) == ["https://x.example/a%20b%29%7C"]
+    rows = [len(re.findall("<td", row)) for row in re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)]
+    assert set(rows) == {0, 6, 8}
+
+
+def test_details_go_before_rows_and_passes_before_bad_news() -> None:
+    report = reports.failed()
+    whole = render_markdown(report)
+    shorter = render_markdown(report, limit=len(whole) - 1)
+    assert "How this was run" in shorter
+    assert "Reasons and method" not in shorter
+    tight = render_markdown(report, limit=len(whole.split("<details>")[0]) - 5)
+    assert "1 more task without bad news" in tight
+    assert all(task in tight for task in ("gsm8k", "mmlu", "ifeval", "style"))
+
+
+@pytest.mark.parametrize("limit", [65_536, 5_000, 400, 40])
+@pytest.mark.parametrize("kind", [Verdict.FAIL, Verdict.PASS])
+def test_any_number_of_tasks_fits(limit: int, kind: Verdict) -> None:
+    assert len(render_markdown(reports.many(2_000, kind), limit=limit)) <= limit
+
+
+def test_every_failed_task_is_named_while_names_fit() -> None:
+    shown = render_markdown(reports.many(600, Verdict.FAIL))
+    assert all(f"task-{n:05}" in shown for n in range(600))
+
+
+def test_how_many_fell_is_told_where_names_do_not_fit() -> None:
+    shown = render_markdown(reports.many(2_000, Verdict.FAIL), limit=1_000)
+    named = shown.count("task-")
+    assert f"and {2_000 - named} more" in shown

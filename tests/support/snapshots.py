@@ -1,0 +1,17 @@
+"""Comparing with a text that a person has read and committed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["assert_snapshot"]
+
+
+def assert_snapshot(actual: str, path: Path) -> None:
+    """Compare with the file at `path`; with NEL_ACTION_UPDATE_SNAPSHOTS set, write it instead."""
+    if os.environ.get("NEL_ACTION_UPDATE_SNAPSHOTS"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(actual, encoding="utf-8")
+    assert path.exists(), f"{path} is missing: run with NEL_ACTION_UPDATE_SNAPSHOTS=1 and read what it wrote"
+    assert actual == path.read_text(encoding="utf-8")
