@@ -1,0 +1,141 @@
+"""What every reader of result files needs: whole JSON, finite numbers, one file and not two, honest counts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from nel_action.errors import ResultsError
+
+__all__ = [
+    "choose_metric",
+    "expected_items",
+    "finite",
+    "json_lines",
+    "limited",
+    "load_json",
+    "only_file",
+    "tail",
+    "text",
+    "whole",
+]
+
+
+def finite(value: object) -> float | None:
+    """Return a number as a float; None for NaN, infinities, "N/A", None and whatever else is no measurement."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def whole(value: object) -> int | None:
+    """Return a count as an int; None for what is none."""
+    number = finite(value)
+    return int(number) if number is not None and number >= 0 and number == int(number) else None
+
+
+def text(value: object) -> str | None:
+    """Return a version, digest or name as text; None for what says nothing ("", "N/A", None)."""
+    return str(value) if isinstance(value, str | int | float) and str(value) not in {"", "N/A"} else None
+
+
+def limited(total: int, limit: float | None) -> int:
+    """Return how many of `total` items a limit lets through: a count, or a share below 1, rounded up."""
+    if limit is None:
+        return total
+    return min(total, math.ceil(total * limit) if limit < 1 else int(limit))
+
+
+def expected_items(declared: int | None, seen: int | None, limit: float | None) -> int | None:
+    """Return the items that a run should have: by what the spec or catalog declares, else by what the harness saw."""
+    total = declared if declared is not None else seen
+    return None if total is None else limited(total, limit)
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ResultsError: the file is missing, truncated or holds something else.
+    """
+    try:
+        data = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        msg = f"no {path.name}: the harness ended without writing its results"
+        raise ResultsError(msg, hint="its log says why (`nel-action logs`)") from error
+    except OSError as error:
+        msg = f"cannot read {path}: {error.strerror or error}"
+        raise ResultsError(msg) from error
+    except (ValueError, RecursionError) as error:
+        msg = f"{path.name} is not whole JSON: {error}"
+        raise ResultsError(msg, hint="the job may have been ended while writing, or its disk was full") from error
+    if not isinstance(data, dict):
+        msg = f"{path.name} holds a {type(data).__name__}, not an object"
+        raise ResultsError(msg)
+    return data
+
+
+def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Stream the objects of a JSON-lines file with their line numbers, which count from 1.
+
+    Raises:
+        ResultsError: a line is no whole object, or the last one was cut off.
+    """
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                yield number, _parse_line(path, number, line)
+    except OSError as error:
+        msg = f"cannot read {path}: {error.strerror or error}"
+        raise ResultsError(msg) from error
+
+
+def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        msg = f"{path.name}, line {number}, is not whole JSON"
+        raise ResultsError(msg, hint="the job may have been ended while writing, or its disk was full") from error
+    if not isinstance(data, dict):
+        msg = f"{path.name}, line {number}, holds no object"
+        raise ResultsError(msg)
+    return data
+
+
+def only_file(paths: Iterable[Path], *, wanted: str) -> Path:
+    """Return the one file there is.
+
+    Raises:
+        ResultsError: there is none, or more than one, of which the older could be an earlier run's.
+    """
+    found = sorted(paths)
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        msg = f"no {wanted}: the harness ended without writing its results"
+        raise ResultsError(msg, hint="its log says why (`nel-action logs`)")
+    names = ", ".join(path.name for path in found)
+    msg = f"{len(found)} files are {wanted} ({names}); which of them is this run's cannot be told"
+    raise ResultsError(msg, hint="the output directory was not empty at the start; run the task again")
+
+
+def choose_metric(wanted: str | None, names: Sequence[str]) -> str | None:
+    """Return the metric that stands for the task.
+
+    What the spec or catalog wants comes first: the full name (`exact_match,strict`), or the name without its filter
+    where only one fits. A wanted metric that is not there is returned as it is: its absence must be seen, not
+    covered by another metric. With none wanted it is the harness's first.
+    """
+    if wanted is None:
+        return names[0] if names else None
+    fitting = [name for name in names if name.partition(",")[0] == wanted]
+    return fitting[0] if wanted not in names and len(fitting) == 1 else wanted
+
+
+def tail(log: str, marker: str) -> str | None:
+    """Return what follows the last `marker` in a log, up to the end of that line; bars end theirs with a return."""
+    _, found, rest = log.rpartition(marker)
+    return rest.partition("\n")[0] if found else None
