@@ -1,0 +1,270 @@
+"""A deterministic OpenAI-compatible server on loopback, which answers rightly at a chosen rate and fails on request.
+
+    with OpenAIServer(Model(accuracy=0.75), faults=[Fault("error", first=11)]) as server:
+        ...  # server.url("chat"), server.requests
+
+Whether an item is answered rightly depends on its question alone, so any two runs agree, in whatever order they ask.
+Requests are checked as the real thing would: a wrong key is 401, another model 404, a malformed body 400. Tokens are
+bytes, served by the routes of vLLM's tokenizer, so that loglikelihood tasks work as well.
+
+    python -m tests.doubles.openai_server --port 8000 --accuracy 0.75 --fault error:11-20
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import socket
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Final, Literal, Self, get_args
+
+from tests.doubles.openai_model import BadRequestError, Model
+
+__all__ = ["Fault", "Model", "OpenAIServer", "Seen"]
+
+Kind = Literal["error", "slow", "drop", "malformed", "rate_limit", "empty", "garbage", "unauthorized"]
+ROUTES: Final = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
+STATUS: Final = {"error": 500, "rate_limit": 429, "unauthorized": 401}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that goes wrong with some of the requests.
+
+    `error` is a 500, `slow` waits `seconds` first, `drop` closes the connection without an answer, `malformed` cuts
+    the JSON off, `rate_limit` is a 429 with Retry-After, `empty` answers with no text, `garbage` is a 200 with another
+    body than an answer's, `unauthorized` is a 401.
+    """
+
+    kind: Kind
+    first: int = 1
+    """Number of the first request that it strikes, from 1."""
+    last: int | None = None
+    """Number of the last one; None strikes until the end."""
+    tries: int | None = None
+    """Strike each question only so many times: what asks again gets its answer."""
+    seconds: float = 1.0
+    """Delay of `slow`, and Retry-After of `rate_limit`."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request as it came in, and what it was answered with."""
+
+    path: str
+    body: dict[str, Any]
+    key: str | None
+    """The bearer token, if there was one."""
+    status: int
+    """0 where the connection was dropped."""
+
+
+@dataclass
+class OpenAIServer:
+    """The server; a context manager that listens on a free port of its own."""
+
+    model: Model = field(default_factory=Model)
+    api_key: str | None = None
+    """The key that requests must carry; None lets everyone in."""
+    faults: Sequence[Fault] = ()
+    host: str = "127.0.0.1"
+    port: int = 0
+    requests: list[Seen] = field(default_factory=list, init=False)
+    """All POSTs to the model's routes, in order of arrival."""
+
+    def __enter__(self) -> Self:
+        self._lock, self._count, self._tries = threading.Lock(), 0, Counter[str]()
+        self._http = _Server((self.host, self.port), _Handler)
+        self._http.double = self
+        self.port = self._http.server_address[1]
+        # NOTE: a short poll keeps `shutdown` from waiting half a second at the end of each test.
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+    def url(self, endpoint: str = "chat") -> str:
+        """Return the full URL of a route: `chat` or `completions`."""
+        return f"http://{self.host}:{self.port}{ROUTES[endpoint]}"
+
+    @property
+    def answered(self) -> int:
+        """How many requests were answered with 200."""
+        return sum(seen.status == 200 for seen in self.requests)
+
+    def strike(self, question: str) -> Fault | None:
+        """Count a request; return what is to go wrong with it."""
+        with self._lock:
+            self._count += 1
+            self._tries[question] += 1
+            number, tries = self._count, self._tries[question]
+        hits = (
+            fault
+            for fault in self.faults
+            if fault.first <= number <= (fault.last or number) and (fault.tries is None or tries <= fault.tries)
+        )
+        return next(hits, None)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+    double: OpenAIServer
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 the base class's signature
+        """Say nothing of clients that went away."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Server
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the base class's name
+        """Keep quiet."""
+
+    def do_GET(self) -> None:
+        model = self.server.double.model
+        answers: dict[str, dict[str, Any]] = {
+            "/health": {"status": "ok"},
+            "/v1/models": {"object": "list", "data": [{"id": model.name, "object": "model", "owned_by": "test"}]},
+            "/tokenizer_info": {"eos_token": "\n", "bos_token": None, "pad_token": None, "chat_template": None},
+        }
+        if self.path == "/v1/models" and (refusal := self._refusal(model.name)):
+            self._send(*refusal)
+        elif self.path in answers:
+            self._send(200, answers[self.path])
+        else:
+            self._send(404, _problem("not_found", f"no route {self.path}"))
+
+    def do_POST(self) -> None:
+        raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        try:
+            body = json.loads(raw)
+        except ValueError:
+            self._send(400, _problem("invalid_request_error", "the body is not JSON"))
+            return
+        if self.path in ROUTES.values():
+            self._answer(body)
+        elif self.path == "/tokenize":
+            self._send(200, {"tokens": list(str(body["prompt"]).encode())})
+        elif self.path == "/detokenize":
+            self._send(200, {"prompt": bytes(body["tokens"]).decode(errors="replace")})
+        else:
+            self._send(404, _problem("not_found", f"no route {self.path}"))
+
+    def _answer(self, body: dict[str, Any]) -> None:
+        double = self.server.double
+        if refusal := self._refusal(body.get("model")):
+            self._record(body, refusal[0])
+            self._send(*refusal)
+            return
+        fault = double.strike(json.dumps(body.get("messages", body.get("prompt"))))
+        if fault and fault.kind != "slow":
+            self._fail(fault, body)
+            return
+        if fault:
+            time.sleep(fault.seconds)
+        try:
+            answer = double.model.chat(body) if self.path == ROUTES["chat"] else double.model.complete(body)
+        except BadRequestError as error:
+            self._record(body, 400)
+            self._send(400, _problem("invalid_request_error", str(error)))
+            return
+        self._record(body, 200)
+        self._send(200, answer)
+
+    def _fail(self, fault: Fault, body: dict[str, Any]) -> None:
+        self._record(body, 0 if fault.kind == "drop" else STATUS.get(fault.kind, 200))
+        if fault.kind == "drop":
+            # NOTE: lingering for no time turns the close into a reset, as when a server dies.
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close_connection = True
+        elif fault.kind == "malformed":
+            self._send(200, {"choices": []}, cut=6)
+        elif fault.kind == "garbage":
+            self._send(200, {"error": {"message": "upstream timed out", "code": 504}})
+        elif fault.kind == "empty":
+            empty = Model(name=self.server.double.model.name, text="")
+            self._send(200, empty.chat(body) if self.path == ROUTES["chat"] else empty.complete(body))
+        else:
+            extra = {"Retry-After": f"{fault.seconds:g}"} if fault.kind == "rate_limit" else {}
+            self._send(STATUS[fault.kind], _problem(fault.kind, "injected by the test"), extra)
+
+    def _refusal(self, model: object) -> tuple[int, dict[str, Any]] | None:
+        double = self.server.double
+        if double.api_key is not None and self._key() != double.api_key:
+            return 401, _problem("invalid_api_key", "Incorrect API key provided")
+        if model != double.model.name:
+            return 404, _problem("model_not_found", f"The model `{model}` does not exist")
+        return None
+
+    def _key(self) -> str | None:
+        scheme, _, key = self.headers.get("Authorization", "").partition(" ")
+        return key if scheme == "Bearer" and key else None
+
+    def _record(self, body: dict[str, Any], status: int) -> None:
+        with self.server.double._lock:
+            self.server.double.requests.append(Seen(self.path, body, self._key(), status))
+
+    def _send(self, status: int, body: object, headers: dict[str, str] | None = None, *, cut: int = 0) -> None:
+        data = json.dumps(body).encode()
+        data = data[: len(data) - cut]
+        self.send_response(status)
+        for name, value in (
+            {"Content-Type": "application/json", "Content-Length": str(len(data))} | (headers or {})
+        ).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+
+def _problem(code: str, message: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": code, "code": code, "param": None}}
+
+
+def parse_fault(text: str) -> Fault:
+    """Read `KIND[:FIRST[-[LAST]]]` (`error:11-20`, `slow`, `drop:3-`); a single number is that request alone."""
+    kind, _, span = text.partition(":")
+    if kind not in get_args(Kind):
+        msg = f"no fault {kind!r}; there are {', '.join(get_args(Kind))}"
+        raise argparse.ArgumentTypeError(msg)
+    first, dash, last = span.partition("-")
+    end = int(last) if last else (None if dash or not first else int(first))
+    return Fault(kind, int(first or 1), end)  # type: ignore[arg-type]  # checked above
+
+
+@contextlib.contextmanager
+def _from_command_line() -> Iterator[OpenAIServer]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--model", default="fake")
+    parser.add_argument("--accuracy", type=float, default=0.75)
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer")
+    parser.add_argument("--api-key-env", help="name of the variable with the key that requests must carry")
+    parser.add_argument("--fault", type=parse_fault, action="append", default=[])
+    options = parser.parse_args()
+    model = Model(name=options.model, accuracy=options.accuracy)
+    key = os.environ[options.api_key_env] if options.api_key_env else None
+    slow = [Fault("slow", seconds=options.delay)] if options.delay else []
+    with OpenAIServer(model, key, [*options.fault, *slow], options.host, options.port) as server:
+        yield server
+
+
+if __name__ == "__main__":
+    with _from_command_line() as started, contextlib.suppress(KeyboardInterrupt):
+        print(f"listening on {started.url()}", flush=True)  # noqa: T201 this is its command-line output
+        threading.Event().wait()
