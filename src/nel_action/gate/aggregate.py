@@ -1,0 +1,93 @@
+"""Scores without their items: what a value, its standard error and a number of items allow to say."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from nel_action.gate.binary import Proportion
+from nel_action.gate.evidence import Evidence, TEvidence
+from nel_action.results import Score
+
+__all__ = ["ChernoffMean", "as_proportion", "score_evidence"]
+
+_ALIKE: Final = 0.02
+"""Relative difference of two standard errors that are the same but for rounding and n or n - 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChernoffMean:
+    """A mean of items that each lie in 0..1, of unknown spread (Hoeffding, 1963, theorem 1): valid at any n."""
+
+    estimate: float
+    n: int
+    method: str = "Chernoff-Hoeffding"
+
+    @property
+    def stderr(self) -> float:
+        """The largest that a mean of such items can have, never zero."""
+        share = (self.estimate * self.n + 2) / (self.n + 4)
+        return math.sqrt(share * (1 - share) / (self.n + 4))
+
+    def _p(self, limit: float) -> float:
+        return math.exp(-self.n * _divergence(self.estimate, limit))
+
+    def fail_p(self, limit: float) -> float:
+        """See `Evidence.fail_p`."""
+        return self._p(limit) if limit > self.estimate else 1.0
+
+    def pass_p(self, limit: float) -> float:
+        """See `Evidence.pass_p`."""
+        return self._p(limit) if limit < self.estimate else 1.0
+
+    def high(self, alpha: float) -> float:
+        """See `Evidence.high`."""
+        return self._bound(alpha, self.estimate, 1.0)
+
+    def low(self, alpha: float) -> float:
+        """See `Evidence.low`."""
+        return self._bound(alpha, self.estimate, 0.0)
+
+    def _bound(self, alpha: float, inside: float, outside: float) -> float:
+        for _ in range(60):
+            middle = (inside + outside) / 2
+            inside, outside = (middle, outside) if self._p(middle) > alpha else (inside, middle)
+        return outside
+
+
+def _divergence(a: float, b: float) -> float:
+    """Kullback-Leibler divergence of two coins."""
+    total = 0.0
+    for p, q in ((a, b), (1 - a, 1 - b)):
+        if p > 0:
+            total += p * math.log(p / q) if q > 0 else math.inf
+    return total
+
+
+def as_proportion(score: Score, n: int | None) -> Proportion | None:
+    """Read a score as so many right of `n`, where value and standard error are those of right-or-wrong items."""
+    if not n or not 0 <= score.value <= 1:
+        return None
+    right = round(score.value * n)
+    if not score.stderr:
+        return Proportion(right, n) if abs(score.value * n - right) < 1e-6 * n else None
+    spread = math.sqrt(score.value * (1 - score.value) / n)
+    return Proportion(right, n) if abs(score.stderr - spread) <= _ALIKE * spread + spread / n else None
+
+
+def score_evidence(score: Score, n: int | None) -> Evidence | str:
+    """Return what is known of a score's true value from the score itself, or why that is nothing.
+
+    Args:
+        score: as the harness reports it.
+        n: items that it was computed from.
+    """
+    proportion = as_proportion(score, n)
+    if proportion is not None:
+        return proportion
+    if score.stderr and n != 1:
+        return TEvidence(score.value, score.stderr, df=n - 1 if n else math.inf, method="t, from the score")
+    if n and 0 <= score.value <= 1:
+        return ChernoffMean(score.value, n)
+    return f"{score.metric} has no standard error and no items to compute one from"

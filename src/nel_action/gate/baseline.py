@@ -1,0 +1,86 @@
+"""What to compare with: found by the reference that a policy names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from nel_action.errors import NotFoundError
+from nel_action.gate.run import Run, run_from_results
+from nel_action.results import read_results
+
+__all__ = ["Baseline", "Resolver", "load_baseline", "read_run"]
+
+Baseline = Run
+"""A baseline is a run like any other."""
+
+Resolver = Callable[[str], Path | None]
+"""From a reference to the run directory or results file that it stands for; None where it stands for nothing."""
+
+_INVOCATION: Final = re.compile(r"[0-9a-f]{4,16}")
+
+
+def load_baseline(
+    reference: str,
+    *,
+    folder: Path,
+    invocation: Resolver | None = None,
+    branch: Resolver | None = None,
+    mlflow: Resolver | None = None,
+) -> Baseline | None:
+    """Find and read what a reference stands for.
+
+    A path that exists comes first, then an invocation, then a branch; `mlflow:<run>` is always MLflow's.
+
+    Args:
+        reference: a results file, a run directory, an invocation id or its prefix, a branch, or `mlflow:<run>`.
+        folder: where relative paths start: the spec's folder.
+        invocation: finds an invocation's run directory on this machine.
+        branch: finds the newest passing run of a branch; may fetch it first.
+        mlflow: finds the artifacts of an MLflow run; the `mlflow` extra brings one.
+
+    Returns:
+        The baseline; None where the reference is good and there is no run under it yet (a first run).
+
+    Raises:
+        NotFoundError: the reference is a path, an invocation or an MLflow run that does not exist.
+        ResultsError: its results are not whole.
+    """
+    scheme, _, rest = reference.partition(":")
+    if scheme == "mlflow" and rest:
+        return read_run(_must(mlflow, rest, reference, "no MLflow run"), name=reference)
+    path = folder / reference
+    if path.exists():
+        return read_run(path, name=reference)
+    if invocation and _INVOCATION.fullmatch(reference) and (found := invocation(reference)):
+        return read_run(found, name=f"invocation {reference}")
+    if "/" in reference and Path(reference).suffix in (".json", ".yml", ".yaml"):
+        msg = f"no baseline at {path}"
+        raise NotFoundError(msg, hint="gate.baseline names a file that is not there; commit it, or name a branch")
+    if branch is None:
+        msg = f"no baseline {reference!r}: no such path or invocation here, and branches cannot be looked up"
+        raise NotFoundError(msg, hint="branches are looked up in a workflow, where GitHub can be asked")
+    found = branch(reference)
+    return read_run(found, name=reference) if found else None
+
+
+def _must(resolve: Resolver | None, what: str, reference: str, missing: str) -> Path:
+    found = resolve(what) if resolve else None
+    if found is None:
+        msg = f"{missing} for the baseline {reference!r}"
+        raise NotFoundError(msg, hint=None if resolve else "install the extra that brings MLflow: nel-action[mlflow]")
+    return found
+
+
+def read_run(path: Path, *, name: str | None = None) -> Run:
+    """Read a results file, or a run directory that holds one.
+
+    Raises:
+        ResultsError: it is missing, truncated or malformed.
+    """
+    file = path / "results.json" if path.is_dir() else path
+    results = read_results(file)
+    commit = f" {results.commit[:7]}" if results.commit else ""
+    return run_from_results(results, file.parent, name=f"{name or path.name}{commit}")

@@ -1,0 +1,172 @@
+"""From results, a baseline and a policy to a report: the gate itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nel_action.errors import ExitCode, SpecError
+from nel_action.gate.assess import Assessment, assess
+from nel_action.gate.claim import Claim
+from nel_action.gate.multiplicity import holm
+from nel_action.gate.policy import check_policy, needs_baseline, task_policy
+from nel_action.gate.run import Run, run_from_results
+from nel_action.gate.text import claim_reason
+from nel_action.gate.verdict import GateReport, TaskVerdict, Verdict
+from nel_action.results import Results
+from nel_action.spec.policy import Correction, GatePolicy, OnInconclusive, Tier
+
+__all__ = ["judge", "judge_runs"]
+
+_WORST_FIRST = (Verdict.FAIL, Verdict.UNMEASURABLE, Verdict.INCONCLUSIVE, Verdict.PASS)
+
+
+def judge(
+    candidate: Results, *, policy: GatePolicy | None, baseline: Run | None, root: Path, expected: Sequence[str]
+) -> GateReport:
+    """Judge results against a policy.
+
+    Args:
+        candidate: what came out.
+        policy: what is allowed; None asks only that every task is there and measurable.
+        baseline: what to compare with, from `baseline.load_baseline`; None where there is none.
+        root: folder of the candidate's `results.json`, where its samples' paths start.
+        expected: names of the tasks that the spec asks for; one that is not in `candidate` is unmeasurable.
+
+    Returns:
+        The verdict with its reasons; `exit_code` is what the command should end with.
+
+    Raises:
+        SpecError: the policy names a task that is not there, or limits nothing.
+    """
+    return judge_runs(
+        run_from_results(candidate, root, name="this run"), policy=policy, baseline=baseline, expected=expected
+    )
+
+
+def judge_runs(
+    candidate: Run, *, policy: GatePolicy | None, baseline: Run | None, expected: Sequence[str]
+) -> GateReport:
+    """Judge one run, wherever it comes from, as `judge` does."""
+    if policy is not None and (problems := check_policy(policy, expected)):
+        raise SpecError(problems)
+    policy = policy or GatePolicy()
+    found = [
+        assess(task, model, task_policy(policy, task), candidate=candidate, baseline=baseline)
+        for task, model in _cells(candidate, expected)
+    ]
+    fails = _correct(policy, found)
+    tasks = tuple(_task_verdict(one, fails, baseline, policy) for one in found)
+    return _whole(policy, found, tasks, baseline)
+
+
+def _cells(run: Run, expected: Sequence[str]) -> list[tuple[str, str]]:
+    """Name every task on every model, those without a result among them."""
+    cells = []
+    for task in dict.fromkeys(expected):
+        models = [result.model for result in run.results.tasks if result.task == task]
+        cells += [(task, model) for model in dict.fromkeys(models or [""])]
+    return cells
+
+
+def _correct(policy: GatePolicy, found: Sequence[Assessment]) -> set[int]:
+    """Return the identities of the claims that fail, the correction applied over all that could fail the gate."""
+    tested = [(one, claim) for one in found for claim in one.claims if not claim.point]
+    deciding = [claim for one, claim in tested if one.rules.tier is not Tier.ADVISORY]
+    alone = [claim for one, claim in tested if one.rules.tier is Tier.ADVISORY]
+    if policy.correction is Correction.NONE:
+        alone, deciding = [*alone, *deciding], []
+    fails = holm([claim.fail_p for claim in deciding], [claim.alpha for claim in deciding])
+    failing = [claim for claim, fail in zip(deciding, fails, strict=True) if fail]
+    failing += [claim for claim in alone if claim.fail_p <= claim.alpha]
+    return {id(claim) for claim in failing}
+
+
+def _task_verdict(found: Assessment, fails: set[int], baseline: Run | None, policy: GatePolicy) -> TaskVerdict:
+    breaches, unmeasurable = list(found.breaches), list(found.unmeasurable)
+    reasons: dict[Verdict, list[str]] = {Verdict.FAIL: breaches, Verdict.UNMEASURABLE: unmeasurable}
+    if not unmeasurable and baseline is None and needs_baseline(found.rules):
+        missing = Verdict.FAIL if policy.on_missing_baseline == "fail" else Verdict.PASS
+        reasons.setdefault(missing, []).append("no baseline to compare with")
+    for claim in found.claims:
+        verdict = claim.judge(fails=id(claim) in fails)
+        reasons.setdefault(verdict, []).append(claim_reason(claim, verdict, share=_is_share(claim)))
+    verdict = next((one for one in _WORST_FIRST if reasons.get(one)), Verdict.PASS)
+    said = [reason for one in _WORST_FIRST for reason in reasons.get(one, [])]
+    score = found.score
+    return TaskVerdict(
+        task=found.task,
+        model=found.model,
+        metric=score.metric if score else found.rules.metric,
+        tier=found.rules.tier,
+        verdict=verdict,
+        reasons=tuple(said or ["measured; the policy sets no limit"]),
+        score=score.value if score else None,
+        stderr=score.stderr if score else None,
+        n=found.n,
+        interval=found.interval,
+        floor=found.rules.min if found.rules.min is not None else found.rules.max,
+        margin=found.rules.max_drop,
+        higher_is_better=score.higher_is_better if score else None,
+        comparison=found.comparison,
+    )
+
+
+def _is_share(claim: Claim) -> bool:
+    return abs(claim.evidence.estimate) <= 1 and abs(claim.limit) <= 1
+
+
+def _whole(
+    policy: GatePolicy, found: Sequence[Assessment], tasks: Sequence[TaskVerdict], baseline: Run | None
+) -> GateReport:
+    verdict, code = _decide(policy, tasks, found)
+    notes = [f"{one.task}: {note}" for one in found for note in one.notes]
+    if baseline is None and any(needs_baseline(one.rules) for one in found):
+        notes.append(f"there is no baseline; the policy lets that {policy.on_missing_baseline}")
+    return GateReport(
+        verdict=verdict,
+        exit_code=int(code),
+        reasons=_reasons(tasks, verdict),
+        tasks=tuple(tasks),
+        baseline=baseline.name if baseline else None,
+        confidence=policy.confidence,
+        correction=policy.correction.value,
+        notes=tuple(notes),
+    )
+
+
+def _decide(policy: GatePolicy, tasks: Sequence[TaskVerdict], found: Sequence[Assessment]) -> tuple[Verdict, ExitCode]:
+    """Make one verdict of many: a measured failure of a critical task, what cannot be measured, any failure."""
+    deciding = [(task, one) for task, one in zip(tasks, found, strict=True) if task.tier is not Tier.ADVISORY]
+    verdicts = {task.verdict for task, _ in deciding}
+    if any(task.verdict is Verdict.FAIL and task.tier is Tier.CRITICAL for task, _ in deciding):
+        return Verdict.FAIL, ExitCode.FAIL
+    if Verdict.UNMEASURABLE in verdicts or not tasks:
+        return Verdict.UNMEASURABLE, ExitCode.UNMEASURABLE
+    if Verdict.FAIL in verdicts:
+        return Verdict.FAIL, ExitCode.FAIL
+    if Verdict.INCONCLUSIVE in verdicts:
+        unsettled = {one.rules.on_inconclusive for task, one in deciding if task.verdict is Verdict.INCONCLUSIVE}
+        return Verdict.INCONCLUSIVE, _unsettled_code(policy, unsettled)
+    return Verdict.PASS, ExitCode.PASS
+
+
+def _unsettled_code(policy: GatePolicy, asked: set[OnInconclusive | None]) -> ExitCode:
+    """Return the exit code of the strictest of the unsettled tasks' rules."""
+    rules = {rule or policy.on_inconclusive for rule in asked}
+    if OnInconclusive.FAIL in rules:
+        return ExitCode.FAIL
+    return ExitCode.INCONCLUSIVE if OnInconclusive.WARN in rules else ExitCode.PASS
+
+
+def _reasons(tasks: Sequence[TaskVerdict], verdict: Verdict) -> tuple[str, ...]:
+    """Return the first reason of every task that made the verdict what it is."""
+    if not tasks:
+        return ("no task was judged",)
+    if verdict is Verdict.PASS:
+        return ()
+    return tuple(
+        f"{task.task}: {task.reasons[0]}"
+        for task in tasks
+        if task.tier is not Tier.ADVISORY and task.verdict is not Verdict.PASS
+    )

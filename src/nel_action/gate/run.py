@@ -1,0 +1,48 @@
+"""One side of a comparison: results, and the way to each task's items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nel_action.errors import ResultsError
+from nel_action.gate.items import Items, read_items
+from nel_action.results import Results, TaskResult
+
+__all__ = ["Run", "run_from_results"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Results with their items, wherever these are kept."""
+
+    results: Results
+    items: Callable[[TaskResult, str], Items | None]
+    """Read a task's items for a metric; None where there are none. Raises ResultsError where they are not whole."""
+    name: str
+    """In words, for the report."""
+
+    def find(self, task: str, model: str | None = None) -> TaskResult | None:
+        """Return the task's result: that model's, or the only one there is."""
+        found = [result for result in self.results.tasks if result.task == task]
+        same = [result for result in found if result.model == model]
+        if same:
+            return same[0]
+        return found[0] if len(found) == 1 else None
+
+
+def run_from_results(results: Results, root: Path, *, name: str) -> Run:
+    """Bind `results.json` to the folder that its samples' paths start from."""
+
+    def items(result: TaskResult, metric: str) -> Items | None:
+        if result.samples is None:
+            return None
+        path = (root / result.samples).resolve()
+        # NOTE: results may come from elsewhere; they name files beside them, not any file.
+        if not path.is_relative_to(root.resolve()):
+            msg = f"{result.task}: samples lie outside the results' folder: {result.samples}"
+            raise ResultsError(msg)
+        return read_items(path, metric)
+
+    return Run(results=results, items=items, name=name)
