@@ -9,20 +9,24 @@ from nel_action.files import write_atomically
 from nel_action.report.junit import render_junit
 from nel_action.report.markdown import render_markdown
 from nel_action.report.model import Report
+from nel_action.report.store import save_report
 
 __all__ = ["write_reports"]
 
 
 def write_reports(report: Report, run_dir: Path) -> Mapping[str, Path]:
-    """Write `report.md` and `junit.xml`, each whole or not at all; return paths by name.
+    """Write `report.json`, `report.md` and `junit.xml`, each whole or not at all; return paths by name.
+
+    The verdict goes first, so that it is on disk whatever becomes of the renderings.
 
     Raises:
         OSError: the directory cannot be written.
     """
+    verdict = save_report(report, run_dir)
     rendered = {
         "report.md": render_markdown(report).encode(),
         "junit.xml": render_junit(report),
     }
     for name, data in rendered.items():
         write_atomically(run_dir / name, data)
-    return {name: run_dir / name for name in rendered}
+    return {verdict.name: verdict} | {name: run_dir / name for name in rendered}

@@ -1,0 +1,108 @@
+"""`nel-action export`: send results of invocations elsewhere, by hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nel_action.errors import ExitCode, Problem, ResultsError, SpecError
+
+if TYPE_CHECKING:
+    from nel_action.exporters.interface import ExportOutcome
+
+__all__ = ["export"]
+
+
+@click.command()
+@click.argument("invocations", nargs=-1, metavar="[INVOCATION|DIRECTORY]...")
+@click.option("--dest", required=True, metavar="NAME", help="local, wandb, mlflow, gsheets or a plug-in.")
+@click.option("--job-dirs", multiple=True, type=click.Path(path_type=Path), help="Look for run directories here too.")
+@click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="YAML with export.NAME.")
+@click.option("-o", "--override", "overrides", multiple=True, metavar="export.NAME.KEY=VALUE", help="Set one option.")
+@click.option("--output-dir", help="Folder of local files.")
+@click.option("--output-filename", help="Name of the local file.")
+@click.option("--format", "format_", type=click.Choice(["json", "csv", "junit", "parquet"]), help="Of the local file.")
+@click.option("--log-metrics", "--log_metrics", multiple=True, metavar="METRIC", help="Only these metrics.")
+@click.option("--copy-artifacts/--no-copy-artifacts", "--copy_artifacts", default=None, help="Send harness files too.")
+@click.option("--copy-logs/--no-copy-logs", "--copy_logs", default=None, help="Send logs too.")
+@click.option(
+    "--only-required/--all-artifacts", "--only_required", default=None, help="Of harness files, only the results."
+)
+def export(  # noqa: PLR0913, PLR0917 - a command line
+    invocations: tuple[str, ...],
+    dest: str,
+    job_dirs: tuple[Path, ...],
+    config: Path | None,
+    overrides: tuple[str, ...],
+    format_: str | None,
+    log_metrics: tuple[str, ...],
+    **flags: object,
+) -> int:
+    """Send results elsewhere; sending them twice changes nothing.
+
+    Options come from `export.NAME` of the run's own spec, then --config, then -o, then the flags here.
+    """
+    from nel_action.exporters.find import find_runs
+
+    flags |= {"format": format_, "log_metrics": log_metrics or None}
+    given = _given(dest, config, overrides) | {name: value for name, value in flags.items() if value is not None}
+    searched = (*job_dirs, *(Path(one) for one in given.get("job_dirs", ())))
+    outcomes = [_send(run, dest, given) for run in find_runs(invocations, searched, _home())]
+    for outcome in outcomes:
+        _tell(outcome)
+    return ExitCode.PASS if all(outcome.complete for outcome in outcomes) else ExitCode.UNMEASURABLE
+
+
+def _send(run_dir: Path, destination: str, given: dict[str, Any]) -> ExportOutcome:
+    from nel_action.exporters.bundle import load_bundle
+    from nel_action.exporters.interface import Change, Exported, ExportOutcome
+    from nel_action.exporters.send import send, variables
+
+    spec = _read_yaml(run_dir / "spec.yaml") if (run_dir / "spec.yaml").exists() else {}
+    wanted = spec.get("export") or {}
+    try:
+        bundle = load_bundle(run_dir)
+    except ResultsError as error:
+        # NOTE: one run without results is said, counted as a failure, and does not keep the others from going.
+        failed = Exported(run_dir.name, Change.FAILED, None, str(error))
+        return ExportOutcome(destination=destination, items=(failed,))
+    environ = variables({**(spec.get("env_vars") or {}), **(wanted.get("env_vars") or {})}, os.environ)
+    return send([bundle], destination, {**(wanted.get(destination) or {}), **given}, environ)
+
+
+def _given(destination: str, config: Path | None, overrides: tuple[str, ...]) -> dict[str, Any]:
+    from nel_action.exporters.options import override
+
+    options: dict[str, Any] = {}
+    if config:
+        options |= (_read_yaml(config).get("export") or {}).get(destination) or {}
+    problems = [problem for one in overrides if (problem := override(options, one, destination))]
+    if problems:
+        raise SpecError(problems)
+    return options
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_bytes())
+    except yaml.YAMLError as error:
+        raise SpecError([Problem(f"{path} is not YAML: {' '.join(str(error).split())}")]) from error
+    return data if isinstance(data, dict) else {}
+
+
+def _home() -> Path:
+    return Path(os.environ.get("NEL_ACTION_HOME") or Path.home() / ".nel-action")
+
+
+def _tell(outcome: ExportOutcome) -> None:
+    for item in outcome.items:
+        where = f" → {item.where}" if item.where else ""
+        problem = f": {item.problem}" if item.problem else ""
+        click.echo(f"{item.what}  {item.change.value}{where}{problem}", err=item.problem is not None)
+    for note in outcome.notes:
+        click.echo(f"note: {note}", err=True)

@@ -1,0 +1,1 @@
+"""Results as local files: JSON, CSV, JUnit, Parquet."""

@@ -1,0 +1,125 @@
+"""The `local` exporter: one file that many invocations share, brought up to date in place."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final
+
+from nel_action.errors import Problem
+from nel_action.exporters.bundle import Bundle
+from nel_action.exporters.interface import Change, CommonSettings, Exported, ExportError, ExportOutcome
+from nel_action.exporters.local import documents, tables
+from nel_action.files import write_atomically
+
+__all__ = ["EXPORTER", "Format", "LocalExporter", "LocalSettings"]
+
+
+class Format(StrEnum):
+    """What kind of file is written."""
+
+    JSON = "json"
+    CSV = "csv"
+    JUNIT = "junit"
+    PARQUET = "parquet"
+
+
+class LocalSettings(CommonSettings):
+    """`export.local`."""
+
+    output_dir: str = "nel-action-results"
+    """Folder of the file, and of copied artifacts."""
+    format: Format = Format.JSON
+    """`json`, `csv`, `junit` or `parquet` (which needs pyarrow)."""
+    output_filename: str | None = None
+    """`processed_results.<format>` unless said; JUnit has a file for each invocation."""
+
+
+_MERGE: Final[Mapping[Format, Callable[[bytes | None, Bundle, Sequence[str]], tuple[bytes, dict[str, Change]]]]] = {
+    Format.JSON: documents.merge_json,
+    Format.CSV: tables.merge_csv,
+    Format.JUNIT: documents.junit,
+    Format.PARQUET: tables.merge_parquet,
+}
+"""Format → how what is in the file and what comes new make the next file, and what that did to each job."""
+
+
+class LocalExporter:
+    """Writes files that another export of the same results leaves as they are, byte for byte."""
+
+    name = "local"
+    settings = LocalSettings
+
+    def check(self, settings: LocalSettings, environ: Mapping[str, str]) -> Sequence[Problem]:  # noqa: ARG002
+        """Say whether Parquet can be written and where files would go."""
+        if settings.format is Format.PARQUET and find_spec("pyarrow") is None:
+            return [Problem("format parquet needs pyarrow, which is not installed", hint="pip install pyarrow")]
+        if settings.output_filename and Path(settings.output_filename).name != settings.output_filename:
+            return [Problem("export.local.output_filename is a name, not a path", hint="use output_dir for the folder")]
+        return []
+
+    def export(self, bundle: Bundle, settings: LocalSettings, environ: Mapping[str, str]) -> ExportOutcome:  # noqa: ARG002
+        """Merge one invocation into the file, and copy its artifacts beside it.
+
+        Raises:
+            ExportError: the file cannot be written, or holds something else.
+        """
+        folder = Path(settings.output_dir)
+        path = folder / _file_name(settings, bundle)
+        try:
+            with _alone(path):
+                old = path.read_bytes() if path.exists() else None
+                new, changes = _MERGE[settings.format](old, bundle, settings.log_metrics)
+                if new != old:
+                    write_atomically(path, new)
+            copies = tuple(_copy(bundle, settings, folder))
+        except OSError as error:
+            msg = f"cannot write {error.filename or path}: {error.strerror or error}"
+            raise ExportError(msg) from error
+        except ValueError as error:
+            msg = f"{path} holds something else than exported results: {error}"
+            raise ExportError(msg, hint="choose another output_filename; the file was left as it is") from error
+        items = tuple(Exported(job, change, str(path)) for job, change in changes.items())
+        return ExportOutcome(destination=self.name, items=items + copies)
+
+
+def _file_name(settings: LocalSettings, bundle: Bundle) -> str:
+    if settings.output_filename:
+        return settings.output_filename
+    if settings.format is Format.JUNIT:
+        return f"junit-{bundle.results.invocation}.xml"
+    return f"processed_results.{settings.format.value}"
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep two exports from reading the same old file and each losing the other's rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _copy(bundle: Bundle, settings: LocalSettings, folder: Path) -> Iterator[Exported]:
+    for task in bundle.results.tasks:
+        files = bundle.attachments(
+            task,
+            artifacts=settings.copy_artifacts,
+            logs=settings.copy_logs,
+            only_required=settings.only_required,
+        )
+        for file in files:
+            target = folder / task.job_id / file.name
+            data = file.path.read_bytes()
+            known = target.read_bytes() if target.is_file() else None
+            if known != data:
+                write_atomically(target, data)
+            change = Change.UNCHANGED if known == data else Change.CREATED if known is None else Change.UPDATED
+            yield Exported(f"{task.job_id}/{file.name}", change, str(target))
+
+
+EXPORTER: Final = LocalExporter()

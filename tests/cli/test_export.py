@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from tests.support import reports
+from tests.support.runs import make_run
+
+from nel_action.cli.export import export
+from nel_action.errors import NelActionError
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("NEL_ACTION_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def call(*words: object) -> Result:
+    return CliRunner().invoke(export, [str(word) for word in words], standalone_mode=False)
+
+
+def test_directory_and_options(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "runs")
+    done = call(
+        run, "--dest", "local", "-o", f"export.local.output_dir={tmp_path / 'o'}", "--output-filename", "x.json"
+    )
+    assert (done.return_value, done.exception) == (0, None)
+    assert "created" in done.output
+    assert json.loads((tmp_path / "o" / "x.json").read_text())["benchmarks"]["gsm8k"]
+
+
+def test_ids_are_found_in_job_dirs(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs")
+    done = call("4f1c", "--dest", "local", "--job-dirs", tmp_path / "runs", "--output-dir", tmp_path / "o")
+    assert done.return_value == 0
+    assert (tmp_path / "o" / "processed_results.json").exists()
+
+
+def test_all_of_job_dirs(tmp_path: Path) -> None:
+    make_run(tmp_path / "runs")
+    done = call("--dest", "local", "--job-dirs", tmp_path / "runs", "--output-dir", tmp_path / "o")
+    assert done.return_value == 0
+
+
+def test_the_run_s_own_spec_says_how(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "runs")
+    spec = {"export": {"local": {"output_dir": str(tmp_path / "o"), "format": "csv"}}}
+    (run / "spec.yaml").write_text(json.dumps(spec))
+    assert call(run, "--dest", "local").return_value == 0
+    assert (tmp_path / "o" / "processed_results.csv").exists()
+
+
+def test_partial_failure_is_told_and_not_zero(tmp_path: Path) -> None:
+    good = make_run(tmp_path / "runs")
+    other = reports.passed()
+    bad = make_run(tmp_path / "other", other)
+    (bad / "results.json").write_text("{")
+    done = call(good, bad, "--dest", "local", "--output-dir", tmp_path / "o")
+    assert done.return_value == 3
+    assert "failed" in done.output
+    assert "not whole JSON" in done.output
+    assert (tmp_path / "o" / "processed_results.json").exists()
+
+
+def test_verdict_on_disk_is_not_touched(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "runs")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    call(run, "--dest", "local", "--output-dir", tmp_path / "o")
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--dest", "local"], "which invocation"),
+        (["nope", "--dest", "local"], "nope"),
+        (["--dest", "local", "--job-dirs", "nowhere"], "no run directory"),
+        (["RUN", "--dest", "lokal"], "no exporter 'lokal'"),
+        (["RUN", "--dest", "local", "-o", "export.local.frmat=csv"], "did you mean 'format'"),
+        (["RUN", "--dest", "local", "-o", "local.format=csv"], "cannot read -o"),
+        (["RUN", "--dest", "local", "-o", "export.local.output_filename=../x"], "a name, not a path"),
+    ],
+)
+def test_mistakes_are_explained(tmp_path: Path, words: list[str], message: str) -> None:
+    run = make_run(tmp_path / "runs")
+    done = call(*(run if word == "RUN" else word for word in words))
+    assert isinstance(done.exception, NelActionError)
+    assert done.exception.exit_code == 2
+    assert message in str(done.exception)

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+from tests.support import reports
+from tests.support.runs import make_run
+
+from nel_action.exporters.bundle import Bundle, load_bundle
+from nel_action.exporters.interface import Change, ExportOutcome
+from nel_action.exporters.send import send
+from nel_action.results import JobOutcome, Score
+
+FORMATS = ["json", "csv", "junit", "parquet"]
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return load_bundle(make_run(tmp_path / "runs"))
+
+
+def export(bundle: Bundle, out: Path, **options: Any) -> ExportOutcome:  # noqa: ANN401 - options of a spec
+    if options.get("format") == "parquet":
+        pytest.importorskip("pyarrow", reason="parquet is written where pyarrow is")
+    return send([bundle], "local", {"output_dir": str(out), **options}, {})
+
+
+def with_score(bundle: Bundle, value: float, index: int = 0) -> Bundle:
+    tasks = list(bundle.results.tasks)
+    score = tasks[index].scores[0].model_copy(update={"value": value})
+    tasks[index] = tasks[index].model_copy(update={"scores": (score,), "seconds": 131.0})
+    results = bundle.results.model_copy(update={"tasks": tuple(tasks)})
+    return Bundle(results=results, run_dir=bundle.run_dir, gate=bundle.gate, job_dirs=bundle.job_dirs)
+
+
+def files(out: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+
+
+def changes(outcome: ExportOutcome) -> set[Change]:
+    return {item.change for item in outcome.items}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_exporting_twice_changes_nothing(bundle: Bundle, tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "out"
+    assert changes(export(bundle, out, format=kind)) == {Change.CREATED}
+    first = files(out)
+    assert changes(export(bundle, out, format=kind)) == {Change.UNCHANGED}
+    assert files(out) == first
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_changed_results_update_in_place(bundle: Bundle, tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "out"
+    export(bundle, out, format=kind, copy_artifacts=False)
+    outcome = export(with_score(bundle, 0.25), out, format=kind, copy_artifacts=False)
+    assert Change.UPDATED in changes(outcome)
+    again = tmp_path / "again"
+    export(with_score(bundle, 0.25), again, format=kind, copy_artifacts=False)
+    assert files(out) == files(again)
+
+
+def test_json_carries_error_count_and_provenance(bundle: Bundle, tmp_path: Path) -> None:
+    export(bundle, tmp_path, output_filename="mine.json")
+    data = json.loads((tmp_path / "mine.json").read_text())
+    (entry,) = data["benchmarks"]["gsm8k"]["models"]["acme-7b"]
+    assert entry["scores"] == {"exact_match": 0.741, "exact_match_stderr": 0.019, "exact_match_n": 541}
+    assert entry["commit"] == "a1b2c3d"
+    assert entry["verdict"] == "fail"
+    assert entry["gate"]["comparison"]["n_worse"] == 29
+
+
+def test_a_second_invocation_is_added_beside_the_first(bundle: Bundle, tmp_path: Path) -> None:
+    other = bundle.results.model_copy(
+        update={
+            "invocation": "ffff000000000000",
+            "tasks": tuple(
+                task.model_copy(update={"job_id": f"ffff000000000000.{index}"})
+                for index, task in enumerate(bundle.results.tasks)
+            ),
+        }
+    )
+    for kind in ("json", "csv"):
+        export(bundle, tmp_path, format=kind)
+        export(Bundle(results=other, run_dir=bundle.run_dir), tmp_path, format=kind)
+    data = json.loads((tmp_path / "processed_results.json").read_text())
+    assert len(data["benchmarks"]["gsm8k"]["models"]["acme-7b"]) == 2
+    with (tmp_path / "processed_results.csv").open(newline="") as lines:
+        assert len(list(csv.DictReader(lines))) == 10
+
+
+def test_log_metrics_filter_what_is_written(bundle: Bundle, tmp_path: Path) -> None:
+    scores = (Score(metric="prompt_level", value=0.5), Score(metric="inst_level", value=0.6))
+    first = bundle.results.tasks[0].model_copy(update={"scores": scores})
+    results = bundle.results.model_copy(update={"tasks": (first,)})
+    narrowed = Bundle(results=results, run_dir=bundle.run_dir)
+    for kind in ("json", "csv"):
+        export(narrowed, tmp_path, format=kind, log_metrics=["prompt_level"])
+        text = (tmp_path / f"processed_results.{kind}").read_text()
+        assert "prompt_level" in text
+        assert "inst_level" not in text
+
+
+def test_columns_that_people_added_stay(bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "processed_results.csv"
+    export(bundle, tmp_path, format="csv")
+    with path.open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    rows[0]["note"] = "looked at by hand"
+    with path.open("w", newline="") as out:
+        writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    export(with_score(bundle, 0.25), tmp_path, format="csv")
+    with path.open(newline="") as lines:
+        first = next(csv.DictReader(lines))
+    assert (first["note"], first["value"]) == ("looked at by hand", "0.25")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"), [("json", "[1, 2]"), ("json", "{"), ("csv", "a,b\n1,2\n"), ("parquet", "no parquet")]
+)
+def test_somebody_else_s_file_is_left_alone(bundle: Bundle, tmp_path: Path, kind: str, text: str) -> None:
+    path = tmp_path / f"processed_results.{kind}"
+    path.write_text(text)
+    outcome = export(bundle, tmp_path, format=kind)
+    assert not outcome.complete
+    assert "holds something else" in str(outcome.items[0].problem)
+    assert path.read_text() == text
+
+
+def test_a_folder_that_cannot_be_written_is_told(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    outcome = export(bundle, tmp_path / "file" / "out")
+    assert "cannot write" in str(outcome.items[0].problem)
+
+
+def test_a_name_that_a_spreadsheet_would_run_is_text(tmp_path: Path) -> None:
+    evil = reports.result("=HYPERLINK(1)").model_copy(update={"model": "@SUM(1)", "job_id": "aa.0"})
+    results = reports.passed().results.model_copy(update={"tasks": (evil,)})
+    export(Bundle(results=results, run_dir=tmp_path), tmp_path, format="csv")
+    with (tmp_path / "processed_results.csv").open(newline="") as lines:
+        row = next(csv.DictReader(lines))
+    assert (row["task"], row["model"]) == ("'=HYPERLINK(1)", "'@SUM(1)")
+
+
+def test_artifacts_and_logs_by_choice(bundle: Bundle, tmp_path: Path) -> None:
+    job = bundle.results.tasks[0].job_id
+    export(bundle, tmp_path / "all", only_required=False, copy_logs=True)
+    export(bundle, tmp_path / "none", copy_artifacts=False)
+    assert (tmp_path / "all" / job / "artifacts" / "cache" / "big.bin").exists()
+    assert (tmp_path / "all" / job / "logs" / "client.log").exists()
+    assert not (tmp_path / "none" / job).exists()
+
+
+def test_junit_is_one_file_for_each_invocation(bundle: Bundle, tmp_path: Path) -> None:
+    export(bundle, tmp_path, format="junit")
+    suite = ET.fromstring((tmp_path / "junit-4f1c9a2000000000.xml").read_bytes())[0]  # noqa: S314 - our own text
+    assert suite.get("failures") == "1"
+
+
+def test_a_job_without_result_is_there_without_scores(bundle: Bundle, tmp_path: Path) -> None:
+    export(bundle, tmp_path)
+    data = json.loads((tmp_path / "processed_results.json").read_text())
+    (entry,) = data["benchmarks"]["mmlu"]["models"]["acme-7b"]
+    assert (entry["outcome"], entry["scores"]) == (JobOutcome.FAILED.value, {})

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.support.runs import make_run
+
+from nel_action.exporters.bundle import Bundle, load_bundle
+from nel_action.exporters.records import matches, parameters, provenance, records_of, unmatched
+from nel_action.results import Score
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return load_bundle(make_run(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("pattern", "let_through"),
+    [
+        ("prompt_level", True),
+        ("prompt_level_strict,none", True),
+        ("ifeval.prompt_level_strict,none", True),
+        ("ifeval_prompt*", True),
+        ("prompt*", True),
+        ("inst_level", False),
+        ("gsm8k.prompt_level_strict,none", False),
+    ],
+)
+def test_log_metrics_filters(pattern: str, let_through: bool) -> None:  # noqa: FBT001 - a table
+    assert matches(pattern, "ifeval", "prompt_level_strict,none") is let_through
+
+
+def test_other_metrics_are_left_out_indeed(bundle: Bundle) -> None:
+    more = (Score(metric="prompt_level", value=0.5), Score(metric="inst_level", value=0.6))
+    first = bundle.results.tasks[0].model_copy(update={"scores": more})
+    results = bundle.results.model_copy(update={"tasks": (first,)})
+    narrowed = Bundle(results=results, run_dir=bundle.run_dir)
+    assert [record.score.metric for record in records_of(narrowed, ["prompt_level"])] == ["prompt_level"]
+    assert unmatched([narrowed], ["prompt_level", "promt_level"]) == ("promt_level",)
+
+
+def test_only_the_judged_metric_has_the_verdict(bundle: Bundle) -> None:
+    records = {record.task.task: record for record in records_of(bundle)}
+    assert records["gsm8k"].verdict is not None
+    assert provenance(bundle, records["gsm8k"].task)["verdict"] == "fail"
+
+
+def test_parameters_are_flattened_to_a_depth() -> None:
+    nested = {"a": {"b": {"c": 1}}, "d": 2}
+    assert parameters(nested) == {"a.b.c": 1, "d": 2}
+    assert parameters(nested, depth=2) == {"a.b": {"c": 1}, "d": 2}

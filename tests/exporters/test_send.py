@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from tests.support.runs import make_run
+
+from nel_action.errors import NotFoundError, Problem, SecretError, SpecError
+from nel_action.exporters import registry
+from nel_action.exporters.bundle import Bundle, load_bundle
+from nel_action.exporters.interface import Change, CommonSettings, DestinationError, Exported, ExportOutcome
+from nel_action.exporters.send import send, variables
+
+
+class Busy:
+    name = "busy"
+    settings = CommonSettings
+
+    def __init__(self) -> None:
+        self.failures = 0
+        self.calls = 0
+
+    def check(self, settings: CommonSettings, environ: Mapping[str, str]) -> Sequence[Problem]:  # noqa: ARG002
+        return []
+
+    def export(self, bundle: Bundle, settings: CommonSettings, environ: Mapping[str, str]) -> ExportOutcome:  # noqa: ARG002
+        self.calls += 1
+        if self.calls <= self.failures:
+            msg = "busy"
+            raise DestinationError(msg, retry_after=7)
+        return ExportOutcome(destination="busy", items=(Exported(bundle.results.invocation, Change.CREATED),))
+
+
+BUSY = Busy()
+
+
+@pytest.fixture
+def busy(monkeypatch: pytest.MonkeyPatch) -> Busy:
+    monkeypatch.setitem(registry._OURS, "busy", f"{__name__}:BUSY")
+    monkeypatch.setattr(registry, "import_module", lambda _name: type("M", (), {"BUSY": BUSY}))
+    BUSY.calls = BUSY.failures = 0
+    return BUSY
+
+
+@pytest.fixture
+def bundles(tmp_path: Path) -> list[Bundle]:
+    return [load_bundle(make_run(tmp_path))]
+
+
+def test_busy_destination_is_tried_again_as_it_asks(busy: Busy, bundles: list[Bundle]) -> None:
+    busy.failures, waits = 2, list[float]()
+    outcome = send(bundles, "busy", {}, {}, sleep=waits.append)
+    assert outcome.complete
+    assert waits == [7.0, 7.0]
+
+
+def test_what_never_arrived_is_told(busy: Busy, bundles: list[Bundle]) -> None:
+    busy.failures = 99
+    outcome = send(bundles, "busy", {}, {}, sleep=lambda _seconds: None)
+    assert not outcome.complete
+    assert outcome.items[0].problem == "busy"
+    assert busy.calls == 4
+
+
+def test_filter_that_matches_nothing_sends_nothing(busy: Busy, bundles: list[Bundle]) -> None:
+    with pytest.raises(SpecError, match="no metric answers to 'promt'"):
+        send(bundles, "busy", {"log_metrics": ["promt"]}, {})
+    outcome = send(bundles, "busy", {"log_metrics": ["exact", "promt"]}, {})
+    assert outcome.notes == ("log_metrics: no metric answers to 'promt'",)
+    assert busy.calls == 1
+
+
+def test_slips_in_options_are_told_at_once(busy: Busy, bundles: list[Bundle]) -> None:
+    with pytest.raises(SpecError) as caught:
+        send(bundles, "busy", {"log_metrisc": [], "copy_logs": "maybe"}, {})
+    messages = " ".join(problem.message for problem in caught.value.problems)
+    assert "did you mean 'log_metrics'" in messages
+    assert "copy_logs" in messages
+    assert busy.calls == 0
+
+
+def test_unknown_destination(bundles: list[Bundle]) -> None:
+    with pytest.raises(NotFoundError, match="no exporter 'locla'"):
+        send(bundles, "locla", {}, {})
+
+
+def test_variables_are_resolved_or_missed() -> None:
+    environ = {"A": "1"}
+    assert variables({"X": "host:A", "Y": "lit:2", "Z": "runtime:A"}, environ) == {
+        "A": "1",
+        "X": "1",
+        "Y": "2",
+        "Z": "1",
+    }
+    with pytest.raises(SecretError, match="NOPE is not set"):
+        variables({"X": "host:NOPE"}, environ)

@@ -1,0 +1,38 @@
+"""Run directories to export and to report on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.support import reports
+
+from nel_action.report.model import Report
+from nel_action.report.store import save_report
+from nel_action.results import write_results
+
+__all__ = ["make_run"]
+
+
+def make_run(root: Path, report: Report | None = None, *, judged: bool = True) -> Path:
+    """Write a run directory as an invocation leaves it, with artifacts and logs for each job."""
+    report = report or reports.failed()
+    invocation = report.results.invocation
+    run = root / f"2026-11-22-10-30-45-{invocation}"
+    jobs = []
+    for index, task in enumerate(report.results.tasks):
+        home = run / task.task
+        (home / "artifacts" / "cache").mkdir(parents=True)
+        (home / "logs").mkdir()
+        (home / "artifacts" / "results.yml").write_text(f"task: {task.task}\n")
+        (home / "artifacts" / "cache" / "big.bin").write_bytes(b"\0" * 100)
+        (home / "artifacts" / "secret").symlink_to("/etc/hostname")
+        (home / "logs" / "client.log").write_text("done\n")
+        jobs.append({"index": index, "name": task.task})
+    (run / "plan.json").write_text(json.dumps({"jobs": jobs}))
+    (run / "invocation.json").write_text(json.dumps({"invocation": invocation}))
+    tasks = [task.model_copy(update={"job_id": f"{invocation}.{n}"}) for n, task in enumerate(report.results.tasks)]
+    write_results(report.results.model_copy(update={"tasks": tuple(tasks)}), run / "results.json")
+    if judged:
+        save_report(report, run)
+    return run
