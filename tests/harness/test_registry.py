@@ -16,7 +16,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> dict[str, EntryPoint]:
     return found
 
 
-@pytest.mark.parametrize("name", ["command"])
+@pytest.mark.parametrize("name", ["command", "lm_eval"])
 def test_a_built_in_harness_is_found_without_looking_at_installed_packages(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from nel_action.errors import ResultsError
 
 __all__ = [
     "choose_metric",
+    "clip",
     "expected_items",
     "finite",
     "json_lines",
@@ -133,6 +134,12 @@ def choose_metric(wanted: str | None, names: Sequence[str]) -> str | None:
         return names[0] if names else None
     fitting = [name for name in names if name.partition(",")[0] == wanted]
     return fitting[0] if wanted not in names and len(fitting) == 1 else wanted
+
+
+def clip(value: object, size: int = 4000) -> str | None:
+    """Return text of at most `size` characters: its end, where the question and the answer are."""
+    whole_text = None if value is None else str(value)
+    return whole_text if whole_text is None or len(whole_text) <= size else f"…{whole_text[1 - size :]}"
 
 
 def tail(log: str, marker: str) -> str | None:

@@ -1,0 +1,34 @@
+"""Outputs of real harness runs, kept small, and copies of them that a test may damage."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+__all__ = ["RECORDED", "edit_json", "edit_text", "recorded"]
+
+RECORDED = Path(__file__).parents[1] / "harness" / "recorded"
+
+
+def recorded(name: str, into: Path) -> Path:
+    """Copy a recorded run's artifacts into a fresh directory."""
+    target = into / "artifacts"
+    shutil.copytree(RECORDED / name, target)
+    return target
+
+
+def edit_json(folder: Path, pattern: str, change: Callable[[Any], object]) -> None:
+    """Change the one JSON file that fits a pattern."""
+    (path,) = folder.rglob(pattern)
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+
+
+def edit_text(folder: Path, pattern: str, change: Callable[[str], str]) -> None:
+    """Change the text of every file that fits a pattern."""
+    for path in [*folder.rglob(pattern)]:
+        path.write_text(change(path.read_text()))
