@@ -1,0 +1,116 @@
+"""What the GitHub double remembers: one repository with its comments, checks, issues, commits and artifacts."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.doubles.github.description import complete
+
+__all__ = ["ACTIONS_BOT", "ALL_RIGHTS", "Identity", "Store"]
+
+ALL_RIGHTS = dict.fromkeys(("actions", "checks", "contents", "issues", "pull-requests"), "write")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a token belongs to and what it may do."""
+
+    login: str = "github-actions[bot]"
+    type: str = "Bot"
+    rights: dict[str, str] = field(default_factory=lambda: dict(ALL_RIGHTS))
+
+    def may(self, right: str, level: str) -> bool:
+        has = self.rights.get(right)
+        return has == "write" or has == level == "read"
+
+    def user(self) -> dict[str, Any]:
+        number = int(hashlib.sha256(self.login.encode()).hexdigest()[:6], 16)
+        return complete("simple-user", {"login": self.login, "type": self.type, "id": number})
+
+
+ACTIONS_BOT = Identity()
+
+
+class Store:
+    """State of `owner/name`; every object is as GitHub would show it."""
+
+    def __init__(self, repository: str) -> None:
+        self.repository = repository
+        self.comments: dict[int, dict[str, Any]] = {}
+        self.comment_issue: dict[int, int] = {}
+        self.comment_edits: list[tuple[int, str]] = []
+        self.checks: dict[int, dict[str, Any]] = {}
+        self.check_history: dict[int, list[dict[str, Any]]] = {}
+        self.annotations: dict[int, list[dict[str, Any]]] = {}
+        self.issues: dict[int, dict[str, Any]] = {}
+        self.pulls: dict[int, dict[str, Any]] = {}
+        self.commits: list[str] = []
+        self.refs: dict[str, str] = {}
+        self.objects: dict[str, Any] = {}
+        self.artifacts: dict[int, dict[str, Any]] = {}
+        self.archives: dict[int, bytes] = {}
+        self.runs: dict[int, dict[str, Any]] = {}
+        self._ids = itertools.count(1001)
+
+    def next_id(self) -> int:
+        return next(self._ids)
+
+    def add_comment(self, issue: int, body: str, who: Identity) -> dict[str, Any]:
+        number = self.next_id()
+        self.comments[number] = complete("issue-comment", {"id": number, "body": body, "user": who.user()})
+        self.comment_issue[number] = issue
+        return self.comments[number]
+
+    def comments_of(self, issue: int) -> list[dict[str, Any]]:
+        """Ascending by id, as GitHub lists them; there is no other order."""
+        return [comment for number, comment in sorted(self.comments.items()) if self.comment_issue[number] == issue]
+
+    def add_pull(
+        self, number: int, *, head: str, base: str, head_repository: str | None = None, state: str = "open"
+    ) -> dict[str, Any]:
+        def side(sha: str, ref: str, home: str) -> dict[str, Any]:
+            owner, name = home.split("/")
+            repo = complete("repository", {"full_name": home, "name": name, "owner": Identity(owner, "User").user()})
+            return {"label": f"{owner}:{ref}", "ref": ref, "sha": sha, "repo": repo, "user": repo["owner"]}
+
+        home = head_repository or self.repository
+        sides = {"head": side(head, "change", home), "base": side(base, "main", self.repository)}
+        self.pulls[number] = {"number": number, "state": state} | sides
+        return self.pulls[number]
+
+    def show_pull(self, pull: dict[str, Any], schema: str) -> dict[str, Any]:
+        return complete(schema, pull)
+
+    def add_artifact(self, run: int, name: str, archive: bytes, *, expired: bool = False) -> int:
+        number = self.next_id()
+        facts = {"id": number, "name": name, "size_in_bytes": len(archive), "expired": expired}
+        shown = complete("artifact", facts)
+        shown["workflow_run"] = {"id": run}
+        self.artifacts[number], self.archives[number] = shown, archive
+        return number
+
+    def put_object(self, kind: str, content: object) -> str:
+        sha = hashlib.sha1(json.dumps([kind, content], sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+        self.objects[sha] = content
+        return sha
+
+    def read_branch(self, branch: str) -> dict[str, str]:
+        """Return the files of a branch: for a test to look at."""
+        commit = self.objects[self.refs[f"heads/{branch}"]]
+        return {item["path"]: self.objects[item["sha"]] for item in self.objects[commit["tree"]]}
+
+    def open_issues(self) -> list[dict[str, Any]]:
+        return [issue for issue in self.issues.values() if issue["state"] == "open"]
+
+    def checks_of(self, sha: str) -> list[dict[str, Any]]:
+        return [check for _, check in sorted(self.checks.items()) if check["head_sha"] == sha]
+
+
+def newest_of_each(checks: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """`filter=latest`: the newest check run of each name."""
+    return list({check["name"]: check for check in checks}.values())
