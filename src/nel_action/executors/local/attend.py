@@ -1,0 +1,212 @@
+"""One attempt from wherever it stands to its end, whatever happens on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+import traceback
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from nel_action.errors import NelActionError, SecretError
+from nel_action.executors.interface import JobState, Reason
+from nel_action.executors.local.attempt import AttemptDir
+from nel_action.executors.local.children import Child
+from nel_action.executors.local.command import bind, launch, write_files
+from nel_action.executors.local.interface import Exit, Running, Runtime, Step
+from nel_action.executors.local.process import ProcessRuntime
+from nel_action.executors.local.record import AttemptError, Ending, JobRecord, moment
+from nel_action.executors.local.secrets import mask_file, masker, read_values, resolve
+from nel_action.executors.local.store import Store
+
+__all__ = ["Attendance", "Site", "unless"]
+
+T = TypeVar("T")
+
+SETUP_LIMIT: Final = 3600.0
+"""Seconds for installing an environment or pulling an image."""
+
+FULL_DISK_TRIES, FULL_DISK_PAUSE = 360, 10.0
+"""How often, and after how many seconds, to try again to write an ending."""
+
+SHOWN: Final = 300
+"""Characters of a log line that an ending quotes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What all attempts of an agent share."""
+
+    store: Store
+    environ: Mapping[str, str]
+
+
+async def unless(work: Awaitable[T], *stops: asyncio.Future[AttemptError], limit: float | None = None) -> T:
+    """Wait for `work`, unless one of `stops` says first why not.
+
+    Raises:
+        AttemptError: what the stop said.
+        TimeoutError: `limit` seconds are over.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        waits: list[asyncio.Future[Any]] = [task, *stops]
+        await asyncio.wait(waits, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        for stop in stops:
+            if stop.done():
+                raise stop.result()
+        raise TimeoutError
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+
+
+class Attendance:
+    """Sees one attempt through."""
+
+    def __init__(self, attempt: AttemptDir, site: Site) -> None:
+        self.attempt = attempt
+        self._site = site
+        self._runtime: Runtime | None = None
+        self.stop: asyncio.Future[AttemptError] = asyncio.get_running_loop().create_future()
+        """Set to end it early."""
+
+    async def run(self) -> None:
+        """Run it, and write down how it ended."""
+        try:
+            ending = await self._run(self.attempt.record())
+        except AttemptError as error:
+            ending = error.ending
+        except (NelActionError, OSError) as error:
+            ending = Ending.of(JobState.FAILED, Reason.INFRASTRUCTURE, str(error).replace("\n", "; "))
+        except Exception as error:  # noqa: BLE001 recorded as the attempt's failure: the others must go on
+            traceback.print_exc(file=sys.stderr)
+            ending = Ending.of(JobState.FAILED, Reason.INFRASTRUCTURE, f"the agent failed: {error!r}")
+        await self._finish_when_possible(ending)
+
+    async def _finish_when_possible(self, ending: Ending) -> None:
+        """Write the ending; on a full disk, wait for room rather than lose it."""
+        for _ in range(FULL_DISK_TRIES):
+            try:
+                await self._finish(ending)
+            except OSError as error:
+                print(f"{self.attempt.name}: cannot write its ending: {error}", file=sys.stderr)  # noqa: T201
+                await asyncio.sleep(FULL_DISK_PAUSE)
+            else:
+                return
+
+    async def _run(self, record: JobRecord) -> Ending:
+        runtime = self._runtime = self._choose(record)
+        running = await runtime.recover()
+        if running is None:
+            self._refuse_when_stopped()
+            await self._prepare(await runtime.setup())
+            running = await self._start(runtime, record)
+        try:
+            return self._conclude(await self._watch(running, record))
+        finally:
+            await running.end()
+
+    def _choose(self, record: JobRecord) -> Runtime:
+        return ProcessRuntime(self.attempt, record, self._site.store.home, self._site.environ)
+
+    def _refuse_when_stopped(self) -> None:
+        if self.stop.done():
+            raise self.stop.result()
+
+    async def _prepare(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            self.attempt.set_phase(step.phase)
+            child = await Child.start(
+                step.argv,
+                env=dict(self._site.environ),
+                cwd=self.attempt.path,
+                log=self.attempt.setup_log,
+                mark=self.attempt.path,
+            )
+            try:
+                status = await unless(child.wait(), self.stop, limit=SETUP_LIMIT)
+            except TimeoutError:
+                raise AttemptError.failed(Reason.INFRASTRUCTURE, f"{step.phase} took over an hour") from None
+            finally:
+                await child.end()
+            if status:
+                raise AttemptError.failed(step.reason, f"{step.phase} failed: {last_line(self.attempt.setup_log)}")
+
+    async def _start(self, runtime: Runtime, record: JobRecord) -> Running:
+        job = record.job
+        url = job.target.api_endpoint.url
+        if url is None:
+            raise AttemptError.failed(Reason.REJECTED, "the target has no URL")
+        command = bind(job, runtime.places, url)
+        write_files(command, self.attempt.work)
+        try:
+            values = resolve(job.env, read_values(self.attempt), self._site.environ)
+        except SecretError as error:
+            raise AttemptError.failed(Reason.REJECTED, str(error)) from error
+        self.attempt.set_phase("starting")
+        return await runtime.start(launch(command, values))
+
+    async def _watch(self, running: Running, record: JobRecord) -> Exit:
+        started = self.attempt.started()
+        spent = time.time() - started.at if started else 0.0
+        try:
+            return await unless(running.wait(), self.stop, limit=max(0.0, record.job.timeout - spent))
+        except TimeoutError:
+            detail = f"took longer than {record.job.timeout:g} s"
+            raise AttemptError.failed(Reason.TIME_LIMIT, detail) from None
+
+    def _conclude(self, exited: Exit) -> Ending:
+        if exited.code == 0:
+            return replace(Ending.of(JobState.SUCCEEDED), exit_code=0)
+        said = last_line(self.attempt.client_log)
+        reason, detail = Reason.HARNESS, f"exit status {exited.code}{': ' if said else ''}{said}"
+        if exited.oom:
+            reason, detail = Reason.OUT_OF_MEMORY, "the kernel ended it for want of memory"
+        elif exited.outside:
+            reason, detail = Reason.INFRASTRUCTURE, f"ended from outside by signal {exited.code - 128}"
+        return replace(Ending.of(JobState.FAILED, reason, detail), exit_code=exited.code, oom=exited.oom)
+
+    async def _finish(self, ending: Ending) -> None:
+        """Hide secrets in the logs, forget them, write the ending, and only then remove what it was read from."""
+        mask = masker(self._values())
+        for log in (self.attempt.setup_log, self.attempt.client_log):
+            mask_file(log, mask)
+        self.attempt.secrets.unlink(missing_ok=True)
+        started = self.attempt.started()
+        self.attempt.end(
+            replace(
+                ending,
+                detail=mask(ending.detail) if ending.detail else None,
+                started=moment(started.at) if started else None,
+            )
+        )
+        if self._runtime is not None:
+            await self._runtime.discard()
+
+    def _values(self) -> list[str]:
+        values = list(read_values(self.attempt).values())
+        try:
+            references = self.attempt.record().job.env.values()
+        except NelActionError:
+            return values
+        names = [reference.removeprefix("runtime:") for reference in references if reference.startswith("runtime:")]
+        return values + [self._site.environ[name] for name in names if name in self._site.environ]
+
+
+def last_line(log: Path) -> str:
+    """Return the last line of a log that says something, shortened."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - 8192))
+            lines = file.read().decode(errors="replace").splitlines()
+    except FileNotFoundError:
+        return ""
+    said = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return said if len(said) <= SHOWN else f"{said[:SHOWN]}…"

@@ -1,0 +1,68 @@
+"""What an attempt runs: its harness's command, bound to where it runs, with the variables that it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from nel_action.executors.interface import Reason
+from nel_action.executors.local.interface import Launch, Places
+from nel_action.executors.local.record import AttemptError
+from nel_action.harness.interface import Binding, Command
+from nel_action.plan import Job
+
+__all__ = ["bind", "launch", "with_hooks", "write_files"]
+
+HOOKED = """\
+set -e
+[ ! -e pre_cmd.sh ] || . ./pre_cmd.sh
+status=0
+"$@" || status=$?
+[ ! -e post_cmd.sh ] || . ./post_cmd.sh
+exit "$status"
+"""
+
+
+def bind(job: Job, places: Places, url: str) -> Command:
+    """Build the harness's command for those places and that route."""
+    from nel_action.harness.registry import harness
+
+    binding = Binding(
+        url=url,
+        model_id=job.target.api_endpoint.model_id or "",
+        output_dir=places.artifacts,
+        work_dir=places.work,
+        api_key_name=job.target.api_endpoint.api_key_name,
+        task_dir=places.task if job.task.task_dir else None,
+    )
+    return with_hooks(harness(job.harness).command(job.task, binding), job)
+
+
+def with_hooks(command: Command, job: Job) -> Command:
+    """Run the task's `pre_cmd` before and its `post_cmd` after the harness, in one shell; it keeps the exit status."""
+    hooks = {"pre_cmd.sh": job.pre_cmd, "post_cmd.sh": job.post_cmd}
+    texts = {name: f"{text}\n" for name, text in hooks.items() if text}
+    if not texts:
+        return command
+    argv = ("bash", "-c", HOOKED, "hooks", *command.argv)
+    return replace(command, argv=argv, files={**command.files, **texts})
+
+
+def write_files(command: Command, work: Path) -> None:
+    """Write the command's files into the working directory, and nowhere else."""
+    for name, text in command.files.items():
+        path = work / name
+        if not path.resolve().is_relative_to(work.resolve()):
+            raise AttemptError.failed(Reason.REJECTED, f"the command's file {name} would lie outside its directory")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def launch(command: Command, values: Mapping[str, str]) -> Launch:
+    """Add the values of variables, also under the names that the harness reads."""
+    missing = sorted(set(command.secret_env.values()) - set(values))
+    if missing:
+        raise AttemptError.failed(Reason.REJECTED, f"variable {missing[0]} has no value where the job runs")
+    renamed = {name: values[holder] for name, holder in command.secret_env.items()}
+    return Launch(argv=command.argv, env={**command.env, **values, **renamed})

@@ -1,0 +1,187 @@
+"""The executor of this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from nel_action.errors import ExecutorError, NelActionError, Problem
+from nel_action.executors.interface import Attempt, JobState, JobStatus, Workspace, newest
+from nel_action.executors.local.agents import last_words, tend
+from nel_action.executors.local.attempt import AttemptDir
+from nel_action.executors.local.collect import collect
+from nel_action.executors.local.logs import stream, tail
+from nel_action.executors.local.record import JobRecord, moment
+from nel_action.executors.local.secrets import now
+from nel_action.executors.local.store import Store
+from nel_action.plan import Job, Key, Plan, attempt_name
+from nel_action.spec.execution import LocalExecution
+
+__all__ = ["LocalExecutor"]
+
+CANCEL_LIMIT: Final = 60.0
+"""Seconds to wait for the end of what was cancelled; the ladder of signals takes at most 15."""
+
+LOG_TAIL: Final = 8192
+"""Bytes of the log that a harness's progress is read from."""
+
+
+class LocalExecutor:
+    """Runs jobs on this machine; an agent of its own keeps them, whatever becomes of the caller."""
+
+    def __init__(self, settings: LocalExecution, workspace: Workspace) -> None:
+        self._settings = settings
+        self._workspace = workspace
+        self._store = Store(workspace.home)
+        self._records: dict[str, JobRecord] = {}
+
+    def check(self, plan: Plan) -> Sequence[Problem]:  # noqa: ARG002 comes with containers
+        """Say what would keep the plan from running here."""
+        return []
+
+    def resolve(self, images: Sequence[str]) -> Mapping[str, str]:  # noqa: ARG002 comes with containers
+        """Return the digest of each image that can be pinned here."""
+        return {}
+
+    def find(self, keys: Sequence[Key]) -> Mapping[Key, Attempt]:
+        """Return the newest attempt under each key."""
+        return newest(attempt.attempt() for attempt in self._store.find(keys) if attempt.exists())
+
+    def submit(self, job: Job, number: int, invocation: str) -> Attempt:
+        """Enter an attempt into the invocation's queue, and see that an agent works it.
+
+        Raises:
+            SecretError: a variable has no value here.
+            ExecutorError: the attempt cannot be written, or the agent cannot be started.
+        """
+        attempt = self._store.at(job.key, number)
+        if not attempt.exists():
+            self._enter(job, number, invocation)
+        self._tend(attempt)
+        return attempt.attempt()
+
+    def _enter(self, job: Job, number: int, invocation: str) -> None:
+        values = now(job.env.values(), self._workspace.environ)
+        local, folders = self._localise(job)
+        record = JobRecord(
+            job=local,
+            number=number,
+            invocation=invocation,
+            settings=self._settings,
+            base_dir=self._workspace.base_dir.absolute(),
+            submitted=moment(),
+        )
+        queue = self._store.queue(invocation).open()
+        name = attempt_name(job.key, number)
+        queue.announce(name)
+        if not self._store.claim(record, values=values, folders=folders):
+            queue.withdraw(name)
+
+    def _localise(self, job: Job) -> tuple[Job, dict[str, Path]]:
+        """Make paths absolute, and say what is copied beside the job so that later changes do not reach it."""
+        base = self._workspace.base_dir.absolute()
+        folders = {"task": base / job.task.task_dir} if job.task.task_dir else {}
+        if job.requirements:
+            folders["requirements.txt"] = base / job.requirements
+        dataset = (str(base / job.dataset[0]), job.dataset[1]) if job.dataset else None
+        task = replace(job.task, task_dir=folders.get("task"))
+        return replace(job, task=task, dataset=dataset), folders
+
+    def _tend(self, attempt: AttemptDir) -> bool:
+        """See that an unfinished attempt has an agent; return whether one had to be started."""
+        if attempt.ended:
+            return False
+        queue = self._store.queue(self._record(attempt).invocation)
+        return tend(self._store, queue, self._workspace.environ)
+
+    def _record(self, attempt: AttemptDir) -> JobRecord:
+        if attempt.name not in self._records:
+            self._records[attempt.name] = attempt.record()
+        return self._records[attempt.name]
+
+    def poll(self, attempts: Sequence[Attempt]) -> Mapping[Key, JobStatus]:
+        """Look at each attempt's directory; start agents for those that have lost theirs."""
+        seen = {attempt.key: self._look(self._store.at(attempt.key, attempt.number)) for attempt in attempts}
+        unfinished = [self._store.at(a.key, a.number) for a in attempts if not seen[a.key].state.final]
+        for invocation, attempt in self._by_invocation(unfinished).items():
+            if self._tend(attempt):
+                words = last_words(self._store.queue(invocation))
+                self._mark_lost(seen, unfinished, words)
+        return seen
+
+    def _by_invocation(self, attempts: Sequence[AttemptDir]) -> dict[str, AttemptDir]:
+        found: dict[str, AttemptDir] = {}
+        for attempt in attempts:
+            with suppress(ExecutorError):
+                found[self._record(attempt).invocation] = attempt
+        return found
+
+    def _mark_lost(self, seen: dict[Key, JobStatus], attempts: Sequence[AttemptDir], words: str) -> None:
+        """What ran without an agent may have ended meanwhile: it was not seen."""
+        detail = f"its supervisor had ended; another one is looking at it{f' ({words})' if words else ''}"
+        for attempt in attempts:
+            if seen[attempt.key].state is JobState.RUNNING:
+                seen[attempt.key] = JobStatus(state=JobState.UNKNOWN, detail=detail)
+
+    def _look(self, attempt: AttemptDir) -> JobStatus:
+        try:
+            if (ending := attempt.ending()) is not None:
+                return ending.status()
+            record = self._record(attempt)
+        except ExecutorError as error:
+            return JobStatus(state=JobState.UNKNOWN, detail=str(error).replace("\n", "; "))
+        if (started := attempt.started()) is None:
+            return JobStatus(state=JobState.PENDING, detail=attempt.phase() or "waiting for its turn")
+        return self._running(attempt, record, moment(started.at))
+
+    def _running(self, attempt: AttemptDir, record: JobRecord, started: str) -> JobStatus:
+        from nel_action.harness.registry import harness
+
+        try:
+            progress = harness(record.job.harness).progress(attempt.artifacts, tail(attempt.client_log, LOG_TAIL))
+        except NelActionError:
+            progress = None
+        return JobStatus(state=JobState.RUNNING, started=started, progress=progress)
+
+    def logs(self, attempt: Attempt, *, follow: bool) -> Iterator[str]:
+        """Stream what preparing and running it said, secrets hidden."""
+        return stream(self._store.at(attempt.key, attempt.number), follow=follow, heal=self._tend)
+
+    def cancel(self, attempts: Sequence[Attempt]) -> None:
+        """Ask the agents to end them, and wait until they have.
+
+        Raises:
+            ExecutorError: some still run.
+        """
+        wanted = [self._store.at(attempt.key, attempt.number) for attempt in attempts]
+        left = [attempt for attempt in wanted if attempt.exists() and not attempt.ended]
+        for attempt in left:
+            attempt.request_cancel()
+        deadline = time.monotonic() + CANCEL_LIMIT
+        while left and time.monotonic() < deadline:
+            for attempt in self._by_invocation(left).values():
+                self._tend(attempt)
+            time.sleep(0.1)
+            left = [attempt for attempt in left if not attempt.ended]
+        if left:
+            msg = f"still running after {CANCEL_LIMIT:g} s: {', '.join(attempt.name for attempt in left)}"
+            raise ExecutorError(msg, hint="try again; the agent's log is in the agents folder of the local store")
+
+    def collect(self, attempt: Attempt, into: Path) -> None:
+        """Copy artifacts and logs, whole.
+
+        Raises:
+            CollectError: they did not come back whole.
+        """
+        collect(self._store.at(attempt.key, attempt.number).path, into)
+
+    def scripts(self, job: Job, number: int) -> Mapping[str, str]:  # noqa: ARG002 comes later
+        """Return `run.sh`."""
+        return {}
+
+    def close(self) -> None:
+        """There is nothing to let go of."""

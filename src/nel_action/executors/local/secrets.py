@@ -1,0 +1,105 @@
+"""Values of variables on their way from the caller to a job: in a file that only its owner reads."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from nel_action.errors import SecretError
+from nel_action.executors.local.attempt import AttemptDir
+
+__all__ = ["Values", "mask_file", "masker", "now", "read_values"]
+
+Values = dict[str, str]
+"""Reference (`host:NAME`) to value."""
+
+SHORTEST = 4
+"""A shorter value is no secret, and hiding it would make the log unreadable."""
+
+HARMLESS = re.compile(r"true|false|none|null|empty|\d{1,6}", re.IGNORECASE)
+"""Values that are nobody's secret."""
+
+
+def now(references: Iterable[str], environ: Mapping[str, str]) -> Values:
+    """Look up what must be looked up by the caller: every `host:NAME`.
+
+    Raises:
+        SecretError: variables that are not set, by name.
+    """
+    names = {reference: reference.removeprefix("host:") for reference in references if reference.startswith("host:")}
+    missing = sorted({name for name in names.values() if name not in environ})
+    if missing:
+        msg = f"{'variable' if len(missing) == 1 else 'variables'} {', '.join(missing)} not set"
+        raise SecretError(msg, hint="the spec asks for it with host:NAME; set it where nel-action runs")
+    return {reference: environ[name] for reference, name in names.items()}
+
+
+def read_values(attempt: AttemptDir) -> Values:
+    """Return the values that were left for the attempt; none where they are gone."""
+    try:
+        values: Values = json.loads(attempt.secrets.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return values
+
+
+def resolve(env: Mapping[str, str], values: Values, environ: Mapping[str, str]) -> dict[str, str]:
+    """Turn variables' references into their values: those left by the caller, `runtime:NAME` from here, `lit:`.
+
+    Raises:
+        SecretError: a value is not there.
+    """
+    return {name: _value(reference, values, environ) for name, reference in env.items()}
+
+
+def _value(reference: str, values: Values, environ: Mapping[str, str]) -> str:
+    kind, _, name = reference.partition(":")
+    if kind == "lit":
+        return name
+    found = values.get(reference) if kind == "host" else environ.get(name)
+    if found is None:
+        msg = f"variable {name} has no value where the job runs ({kind}:{name})"
+        raise SecretError(msg)
+    return found
+
+
+def masker(values: Iterable[str]) -> Callable[[str], str]:
+    """Return a function that hides the values in a line of text, also as JSON, a URL or base64 would write them."""
+    forms = {form for value in values if _secret(value) for form in _forms(value)}
+    if not forms:
+        return lambda line: line
+    pattern = re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True)))
+    return lambda line: pattern.sub("***", line)
+
+
+def _secret(value: str) -> bool:
+    return len(value) >= SHORTEST and not HARMLESS.fullmatch(value)
+
+
+def _forms(value: str) -> Iterable[str]:
+    yield from (line for line in value.splitlines() if _secret(line))
+    yield json.dumps(value)[1:-1]
+    yield json.dumps(value, ensure_ascii=False)[1:-1]
+    yield quote(value, safe="")
+    yield base64.b64encode(value.encode()).decode().rstrip("=")
+    yield base64.urlsafe_b64encode(value.encode()).decode().rstrip("=")
+
+
+def mask_file(path: Path, mask: Callable[[str], str]) -> None:
+    """Hide values in a log file for good; the file is replaced, never half written."""
+    if not path.exists():
+        return
+    partial = path.with_name(f".{path.name}.masked")
+    with (
+        path.open(encoding="utf-8", errors="surrogateescape", newline="") as old,
+        partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as new,
+    ):
+        new.writelines(mask(line) for line in old)
+        new.flush()
+        os.fsync(new.fileno())
+    partial.replace(path)

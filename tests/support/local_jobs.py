@@ -1,0 +1,89 @@
+"""Jobs for the local executor: real programs, run by the `command` harness."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nel_action.executors.interface import Attempt, JobStatus, Workspace
+from nel_action.executors.local.executor import LocalExecutor
+from nel_action.harness.interface import HarnessTask, Params
+from nel_action.plan import Job, Key
+from nel_action.spec.base import EndpointType
+from nel_action.spec.deployment import NoDeployment
+from nel_action.spec.execution import LocalExecution
+from nel_action.spec.target import ApiEndpoint, Target
+
+__all__ = ["INVOCATION", "Bench", "job", "key", "wait"]
+
+INVOCATION = "0123456789abcdef"
+
+PATIENCE = 60.0
+"""Seconds after which a test that waits has failed."""
+
+
+def key(name: str) -> Key:
+    """Return a well-formed key."""
+    return Key(f"nel-{hashlib.sha256(name.encode()).hexdigest()[:16]}")
+
+
+def job(name: str, script: str, *, index: int = 0, **fields: Any) -> Job:  # noqa: ANN401 any of the job's fields
+    """Return a job that runs a Python script (`-c`)."""
+    python = fields.pop("python", sys.executable)
+    task = HarnessTask(
+        name=name,
+        display=name,
+        endpoint_type=EndpointType.CHAT,
+        params=Params(),
+        command=fields.pop("command", (python, "-c", script)),
+        task_dir=fields.pop("task_dir", None),
+    )
+    target = Target(api_endpoint=ApiEndpoint(url="http://127.0.0.1:9/v1/chat/completions", model_id="tiny"))
+    defaults: dict[str, Any] = {
+        "key": key(name),
+        "pinned": True,
+        "index": index,
+        "name": name,
+        "task": task,
+        "harness": "command",
+        "model": "tiny",
+        "target": target,
+        "deployment": NoDeployment(),
+        "timeout": 60.0,
+    }
+    return Job(**(defaults | fields))
+
+
+@dataclass
+class Bench:
+    """A home of its own, and executors on it."""
+
+    root: Path
+    environ: Mapping[str, str]
+    settings: dict[str, Any] = field(default_factory=lambda: {"runtime": "process"})
+
+    def executor(self, **settings: object) -> LocalExecutor:
+        """Return an executor such as another process would build."""
+        workspace = Workspace(home=self.root / "home", environ=self.environ, base_dir=self.root)
+        return LocalExecutor(LocalExecution.model_validate(self.settings | settings), workspace)
+
+    def run(self, *jobs: Job, **settings: object) -> dict[Key, JobStatus]:
+        """Submit jobs and wait for their ends."""
+        executor = self.executor(**settings)
+        return wait(executor, [executor.submit(each, 1, INVOCATION) for each in jobs])
+
+
+def wait(executor: LocalExecutor, attempts: Iterable[Attempt], patience: float = PATIENCE) -> dict[Key, JobStatus]:
+    """Poll until all have ended."""
+    attempts, deadline = list(attempts), time.monotonic() + patience
+    while True:
+        seen = dict(executor.poll(attempts))
+        if all(status.state.final for status in seen.values()):
+            return seen
+        assert time.monotonic() < deadline, seen
+        time.sleep(0.05)
