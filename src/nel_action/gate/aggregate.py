@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from nel_action.gate.binary import Proportion
-from nel_action.gate.evidence import Evidence, TEvidence
+from nel_action.gate.binary import Proportion, TwoProportions
+from nel_action.gate.evidence import Evidence, Negated, TEvidence
 from nel_action.results import Score
 
-__all__ = ["ChernoffMean", "as_proportion", "score_evidence"]
+__all__ = ["ChernoffMean", "as_proportion", "difference_evidence", "score_evidence", "stderr_of"]
 
 _ALIKE: Final = 0.02
 """Relative difference of two standard errors that are the same but for rounding and n or n - 1."""
@@ -23,6 +23,7 @@ class ChernoffMean:
     estimate: float
     n: int
     method: str = "Chernoff-Hoeffding"
+    reach: float = 1.0
 
     @property
     def stderr(self) -> float:
@@ -91,3 +92,53 @@ def score_evidence(score: Score, n: int | None) -> Evidence | str:
     if n and 0 <= score.value <= 1:
         return ChernoffMean(score.value, n)
     return f"{score.metric} has no standard error and no items to compute one from"
+
+
+def stderr_of(score: Score, n: int | None) -> float | None:
+    """Return a score's standard error: its own, or the widest that its value allows; None where nothing is known."""
+    proportion = as_proportion(score, n)
+    if proportion is not None:
+        return proportion.stderr
+    if score.stderr and n != 1:
+        return score.stderr
+    return ChernoffMean(score.value, n).stderr if n and 0 <= score.value <= 1 else None
+
+
+def difference_evidence(
+    candidate: tuple[Score, int | None], baseline: tuple[Score, int | None], *, higher: bool, factor: float = 1.0
+) -> Evidence | str:
+    """Return what two scores without common items say of candidate - factor x baseline, turned so that more is better.
+
+    Args:
+        candidate: its score and number of items.
+        baseline: the same of the baseline.
+        higher: whether more of the metric is better.
+        factor: what the baseline is multiplied with.
+
+    Returns:
+        The evidence, or why there is none.
+    """
+    ours, theirs = as_proportion(*candidate), as_proportion(*baseline)
+    if ours is not None and theirs is not None and factor == 1:
+        return TwoProportions(ours, theirs) if higher else TwoProportions(theirs, ours)
+    for side, words in ((candidate, "this run"), (baseline, "the baseline")):
+        if stderr_of(*side) is None:
+            return f"{side[0].metric} of {words} has no standard error, and there are no items to pair"
+    plain = _welch(candidate, baseline, factor)
+    return plain if higher else Negated(plain)
+
+
+def _welch(candidate: tuple[Score, int | None], baseline: tuple[Score, int | None], factor: float) -> TEvidence:
+    """Add the variances of two independent means, and their degrees of freedom as Welch (1947) does."""
+    parts = [
+        ((weight * (stderr_of(score, n) or 0.0)) ** 2, n - 1 if n else math.inf)
+        for (score, n), weight in ((candidate, 1.0), (baseline, factor))
+    ]
+    variance = sum(part for part, _ in parts)
+    doubt = sum(part * part / df for part, df in parts)
+    return TEvidence(
+        candidate[0].value - factor * baseline[0].value,
+        math.sqrt(variance),
+        df=variance * variance / doubt if doubt else math.inf,
+        method="unpaired t",
+    )

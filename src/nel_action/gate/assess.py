@@ -3,41 +3,57 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from nel_action.errors import ResultsError
-from nel_action.gate.aggregate import score_evidence
-from nel_action.gate.claim import Claim, Rule
-from nel_action.gate.evidence import Evidence, Negated
+from nel_action.gate.against import Against, compare, gain_claims
+from nel_action.gate.claim import Claim
+from nel_action.gate.floors import floor_claims, side_evidence
 from nel_action.gate.measurable import pick_score, what_is_missing
 from nel_action.gate.policy import needs_baseline
 from nel_action.gate.run import Run
-from nel_action.gate.verdict import Comparison, Interval
+from nel_action.gate.side import Side, load_side
+from nel_action.gate.verdict import Interval
+from nel_action.gate.words import Unit
 from nel_action.results import Score, TaskResult
-from nel_action.spec.policy import FloorRule, GatePolicy, TaskPolicy
+from nel_action.spec.policy import GatePolicy, TaskPolicy
 
 __all__ = ["Assessment", "assess"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Assessment:
     """What was found of one task on one model."""
 
     task: str
     model: str
     rules: TaskPolicy
+    side: Side | None = None
+    """The candidate's, where it can be measured."""
     score: Score | None = None
     n: int | None = None
     interval: Interval | None = None
     """Of the score."""
+    against: Against | None = None
     unmeasurable: list[str] = field(default_factory=list)
     """Why something that is asked for cannot be judged."""
     breaches: list[str] = field(default_factory=list)
     """What failed without any statistics."""
     claims: list[Claim] = field(default_factory=list)
-    comparison: Comparison | None = None
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def higher(self) -> bool | None:
+        """Which way is better, where that is known."""
+        if self.against is not None:
+            return self.against.higher
+        return self.score.higher_is_better if self.score else None
+
+    @property
+    def unit(self) -> Unit:
+        """How amounts of the metric are said."""
+        scores = [side.score.value for side in (self.side, self.against and self.against.baseline) if side]
+        return Unit(share=all(0 <= score <= 1 for score in scores), higher=self.higher is not False)
 
     @property
     def alpha(self) -> float:
@@ -61,23 +77,27 @@ def assess(task: str, model: str, rules: TaskPolicy, *, candidate: Run, baseline
     if found.unmeasurable or result is None:
         return found
     score = pick_score(result, rules)
-    if isinstance(score, Score):
-        found.score, found.n = score, score.n if score.n is not None else result.n_items
-        for step in (_cost, _floors):
-            _guarded(found, lambda step=step: step(found, score, result))  # type: ignore[misc]
-        if needs_baseline(rules) and baseline is not None:
-            found.unmeasurable.append("comparing with a baseline is not there yet")
+    if isinstance(score, str):
+        found.unmeasurable.append(score)
+        return found
+    found.score, found.n = score, score.n if score.n is not None else result.n_items
+    _cost(found, result)
+    try:
+        _statistics(found, load_side(candidate, result, score), baseline)
+    except ResultsError as error:
+        found.unmeasurable.append(str(error))
     return found
 
 
-def _guarded(found: Assessment, step: Callable[[], None]) -> None:
-    try:
-        step()
-    except ResultsError as error:
-        found.unmeasurable.append(str(error))
+def _statistics(found: Assessment, side: Side, baseline: Run | None) -> None:
+    found.side, found.n = side, side.n
+    found.notes += side.notes
+    _floors(found, side)
+    if baseline is not None and needs_baseline(found.rules):
+        _against(found, side, baseline)
 
 
-def _cost(found: Assessment, _score: Score, result: TaskResult) -> None:
+def _cost(found: Assessment, result: TaskResult) -> None:
     """Hold what the task cost against the policy's limits."""
     limits = found.rules.limits.model_dump(exclude_none=True) if found.rules.limits else {}
     for name, limit in limits.items():
@@ -88,44 +108,23 @@ def _cost(found: Assessment, _score: Score, result: TaskResult) -> None:
             found.breaches.append(f"{name} is {spent:g}, more than the {limit:g} allowed")
 
 
-def _floors(found: Assessment, score: Score, _result: TaskResult) -> None:
-    evidence = score_evidence(score, found.n)
+def _floors(found: Assessment, side: Side) -> None:
+    evidence = side_evidence(side, found.rules)
     if not isinstance(evidence, str):
         low, high = evidence.low(found.alpha), evidence.high(found.alpha)
         found.interval = Interval(low=low, high=high, level=1 - 2 * found.alpha, method=evidence.method)
-    for rule, limit in ((Rule.MIN, found.rules.min), (Rule.MAX, found.rules.max)):
-        if limit is not None:
-            _floor(found, rule, limit, score, evidence)
+    claims, problems = floor_claims(side, found.rules, evidence, found.alpha)
+    found.claims += claims
+    found.unmeasurable += problems
 
 
-def _floor(found: Assessment, rule: Rule, limit: float, score: Score, evidence: Evidence | str) -> None:
-    point = found.rules.floor is FloorRule.POINT
-    if point:
-        evidence = _Point(score.value)
-    if isinstance(evidence, str):
-        found.unmeasurable.append(f"{evidence}; its {rule} can be tested with `floor: point` only")
+def _against(found: Assessment, side: Side, baseline: Run) -> None:
+    against = compare(side, found.rules, baseline)
+    if isinstance(against, list):
+        found.unmeasurable += against
         return
-    below = rule is Rule.MIN
-    oriented = evidence if below else Negated(evidence)
-    found.claims.append(Claim(rule, oriented, limit if below else -limit, limit, found.alpha, point=point))
-
-
-@dataclass(frozen=True, slots=True)
-class _Point:
-    """A value that is taken as it is."""
-
-    estimate: float
-    stderr: float = math.inf
-    method: str = "point"
-
-    def fail_p(self, limit: float) -> float:
-        return 1.0 if self.estimate >= limit else 0.0
-
-    def pass_p(self, limit: float) -> float:
-        return 1.0 - self.fail_p(limit)
-
-    def high(self, _alpha: float) -> float:
-        return self.estimate
-
-    def low(self, _alpha: float) -> float:
-        return self.estimate
+    found.against = against
+    found.notes += against.notes
+    claims, problems = gain_claims(against, found.rules, found.alpha)
+    found.claims += claims
+    found.unmeasurable += problems

@@ -1,13 +1,26 @@
-"""Right or wrong: one proportion, exactly."""
+"""Right or wrong: one proportion, pairs of the same items, and two unpaired proportions.
+
+Each pair of methods is chosen for the error that it is asked about: a failure rests on the bound that does not
+fail too often at the margin, a pass on the bound that does not pass too often (`docs/statistics.md`).
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
-from nel_action.gate.special import beta_quantile, binomial_at_least, binomial_at_most
+from nel_action.gate.special import (
+    beta_quantile,
+    binomial_at_least,
+    binomial_at_most,
+    normal_cdf,
+    normal_quantile,
+    normal_sf,
+)
 
-__all__ = ["Proportion"]
+__all__ = ["PairedProportions", "Proportion", "TwoProportions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +32,8 @@ class Proportion:
 
     right: int
     n: int
-    method: str = "exact binomial"
+    method: ClassVar[str] = "exact binomial"
+    reach: ClassVar[float] = 1.0
 
     @property
     def estimate(self) -> float:
@@ -51,3 +65,152 @@ class Proportion:
     def low(self, alpha: float) -> float:
         """See `Evidence.low`."""
         return 0.0 if self.right <= 0 else beta_quantile(alpha, self.right, self.n - self.right + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class PairedProportions:
+    """The same items, right or wrong on both sides; the mean is the gain in the share of right ones.
+
+    A failure rests on the adjusted interval of Bonett and Price (2012), a pass on the score interval of Tango (1998).
+    """
+
+    better: int
+    """Items that are right now and were wrong."""
+    worse: int
+    """Items that are wrong now and were right."""
+    n: int
+    method: ClassVar[str] = "paired: Bonett-Price, Tango"
+    reach: ClassVar[float] = 1.0
+
+    @property
+    def estimate(self) -> float:
+        """Gain in the share of right items."""
+        return (self.better - self.worse) / self.n
+
+    @property
+    def _adjusted(self) -> tuple[float, float]:
+        """The gain and its standard error with one item of each kind added."""
+        n = self.n + 2
+        up, down = (self.better + 1) / n, (self.worse + 1) / n
+        return up - down, math.sqrt((up + down - (up - down) ** 2) / n)
+
+    @property
+    def stderr(self) -> float:
+        """Standard error after adjustment; never zero."""
+        return self._adjusted[1]
+
+    def fail_p(self, limit: float) -> float:
+        """See `Evidence.fail_p`."""
+        gain, stderr = self._adjusted
+        return normal_cdf((gain - limit) / stderr)
+
+    def pass_p(self, limit: float) -> float:
+        """See `Evidence.pass_p`."""
+        if not -1 < limit < 1:
+            return 0.0 if limit <= -1 else 1.0
+        spread = self.n * (2 * self._down_at(limit) + limit * (1 - limit))
+        distance = self.better - self.worse - self.n * limit
+        if spread <= 0:
+            return 0.0 if distance > 0 else 1.0
+        return normal_sf(distance / math.sqrt(spread))
+
+    def _down_at(self, limit: float) -> float:
+        """Most likely chance of getting worse if the true gain were `limit`."""
+        a = 2 * self.n
+        b = -self.better - self.worse + (2 * self.n - self.better + self.worse) * limit
+        c = -self.worse * limit * (1 - limit)
+        return (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
+
+    def high(self, alpha: float) -> float:
+        """See `Evidence.high`."""
+        gain, stderr = self._adjusted
+        return min(1.0, gain + normal_quantile(1 - alpha) * stderr)
+
+    def low(self, alpha: float) -> float:
+        """See `Evidence.low`."""
+        return _lowest(lambda limit: self.pass_p(limit) <= alpha, -1.0, self.estimate)
+
+
+@dataclass(frozen=True, slots=True)
+class TwoProportions:
+    """Two shares of right items that cannot be paired; the mean is the gain.
+
+    A failure rests on the adjusted interval of Agresti and Caffo (2000), a pass on the score interval of Miettinen
+    and Nurminen (1985). Where the items were in truth the same, both err less than they say, and find less.
+    """
+
+    candidate: Proportion
+    baseline: Proportion
+    method: ClassVar[str] = "unpaired: Agresti-Caffo, Miettinen-Nurminen"
+    reach: ClassVar[float] = 1.0
+
+    @property
+    def estimate(self) -> float:
+        """Gain in the share of right items."""
+        return self.candidate.estimate - self.baseline.estimate
+
+    @property
+    def n(self) -> int:
+        """Items of the smaller side."""
+        return min(self.candidate.n, self.baseline.n)
+
+    @property
+    def _adjusted(self) -> tuple[float, float]:
+        gain, variance = 0.0, 0.0
+        for sign, side in ((1, self.candidate), (-1, self.baseline)):
+            share = (side.right + 1) / (side.n + 2)
+            gain += sign * share
+            variance += share * (1 - share) / (side.n + 2)
+        return gain, math.sqrt(variance)
+
+    @property
+    def stderr(self) -> float:
+        """Standard error after adjustment; never zero."""
+        return self._adjusted[1]
+
+    def fail_p(self, limit: float) -> float:
+        """See `Evidence.fail_p`."""
+        gain, stderr = self._adjusted
+        return normal_cdf((gain - limit) / stderr)
+
+    def pass_p(self, limit: float) -> float:
+        """See `Evidence.pass_p`."""
+        if not -1 < limit < 1:
+            return 0.0 if limit <= -1 else 1.0
+        spread = self._spread_at(limit)
+        distance = self.estimate - limit
+        if spread <= 0:
+            return 0.0 if distance > 0 else 1.0
+        return normal_sf(distance / math.sqrt(spread))
+
+    def _spread_at(self, limit: float) -> float:
+        """Variance of the gain under the likeliest rates that differ by `limit` (Farrington and Manning, 1990)."""
+        n1, n0 = self.candidate.n, self.baseline.n
+        p1, p0, ratio = self.candidate.estimate, self.baseline.estimate, n0 / n1
+        a = 1 + ratio
+        b = -(1 + ratio + p1 + ratio * p0 + limit * (ratio + 2))
+        c = limit * limit + limit * (2 * p1 + ratio + 1) + p1 + ratio * p0
+        d = -p1 * limit * (1 + limit)
+        v = (b / (3 * a)) ** 3 - b * c / (6 * a * a) + d / (2 * a)
+        u = math.copysign(math.sqrt(max((b / (3 * a)) ** 2 - c / (3 * a), 0.0)), v)
+        angle = (math.pi + math.acos(min(1.0, max(-1.0, v / u**3 if u else 0.0)))) / 3
+        rate1 = min(1.0, max(0.0, 2 * u * math.cos(angle) - b / (3 * a)))
+        rate0 = min(1.0, max(0.0, rate1 - limit))
+        return (rate1 * (1 - rate1) / n1 + rate0 * (1 - rate0) / n0) * (n1 + n0) / (n1 + n0 - 1)
+
+    def high(self, alpha: float) -> float:
+        """See `Evidence.high`."""
+        gain, stderr = self._adjusted
+        return min(1.0, gain + normal_quantile(1 - alpha) * stderr)
+
+    def low(self, alpha: float) -> float:
+        """See `Evidence.low`."""
+        return _lowest(lambda limit: self.pass_p(limit) <= alpha, -1.0, self.estimate)
+
+
+def _lowest(passes: Callable[[float], bool], bottom: float, top: float) -> float:
+    """Return the highest limit that is still passed."""
+    for _ in range(60):
+        middle = (bottom + top) / 2
+        bottom, top = (middle, top) if passes(middle) else (bottom, middle)
+    return bottom

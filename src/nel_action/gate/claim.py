@@ -33,6 +33,10 @@ class Claim:
     """The limit as the policy states it."""
     alpha: float
     """Chance of error allowed to each one-sided bound, before any correction."""
+    n: int | None = None
+    """Items that the evidence has, where that is known."""
+    detail: str = ""
+    """What was measured, in words, where evidence and limit do not say it."""
     point: bool = False
     """Decide by the estimate alone."""
 

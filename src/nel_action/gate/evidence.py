@@ -26,6 +26,10 @@ class Evidence(Protocol):
         """Standard error of the estimate, for planning; the bounds do not rest on it alone."""
 
     @property
+    def reach(self) -> float:
+        """How far an item that was not seen can lie from the mean, for planning; 0 where that is not known."""
+
+    @property
     def method(self) -> str:
         """As `docs/statistics.md` names it."""
 
@@ -50,6 +54,7 @@ class TEvidence:
     stderr: float
     df: float = math.inf
     method: str = "t"
+    reach: float = 0.0
 
     def __post_init__(self) -> None:
         # NOTE: no spread at all means that it was not seen, not that there is none.
@@ -89,6 +94,11 @@ class Negated:
     def stderr(self) -> float:
         """See `Evidence.stderr`."""
         return self.inner.stderr
+
+    @property
+    def reach(self) -> float:
+        """See `Evidence.reach`."""
+        return self.inner.reach
 
     @property
     def method(self) -> str:

@@ -43,7 +43,7 @@ class Items:
     """Smallest value of a single sample."""
     high: float
     """Largest value of a single sample."""
-    repeats: int
+    samples: int
     """Samples, all repeats counted."""
 
     def __len__(self) -> int:
@@ -117,7 +117,7 @@ class Collector:
             inputs=inputs if bool(inputs.all()) else None,
             low=low,
             high=high,
-            repeats=samples,
+            samples=samples,
         )
 
     def _refuse_doubles(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from nel_action.errors import ExitCode, SpecError
@@ -10,9 +11,10 @@ from nel_action.gate.assess import Assessment, assess
 from nel_action.gate.claim import Claim
 from nel_action.gate.multiplicity import holm
 from nel_action.gate.policy import check_policy, needs_baseline, task_policy
+from nel_action.gate.power import items_to_settle
 from nel_action.gate.run import Run, run_from_results
-from nel_action.gate.text import claim_reason
 from nel_action.gate.verdict import GateReport, TaskVerdict, Verdict
+from nel_action.gate.words import claim_reason
 from nel_action.results import Results
 from nel_action.spec.policy import Correction, GatePolicy, OnInconclusive, Tier
 
@@ -55,8 +57,8 @@ def judge_runs(
         assess(task, model, task_policy(policy, task), candidate=candidate, baseline=baseline)
         for task, model in _cells(candidate, expected)
     ]
-    fails = _correct(policy, found)
-    tasks = tuple(_task_verdict(one, fails, baseline, policy) for one in found)
+    correction = _correct(policy, found)
+    tasks = tuple(_task_verdict(one, correction, baseline, policy) for one in found)
     return _whole(policy, found, tasks, baseline)
 
 
@@ -69,51 +71,66 @@ def _cells(run: Run, expected: Sequence[str]) -> list[tuple[str, str]]:
     return cells
 
 
-def _correct(policy: GatePolicy, found: Sequence[Assessment]) -> set[int]:
-    """Return the identities of the claims that fail, the correction applied over all that could fail the gate."""
+@dataclass(frozen=True, slots=True)
+class _Correction:
+    """What the correction over all claims came to."""
+
+    fails: set[int]
+    """Identities of the claims that fail."""
+    family: int
+    """Claims that could have failed the gate; 1 where nothing was corrected."""
+
+
+def _correct(policy: GatePolicy, found: Sequence[Assessment]) -> _Correction:
+    """Decide which claims fail; advisory ones are tested by themselves, for they decide nothing."""
     tested = [(one, claim) for one in found for claim in one.claims if not claim.point]
-    deciding = [claim for one, claim in tested if one.rules.tier is not Tier.ADVISORY]
-    alone = [claim for one, claim in tested if one.rules.tier is Tier.ADVISORY]
-    if policy.correction is Correction.NONE:
-        alone, deciding = [*alone, *deciding], []
+    corrected = policy.correction is Correction.HOLM
+    deciding = [claim for one, claim in tested if corrected and one.rules.tier is not Tier.ADVISORY]
+    alone = [claim for one, claim in tested if not corrected or one.rules.tier is Tier.ADVISORY]
     fails = holm([claim.fail_p for claim in deciding], [claim.alpha for claim in deciding])
     failing = [claim for claim, fail in zip(deciding, fails, strict=True) if fail]
     failing += [claim for claim in alone if claim.fail_p <= claim.alpha]
-    return {id(claim) for claim in failing}
+    return _Correction({id(claim) for claim in failing}, max(1, len(deciding)))
 
 
-def _task_verdict(found: Assessment, fails: set[int], baseline: Run | None, policy: GatePolicy) -> TaskVerdict:
-    breaches, unmeasurable = list(found.breaches), list(found.unmeasurable)
-    reasons: dict[Verdict, list[str]] = {Verdict.FAIL: breaches, Verdict.UNMEASURABLE: unmeasurable}
-    if not unmeasurable and baseline is None and needs_baseline(found.rules):
+def _task_verdict(found: Assessment, correction: _Correction, baseline: Run | None, policy: GatePolicy) -> TaskVerdict:
+    reasons: dict[Verdict, list[str]] = {
+        Verdict.FAIL: list(found.breaches),
+        Verdict.UNMEASURABLE: list(found.unmeasurable),
+    }
+    if not found.unmeasurable and baseline is None and needs_baseline(found.rules):
         missing = Verdict.FAIL if policy.on_missing_baseline == "fail" else Verdict.PASS
         reasons.setdefault(missing, []).append("no baseline to compare with")
+    fail_alpha = found.alpha / correction.family
     for claim in found.claims:
-        verdict = claim.judge(fails=id(claim) in fails)
-        reasons.setdefault(verdict, []).append(claim_reason(claim, verdict, share=_is_share(claim)))
+        verdict = claim.judge(fails=id(claim) in correction.fails)
+        reason = claim_reason(claim, verdict, found.unit, _settle(claim, verdict, fail_alpha))
+        reasons.setdefault(verdict, []).append(reason)
     verdict = next((one for one in _WORST_FIRST if reasons.get(one)), Verdict.PASS)
     said = [reason for one in _WORST_FIRST for reason in reasons.get(one, [])]
-    score = found.score
+    rules, score = found.rules, found.score
     return TaskVerdict(
         task=found.task,
         model=found.model,
-        metric=score.metric if score else found.rules.metric,
-        tier=found.rules.tier,
+        metric=score.metric if score else rules.metric,
+        tier=rules.tier,
         verdict=verdict,
         reasons=tuple(said or ["measured; the policy sets no limit"]),
         score=score.value if score else None,
         stderr=score.stderr if score else None,
         n=found.n,
         interval=found.interval,
-        floor=found.rules.min if found.rules.min is not None else found.rules.max,
-        margin=found.rules.max_drop,
-        higher_is_better=score.higher_is_better if score else None,
-        comparison=found.comparison,
+        floor=rules.min if rules.min is not None else rules.max,
+        margin=rules.max_drop,
+        higher_is_better=found.higher,
+        comparison=found.against.comparison(found.alpha, fail_alpha, rules.max_drop) if found.against else None,
     )
 
 
-def _is_share(claim: Claim) -> bool:
-    return abs(claim.evidence.estimate) <= 1 and abs(claim.limit) <= 1
+def _settle(claim: Claim, verdict: Verdict, fail_alpha: float) -> int | None:
+    if verdict is not Verdict.INCONCLUSIVE or not claim.n:
+        return None
+    return items_to_settle(claim.evidence, claim.limit, claim.n, fail_alpha=fail_alpha, pass_alpha=claim.alpha)
 
 
 def _whole(
@@ -160,13 +177,9 @@ def _unsettled_code(policy: GatePolicy, asked: set[OnInconclusive | None]) -> Ex
 
 
 def _reasons(tasks: Sequence[TaskVerdict], verdict: Verdict) -> tuple[str, ...]:
-    """Return the first reason of every task that made the verdict what it is."""
+    """Return the first reason of every task that kept the verdict from being a pass, the deciding ones first."""
     if not tasks:
         return ("no task was judged",)
-    if verdict is Verdict.PASS:
-        return ()
-    return tuple(
-        f"{task.task}: {task.reasons[0]}"
-        for task in tasks
-        if task.tier is not Tier.ADVISORY and task.verdict is not Verdict.PASS
-    )
+    against = [task for task in tasks if task.tier is not Tier.ADVISORY and task.verdict is not Verdict.PASS]
+    against.sort(key=lambda task: (task.verdict is not verdict, task.tier is not Tier.CRITICAL))
+    return tuple(f"{task.task}: {task.reasons[0]}" for task in against)
