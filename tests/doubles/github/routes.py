@@ -274,7 +274,8 @@ def move_ref(asked: Asked) -> Answer:
     name, sha = asked.parts[0], asked.body["sha"]
     if name not in asked.store.refs:
         return refused(422, "Reference does not exist")
-    if asked.store.refs[name] not in asked.store.objects[sha]["parents"] and not asked.body.get("force"):
+    known = {sha, *asked.store.objects[sha]["parents"]}
+    if asked.store.refs[name] not in known and not asked.body.get("force"):
         return refused(422, "Update is not a fast forward")
     asked.store.refs[name] = sha
     return Answer(200, _ref(name, sha))

@@ -1,0 +1,80 @@
+"""The nightly's issue: opened when chance is ruled out, one, ours, closed on recovery."""
+
+from __future__ import annotations
+
+import pytest
+from tests.doubles.github.server import GitHubDouble
+from tests.doubles.github.store import Identity
+
+from nel_action.gate.verdict import Verdict
+from nel_action.github.api import GitHubApi
+from nel_action.github.history import Night, NightTask
+from nel_action.github.issue import StickyIssue, confirmed
+
+REPOSITORY = "Codertocat/Hello-World"
+PASS, FAIL, UNMEASURABLE, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.UNMEASURABLE, Verdict.INCONCLUSIVE
+
+
+def nights(*verdicts: Verdict) -> list[Night]:
+    return [
+        Night(
+            when=f"2026-11-{number + 1:02d}",
+            invocation=str(number),
+            verdict=verdict,
+            tasks=(NightTask(task="gsm8k", model="m", verdict=verdict),),
+        )
+        for number, verdict in enumerate(verdicts)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "found"),
+    [
+        ((), []),
+        ((FAIL,), []),
+        ((FAIL, FAIL), ["gsm8k"]),
+        ((FAIL, PASS, FAIL), []),
+        ((FAIL, UNMEASURABLE, FAIL), ["gsm8k"]),
+        ((FAIL, FAIL, PASS), []),
+        ((FAIL, FAIL, UNMEASURABLE), []),
+        ((FAIL, INCONCLUSIVE, FAIL), []),
+    ],
+)
+def test_a_regression_is_confirmed_by_a_second_night(verdicts: tuple[Verdict, ...], found: list[str]) -> None:
+    assert confirmed(nights(*verdicts)) == found
+
+
+def test_one_night_is_enough_where_one_is_asked_for() -> None:
+    assert confirmed(nights(FAIL), times=1) == ["gsm8k"]
+
+
+def issue(api: GitHubApi, key: str = "nightly") -> StickyIssue:
+    return StickyIssue(api, REPOSITORY, key=key, author="github-actions[bot]")
+
+
+def test_it_is_opened_updated_closed_and_opened_anew(api: GitHubApi, hub: GitHubDouble) -> None:
+    first = issue(api).show("gsm8k fell", "one")
+    assert issue(api).show("gsm8k fell", "two") == first
+    assert len(hub.store.open_issues()) == 1
+    assert hub.store.issues[first]["body"].endswith("two")
+    assert issue(api).close("recovered") == first
+    assert hub.store.open_issues() == []
+    assert issue(api).close("again") is None
+    assert issue(api).show("gsm8k fell again", "three") != first
+
+
+def test_the_same_words_are_not_sent_twice(api: GitHubApi, hub: GitHubDouble) -> None:
+    issue(api).show("t", "b")
+    issue(api).show("t", "b")
+    assert hub.requests("PATCH") == []
+
+
+def test_forged_issues_and_other_gates_are_left_alone(api: GitHubApi, hub: GitHubDouble) -> None:
+    hub.tokens["hers"] = Identity("mallory", "User")
+    forged = GitHubApi(hub.url, "hers").post(
+        f"/repos/{REPOSITORY}/issues", {"title": "x", "body": issue(api).mark, "labels": ["nel-action"]}
+    )
+    other = issue(api, "other").show("other", "body")
+    assert issue(api).show("mine", "body") not in {forged["number"], other}
+    assert issue(api).close("done") is not None
+    assert {one["number"] for one in hub.store.open_issues()} == {forged["number"], other}
