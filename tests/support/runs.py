@@ -31,7 +31,10 @@ def make_run(root: Path, report: Report | None = None, *, judged: bool = True) -
         jobs.append({"index": index, "name": task.task})
     (run / "plan.json").write_text(json.dumps({"jobs": jobs}))
     (run / "invocation.json").write_text(json.dumps({"invocation": invocation}))
-    tasks = [task.model_copy(update={"job_id": f"{invocation}.{n}"}) for n, task in enumerate(report.results.tasks)]
+    tasks = [
+        task.model_copy(update={"job_id": f"{invocation}.{number}", "key": f"nel-{number:016x}"})
+        for number, task in enumerate(report.results.tasks)
+    ]
     write_results(report.results.model_copy(update={"tasks": tuple(tasks)}), run / "results.json")
     if judged:
         save_report(report, run)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from nel_action.exporters.interface import DestinationError
+from nel_action.errors import NelActionError
+from nel_action.exporters.interface import Change, DestinationError, Exported
 
-__all__ = ["retried"]
+__all__ = ["one_by_one", "retried"]
 
 T = TypeVar("T")
 
@@ -25,3 +26,18 @@ def retried(call: Callable[[], T], *, tries: int = 4, sleep: Callable[[float], N
         except DestinationError as error:
             sleep(min(max(error.retry_after or 0.0, 2.0 ** (number - 1)), 120.0))
     return call()
+
+
+def one_by_one(
+    calls: Iterable[tuple[str, Callable[[], tuple[Change, str]]]], *, sleep: Callable[[float], None] = time.sleep
+) -> tuple[Exported, ...]:
+    """Make each call, again where that may help; one that fails is told and keeps no other from being made."""
+    return tuple(_one(what, call, sleep) for what, call in calls)
+
+
+def _one(what: str, call: Callable[[], tuple[Change, str]], sleep: Callable[[float], None]) -> Exported:
+    try:
+        change, where = retried(call, sleep=sleep)
+    except NelActionError as error:
+        return Exported(what, Change.FAILED, None, str(error))
+    return Exported(what, change, where)

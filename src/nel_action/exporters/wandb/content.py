@@ -1,0 +1,152 @@
+"""What a W&B run is to hold: a pure function of the results, so that it can be compared before it is sent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import Field
+
+from nel_action.exporters.bundle import Attachment, Bundle
+from nel_action.exporters.interface import CommonSettings
+from nel_action.exporters.records import provenance, records_of, verdict_of
+from nel_action.results import TaskResult
+
+__all__ = ["DIGEST", "LogMode", "RunContent", "WandbSettings", "contents_of"]
+
+DIGEST = "nel_action_digest"
+"""Key in a run's config: digest of all that was sent."""
+
+_TAG_LENGTH = 64
+
+
+class LogMode(StrEnum):
+    """How results are spread over runs."""
+
+    PER_TASK = "per_task"
+    MULTI_TASK = "multi_task"
+
+
+class WandbSettings(CommonSettings):
+    """`export.wandb`."""
+
+    entity: str | None = None
+    """Team or user; the key's own where not given."""
+    project: str = "nel-action"
+    """Made where it is not there."""
+    log_mode: LogMode = LogMode.PER_TASK
+    """`per_task`: one run for each job; `multi_task`: one for the whole invocation."""
+    name: str | None = None
+    """Of the run; task and model, or the invocation, unless said."""
+    group: str | None = None
+    """Of runs; the invocation unless said."""
+    job_type: str = "evaluation"
+    """What W&B files the run under."""
+    tags: tuple[str, ...] = ()
+    """Further tags; those of the verdict and the task are always there."""
+    description: str | None = None
+    """Notes of the run."""
+    extra_metadata: dict[str, Any] = Field(default_factory=dict)
+    """Further entries of the run's config."""
+    run_id: str | None = None
+    """Add to this run instead of finding ours by its key; for one run only."""
+    mode: Literal["online", "offline"] | None = None
+    """`offline` writes files for `wandb sync`; as WANDB_MODE says unless said."""
+    offline_dir: str | None = None
+    """Folder of offline runs; the run directory unless said."""
+    samples: int = 0
+    """Rows of a table of samples; 0 sends none, since questions and answers may be confidential."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunContent:
+    """One run."""
+
+    id: str
+    """Found again by it, here and from any other machine."""
+    name: str
+    group: str
+    tags: tuple[str, ...]
+    config: Mapping[str, Any]
+    summary: Mapping[str, float | int | str]
+    tasks: tuple[TaskResult, ...]
+    files: tuple[Attachment, ...] = field(default=())
+    digest: str = ""
+    """Of all the rest; equal digests need no sending."""
+
+
+def contents_of(bundle: Bundle, settings: WandbSettings) -> Iterator[RunContent]:
+    """Lay out the runs of an invocation."""
+    tasks = bundle.results.tasks
+    if settings.log_mode is LogMode.MULTI_TASK:
+        yield _content(bundle, settings, tasks, bundle.results.invocation, f"invocation {bundle.results.invocation}")
+        return
+    for task in tasks:
+        # NOTE: the job's key, not the invocation: a result that was taken over from an earlier invocation is the
+        # same result, and stays one run.
+        yield _content(bundle, settings, (task,), task.key, f"{task.task} · {task.model}")
+
+
+def _content(
+    bundle: Bundle, settings: WandbSettings, tasks: tuple[TaskResult, ...], identity: str, name: str
+) -> RunContent:
+    config: dict[str, Any] = {**settings.extra_metadata, "tasks": {task.task: _config(bundle, task) for task in tasks}}
+    summary = {name: value for task in tasks for name, value in _summary(bundle, settings, task).items()}
+    files = tuple(
+        Attachment(file.path, f"{task.job_id}/{file.name}")
+        for task in tasks
+        for file in bundle.attachments(
+            task, artifacts=settings.copy_artifacts, logs=settings.copy_logs, only_required=settings.only_required
+        )
+    )
+    verdicts = {judged.verdict.value for task in tasks if (judged := verdict_of(bundle, task))}
+    own = (*(task.task for task in tasks), *sorted(verdicts))
+    content = RunContent(
+        id=settings.run_id or identity,
+        name=settings.name or name,
+        group=settings.group or bundle.results.invocation,
+        tags=tuple(dict.fromkeys(tag[:_TAG_LENGTH] for tag in (*settings.tags, *own) if tag)),
+        config=config,
+        summary=summary,
+        tasks=tasks,
+        files=files,
+    )
+    return _sealed(content, settings)
+
+
+def _config(bundle: Bundle, task: TaskResult) -> dict[str, Any]:
+    return {**provenance(bundle, task), "params": task.params, "command": list(task.command), "attempts": task.attempts}
+
+
+def _summary(bundle: Bundle, settings: WandbSettings, task: TaskResult) -> dict[str, float | int | str]:
+    summary: dict[str, float | int | str | None] = {f"{task.task}/outcome": task.outcome.value}
+    for record in records_of(bundle, settings.log_metrics):
+        if record.task is task:
+            name = f"{task.task}/{record.score.metric}"
+            summary[name] = record.score.value
+            summary |= {f"{name}_stderr": record.score.stderr, f"{name}_n": record.score.n}
+    judged = verdict_of(bundle, task)
+    compared = judged.comparison if judged else None
+    summary[f"{task.task}/verdict"] = judged.verdict.value if judged else None
+    summary[f"{task.task}/difference"] = compared.difference if compared else None
+    summary[f"{task.task}/seconds"] = task.seconds
+    summary |= {f"{task.task}/{name}": value for name, value in task.usage.items()}
+    return {name: value for name, value in summary.items() if value is not None}
+
+
+def _sealed(content: RunContent, settings: WandbSettings) -> RunContent:
+    told = {
+        "settings": settings.model_dump(mode="json"),
+        "name": content.name,
+        "group": content.group,
+        "tags": content.tags,
+        "config": content.config,
+        "summary": content.summary,
+        "files": {file.name: hashlib.sha256(file.path.read_bytes()).hexdigest() for file in content.files},
+    }
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+    return replace(content, digest=digest, config={**content.config, DIGEST: digest})

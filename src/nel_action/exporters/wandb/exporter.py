@@ -1,0 +1,72 @@
+"""The `wandb` exporter."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib.util import find_spec
+from typing import Final
+
+from nel_action.errors import Problem
+from nel_action.exporters.bundle import Bundle
+from nel_action.exporters.credentials import secret
+from nel_action.exporters.interface import ExportError, ExportOutcome, MissingExtraError
+from nel_action.exporters.retry import one_by_one
+from nel_action.exporters.wandb.content import LogMode, WandbSettings, contents_of
+from nel_action.exporters.wandb.session import DEFAULT_URL, Session
+
+__all__ = ["EXPORTER", "WandbExporter"]
+
+
+class WandbExporter:
+    """Keeps one run for each job or invocation, found again by its key and brought up to date in place."""
+
+    name = "wandb"
+    settings = WandbSettings
+
+    def __init__(self, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._sleep = sleep
+
+    def check(self, settings: WandbSettings, environ: Mapping[str, str]) -> Sequence[Problem]:
+        """Say whether there is a key, where one is needed.
+
+        Raises:
+            MissingExtraError: the wandb package is not installed.
+        """
+        if find_spec("wandb") is None:
+            raise MissingExtraError(self.name, "the wandb package")
+        if _offline(settings, environ) or _api_key(environ):
+            return []
+        return [
+            Problem("WANDB_API_KEY is not set", hint="set it, or WANDB_API_KEY_FILE, or export.wandb.mode: offline")
+        ]
+
+    def export(self, bundle: Bundle, settings: WandbSettings, environ: Mapping[str, str]) -> ExportOutcome:
+        """Send one invocation; each run for itself, so that one that fails keeps no other from going."""
+        if environ.get("WANDB_MODE") == "disabled" and settings.mode is None:
+            return ExportOutcome(destination=self.name, notes=("WANDB_MODE is disabled; nothing was sent",))
+        contents = list(contents_of(bundle, settings))
+        if settings.run_id and settings.log_mode is LogMode.PER_TASK and len(contents) > 1:
+            # NOTE: one id cannot stand for several runs; the last one would overwrite the others.
+            msg = "export.wandb.run_id names one run, but there is one for each of several tasks"
+            raise ExportError(msg, hint="set export.wandb.log_mode: multi_task, or leave run_id out")
+        session = Session(settings, environ, api_key=None if _offline(settings, environ) else _api_key(environ))
+        send = session.write_offline if _offline(settings, environ) else session.send_online
+        calls = [(content.name, partial(send, content, bundle.run_dir)) for content in contents]
+        return ExportOutcome(destination=self.name, items=one_by_one(calls, sleep=self._sleep))
+
+
+def _offline(settings: WandbSettings, environ: Mapping[str, str]) -> bool:
+    return (settings.mode or environ.get("WANDB_MODE")) in {"offline", "dryrun"}
+
+
+def _api_key(environ: Mapping[str, str]) -> str | None:
+    """Find the key in the environment, a mounted file, or where `wandb login` left it."""
+    from requests.utils import get_netrc_auth
+
+    login = get_netrc_auth(environ.get("WANDB_BASE_URL") or DEFAULT_URL)
+    return secret("WANDB_API_KEY", environ) or (login[1] if login else None)
+
+
+EXPORTER: Final = WandbExporter()
