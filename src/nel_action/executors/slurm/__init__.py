@@ -1,0 +1,1 @@
+"""Slurm clusters: submit over SSH, wait resumably, host the model, survive what clusters do."""

@@ -1,0 +1,201 @@
+"""A real Slurm cluster on the loopback: up in a second without accounting, in a few with it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+from tests.support.slurm.conf import ClusterConf
+from tests.support.slurm.daemons import Daemon, children, process_gone, wait_until
+
+__all__ = ["Cluster", "cluster_user", "missing_programs"]
+
+USER = "nel-test"
+
+
+def missing_programs(*, accounting: bool) -> str:
+    """Say what keeps a cluster from being started here, or nothing."""
+    needed = ["munged", "slurmctld", "slurmd", "sbatch", "sshd"] + ["slurmdbd", "mariadbd"] * accounting
+    missing = [name for name in needed if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")]
+    return f"not installed: {', '.join(missing)}" if missing else "" if os.geteuid() == 0 else "slurmd needs root"
+
+
+def cluster_user() -> pwd.struct_passwd:
+    """Return the unprivileged user whose jobs run; made where it is not there."""
+    with suppress(KeyError):
+        return pwd.getpwnam(USER)
+    # NOTE: '*' and not '!': sshd without PAM refuses an account that is locked.
+    subprocess.run(["useradd", "-m", "-s", "/bin/bash", "-p", "*", USER], check=True)  # noqa: S607 wherever it is
+    return pwd.getpwnam(USER)
+
+
+class Cluster:
+    """Starts on entry, leaves nothing on exit. Every daemon is ended by the process id that it wrote itself."""
+
+    def __init__(self, *, accounting: bool = False, nodes: int = 2, min_job_age: int = 300) -> None:
+        root = Path(tempfile.mkdtemp(prefix="nel-slurm-"))
+        root.chmod(0o755)
+        self.conf = ClusterConf(root=root, accounting=accounting, nodes=nodes, min_job_age=min_job_age)
+        self.root = root
+        self.user = cluster_user()
+        self.scratch = root / "scratch"
+        """A directory of the user's, as a shared file system would be."""
+        self.env: Mapping[str, str] = os.environ | {"SLURM_CONF": str(root / "slurm.conf"), "TZ": "UTC"}
+
+    def daemon(self, name: str, file: str = "") -> Daemon:
+        """Return one of the daemons (`slurmctld`, `slurmdbd`, `mariadbd`, `munged`)."""
+        return Daemon(name, self.root / f"run/{file or name}.pid")
+
+    def node(self, name: str) -> Daemon:
+        """Return a node's daemon."""
+        return self.daemon("slurmd", f"slurmd-{name}")
+
+    def run(self, *argv: str, check: bool = True, seconds: float = 60) -> str:
+        """Run a Slurm command as root; return what it printed."""
+        done = subprocess.run(argv, env=self.env, text=True, capture_output=True, timeout=seconds, check=False)
+        if check and done.returncode:
+            msg = f"{argv}: {done.returncode}: {done.stderr}"
+            raise RuntimeError(msg)
+        return done.stdout
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _start(self) -> None:
+        hosts = Path("/etc/hosts")
+        if self.conf.host not in hosts.read_text().split():
+            with hosts.open("a") as out:
+                out.write(f"127.0.0.1 {self.conf.host}\n")
+        self.conf.write()
+        self.scratch.mkdir()
+        os.chown(self.scratch, self.user.pw_uid, self.user.pw_gid)
+        munge = {"key-file": "munge/key", "socket": "munge/sock", "seed-file": "munge/seed"}
+        munge |= {"pid-file": "run/munged.pid", "log-file": "log/munged.log"}
+        self.run("munged", *[f"--{name}={self.root / file}" for name, file in munge.items()])
+        if self.conf.accounting:
+            self._start_mariadb()
+            self.start_database()
+            self.run("sacctmgr", "-iQ", "add", "cluster", "ci")
+        self.start_controller("-c", "-i")
+        for name in self.conf.node_names:
+            self.start_node(name)
+        wait_until(lambda: len(self._ready()) == self.conf.nodes, seconds=30, what="all nodes to be idle")
+
+    def _ready(self) -> list[str]:
+        return self.run("sinfo", "-h", "-N", "-p", "main", "-t", "idle,mix,alloc", "-o", "%N", check=False).split()
+
+    def _start_mariadb(self) -> None:
+        data, log = self.root / "db", self.root / "log/mariadb.log"
+        install = ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--user=root", "--skip-test-db"]
+        self.run(*install, "--auth-root-authentication-method=normal")
+        server = ["mariadbd", "--no-defaults", "--user=root", f"--datadir={data}", "--bind-address=127.0.0.1"]
+        server += [f"--port={self.conf.ports[2]}", f"--socket={self.root}/run/db.sock", "--skip-name-resolve"]
+        server += [f"--pid-file={self.root}/run/mariadbd.pid", "--innodb-buffer-pool-size=64M", "--skip-log-bin"]
+        server += ["--innodb-lock-wait-timeout=900", "--innodb-flush-log-at-trx-commit=0"]
+        with log.open("wb") as out:
+            self._mariadb = subprocess.Popen(
+                [*server, "--innodb-flush-method=nosync"],
+                stdout=out,
+                stderr=out,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        ping = ["mariadb-admin", "--no-defaults", "-S", f"{self.root}/run/db.sock", "-u", "root", "ping"]
+        wait_until(lambda: "alive" in self.run(*ping, check=False), seconds=60, what="MariaDB to answer")
+
+    def start_database(self) -> None:
+        """Start slurmdbd."""
+        self.run("slurmdbd")
+        wait_until(
+            lambda: "Cluster" in self.run("sacctmgr", "list", "cluster", check=False), seconds=60, what="slurmdbd"
+        )
+
+    def start_controller(self, *flags: str) -> None:
+        """Start slurmctld; it goes to the background before it has read its configuration."""
+        self.run("slurmctld", *flags)
+        wait_until(lambda: "UP" in self.run("scontrol", "ping", check=False), seconds=30, what="slurmctld to answer")
+
+    def stop_controller(self) -> None:
+        """End slurmctld; jobs go on."""
+        self.daemon("slurmctld").stop()
+
+    def start_node(self, name: str) -> None:
+        """Start a node's slurmd."""
+        self.run("slurmd", "-N", name)
+
+    def kill_node(self, name: str) -> list[int]:
+        """Lose a node: its daemon dies, its steps freeze. Return the frozen processes, for whoever buries them."""
+        self.node(name).signal(signal.SIGKILL)
+        frozen = [pid for pid in self.step_daemons() if f"[{name}]" in name or name in _cmdline(pid)]
+        frozen = frozen or self.step_daemons()
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        return frozen
+
+    def step_daemons(self) -> list[int]:
+        """Return the processes that look after this cluster's steps."""
+        mine = f"SLURM_CONF={self.root}/slurm.conf".encode()
+        found = []
+        for comm in Path("/proc").glob("[0-9]*/comm"):
+            with suppress(OSError):
+                if comm.read_text() == "slurmstepd\n" and mine in (comm.parent / "environ").read_bytes().split(b"\0"):
+                    found.append(int(comm.parent.name))
+        return found
+
+    def cancel_all(self) -> None:
+        """End every job and see that all are gone."""
+        self.run("scancel", "--full", "-s", "KILL", "-t", "RUNNING", "-u", USER, check=False)
+        if waiting := self.run("squeue", "-h", "-o", "%A", check=False).split():
+            self.run("scancel", "-Q", *waiting, check=False)
+        wait_until(lambda: not self.run("squeue", "-h", "-o", "%A", check=False).split(), seconds=40, what="no jobs")
+
+    def stop(self) -> None:
+        """End everything and remove the directory."""
+        if self.daemon("slurmctld").pid:
+            with suppress(TimeoutError, subprocess.TimeoutExpired):
+                self.cancel_all()
+        for name in self.conf.node_names:
+            self.node(name).stop()
+        for name in ("slurmctld", "slurmdbd", "mariadbd", "munged"):
+            self.daemon(name).stop(seconds=20)
+        for pid in self.step_daemons():
+            for one in [pid, *children(pid)]:
+                with suppress(ProcessLookupError):
+                    os.kill(one, signal.SIGKILL)
+            wait_until(lambda pid=pid: process_gone(pid), seconds=5, what="a step daemon to end")  # type: ignore[misc]
+        if process := getattr(self, "_mariadb", None):
+            process.wait(timeout=30)
+        self._remove_cgroups()
+        time.sleep(0)
+        shutil.rmtree(self.root, ignore_errors=True)
+
+    def _remove_cgroups(self) -> None:
+        for top in Path("/sys/fs/cgroup").glob(f"*/slurm_{self.conf.prefix}[0-9]*"):
+            for below in sorted(top.rglob("*/"), key=lambda path: len(path.parts), reverse=True):
+                with suppress(OSError):
+                    below.rmdir()
+            with suppress(OSError):
+                top.rmdir()
+
+
+def _cmdline(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return ""
