@@ -6,6 +6,19 @@ The public names are those of `nel_action.api`; they are loaded when they are fi
 
 from __future__ import annotations
 
-__all__ = ["__version__"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from nel_action.version import __version__
+
+if TYPE_CHECKING:
+    from nel_action.api import gate, load_spec, plan, run, status, wait
+
+__all__ = ["__version__", "gate", "load_spec", "plan", "run", "status", "wait"]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+    if name in __all__:
+        return getattr(import_module("nel_action.api"), name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
-__all__ = ["write_atomically"]
+__all__ = ["digest_tree", "write_atomically"]
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
@@ -22,3 +23,12 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
     except OSError:
         partial.unlink(missing_ok=True)
         raise
+
+
+def digest_tree(folder: Path) -> str:
+    """Return the SHA-256 of a folder's files: their relative paths and contents, whatever their dates."""
+    total = hashlib.sha256()
+    for path in sorted(item for item in folder.rglob("*") if item.is_file() and "__pycache__" not in item.parts):
+        name = path.relative_to(folder).as_posix()
+        total.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return total.hexdigest()

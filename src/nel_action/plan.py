@@ -1,16 +1,14 @@
-"""The jobs that a spec stands for, with their keys: a pure function of the spec and its context.
+"""Jobs and their keys.
 
-A job's key is a digest of what decides its result, so that any machine can compute it again and find the
-job under that name, whatever happened to our record of it.
+A job's key is a digest of what decides its result, so that any machine can compute it again and find the job
+under that name, whatever happened to our record of it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NewType
+from typing import NewType
 
 from nel_action.harness.interface import HarnessTask
 from nel_action.spec.deployment import Deployment
@@ -84,9 +82,3 @@ class Plan:
 def attempt_name(key: Key, number: int) -> str:
     """Name of one try of a job on every backend: Slurm job name, Lepton job name, container name."""
     return f"{key}-{number}"
-
-
-def digest_key(identity: Mapping[str, Any]) -> Key:
-    """Turn what decides a job's result into its key."""
-    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), default=str)
-    return Key(f"nel-{hashlib.sha256(text.encode()).hexdigest()[:16]}")

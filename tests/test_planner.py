@@ -1,0 +1,188 @@
+"""A plan is a pure function of the spec, and a key of what decides a job's result."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.support.plans import make_spec
+
+from nel_action.errors import Location, SpecError
+from nel_action.plan import Context
+from nel_action.planner import make_plan
+from nel_action.spec.base import EndpointType
+from nel_action.spec.deployment import GenericDeployment
+from nel_action.spec.evaluation import Evaluation, Task
+from nel_action.spec.execution import LocalExecution
+from nel_action.spec.model import Spec
+from nel_action.spec.params import TaskParams
+from nel_action.spec.target import ApiEndpoint, Target
+
+CONTEXT = Context(repository="o/r", commit="a" * 40)
+
+
+def key_of(spec: Spec, context: Context = CONTEXT, base_dir: Path = Path()) -> str:
+    return make_plan(spec, context, base_dir=base_dir).jobs[0].key
+
+
+def with_task(**changes: object) -> Spec:
+    task = Task.model_validate({"name": "alpha", "harness": "command", "command": ("true",)} | changes)
+    return make_spec().model_copy(update={"evaluation": Evaluation(tasks=(task,))})
+
+
+def with_target(**api: object) -> Spec:
+    target = Target(
+        api_endpoint=ApiEndpoint.model_validate({"url": "http://x/v1/chat/completions", "model_id": "m"} | api)
+    )
+    return make_spec(target=target)
+
+
+def test_the_same_spec_has_the_same_keys_and_tasks_have_their_own() -> None:
+    one, two = (make_plan(make_spec(), CONTEXT, base_dir=Path()) for _ in range(2))
+    assert [job.key for job in one.jobs] == [job.key for job in two.jobs]
+    assert len({job.key for job in one.jobs}) == 2
+    assert all(job.key.startswith("nel-") and len(job.key) == 20 for job in one.jobs)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        with_task(params=TaskParams(limit_samples=3)),
+        with_task(params=TaskParams(temperature=0.5)),
+        with_task(params=TaskParams(extra={"x": 1})),
+        with_task(command=("false",)),
+        with_task(env_vars={"A": "lit:1"}),
+        with_target(url="http://y/v1/chat/completions"),
+        with_target(model_id="other"),
+        make_spec(execution=LocalExecution(runtime="process", salt="again")),
+    ],
+)
+def test_what_decides_the_result_changes_the_key(changed: Spec) -> None:
+    assert key_of(changed) != key_of(with_task())
+
+
+def test_what_does_not_decide_the_result_leaves_the_key() -> None:
+    patient = make_spec(execution=LocalExecution(runtime="process", parallelism=7, timeout=5.0, output_dir="elsewhere"))
+    assert key_of(patient) == key_of(make_spec())
+
+
+def test_commit_repository_and_salt_change_the_key_but_a_revision_stands_in_for_the_commit() -> None:
+    plain = make_spec()
+    contexts = [replace(CONTEXT, commit="z"), replace(CONTEXT, repository="z"), replace(CONTEXT, salt="z"), CONTEXT]
+    assert len({key_of(plain, context) for context in contexts}) == 4
+    pinned = make_spec(target=plain.target.model_copy(update={"revision": "sha256:1"}))
+    assert key_of(pinned) == key_of(pinned, replace(CONTEXT, commit="b" * 40))
+
+
+def test_only_commit_revision_or_salt_pin_a_model() -> None:
+    nothing = Context()
+    assert not make_plan(make_spec(), nothing, base_dir=Path()).jobs[0].pinned
+    assert make_plan(make_spec(), CONTEXT, base_dir=Path()).jobs[0].pinned
+    assert make_plan(make_spec(), replace(nothing, salt="s"), base_dir=Path()).jobs[0].pinned
+
+
+def test_the_contents_of_a_task_folder_are_part_of_the_key(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "a.yaml").write_text("1")
+    before = key_of(with_task(task_dir="own"), base_dir=tmp_path)
+    (tmp_path / "own" / "a.yaml").write_text("2")
+    assert key_of(with_task(task_dir="own"), base_dir=tmp_path) != before
+
+
+def test_several_targets_make_a_job_each_with_its_own_name() -> None:
+    targets = {
+        name: Target(api_endpoint=ApiEndpoint(url=f"http://{name}/v1/chat/completions", model_id="m"))
+        for name in ("old", "new")
+    }
+    spec = make_spec("alpha").model_copy(update={"target": Target(), "targets": targets})
+    jobs = make_plan(spec, CONTEXT, base_dir=Path()).jobs
+    assert [(job.index, job.name, job.model) for job in jobs] == [(0, "alpha@old", "old"), (1, "alpha@new", "new")]
+
+
+def test_the_same_task_twice_gets_names_of_its_own() -> None:
+    assert [job.name for job in make_plan(make_spec("a", "a"), CONTEXT, base_dir=Path()).jobs] == ["a", "a.2"]
+
+
+def test_names_are_fit_for_a_directory() -> None:
+    assert make_plan(make_spec("../../etc/passwd"), CONTEXT, base_dir=Path()).jobs[0].name == "etc_passwd"
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("http://x/v1/chat/completions", EndpointType.CHAT),
+        ("http://x/v1/completions/", EndpointType.COMPLETIONS),
+        ("http://x/v1/embeddings", EndpointType.EMBEDDING),
+        ("http://x/whatever", EndpointType.CHAT),
+    ],
+)
+def test_the_kind_of_endpoint_is_told_from_its_url(url: str, kind: EndpointType) -> None:
+    job = make_plan(with_target(url=url), CONTEXT, base_dir=Path()).jobs[0]
+    assert job.task.endpoint_type is kind
+    assert job.target.api_endpoint.type is kind
+
+
+def test_parameters_are_laid_over_each_other() -> None:
+    task = Task(
+        name="a",
+        harness="command",
+        command=("true",),
+        params=TaskParams(limit_samples=3),
+        nemo_evaluator_config={"config": {"params": {"limit_samples": 9, "top_p": 0.5, "extra": {"x": 2}}}},
+    )
+    evaluation = Evaluation(tasks=(task,), params=TaskParams(top_p=0.9, temperature=0.1, extra={"x": 1, "y": 1}))
+    spec = make_spec().model_copy(update={"evaluation": evaluation})
+    params = make_plan(spec, CONTEXT, base_dir=Path()).jobs[0].task.params
+    assert (params.limit_samples, params.top_p, params.temperature) == (3, 0.5, 0.1)
+    assert dict(params.extra) == {"x": 2, "y": 1}
+    assert (params.parallelism, params.max_retries) == (4, 5)
+
+
+def test_the_key_of_the_target_is_handed_on_by_name() -> None:
+    job = make_plan(with_target(api_key_name="MY_KEY"), CONTEXT, base_dir=Path()).jobs[0]
+    assert job.env == {"MY_KEY": "host:MY_KEY"}
+
+
+def test_a_served_model_takes_its_name_from_the_deployment() -> None:
+    spec = make_spec(
+        target=Target(), deployment=GenericDeployment(command=("serve",), served_model_name="mine", port=0)
+    )
+    job = make_plan(spec, CONTEXT, base_dir=Path()).jobs[0]
+    assert (job.model, job.target.api_endpoint.model_id, job.target.api_endpoint.url) == ("mine", "mine", None)
+
+
+def problems(spec: Spec, base_dir: Path = Path()) -> list[str]:
+    with pytest.raises(SpecError) as caught:
+        make_plan(spec, CONTEXT, base_dir=base_dir, locate=lambda path: Location(Path("s.yaml"), len(path)))
+    assert all(problem.location for problem in caught.value.problems)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    tasks = (
+        Task(name="one", harness="comand"),
+        Task(name="two", harness="command"),
+        Task(name="three", harness="command", command=("x",), task_dir="nowhere"),
+        Task(name="four", harness="command", command=("x",), pre_cmd="rm -rf /"),
+    )
+    spec = make_spec(target=Target()).model_copy(update={"evaluation": Evaluation(tasks=tasks)})
+    found = "\n".join(problems(spec, tmp_path))
+    for text in (
+        "target.api_endpoint.url is missing",
+        "target.api_endpoint.model_id is missing",
+        "no harness 'comand'",
+        "two",
+        "no folder nowhere beside the spec",
+        "pre_cmd is shell text",
+    ):
+        assert text in found
+
+
+def test_no_tasks_is_a_mistake() -> None:
+    assert "evaluation.tasks is empty" in problems(make_spec().model_copy(update={"evaluation": Evaluation()}))[0]
+
+
+def test_unknown_parameters_in_the_long_form_are_told_with_the_nearest() -> None:
+    wrong = with_task(nemo_evaluator_config={"config": {"params": {"limit_sample": 3}}})
+    assert "unknown parameter 'limit_sample'; did you mean 'limit_samples'?" in problems(wrong)[0]
