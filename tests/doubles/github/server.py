@@ -70,7 +70,7 @@ class GitHubDouble:
         urls = {"GITHUB_API_URL": self.url, "GITHUB_GRAPHQL_URL": f"{self.url}/graphql", "GITHUB_SERVER_URL": self.url}
         return urls | {"GITHUB_REPOSITORY": self.store.repository}
 
-    def answer(  # noqa: PLR0911
+    def answer(
         self, method: str, target: str, body: bytes, headers: Mapping[str, str]
     ) -> tuple[int, bytes, dict[str, str]]:
         """Answer a request, or say in `complaints` what was wrong with it or with us."""

@@ -33,7 +33,7 @@ class Child:
     mark: str
 
     @staticmethod
-    async def start(  # noqa: PLR0913 keyword-only, and each decides something
+    async def start(
         argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path, mark: Path, started: Path | None = None
     ) -> Child:
         """Start it, with both its outputs appended to `log`; `started` is claimed by it before it runs."""

@@ -1,0 +1,163 @@
+"""The last steps of an invocation: results, verdict, report; in that order, each on disk before the next."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from nel_action.errors import Location, NotFoundError, Problem, SpecError
+from nel_action.files import write_atomically
+from nel_action.gate.baseline import Baseline, load_baseline
+from nel_action.gate.judge import judge
+from nel_action.gate.policy import check_policy
+from nel_action.ledger import AttemptRow, Ledger, run_dir_of
+from nel_action.lifecycle.collect import collect
+from nel_action.lifecycle.session import JobView, Session
+from nel_action.report.model import Event, Facts, Report
+from nel_action.report.write import write_reports
+from nel_action.resolve import Locate
+from nel_action.spec.model import Spec
+
+__all__ = ["Resolver", "check_gate", "conclude", "find_baseline", "local_branch"]
+
+Resolver = Callable[[str], Path | None]
+"""From a branch to the newest passing run of it; None where there is none yet."""
+
+LOOK_BACK = 200
+"""Commits of a branch among which an earlier run is looked for."""
+
+
+def conclude(session: Session, views: list[JobView], *, branch: Resolver | None = None) -> Report:
+    """Collect, judge and report an invocation whose jobs have ended.
+
+    Safe to call again; the same results give the same verdict.
+
+    Args:
+        session: the invocation.
+        views: its jobs, as last seen.
+        branch: finds the newest passing run of a branch; by default among the runs of this machine.
+
+    Returns:
+        The report; `report.gate.exit_code` is what the whole means.
+    """
+    invocation = session.invocation
+    spec = invocation.plan.spec
+    results = collect(session, views)
+    baseline = find_baseline(spec, folder=invocation.base_dir, home=session.ledger.path.parent, branch=branch)
+    expected = list(dict.fromkeys(task.name for task in spec.evaluation.tasks))
+    gate = judge(results, policy=spec.gate, baseline=baseline, root=invocation.run_dir, expected=expected)
+    write_atomically(invocation.run_dir / "gate.json", (gate.model_dump_json(indent=2) + "\n").encode())
+    report = Report(results=results, gate=gate, facts=_facts(session, views))
+    write_reports(report, invocation.run_dir)
+    return report
+
+
+def check_gate(spec: Spec, *, locate: Locate) -> None:
+    """Find what is wrong with the policy before anything is spent.
+
+    Raises:
+        SpecError: the policy names a task that the spec does not have, or limits nothing.
+    """
+    if spec.gate is None:
+        return
+    problems = check_policy(spec.gate, [task.name for task in spec.evaluation.tasks])
+    if problems:
+        raise SpecError([Problem(p.message, p.location or _place(p, spec, locate), p.hint) for p in problems])
+
+
+def _place(problem: Problem, spec: Spec, locate: Locate) -> Location | None:
+    """Find the line that a policy's problem is about."""
+    names = (name for name in (spec.gate.tasks if spec.gate else {}) if f"gate.tasks.{name}" in problem.message)
+    name = next(names, None)
+    return locate(("gate", "tasks", name) if name else ("gate",))
+
+
+def find_baseline(spec: Spec, *, folder: Path, home: Path, branch: Resolver | None = None) -> Baseline | None:
+    """Read what the policy compares with; None where it names nothing, or a branch that has no run yet.
+
+    Raises:
+        NotFoundError: it names a path or an invocation that does not exist.
+        ResultsError: what it names is not whole.
+    """
+    reference = spec.gate.baseline if spec.gate else None
+    if reference is None:
+        return None
+
+    def invocation(prefix: str) -> Path | None:
+        try:
+            return run_dir_of(prefix, home)
+        except NotFoundError:
+            return None
+
+    look = branch or (lambda name: local_branch(name, folder=folder, home=home))
+    return load_baseline(reference, folder=folder, invocation=invocation, branch=look)
+
+
+def local_branch(name: str, *, folder: Path, home: Path) -> Path | None:
+    """Return the newest passing run on this machine whose commit is on a branch of the checkout.
+
+    Raises:
+        NotFoundError: the checkout has no such branch.
+    """
+    words = ["git", "-C", str(folder), "rev-list", f"--max-count={LOOK_BACK}", "--end-of-options", name, "--"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+    if done.returncode:
+        msg = f"no baseline '{name}': no such path, invocation or branch here"
+        raise NotFoundError(msg, hint="gate.baseline takes a results file, a run directory, an invocation or a branch")
+    order = {commit: index for index, commit in enumerate(done.stdout.split())}
+    ledger = Ledger(home)
+    try:
+        runs = [row.run_dir for row in ledger.invocations()]
+    finally:
+        ledger.close()
+    passed = [(order[commit], run) for run in runs if (commit := _passing_commit(run)) in order]
+    return min(passed, key=lambda one: one[0])[1] if passed else None
+
+
+def _passing_commit(run_dir: Path) -> str:
+    """Return the commit of a run that passed its gate, or nothing."""
+    try:
+        gate, results = (_read(run_dir / name) for name in ("gate.json", "results.json"))
+    except (OSError, ValueError):
+        return ""
+    return str(results.get("commit") or "") if gate.get("verdict") == "pass" else ""
+
+
+def _read(path: Path) -> Mapping[str, object]:
+    data = json.loads(path.read_bytes())
+    return data if isinstance(data, dict) else {}
+
+
+def _facts(session: Session, views: Sequence[JobView]) -> Facts:
+    invocation = session.invocation
+    ends = [view.attempt.ended for view in views if view.attempt and view.attempt.ended]
+    ended = max(ends) if ends else None
+    return Facts(
+        spec_path=invocation.source,
+        run_dir=invocation.run_dir,
+        executor=invocation.executor,
+        started=invocation.created,
+        ended=ended,
+        seconds=_between(invocation.created, ended) if ended else None,
+        history=_history(session.ledger.attempts(invocation.id)),
+    )
+
+
+def _between(start: str, end: str) -> float | None:
+    """Return seconds; None where jobs of an earlier invocation were reused and so ended before this one began."""
+    seconds = (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+    return seconds if seconds >= 0 else None
+
+
+def _history(rows: Sequence[AttemptRow]) -> tuple[Event, ...]:
+    """Tell of every attempt after the first, and of results that were there already."""
+    events = []
+    for row in rows:
+        if row.reused:
+            events.append(Event(row.intended, f"{row.name}: attempt {row.number} was there already and was taken over"))
+        elif row.number > 1:
+            events.append(Event(row.intended, f"{row.name}: attempt {row.number}"))
+    return tuple(sorted(events, key=lambda event: event.when))

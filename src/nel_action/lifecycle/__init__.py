@@ -1,0 +1,1 @@
+"""Submit, wait, cancel, resume, collect: the only code that drives executors."""

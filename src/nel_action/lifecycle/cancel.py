@@ -1,0 +1,27 @@
+"""Ending jobs, verified."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from nel_action.executors.interface import JobState
+from nel_action.lifecycle.session import JobView, Session, attempt_of
+from nel_action.lifecycle.watch import refresh
+
+__all__ = ["cancel"]
+
+
+def cancel(session: Session, jobs: Collection[int] | None = None) -> list[JobView]:
+    """End every job that has not ended, or those of these indexes; return what is then seen.
+
+    Raises:
+        ExecutorError: some still run, by name.
+    """
+    rows = [
+        row
+        for row in session.attempts().values()
+        if row.backend_id and not JobState(row.state).final and (jobs is None or row.job in jobs)
+    ]
+    if rows:
+        session.executor.cancel([attempt_of(row) for row in rows])
+    return refresh(session)

@@ -1,0 +1,164 @@
+"""From finished jobs to `results.json`: bring artifacts home, read them, and say of each what was seen."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+from nel_action.errors import CollectError, ResultsError
+from nel_action.executors.interface import JobState
+from nel_action.files import write_atomically
+from nel_action.harness.interface import HarnessTask, Reading
+from nel_action.harness.registry import harness
+from nel_action.ledger import AttemptRow, now
+from nel_action.lifecycle.session import JobView, Session, attempt_of
+from nel_action.plan import Job, attempt_name
+from nel_action.results import JobOutcome, Results, Score, TaskResult, write_results, write_samples
+from nel_action.version import __version__
+
+__all__ = ["collect"]
+
+COLLECTED = "collected.json"
+"""In a job's directory: which attempt's artifacts lie there, whole."""
+
+OUTCOMES = {
+    JobState.SUCCEEDED: JobOutcome.SUCCEEDED,
+    JobState.FAILED: JobOutcome.FAILED,
+    JobState.CANCELLED: JobOutcome.CANCELLED,
+    JobState.UNKNOWN: JobOutcome.UNKNOWN,
+    JobState.PENDING: JobOutcome.RUNNING,
+    JobState.RUNNING: JobOutcome.RUNNING,
+}
+
+
+def collect(session: Session, views: list[JobView]) -> Results:
+    """Bring home what finished jobs left, read it and write `results.json`.
+
+    Safe to call again: what came home whole is not fetched twice. A job whose artifacts do not come whole, or
+    hold no whole result, stands in the results without scores and with the reason.
+    """
+    invocation = session.invocation
+    results = Results(
+        invocation=invocation.id,
+        created=now(),
+        tool_version=__version__,
+        repository=invocation.plan.context.repository,
+        commit=invocation.plan.context.commit,
+        spec_digest=invocation.spec_digest,
+        tasks=tuple(_task_result(session, view) for view in views),
+    )
+    write_results(results, invocation.run_dir / "results.json")
+    return results
+
+
+def _task_result(session: Session, view: JobView) -> TaskResult:
+    row = view.attempt
+    bare = _bare(session, view)
+    if row is None or not row.backend_id or view.state in {JobState.PENDING, JobState.RUNNING, JobState.UNKNOWN}:
+        return bare
+    try:
+        _bring_home(session, view.job, row)
+    except CollectError as error:
+        detail = error.problems[0].message
+        return bare if view.state is not JobState.SUCCEEDED else _unreadable(bare, "collect", detail)
+    if view.state is not JobState.SUCCEEDED:
+        return bare
+    try:
+        reading = harness(view.job.harness).read(view.job.task, session.invocation.job_dir(view.job) / "artifacts")
+        return _with_reading(session, view.job, bare, reading)
+    except ResultsError as error:
+        return _unreadable(bare, "results", error.problems[0].message)
+
+
+def _bring_home(session: Session, job: Job, row: AttemptRow) -> None:
+    """Fetch artifacts and logs, unless this attempt's are here already."""
+    home = session.invocation.job_dir(job)
+    marker = home / COLLECTED
+    name = attempt_name(job.key, row.number)
+    if marker.is_file() and json.loads(marker.read_bytes()).get("attempt") == name:
+        return
+    marker.unlink(missing_ok=True)
+    session.executor.collect(attempt_of(row), home)
+    # NOTE: a failed job's log may still grow elsewhere; only a success is known to be complete.
+    if JobState(row.state) is JobState.SUCCEEDED:
+        write_atomically(marker, (json.dumps({"attempt": name, "collected": now()}) + "\n").encode())
+
+
+def _bare(session: Session, view: JobView) -> TaskResult:
+    """Return what is known of a job without its artifacts."""
+    job, row = view.job, view.attempt
+    params = {name: value for name, value in asdict(job.task.params).items() if value not in (None, {})}
+    image = (
+        job.image if not job.image_digest or not job.image or "@" in job.image else f"{job.image}@{job.image_digest}"
+    )
+    return TaskResult(
+        task=job.task.display,
+        model=job.model,
+        job_id=f"{session.invocation.id}.{job.index}",
+        key=job.key,
+        outcome=OUTCOMES[view.state],
+        reason=row.reason if row else None,
+        detail=row.detail if row else None,
+        primary_metric=job.task.metric,
+        harness=job.harness,
+        params=params,
+        image=image,
+        environment=Path(job.requirements).name if job.requirements else None,
+        started=row.started if row else None,
+        ended=row.ended if row else None,
+        seconds=_seconds(row),
+        attempts=row.number if row else 0,
+    )
+
+
+def _seconds(row: AttemptRow | None) -> float | None:
+    if row is None or not row.started or not row.ended:
+        return None
+    return (datetime.fromisoformat(row.ended) - datetime.fromisoformat(row.started)).total_seconds()
+
+
+def _unreadable(bare: TaskResult, reason: str, detail: str) -> TaskResult:
+    """Return a result without scores: the job succeeded, and yet there is nothing to judge."""
+    return bare.model_copy(update={"outcome": JobOutcome.FAILED, "reason": reason, "detail": detail, "scores": ()})
+
+
+def _with_reading(session: Session, job: Job, bare: TaskResult, reading: Reading) -> TaskResult:
+    samples = None
+    if reading.samples is not None:
+        samples = f"samples/{job.name}.jsonl.gz"
+        write_samples(reading.samples, session.invocation.run_dir / samples)
+    return bare.model_copy(
+        update={
+            "scores": tuple(_directed(score, job.task) for score in reading.scores),
+            "primary_metric": job.task.metric or reading.primary_metric,
+            "n_items": reading.n_items,
+            "n_expected": _expected(job.task, reading),
+            "harness_version": reading.harness_version,
+            "task_version": reading.task_version,
+            "task_hash": reading.task_hash,
+            "n_shot": reading.n_shot,
+            "chat_template": reading.chat_template,
+            "usage": dict(reading.usage),
+            "samples": samples,
+        }
+    )
+
+
+def _directed(score: Score, task: HarnessTask) -> Score:
+    """Fill in which way is better where only the catalog knows."""
+    if score.higher_is_better is None and task.higher_is_better is not None and score.metric == task.metric:
+        return score.model_copy(update={"higher_is_better": task.higher_is_better})
+    return score
+
+
+def _expected(task: HarnessTask, reading: Reading) -> int | None:
+    """Return how many items there should be: the limit, where it is below the whole."""
+    limit = task.params.limit_samples
+    whole = task.expected_items
+    if whole is None:
+        return reading.n_expected
+    if limit is None:
+        return whole
+    return min(whole, limit) if isinstance(limit, int) else round(whole * limit)

@@ -1,0 +1,135 @@
+"""Exactly once: intent, look up, submit, record."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.doubles.executor import Killed, MemoryExecutor
+from tests.support.plans import make_test_plan, new_session, reopened
+
+from nel_action.errors import UnreachableError
+from nel_action.executors.interface import JobState
+from nel_action.lifecycle.submit import resume, submit
+from nel_action.lifecycle.watch import finished, refresh
+
+
+def test_each_job_is_started_once_and_recorded(tmp_path: Path) -> None:
+    executor = MemoryExecutor()
+    session = new_session(make_test_plan("a", "b", "c"), executor, tmp_path)
+    submit(session)
+    assert [key for key, _ in executor.started] == [job.key for job in session.invocation.plan.jobs]
+    assert all(row.backend_id for row in session.attempts().values())
+    submit(session)
+    assert len(executor.started) == 3
+
+
+@pytest.mark.parametrize("where", ["kill_before_submit", "kill_after_submit"])
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_death_at_any_submit_neither_repeats_nor_loses_a_job(tmp_path: Path, where: str, count: int) -> None:
+    executor = MemoryExecutor(**{where: count if where == "kill_before_submit" else count + 1})  # type: ignore[arg-type]
+    session = new_session(make_test_plan("a", "b", "c"), executor, tmp_path)
+    with pytest.raises(Killed):
+        submit(session)
+    executor.kill_before_submit = executor.kill_after_submit = None
+    again = reopened(session, executor)
+    submit(again)
+    assert sorted(executor.started) == sorted((job.key, 1) for job in session.invocation.plan.jobs)
+    assert all(row.backend_id for row in again.attempts().values())
+
+
+def test_another_machine_with_an_empty_ledger_joins_what_runs(tmp_path: Path) -> None:
+    executor = MemoryExecutor()
+    plan = make_test_plan("a", "b")
+    submit(new_session(plan, executor, tmp_path / "one"))
+    other = new_session(plan, executor, tmp_path / "two")
+    submit(other)
+    assert len(executor.started) == 2
+    assert all(row.reused for row in other.attempts().values())
+
+
+def test_success_is_reused_only_where_the_model_is_pinned(tmp_path: Path) -> None:
+    for commit, runs in (("c" * 40, 1), (None, 2)):
+        executor = MemoryExecutor()
+        plan = make_test_plan("a", commit=commit)
+        folder = tmp_path / str(runs)
+        submit(new_session(plan, executor, folder))
+        executor.end(plan.jobs[0].key)
+        second = new_session(plan, executor, folder)
+        submit(second)
+        assert len(executor.started) == runs
+        assert finished(refresh(second)) is (runs == 1)
+
+
+def test_an_unpinned_job_that_runs_is_joined(tmp_path: Path) -> None:
+    executor = MemoryExecutor()
+    plan = make_test_plan("a", commit=None)
+    submit(new_session(plan, executor, tmp_path))
+    submit(new_session(plan, executor, tmp_path))
+    assert len(executor.started) == 1
+
+
+def test_resume_runs_again_only_what_did_not_succeed(tmp_path: Path) -> None:
+    executor = MemoryExecutor()
+    session = new_session(make_test_plan("good", "bad", "slow"), executor, tmp_path)
+    good, bad, slow = (job.key for job in session.invocation.plan.jobs)
+    submit(session)
+    executor.end(good)
+    executor.end(bad, JobState.FAILED)
+    refresh(session)
+    assert [job.key for job in resume(session)] == [bad]
+    assert executor.started == [(good, 1), (bad, 1), (slow, 1), (bad, 2)]
+    assert session.attempts()[1].number == 2
+
+
+def test_resume_joins_an_attempt_that_somebody_else_started(tmp_path: Path) -> None:
+    executor = MemoryExecutor()
+    plan = make_test_plan("bad")
+    one = new_session(plan, executor, tmp_path)
+    submit(one)
+    executor.end(plan.jobs[0].key, JobState.FAILED)
+    refresh(one)
+    two = new_session(plan, executor, tmp_path)
+    submit(two)
+    resume(one)
+    assert executor.started == [(plan.jobs[0].key, 1), (plan.jobs[0].key, 2)]
+    assert one.attempts()[0].number == 2
+
+
+def test_a_refused_job_fails_alone(tmp_path: Path) -> None:
+    executor = MemoryExecutor()
+    plan = make_test_plan("a", "b")
+    executor.refused = {plan.jobs[0].key}
+    session = new_session(plan, executor, tmp_path)
+    submit(session)
+    refused, placed = session.attempts()[0], session.attempts()[1]
+    assert (refused.state, refused.reason, refused.detail) == (
+        "failed",
+        "rejected",
+        "the backend has no room for this job",
+    )
+    assert placed.state == "pending"
+    executor.refused = set()
+    resume(session)
+    assert (plan.jobs[0].key, 2) in executor.started
+
+
+def test_a_silent_backend_is_not_an_empty_one(tmp_path: Path) -> None:
+    executor = MemoryExecutor()
+    plan = make_test_plan("a")
+    submit(new_session(plan, executor, tmp_path))
+    executor.unreachable = True
+    with pytest.raises(UnreachableError):
+        submit(new_session(plan, executor, tmp_path))
+    executor.unreachable = False
+    submit(new_session(plan, executor, tmp_path))
+    assert len(executor.started) == 1
+
+
+def test_one_look_up_and_one_poll_serve_all_jobs(tmp_path: Path) -> None:
+    executor = MemoryExecutor()
+    plan = make_test_plan(*(f"task{n}" for n in range(50)))
+    submit(new_session(plan, executor, tmp_path))
+    submit(new_session(plan, executor, tmp_path))
+    assert executor.calls.count("find") == 2
+    assert executor.calls.count("poll") == 1
