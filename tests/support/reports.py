@@ -42,7 +42,7 @@ def result(
     )
 
 
-def verdict(  # noqa: PLR0913 - a table of what a test may vary
+def verdict(
     task: str,
     kind: Verdict,
     *,

@@ -8,8 +8,8 @@ from typing import NoReturn
 
 import click
 
-from nel_action import __version__
 from nel_action.errors import ExitCode, NelActionError
+from nel_action.version import __version__
 
 __all__ = ["COMMANDS", "LazyGroup", "main", "root"]
 

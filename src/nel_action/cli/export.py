@@ -31,7 +31,7 @@ __all__ = ["export"]
 @click.option(
     "--only-required/--all-artifacts", "--only_required", default=None, help="Of harness files, only the results."
 )
-def export(  # noqa: PLR0913, PLR0917 - a command line
+def export(
     invocations: tuple[str, ...],
     dest: str,
     job_dirs: tuple[Path, ...],

@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from nel_action import __version__
 from nel_action.github.errors import GitHubError, MissingError, RateLimitedError, UnavailableError
 from nel_action.github.limits import Clock, is_limited, refusal, wait_before_retry
+from nel_action.version import __version__
 
 if TYPE_CHECKING:
     import requests
@@ -102,7 +102,7 @@ class GitHubApi:
                     raise GitHubError(msg)
         return data
 
-    def request(  # noqa: PLR0913 - one door for every verb
+    def request(
         self,
         method: str,
         path: str,

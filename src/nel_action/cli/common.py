@@ -1,0 +1,113 @@
+"""What several commands share: where things are, how to stop, how to say that something is wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from nel_action.errors import ExitCode
+
+if TYPE_CHECKING:
+    from nel_action.lifecycle.session import JobView, Session
+    from nel_action.spec.compose import LoadedSpec
+
+__all__ = ["active_exit_code", "home_dir", "load", "session", "spec_options", "stopping"]
+
+
+def home_dir() -> Path:
+    """Return `$NEL_ACTION_HOME`, by default `~/.nel-action`."""
+    return Path(os.environ.get("NEL_ACTION_HOME") or "~/.nel-action").expanduser().absolute()
+
+
+def spec_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the ways to name a spec."""
+    for decorate in reversed(
+        (
+            click.argument("spec", required=False, type=click.Path(path_type=Path)),
+            click.option("--config", type=click.Path(path_type=Path), help="The spec's file, as an option."),
+            click.option("--config-dir", type=click.Path(path_type=Path), help="Folder of specs and groups."),
+            click.option("--config-name", help="The spec's name in that folder."),
+            click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key."),
+            click.option("-t", "--task", "tasks", multiple=True, metavar="NAME", help="Only this task; repeatable."),
+        )
+    ):
+        command = decorate(command)
+    return command
+
+
+def load(
+    spec: Path | None,
+    *,
+    config: Path | None,
+    config_dir: Path | None,
+    config_name: str | None,
+    overrides: Sequence[str],
+    tasks: Sequence[str],
+) -> LoadedSpec:
+    """Load the spec that the options name.
+
+    Raises:
+        SpecError: what is wrong with it.
+    """
+    from nel_action.lifecycle.prepare import select_tasks
+    from nel_action.spec.compose import load_spec
+
+    if spec and config and spec != config:
+        msg = "give the spec once: as an argument or with --config"
+        raise click.UsageError(msg)
+    if not (spec or config or config_name):
+        msg = "which spec? nel-action run SPEC, or --config-dir DIR --config-name NAME"
+        raise click.UsageError(msg)
+    loaded = load_spec(spec or config, config_dir=config_dir, config_name=config_name, overrides=overrides)
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    return select_tasks(loaded, tasks)
+
+
+@contextmanager
+def session(prefix: str) -> Iterator[Session]:
+    """Take up an invocation.
+
+    Raises:
+        NotFoundError: there is none of that name.
+    """
+    from nel_action.lifecycle.session import open_session
+
+    with open_session(prefix, home=home_dir(), environ=os.environ) as opened:
+        yield opened
+
+
+@contextmanager
+def stopping() -> Iterator[Event]:
+    """Turn the first SIGINT or SIGTERM into an event, and the second into an end at once."""
+    stop = Event()
+
+    def handle(_signal: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def active_exit_code(views: Sequence[JobView]) -> ExitCode:
+    """Return what the state of jobs means where nothing is judged."""
+    from nel_action.executors.interface import JobState
+
+    states = {view.state for view in views}
+    if states & {JobState.FAILED, JobState.CANCELLED}:
+        return ExitCode.UNMEASURABLE
+    return ExitCode.PASS if states <= {JobState.SUCCEEDED} else ExitCode.RUNNING

@@ -1,0 +1,86 @@
+"""Waiting in front of a person or a log, and telling how it ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from threading import Event
+from typing import TYPE_CHECKING
+
+import click
+
+from nel_action.errors import ExitCode
+
+if TYPE_CHECKING:
+    from nel_action.lifecycle.session import JobView, Session
+    from nel_action.report.progress import JobRow
+
+__all__ = ["follow", "told"]
+
+
+def follow(session: Session, *, stop: Event, max_wait: float | None) -> ExitCode:
+    """Wait with progress; then judge, report and return what the whole means.
+
+    Args:
+        session: the invocation.
+        stop: set when somebody asks to leave; the jobs go on.
+        max_wait: seconds; None waits without end.
+    """
+    from nel_action.lifecycle.watch import finished, wait
+    from nel_action.report.progress import ProgressView
+
+    view = ProgressView()
+    deadline = None if max_wait is None else time.monotonic() + max_wait
+    try:
+        views = wait(session, on_look=lambda seen: view.update(rows(seen)), stop=stop, deadline=deadline)
+    finally:
+        view.close()
+    if finished(views):
+        return told(session, views)
+    name = session.invocation.id
+    why = "left" if stop.is_set() else f"still running after {max_wait:g} s"
+    click.echo(f"{why}; the jobs go on: nel-action wait {name} · nel-action kill {name}", err=True)
+    return ExitCode.CANCELLED if stop.is_set() else ExitCode.RUNNING
+
+
+def told(session: Session, views: list[JobView]) -> ExitCode:
+    """Conclude an invocation and print its scores and verdict."""
+    from rich.console import Console
+
+    from nel_action.conclude import conclude
+    from nel_action.report.terminal import one_line, print_table
+
+    report = conclude(session, views)
+    print_table(report, Console(soft_wrap=False))
+    for reason in report.gate.reasons:
+        click.echo(one_line(reason))
+    code = ExitCode(report.gate.exit_code)
+    path = _short(str(session.invocation.run_dir / "report.html"))
+    click.echo(f"\n{report.gate.verdict.value} (exit {int(code)}) · report: {path}")
+    return code
+
+
+def rows(views: Sequence[JobView]) -> list[JobRow]:
+    """Turn jobs into lines of progress."""
+    from nel_action.report.progress import JobRow
+
+    return [
+        JobRow(
+            name=view.job.name,
+            state=view.state,
+            done=view.progress.done if view.progress else None,
+            total=view.progress.total if view.progress else None,
+            started=view.attempt.started if view.attempt else None,
+            ended=view.attempt.ended if view.attempt else None,
+            detail=view.attempt.detail if view.attempt else None,
+        )
+        for view in views
+    ]
+
+
+def _short(path: str) -> str:
+    """Return a path relative to where the user is, where that is shorter."""
+    import os
+
+    relative = os.path.relpath(path)
+    return relative if len(relative) < len(path) else path

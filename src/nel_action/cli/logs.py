@@ -1,0 +1,31 @@
+"""`nel-action logs`."""
+
+from __future__ import annotations
+
+import click
+
+from nel_action.cli.common import session
+from nel_action.cli.select import select_jobs
+
+__all__ = ["logs"]
+
+
+@click.command()
+@click.argument("invocation")
+@click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
+@click.option("-t", "--task", "tasks", multiple=True, metavar="NAME", help="Only this task; repeatable.")
+def logs(*, invocation: str, follow: bool, tasks: tuple[str, ...]) -> int:
+    """Show what the jobs of INVOCATION print; `<invocation>.<n>` shows one."""
+    from nel_action.lifecycle.session import attempt_of
+    from nel_action.report.terminal import one_line
+
+    with session(invocation) as opened:
+        views = select_jobs(opened, invocation, tasks)
+        for view in views:
+            if view.attempt is None or view.attempt.backend_id is None:
+                click.echo(f"{view.job.name}: not submitted yet", err=True)
+                continue
+            for line in opened.executor.logs(attempt_of(view.attempt), follow=follow):
+                # NOTE: what jobs print comes from outside; a terminal must not obey it.
+                click.echo(f"{view.job.name} | {one_line(line)}" if len(views) > 1 else one_line(line))
+    return 0
