@@ -9,7 +9,7 @@ import pytest
 from tests.support.plans import make_spec
 
 from nel_action.errors import Location, SpecError
-from nel_action.plan import Context
+from nel_action.jobs import Context
 from nel_action.planner import make_plan
 from nel_action.spec.base import EndpointType
 from nel_action.spec.deployment import GenericDeployment

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from nel_action.conclude import check_gate, conclude, find_baseline
 from nel_action.errors import NelActionError
+from nel_action.jobs import Plan
 from nel_action.ledger import Ledger, run_dir_of
 from nel_action.lifecycle.prepare import check, prepare, select_tasks
 from nel_action.lifecycle.session import JobView, Session, open_session
@@ -29,14 +30,13 @@ from nel_action.lifecycle.start import start
 from nel_action.lifecycle.submit import submit
 from nel_action.lifecycle.watch import finished, refresh
 from nel_action.lifecycle.watch import wait as watch
-from nel_action.plan import Plan
 from nel_action.report.model import Report
 from nel_action.spec.compose import LoadedSpec
 from nel_action.spec.compose import load_spec as compose
 from nel_action.spec.policy import GatePolicy
 
 if TYPE_CHECKING:
-    from nel_action.gate.verdict import GateReport
+    from nel_action.gating.verdict import GateReport
 
 __all__ = ["StillRunningError", "gate", "home_dir", "load_spec", "plan", "run", "status", "wait"]
 
@@ -167,8 +167,8 @@ def gate(candidate: str | Path, *, baseline: str | Path | None = None, policy: G
         ResultsError: files are missing or not whole.
         SpecError: the policy does not fit the tasks.
     """
-    from nel_action.gate.baseline import read_run
-    from nel_action.gate.judge import judge_runs
+    from nel_action.gating.baseline import read_run
+    from nel_action.gating.judge import judge_runs
 
     run_ = read_run(_path(candidate))
     expected = list(dict.fromkeys(task.task for task in run_.results.tasks))

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from nel_action.errors import Location, NotFoundError, Problem, SpecError
 from nel_action.files import write_atomically
-from nel_action.gate.baseline import Baseline, load_baseline
-from nel_action.gate.judge import judge
-from nel_action.gate.policy import check_policy
+from nel_action.gating.baseline import Baseline, load_baseline
+from nel_action.gating.judge import judge
+from nel_action.gating.policy import check_policy
 from nel_action.ledger import AttemptRow, Ledger, run_dir_of
 from nel_action.lifecycle.collect import collect
 from nel_action.lifecycle.session import JobView, Session

@@ -14,7 +14,7 @@ from nel_action.catalog.lookup import CatalogTask
 from nel_action.errors import NotFoundError, Problem, SpecError
 from nel_action.files import digest_tree
 from nel_action.harness.registry import harness
-from nel_action.plan import Context, Job, Key, Plan
+from nel_action.jobs import Context, Job, Key, Plan
 from nel_action.resolve import Locate, endpoint_type, find_task, resolve_task
 from nel_action.spec.deployment import NoDeployment
 from nel_action.spec.evaluation import Task

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nel_action.errors import CollectError, ExecutorError, Problem, UnreachableError
 from nel_action.executors.interface import Attempt, JobState, JobStatus, newest
-from nel_action.plan import Job, Key, Plan
+from nel_action.jobs import Job, Key, Plan
 
 
 class Killed(BaseException):

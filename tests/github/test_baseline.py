@@ -8,7 +8,7 @@ import pytest
 from tests.doubles.github.server import GitHubDouble
 from tests.support.gate_runs import archive_of, make_report, make_results
 
-from nel_action.gate.verdict import Verdict
+from nel_action.gating.verdict import Verdict
 from nel_action.github.api import GitHubApi
 from nel_action.github.baseline import BranchBaselines
 from nel_action.github.errors import PermissionRefusedError

@@ -7,7 +7,7 @@ from tests.doubles.github.clock import Sleeper
 from tests.doubles.github.server import Fault, GitHubDouble
 from tests.doubles.github.store import ACTIONS_BOT, Identity
 
-from nel_action.gate.verdict import Comparison, GateReport, Interval, TaskVerdict, Verdict
+from nel_action.gating.verdict import Comparison, GateReport, Interval, TaskVerdict, Verdict
 from nel_action.github.api import GitHubApi
 from nel_action.github.comment import CommentMode, StickyComment, who_am_i, worth_a_comment
 from nel_action.github.errors import PermissionRefusedError, UnavailableError

@@ -9,7 +9,7 @@ from tests.doubles.github.server import Fault, GitHubDouble
 from tests.support.gate_runs import make_report
 
 from nel_action.errors import ResultsError
-from nel_action.gate.verdict import Verdict
+from nel_action.gating.verdict import Verdict
 from nel_action.github import history as history_module
 from nel_action.github.api import GitHubApi
 from nel_action.github.branch import DataBranch

@@ -6,7 +6,7 @@ import pytest
 from tests.doubles.github.server import GitHubDouble
 from tests.doubles.github.store import Identity
 
-from nel_action.gate.verdict import Verdict
+from nel_action.gating.verdict import Verdict
 from nel_action.github.api import GitHubApi
 from nel_action.github.history import Night, NightTask
 from nel_action.github.issue import StickyIssue, confirmed

@@ -8,7 +8,7 @@ from cmarkgfm import github_flavored_markdown_to_html
 from tests.support import reports
 from tests.support.snapshots import assert_snapshot
 
-from nel_action.gate.verdict import Verdict
+from nel_action.gating.verdict import Verdict
 from nel_action.report.markdown import render_markdown
 
 ALLOWED = frozenset(

@@ -8,7 +8,7 @@ import pytest
 from tests.support import reports
 
 from nel_action.errors import ResultsError
-from nel_action.gate.verdict import Verdict
+from nel_action.gating.verdict import Verdict
 from nel_action.report.model import TrendPoint
 from nel_action.report.store import load_report, save_report
 from nel_action.results import write_results

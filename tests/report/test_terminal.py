@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 from tests.support import reports
 
-from nel_action.gate.verdict import GateReport, Verdict
+from nel_action.gating.verdict import GateReport, Verdict
 from nel_action.report.model import Report
 from nel_action.report.terminal import print_table
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nel_action.gate.judge import judge
-from nel_action.gate.run import Run, run_from_results
-from nel_action.gate.verdict import GateReport
+from nel_action.gating.judge import judge
+from nel_action.gating.run import Run, run_from_results
+from nel_action.gating.verdict import GateReport
 from nel_action.results import JobOutcome, Results, Sample, Score, TaskResult, write_samples
 from nel_action.spec.policy import GatePolicy
 

@@ -6,7 +6,7 @@ import io
 import zipfile
 from pathlib import Path
 
-from nel_action.gate.verdict import GateReport, TaskVerdict, Verdict
+from nel_action.gating.verdict import GateReport, TaskVerdict, Verdict
 from nel_action.report.model import Report
 from nel_action.report.store import save_report
 from nel_action.results import JobOutcome, Results, Score, TaskResult, write_results

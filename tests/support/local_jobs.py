@@ -13,7 +13,7 @@ from typing import Any
 from nel_action.executors.interface import Attempt, JobStatus, Workspace
 from nel_action.executors.local.executor import LocalExecutor
 from nel_action.harness.interface import HarnessTask, Params
-from nel_action.plan import Job, Key
+from nel_action.jobs import Job, Key
 from nel_action.spec.base import EndpointType
 from nel_action.spec.deployment import NoDeployment
 from nel_action.spec.execution import LocalExecution

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from nel_action.errors import Problem
 from nel_action.harness.interface import Progress
-from nel_action.plan import Job, Key, Plan
+from nel_action.jobs import Job, Key, Plan
 
 __all__ = ["Attempt", "Executor", "JobState", "JobStatus", "Reason", "Workspace"]
 

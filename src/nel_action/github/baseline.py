@@ -8,7 +8,7 @@ from tempfile import mkdtemp
 from typing import Final
 
 from nel_action.errors import ResultsError
-from nel_action.gate.verdict import Verdict
+from nel_action.gating.verdict import Verdict
 from nel_action.github.api import GitHubApi
 from nel_action.github.artifacts import Artifact, download, find_artifacts
 from nel_action.report.store import load_report

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, Final
 
-from nel_action.gate.verdict import GateReport, TaskVerdict, Verdict
+from nel_action.gating.verdict import GateReport, TaskVerdict, Verdict
 from nel_action.github.api import GitHubApi
 from nel_action.github.errors import GitHubError, MissingError, UnavailableError
 

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from pydantic import Field, ValidationError
 
 from nel_action.errors import ResultsError
-from nel_action.gate.verdict import GateReport, TaskVerdict, Verdict
+from nel_action.gating.verdict import GateReport, TaskVerdict, Verdict
 from nel_action.github.branch import DataBranch
 from nel_action.report.model import TrendPoint
 from nel_action.results import Record, Results

@@ -12,9 +12,9 @@ from nel_action.executors.interface import JobState
 from nel_action.files import write_atomically
 from nel_action.harness.interface import HarnessTask, Reading
 from nel_action.harness.registry import harness
+from nel_action.jobs import Job, attempt_name
 from nel_action.ledger import AttemptRow, now
 from nel_action.lifecycle.session import JobView, Session, attempt_of
-from nel_action.plan import Job, attempt_name
 from nel_action.results import JobOutcome, Results, Score, TaskResult, write_results, write_samples
 from nel_action.version import __version__
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from nel_action.executors.interface import Attempt, Executor, JobState, JobStatus, Workspace
 from nel_action.executors.registry import open_executor
 from nel_action.harness.interface import Progress
+from nel_action.jobs import Job, Key
 from nel_action.ledger import AttemptRow, Ledger
 from nel_action.lifecycle.invocation import Invocation, open_invocation, write_record
-from nel_action.plan import Job, Key
 
 __all__ = ["JobView", "Session", "attempt_of", "open_session"]
 

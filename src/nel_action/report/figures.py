@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from nel_action.gate.verdict import Interval
+from nel_action.gating.verdict import Interval
 
 __all__ = ["SYMBOLS", "difference", "duration", "interval", "plain", "score"]
 

@@ -6,7 +6,7 @@ import re
 from typing import Final, assert_never
 from xml.etree import ElementTree as ET
 
-from nel_action.gate.verdict import Verdict
+from nel_action.gating.verdict import Verdict
 from nel_action.report.model import Report
 from nel_action.report.rows import Row, rows_of
 

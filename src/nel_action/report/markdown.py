@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from nel_action.gate.verdict import Verdict
+from nel_action.gating.verdict import Verdict
 from nel_action.report import escape, figures
 from nel_action.report.details import how_it_was_run, reasons_in_full
 from nel_action.report.model import Report

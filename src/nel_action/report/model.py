@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nel_action.gate.verdict import GateReport, Verdict
+from nel_action.gating.verdict import GateReport, Verdict
 from nel_action.results import Results
 
 __all__ = ["Event", "Facts", "Link", "Report", "TrendPoint"]

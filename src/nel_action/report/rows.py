@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from nel_action.gate.verdict import Comparison, TaskVerdict, Verdict
+from nel_action.gating.verdict import Comparison, TaskVerdict, Verdict
 from nel_action.report.model import Report
 from nel_action.results import JobOutcome, TaskResult
 from nel_action.spec.policy import Tier

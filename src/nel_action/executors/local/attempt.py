@@ -12,7 +12,7 @@ from nel_action.errors import ExecutorError
 from nel_action.executors.interface import Attempt
 from nel_action.executors.local.record import Ending, JobRecord, moment
 from nel_action.files import write_atomically
-from nel_action.plan import Key
+from nel_action.jobs import Key
 
 __all__ = ["AttemptDir", "Started"]
 

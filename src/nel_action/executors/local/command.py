@@ -10,7 +10,7 @@ from nel_action.executors.interface import Reason
 from nel_action.executors.local.interface import Launch, Places
 from nel_action.executors.local.record import AttemptError
 from nel_action.harness.interface import Binding, Command
-from nel_action.plan import Job
+from nel_action.jobs import Job
 
 __all__ = ["bind", "launch", "with_hooks", "write_files"]
 

@@ -18,7 +18,7 @@ from nel_action.executors.local.logs import stream, tail
 from nel_action.executors.local.record import JobRecord, moment
 from nel_action.executors.local.secrets import now
 from nel_action.executors.local.store import Store
-from nel_action.plan import Job, Key, Plan, attempt_name
+from nel_action.jobs import Job, Key, Plan, attempt_name
 from nel_action.spec.execution import LocalExecution
 
 __all__ = ["LocalExecutor"]

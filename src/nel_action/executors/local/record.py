@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nel_action.executors.interface import JobState, JobStatus, Reason
-from nel_action.plan import Job
+from nel_action.jobs import Job
 from nel_action.spec.execution import LocalExecution
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ import math
 import pytest
 from scipy import special, stats
 
-from nel_action.gate import special as ours
+from nel_action.gating import special as ours
 
 DF = [1, 2, 7, 29, 197, 1318, 14_041, 999_999, 5e7]
 P = [1e-9, 1e-4, 0.005, 0.05, 0.2, 0.5, 0.8, 0.95, 0.995, 1 - 1e-6]

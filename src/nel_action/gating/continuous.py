@@ -12,9 +12,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from nel_action.gate.betting import BettingMean
-from nel_action.gate.evidence import Evidence
-from nel_action.gate.special import t_quantile, t_sf
+from nel_action.gating.betting import BettingMean
+from nel_action.gating.evidence import Evidence
+from nel_action.gating.special import t_quantile, t_sf
 
 if TYPE_CHECKING:
     import numpy as np

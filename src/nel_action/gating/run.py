@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nel_action.errors import ResultsError
-from nel_action.gate.items import Items, read_items
+from nel_action.gating.items import Items, read_items
 from nel_action.results import Results, TaskResult
 
 __all__ = ["Run", "run_from_results"]

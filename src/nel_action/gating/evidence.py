@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
-from nel_action.gate.special import t_quantile, t_sf
+from nel_action.gating.special import t_quantile, t_sf
 
 __all__ = ["Evidence", "Negated", "TEvidence"]
 

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from nel_action.gate.binary import Proportion, TwoProportions
-from nel_action.gate.evidence import Evidence, Negated, TEvidence
+from nel_action.gating.binary import Proportion, TwoProportions
+from nel_action.gating.evidence import Evidence, Negated, TEvidence
 from nel_action.results import Score
 
 __all__ = ["ChernoffMean", "as_proportion", "difference_evidence", "score_evidence", "stderr_of"]

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nel_action.errors import ExitCode, SpecError
-from nel_action.gate.assess import Assessment, assess
-from nel_action.gate.claim import Claim
-from nel_action.gate.multiplicity import holm
-from nel_action.gate.policy import check_policy, needs_baseline, task_policy
-from nel_action.gate.power import items_to_settle
-from nel_action.gate.run import Run, run_from_results
-from nel_action.gate.verdict import GateReport, TaskVerdict, Verdict
-from nel_action.gate.words import claim_reason
+from nel_action.gating.assess import Assessment, assess
+from nel_action.gating.claim import Claim
+from nel_action.gating.multiplicity import holm
+from nel_action.gating.policy import check_policy, needs_baseline, task_policy
+from nel_action.gating.power import items_to_settle
+from nel_action.gating.run import Run, run_from_results
+from nel_action.gating.verdict import GateReport, TaskVerdict, Verdict
+from nel_action.gating.words import claim_reason
 from nel_action.results import Results
 from nel_action.spec.policy import Correction, GatePolicy, OnInconclusive, Tier
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nel_action.errors import ResultsError
-from nel_action.gate.compare import scale_of
-from nel_action.gate.items import Items
-from nel_action.gate.run import Run
+from nel_action.gating.compare import scale_of
+from nel_action.gating.items import Items
+from nel_action.gating.run import Run
 from nel_action.results import Score, TaskResult
 
 __all__ = ["Side", "load_side"]

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nel_action.gate.special import (
+from nel_action.gating.special import (
     beta_quantile,
     binomial_at_least,
     binomial_at_most,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from nel_action.gate.continuous import GuardedMean
+from nel_action.gating.continuous import GuardedMean
 
 if TYPE_CHECKING:
     import numpy as np

@@ -6,14 +6,14 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nel_action.gate.aggregate import score_evidence
-from nel_action.gate.binary import Proportion
-from nel_action.gate.claim import Claim, Rule
-from nel_action.gate.clustered import codes
-from nel_action.gate.compare import one_mean
-from nel_action.gate.evidence import Evidence, Negated
-from nel_action.gate.pairs import bounds_of, is_binary
-from nel_action.gate.side import Side
+from nel_action.gating.aggregate import score_evidence
+from nel_action.gating.binary import Proportion
+from nel_action.gating.claim import Claim, Rule
+from nel_action.gating.clustered import codes
+from nel_action.gating.compare import one_mean
+from nel_action.gating.evidence import Evidence, Negated
+from nel_action.gating.pairs import bounds_of, is_binary
+from nel_action.gating.side import Side
 from nel_action.spec.policy import FloorRule, TaskPolicy
 
 __all__ = ["PointValue", "floor_claims", "side_evidence"]

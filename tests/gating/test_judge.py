@@ -10,7 +10,7 @@ import pytest
 from tests.support.gate_results import results, task, verdict
 
 from nel_action.errors import ResultsError, SpecError
-from nel_action.gate.verdict import GateReport, Verdict
+from nel_action.gating.verdict import GateReport, Verdict
 from nel_action.results import JobOutcome, Score, read_results, write_results
 
 FLOOR = {"tasks": {"gsm8k": {"min": 0.5}}}

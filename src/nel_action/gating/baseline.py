@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from nel_action.errors import NotFoundError
-from nel_action.gate.run import Run, run_from_results
+from nel_action.gating.run import Run, run_from_results
 from nel_action.results import read_results
 
 __all__ = ["Baseline", "Resolver", "load_baseline", "read_run"]

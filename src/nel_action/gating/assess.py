@@ -6,15 +6,15 @@ import math
 from dataclasses import dataclass, field
 
 from nel_action.errors import ResultsError
-from nel_action.gate.against import Against, compare, gain_claims
-from nel_action.gate.claim import Claim
-from nel_action.gate.floors import floor_claims, side_evidence
-from nel_action.gate.measurable import pick_score, what_is_missing
-from nel_action.gate.policy import needs_baseline
-from nel_action.gate.run import Run
-from nel_action.gate.side import Side, load_side
-from nel_action.gate.verdict import Interval
-from nel_action.gate.words import Unit
+from nel_action.gating.against import Against, compare, gain_claims
+from nel_action.gating.claim import Claim
+from nel_action.gating.floors import floor_claims, side_evidence
+from nel_action.gating.measurable import pick_score, what_is_missing
+from nel_action.gating.policy import needs_baseline
+from nel_action.gating.run import Run
+from nel_action.gating.side import Side, load_side
+from nel_action.gating.verdict import Interval
+from nel_action.gating.words import Unit
 from nel_action.results import Score, TaskResult
 from nel_action.spec.policy import GatePolicy, TaskPolicy
 

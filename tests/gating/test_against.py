@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from tests.support.gate_results import results, rule, saved, task
 
-from nel_action.gate.judge import judge_runs
-from nel_action.gate.run import Run, run_from_results
-from nel_action.gate.verdict import GateReport, Verdict
+from nel_action.gating.judge import judge_runs
+from nel_action.gating.run import Run, run_from_results
+from nel_action.gating.verdict import GateReport, Verdict
 from nel_action.results import Sample, Score, write_samples
 
 MOSTLY = [1.0] * 160 + [0.0] * 40

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from nel_action.errors import ResultsError
-from nel_action.gate.aggregate import difference_evidence, stderr_of
-from nel_action.gate.binary import PairedProportions
-from nel_action.gate.clustered import clustered_evidence
-from nel_action.gate.continuous import mean_evidence
-from nel_action.gate.evidence import Evidence
-from nel_action.gate.items import Items
-from nel_action.gate.pairs import Pairs, bounds_of, is_binary
-from nel_action.gate.relative import Moments, contrast, moments
+from nel_action.gating.aggregate import difference_evidence, stderr_of
+from nel_action.gating.binary import PairedProportions
+from nel_action.gating.clustered import clustered_evidence
+from nel_action.gating.continuous import mean_evidence
+from nel_action.gating.evidence import Evidence
+from nel_action.gating.items import Items
+from nel_action.gating.pairs import Pairs, bounds_of, is_binary
+from nel_action.gating.relative import Moments, contrast, moments
 from nel_action.results import Score
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from nel_action.gate.evidence import Evidence
-from nel_action.gate.verdict import Verdict
+from nel_action.gating.evidence import Evidence
+from nel_action.gating.verdict import Verdict
 
 __all__ = ["Claim", "Rule"]
 

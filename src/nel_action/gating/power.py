@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from nel_action.gate.evidence import Evidence
-from nel_action.gate.special import normal_quantile
+from nel_action.gating.evidence import Evidence
+from nel_action.gating.special import normal_quantile
 
 __all__ = ["POWER", "items_to_settle", "minimum_detectable"]
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nel_action.errors import ResultsError
-from nel_action.gate.claim import Claim, Rule
-from nel_action.gate.comparable import not_comparable
-from nel_action.gate.compare import Gain, gain_from_pairs, gain_from_scores
-from nel_action.gate.measurable import pick_score, what_is_missing
-from nel_action.gate.pairs import Pairs, pair
-from nel_action.gate.power import items_to_settle, minimum_detectable
-from nel_action.gate.relative import share_lost
-from nel_action.gate.run import Run
-from nel_action.gate.side import Side, load_side
-from nel_action.gate.special import normal_quantile
-from nel_action.gate.verdict import Comparison, Interval
+from nel_action.gating.claim import Claim, Rule
+from nel_action.gating.comparable import not_comparable
+from nel_action.gating.compare import Gain, gain_from_pairs, gain_from_scores
+from nel_action.gating.measurable import pick_score, what_is_missing
+from nel_action.gating.pairs import Pairs, pair
+from nel_action.gating.power import items_to_settle, minimum_detectable
+from nel_action.gating.relative import share_lost
+from nel_action.gating.run import Run
+from nel_action.gating.side import Side, load_side
+from nel_action.gating.special import normal_quantile
+from nel_action.gating.verdict import Comparison, Interval
 from nel_action.results import Score
 from nel_action.spec.policy import Difference, Direction, TaskPolicy
 

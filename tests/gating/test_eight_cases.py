@@ -9,9 +9,9 @@ import pytest
 from tests.support.gate_results import results, rule, saved, verdict
 
 from nel_action.errors import SpecError
-from nel_action.gate.judge import judge_runs
-from nel_action.gate.run import Run
-from nel_action.gate.verdict import GateReport, Verdict
+from nel_action.gating.judge import judge_runs
+from nel_action.gating.run import Run
+from nel_action.gating.verdict import GateReport, Verdict
 from nel_action.results import Results
 
 

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import assert_never
 
-from nel_action.gate.claim import Claim, Rule
-from nel_action.gate.verdict import Verdict
+from nel_action.gating.claim import Claim, Rule
+from nel_action.gating.verdict import Verdict
 
 __all__ = ["Unit", "claim_reason", "items", "number"]
 
