@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from nel_action.version import __version__
 
 if TYPE_CHECKING:
-    from nel_action.api import gate, load_spec, plan, run, status, wait
+    from nel_action.api import export, gate, load_spec, plan, run, status, wait
 
-__all__ = ["__version__", "gate", "load_spec", "plan", "run", "status", "wait"]
+__all__ = ["__version__", "export", "gate", "load_spec", "plan", "run", "status", "wait"]
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562

@@ -36,9 +36,10 @@ from nel_action.spec.compose import load_spec as compose
 from nel_action.spec.policy import GatePolicy
 
 if TYPE_CHECKING:
+    from nel_action.exporters.interface import ExportOutcome
     from nel_action.gating.verdict import GateReport
 
-__all__ = ["StillRunningError", "gate", "home_dir", "load_spec", "plan", "run", "status", "wait"]
+__all__ = ["StillRunningError", "export", "gate", "home_dir", "load_spec", "plan", "run", "status", "wait"]
 
 
 class StillRunningError(NelActionError):
@@ -179,3 +180,20 @@ def gate(candidate: str | Path, *, baseline: str | Path | None = None, policy: G
 def _path(reference: str | Path) -> Path:
     path = Path(reference)
     return path if path.exists() else run_dir_of(str(reference), home_dir())
+
+
+def export(invocation: str, destination: str) -> ExportOutcome:
+    """Send the results of an invocation where its spec's `export.<destination>` says; twice changes nothing.
+
+        outcome = export("4f1c9a20", "mlflow")
+
+    Returns:
+        What was made, changed, left alone or failed, thing by thing; `outcome.complete` says whether all of it went.
+
+    Raises:
+        NotFoundError: no such invocation or exporter.
+        SpecError: the options are wrong; nothing was sent.
+    """
+    from nel_action.exporters.deliver import deliver
+
+    return deliver(run_dir_of(invocation, home_dir()), destination, os.environ)

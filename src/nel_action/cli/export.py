@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nel_action.errors import ExitCode, Problem, ResultsError, SpecError
+from nel_action.errors import ExitCode, SpecError
 
 if TYPE_CHECKING:
     from nel_action.exporters.interface import ExportOutcome
@@ -45,54 +45,29 @@ def export(
 
     Options come from `export.NAME` of the run's own spec, then --config, then -o, then the flags here.
     """
+    from nel_action.exporters.deliver import deliver
     from nel_action.exporters.find import find_runs
 
     flags |= {"format": format_, "log_metrics": log_metrics or None}
     given = _given(dest, config, overrides) | {name: value for name, value in flags.items() if value is not None}
     searched = (*job_dirs, *(Path(one) for one in given.get("job_dirs", ())))
-    outcomes = [_send(run, dest, given) for run in find_runs(invocations, searched, _home())]
+    outcomes = [deliver(run, dest, os.environ, given) for run in find_runs(invocations, searched, _home())]
     for outcome in outcomes:
         _tell(outcome)
     return ExitCode.PASS if all(outcome.complete for outcome in outcomes) else ExitCode.UNMEASURABLE
 
 
-def _send(run_dir: Path, destination: str, given: dict[str, Any]) -> ExportOutcome:
-    from nel_action.exporters.bundle import load_bundle
-    from nel_action.exporters.interface import Change, Exported, ExportOutcome
-    from nel_action.exporters.send import send, variables
-
-    spec = _read_yaml(run_dir / "spec.yaml") if (run_dir / "spec.yaml").exists() else {}
-    wanted = spec.get("export") or {}
-    try:
-        bundle = load_bundle(run_dir)
-    except ResultsError as error:
-        # NOTE: one run without results is said, counted as a failure, and does not keep the others from going.
-        failed = Exported(run_dir.name, Change.FAILED, None, str(error))
-        return ExportOutcome(destination=destination, items=(failed,))
-    environ = variables({**(spec.get("env_vars") or {}), **(wanted.get("env_vars") or {})}, os.environ)
-    return send([bundle], destination, {**(wanted.get(destination) or {}), **given}, environ)
-
-
 def _given(destination: str, config: Path | None, overrides: tuple[str, ...]) -> dict[str, Any]:
+    from nel_action.exporters.deliver import read_yaml
     from nel_action.exporters.options import override
 
     options: dict[str, Any] = {}
     if config:
-        options |= (_read_yaml(config).get("export") or {}).get(destination) or {}
+        options |= (read_yaml(config).get("export") or {}).get(destination) or {}
     problems = [problem for one in overrides if (problem := override(options, one, destination))]
     if problems:
         raise SpecError(problems)
     return options
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        data = yaml.safe_load(path.read_bytes())
-    except yaml.YAMLError as error:
-        raise SpecError([Problem(f"{path} is not YAML: {' '.join(str(error).split())}")]) from error
-    return data if isinstance(data, dict) else {}
 
 
 def _home() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -57,7 +58,27 @@ def told(session: Session, views: list[JobView]) -> ExitCode:
     code = ExitCode(report.gate.exit_code)
     path = _short(str(session.invocation.run_dir / "report.html"))
     click.echo(f"\n{report.gate.verdict.value} (exit {int(code)}) · report: {path}")
+    _export(session.invocation.run_dir)
     return code
+
+
+def _export(run_dir: Path) -> None:
+    """Send results where the spec wants them; what goes wrong is said, and changes no verdict."""
+    import os
+
+    from nel_action.errors import NelActionError
+    from nel_action.exporters.deliver import automatic, deliver
+
+    for destination in automatic(run_dir):
+        try:
+            outcome = deliver(run_dir, destination, os.environ)
+            problems = [f"{item.what}: {item.problem}" for item in outcome.items if item.problem]
+        except NelActionError as error:
+            problems = [str(error)]
+        for problem in problems:
+            click.echo(f"warning: export to {destination}: {problem}", err=True)
+        if not problems:
+            click.echo(f"exported to {destination}", err=True)
 
 
 def rows(views: Sequence[JobView]) -> list[JobRow]:

@@ -1,0 +1,61 @@
+"""The library's surface is locked, and it does what the command line does."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.support.project import Project
+
+import nel_action
+from nel_action.errors import NotFoundError
+from nel_action.executors.interface import JobState
+from nel_action.gating.verdict import Verdict
+
+SURFACE = ["__version__", "export", "gate", "load_spec", "plan", "run", "status", "wait"]
+
+
+def test_the_public_names_are_these() -> None:
+    assert nel_action.__all__ == SURFACE
+    for name in SURFACE[1:]:
+        function = getattr(nel_action, name)
+        assert inspect.isfunction(function)
+        assert function.__doc__
+        assert inspect.signature(function).return_annotation is not inspect.Signature.empty
+
+
+def test_importing_everything_leaves_the_names_alone() -> None:
+    code = (
+        "import pkgutil, importlib, inspect, nel_action\n"
+        "for module in pkgutil.walk_packages(nel_action.__path__, 'nel_action.'):\n"
+        "    if '__main__' not in module.name and '.llamacpp_server' not in module.name:\n"
+        "        try: importlib.import_module(module.name)\n"
+        "        except ModuleNotFoundError as error: assert 'nel_action' not in str(error.name), error\n"
+        f"assert all(inspect.isfunction(getattr(nel_action, name)) for name in {SURFACE[1:]!r})\n"
+    )
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import sys, nel_action; print(len([m for m in sys.modules if m.startswith(('pydantic', 'numpy', 'yaml'))]))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "0"
+
+
+def test_from_a_spec_to_a_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = Project(tmp_path / "p", tasks=("alpha", "beta"))
+    monkeypatch.chdir(project.folder)
+    monkeypatch.setenv("NEL_ACTION_HOME", project.environ["NEL_ACTION_HOME"])
+    spec = nel_action.load_spec(project.folder / "spec.yaml", tasks=["beta"])
+    assert [job.name for job in nel_action.plan(spec).jobs] == ["beta"]
+    invocation = nel_action.run(spec, check_endpoint=False)
+    report = nel_action.wait(invocation, timeout=60)
+    assert (report.gate.verdict, report.gate.exit_code) == (Verdict.PASS, 0)
+    assert [view.state for view in nel_action.status(invocation)] == [JobState.SUCCEEDED]
+    assert nel_action.gate(invocation, baseline=invocation).verdict is Verdict.PASS
+    assert project.ran == ["beta"]
+    with pytest.raises(NotFoundError):
+        nel_action.status("ffffffff")
