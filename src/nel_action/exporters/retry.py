@@ -31,13 +31,17 @@ def retried(call: Callable[[], T], *, tries: int = 4, sleep: Callable[[float], N
 def one_by_one(
     calls: Iterable[tuple[str, Callable[[], tuple[Change, str]]]], *, sleep: Callable[[float], None] = time.sleep
 ) -> tuple[Exported, ...]:
-    """Make each call, again where that may help; one that fails is told and keeps no other from being made."""
-    return tuple(_one(what, call, sleep) for what, call in calls)
+    """Make each call, again where that may help; one that fails is told and keeps no other from being made.
 
-
-def _one(what: str, call: Callable[[], tuple[Change, str]], sleep: Callable[[float], None]) -> Exported:
-    try:
-        change, where = retried(call, sleep=sleep)
-    except NelActionError as error:
-        return Exported(what, Change.FAILED, None, str(error))
-    return Exported(what, change, where)
+    Once a destination has not answered in all its tries, each further call gets a single one.
+    """
+    done: list[Exported] = []
+    away = False
+    for what, call in calls:
+        try:
+            change, where = call() if away else retried(call, sleep=sleep)
+            done.append(Exported(what, change, where))
+        except NelActionError as error:
+            away = away or isinstance(error, DestinationError)
+            done.append(Exported(what, Change.FAILED, None, str(error)))
+    return tuple(done)

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.mlflow_server import mlflow_server, server_command
+from tests.support.require import require
+from tests.support.runs import make_run
+
+from nel_action.errors import NelActionError
+from nel_action.exporters.bundle import Bundle, load_bundle
+from nel_action.exporters.interface import Change, ExportOutcome
+from nel_action.exporters.send import send
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+pytest.importorskip("mlflow", reason="needs the mlflow extra")
+pytestmark = [pytest.mark.mlflow, pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow")]
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    command = server_command()
+    require("mlflow", command is not None, "no MLflow server: NEL_ACTION_TEST_MLFLOW names an installed one")
+    assert command is not None
+    with mlflow_server(command, tmp_path_factory.mktemp("mlflow")) as address:
+        yield address
+
+
+@pytest.fixture
+def client(uri: str) -> MlflowClient:
+    from mlflow import MlflowClient
+
+    return MlflowClient(tracking_uri=uri)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return load_bundle(make_run(tmp_path / "runs"))
+
+
+def export(bundle: Bundle, uri: str, experiment: str, **options: Any) -> ExportOutcome:  # noqa: ANN401 - of a spec
+    settings = {"tracking_uri": uri, "experiment_name": experiment, **options}
+    return send([bundle], "mlflow", settings, {}, sleep=lambda _seconds: None)
+
+
+def runs(client: MlflowClient, experiment: str) -> dict[str, Any]:
+    found = client.get_experiment_by_name(experiment)
+    assert found is not None
+    return {run.info.run_name: run for run in client.search_runs([found.experiment_id])}
+
+
+def shown(client: MlflowClient, experiment: str) -> dict[str, Any]:
+    return {name: (run.data.to_dictionary(), run.info.end_time) for name, run in runs(client, experiment).items()}
+
+
+def changes(outcome: ExportOutcome) -> list[Change]:
+    assert outcome.complete, [item.problem for item in outcome.items]
+    return [item.change for item in outcome.items]
+
+
+def rescored(bundle: Bundle, value: float) -> Bundle:
+    tasks = list(bundle.results.tasks)
+    score = tasks[2].scores[0].model_copy(update={"value": value})
+    tasks[2] = tasks[2].model_copy(update={"scores": (score,)})
+    return replace(bundle, results=bundle.results.model_copy(update={"tasks": tuple(tasks)}))
+
+
+def test_a_run_for_each_job_under_one_for_the_invocation(bundle: Bundle, uri: str, client: MlflowClient) -> None:
+    assert changes(export(bundle, uri, "whole", tags={"team": "evals"})) == [Change.CREATED] * 6
+    found = runs(client, "whole")
+    parent, child = found["invocation 4f1c9a2000000000"], found["gsm8k · acme-7b"]
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert child.data.metrics["gsm8k/exact_match"] == 0.741
+    assert child.data.metrics["gsm8k/exact_match_stderr"] == 0.019
+    assert child.data.metrics["gsm8k/exact_match_n"] == 541
+    assert child.data.params == {"temperature": "0.0", "limit_samples": "541"}
+    assert {"team", "commit", "verdict", "harness_version"} <= set(child.data.tags)
+    assert parent.data.tags["gate"] == "fail"
+    assert (child.info.status, found["mmlu · acme-7b"].info.status) == ("FINISHED", "FAILED")
+    assert [file.path for file in client.list_artifacts(child.info.run_id, "artifacts")] == ["artifacts/results.yml"]
+
+
+def test_exporting_twice_changes_nothing(bundle: Bundle, uri: str, client: MlflowClient) -> None:
+    export(bundle, uri, "twice", trend=True)
+    before = shown(client, "twice")
+    assert set(changes(export(bundle, uri, "twice", trend=True))) == {Change.UNCHANGED}
+    assert {
+        name: (run.data.to_dictionary(), run.info.end_time) for name, run in runs(client, "twice").items()
+    } == before
+
+
+def test_changed_results_update_the_same_run(bundle: Bundle, uri: str, client: MlflowClient) -> None:
+    export(bundle, uri, "changed")
+    for value in (0.9, 0.1):
+        outcome = export(rescored(bundle, value), uri, "changed")
+        assert changes(outcome).count(Change.UPDATED) == 1
+        found = runs(client, "changed")
+        assert len(found) == 6
+        assert found["gsm8k · acme-7b"].data.metrics["gsm8k/exact_match"] == value
+
+
+def test_skip_existing_leaves_runs_alone(bundle: Bundle, uri: str, client: MlflowClient) -> None:
+    export(bundle, uri, "skipped")
+    assert set(changes(export(rescored(bundle, 0.1), uri, "skipped", skip_existing=True))) == {Change.UNCHANGED}
+    assert runs(client, "skipped")["gsm8k · acme-7b"].data.metrics["gsm8k/exact_match"] == 0.741
+
+
+def test_an_export_that_died_half_way_is_finished(bundle: Bundle, uri: str, client: MlflowClient) -> None:
+    export(bundle, uri, "half", copy_artifacts=False)
+    child = runs(client, "half")["gsm8k · acme-7b"]
+    client.delete_tag(child.info.run_id, "nel_action.digest")
+    client.delete_tag(child.info.run_id, "verdict")
+    assert changes(export(bundle, uri, "half", copy_artifacts=False)).count(Change.UPDATED) == 1
+    assert runs(client, "half")["gsm8k · acme-7b"].data.tags["verdict"] == "fail"
+
+
+def test_nightly_trend_has_a_step_a_day(bundle: Bundle, uri: str, client: MlflowClient) -> None:
+    tomorrow = bundle.results.model_copy(
+        update={
+            "created": "2026-11-23T10:33:00Z",
+            "invocation": "ffff000000000000",
+            "tasks": tuple(
+                task.model_copy(update={"job_id": f"f.{n}", "ended": "2026-11-23T10:33:00Z"})
+                for n, task in enumerate(rescored(bundle, 0.5).results.tasks)
+            ),
+        }
+    )
+    export(bundle, uri, "nightly", trend=True)
+    export(replace(bundle, results=tomorrow), uri, "nightly", trend=True)
+    trend = runs(client, "nightly")["trend · acme-7b"]
+    points = client.get_metric_history(trend.info.run_id, "gsm8k/exact_match")
+    assert [(point.step - points[0].step, point.value) for point in points] == [(0, 0.741), (1, 0.5)]
+
+
+def test_names_that_mlflow_forbids_are_respelled_and_stay_apart(bundle: Bundle, uri: str, client: MlflowClient) -> None:
+    task = bundle.results.tasks[0]
+    score = task.scores[0]
+    names = ("exact_match,strict", "exact_match,flexible=x", "exact_match=flexible,x")
+    scores = tuple(score.model_copy(update={"metric": name, "value": 0.1 * n}) for n, name in enumerate(names, 1))
+    results = bundle.results.model_copy(update={"tasks": (task.model_copy(update={"scores": scores}),)})
+    assert export(replace(bundle, results=results), uri, "names").complete
+    metrics = runs(client, "names")["arc · acme-7b"].data.metrics
+    assert len({name for name in metrics if name.endswith("_n") or "_n_" in name}) == 3
+    assert {0.1, 0.2, 0.30000000000000004} <= set(metrics.values())
+
+
+def test_the_spec_as_parameters(bundle: Bundle, uri: str, client: MlflowClient) -> None:
+    (bundle.run_dir / "spec.yaml").write_text("target: {api_endpoint: {model_id: m}}\n")
+    export(bundle, uri, "spec", log_config_params=True, log_config_params_max_depth=2, extra_metadata={"a": 1})
+    parent = runs(client, "spec")["invocation 4f1c9a2000000000"]
+    assert parent.data.params == {"target.api_endpoint": "{'model_id': 'm'}", "a": "1"}
+
+
+def test_filters_and_patterns(bundle: Bundle, uri: str, client: MlflowClient) -> None:
+    outcome = export(
+        bundle, uri, "filters", log_metrics=["gsm8k.*"], only_required=False, exclude_patterns=["*.bin"], copy_logs=True
+    )
+    assert outcome.complete
+    found = runs(client, "filters")
+    assert "arc/exact_match" not in found["arc · acme-7b"].data.metrics
+    child = found["gsm8k · acme-7b"].info.run_id
+    assert [file.path for file in client.list_artifacts(child)] == ["artifacts", "logs"]
+    assert [file.path for file in client.list_artifacts(child, "artifacts")] == ["artifacts/results.yml"]
+
+
+def test_a_deleted_experiment_is_told(bundle: Bundle, uri: str, client: MlflowClient) -> None:
+    client.delete_experiment(client.create_experiment("gone"))
+    outcome = export(bundle, uri, "gone")
+    assert not outcome.complete
+    assert "was deleted" in str(outcome.items[0].problem)
+
+
+def test_a_server_that_is_away_is_told_for_each_run(bundle: Bundle) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        outcome = export(bundle, f"http://127.0.0.1:{taken.getsockname()[1]}", "x")
+    assert [item.change for item in outcome.items] == [Change.FAILED] * 6
+    assert "does not answer" in str(outcome.items[0].problem)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({}, "no MLflow server"), ({"tracking_uri": "http://u:secret@e.example"}, "holds credentials")],
+)
+def test_mistakes_are_told_before_anything_is_sent(bundle: Bundle, options: dict[str, str], message: str) -> None:
+    with pytest.raises(NelActionError, match=message) as caught:
+        send([bundle], "mlflow", options, {})
+    assert "secret" not in str(caught.value)
