@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from nel_action.executors.interface import Attempt, JobStatus, Workspace
+from nel_action.executors.local.agents import try_lock
 from nel_action.executors.local.executor import LocalExecutor
+from nel_action.executors.local.store import Store
 from nel_action.harness.interface import HarnessTask, Params
 from nel_action.jobs import Job, Key
 from nel_action.spec.base import EndpointType
@@ -19,7 +22,7 @@ from nel_action.spec.deployment import NoDeployment
 from nel_action.spec.execution import LocalExecution
 from nel_action.spec.target import ApiEndpoint, Target
 
-__all__ = ["INVOCATION", "Bench", "job", "key", "wait"]
+__all__ = ["INVOCATION", "Bench", "end_agents", "job", "key", "wait"]
 
 INVOCATION = "0123456789abcdef"
 
@@ -32,7 +35,7 @@ def key(name: str) -> Key:
     return Key(f"nel-{hashlib.sha256(name.encode()).hexdigest()[:16]}")
 
 
-def job(name: str, script: str, *, index: int = 0, **fields: Any) -> Job:  # noqa: ANN401 any of the job's fields
+def job(name: str, script: str, *, index: int = 0, **fields: Any) -> Job:  # noqa: ANN401
     """Return a job that runs a Python script (`-c`)."""
     python = fields.pop("python", sys.executable)
     task = HarnessTask(
@@ -87,3 +90,19 @@ def wait(executor: LocalExecutor, attempts: Iterable[Attempt], patience: float =
             return seen
         assert time.monotonic() < deadline, seen
         time.sleep(0.05)
+
+
+def end_agents(home: Path) -> None:
+    """Cancel what a test left, and see that no agent is left either."""
+    store = Store(home)
+    for attempt in store.all():
+        if not attempt.ended:
+            attempt.request_cancel()
+    deadline = time.monotonic() + 30
+    for folder in (store.root / "agents").glob("*"):
+        queue = store.queue(folder.name)
+        queue.wake()
+        while (lock := try_lock(queue)) is None:
+            assert time.monotonic() < deadline, queue.log.read_text()
+            time.sleep(0.05)
+        os.close(lock)

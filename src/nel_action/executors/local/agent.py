@@ -20,6 +20,7 @@ from nel_action.executors.interface import JobState, Reason
 from nel_action.executors.local.agents import try_lock
 from nel_action.executors.local.attempt import AttemptDir
 from nel_action.executors.local.attend import Attendance, Site
+from nel_action.executors.local.container import Engine
 from nel_action.executors.local.queue import Queue
 from nel_action.executors.local.record import AttemptError, Ending, JobRecord
 from nel_action.executors.local.store import Store
@@ -35,7 +36,7 @@ class Agent:
 
     def __init__(self, store: Store, queue: Queue, environ: Mapping[str, str]) -> None:
         self._queue = queue
-        self._site = Site(store, environ)
+        self._site = Site(store, environ, Engine(environ))
         self._waiting: dict[str, tuple[AttemptDir, JobRecord]] = {}
         self._active: dict[str, tuple[Attendance, asyncio.Task[None]]] = {}
         self._done: set[str] = set()
@@ -43,6 +44,12 @@ class Agent:
 
     async def work(self) -> None:
         """Run what is there and what comes, until nothing is left."""
+        try:
+            await self._work()
+        finally:
+            self._site.engine.close()
+
+    async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)

@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from nel_action.errors import NelActionError, SecretError
+from nel_action.errors import EngineError, NelActionError, SecretError
 from nel_action.executors.interface import JobState, Reason
 from nel_action.executors.local.attempt import AttemptDir
 from nel_action.executors.local.children import Child
 from nel_action.executors.local.command import bind, launch, write_files
+from nel_action.executors.local.container import Engine
+from nel_action.executors.local.docker import DockerRuntime
 from nel_action.executors.local.interface import Exit, Running, Runtime, Step
 from nel_action.executors.local.process import ProcessRuntime
 from nel_action.executors.local.record import AttemptError, Ending, JobRecord, moment
@@ -42,6 +44,7 @@ class Site:
 
     store: Store
     environ: Mapping[str, str]
+    engine: Engine
 
 
 async def unless(work: Awaitable[T], *stops: asyncio.Future[AttemptError], limit: float | None = None) -> T:
@@ -114,6 +117,8 @@ class Attendance:
             await running.end()
 
     def _choose(self, record: JobRecord) -> Runtime:
+        if record.settings.runtime == "docker":
+            return DockerRuntime(self.attempt, record, self._site.engine)
         return ProcessRuntime(self.attempt, record, self._site.store.home, self._site.environ)
 
     def _refuse_when_stopped(self) -> None:
@@ -167,7 +172,9 @@ class Attendance:
             return replace(Ending.of(JobState.SUCCEEDED), exit_code=0)
         said = last_line(self.attempt.client_log)
         reason, detail = Reason.HARNESS, f"exit status {exited.code}{': ' if said else ''}{said}"
-        if exited.oom:
+        if exited.problem:
+            reason, detail = Reason.INFRASTRUCTURE, f"the container did not run: {exited.problem}"
+        elif exited.oom:
             reason, detail = Reason.OUT_OF_MEMORY, "the kernel ended it for want of memory"
         elif exited.outside:
             reason, detail = Reason.INFRASTRUCTURE, f"ended from outside by signal {exited.code - 128}"
@@ -188,7 +195,11 @@ class Attendance:
             )
         )
         if self._runtime is not None:
-            await self._runtime.discard()
+            try:
+                await self._runtime.discard()
+            except EngineError as error:
+                # NOTE: the next agent removes what belongs to ended attempts
+                print(f"{self.attempt.name}: cannot remove what is left: {error}", file=sys.stderr)  # noqa: T201
 
     def _values(self) -> list[str]:
         values = list(read_values(self.attempt).values())

@@ -22,6 +22,8 @@ class Exit:
     """Whether the kernel ended it for want of memory."""
     outside: bool = False
     """Whether a signal from somebody else ended it."""
+    problem: str | None = None
+    """What kept it from running, in the engine's words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

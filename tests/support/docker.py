@@ -1,0 +1,79 @@
+"""A real Docker engine for tests, and an image of a few hundred kilobytes that is made on the spot."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.support.require import require
+
+from nel_action.errors import EngineError
+from nel_action.executors.local.engine import connect
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+__all__ = ["client", "tiny_image"]
+
+COMMANDS = ("sh", "bash", "cat", "cp", "dd", "echo", "env", "false", "head", "httpd", "id", "ls", "mkdir", "nc")
+MORE = ("printf", "pwd", "sleep", "stat", "tail", "test", "touch", "trap", "true", "wc", "wget", "yes")
+
+
+@contextmanager
+def client() -> Iterator[DockerClient]:
+    """Connect to the engine that DOCKER_HOST names, or skip."""
+    reason = _why_not()
+    require("docker", not reason, reason)
+    found = connect(os.environ)
+    try:
+        yield found
+    finally:
+        found.close()
+
+
+@cache
+def _why_not() -> str:
+    try:
+        connect(os.environ).close()
+    except EngineError as error:
+        return str(error)
+    return ""
+
+
+def tiny_image(engine: DockerClient) -> str:
+    """Return the name of an image with a shell and a few programs; made from this machine's static busybox."""
+    busybox = shutil.which("busybox")
+    require("docker", busybox is not None, "no busybox here (Debian: apt-get install busybox-static)")
+    data = _root(Path(str(busybox)))
+    name = f"nel-action-test/tiny:{hashlib.sha256(data).hexdigest()[:12]}"
+    if not engine.images.list(name=name):
+        repository, _, tag = name.partition(":")
+        engine.api.import_image_from_data(data, repository=repository, tag=tag)
+    return name
+
+
+def _root(busybox: Path) -> bytes:
+    """Return a root file system as a tar archive, the same bytes each time."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for name, mode in {"bin": 0o755, "etc": 0o755, "tmp": 0o1777}.items():
+            folder = tarfile.TarInfo(name)
+            folder.type, folder.mode = tarfile.DIRTYPE, mode
+            archive.addfile(folder)
+        program = tarfile.TarInfo("bin/busybox")
+        program.size, program.mode = busybox.stat().st_size, 0o755
+        with busybox.open("rb") as file:
+            archive.addfile(program, file)
+        for command in (*COMMANDS, *MORE):
+            link = tarfile.TarInfo(f"bin/{command}")
+            link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+            archive.addfile(link)
+    return out.getvalue()
