@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from nel_action.errors import NotFoundError
-from nel_action.gating.run import Run, run_from_results
-from nel_action.results import read_results
+from nel_action.gating.readers import open_run
+from nel_action.gating.run import Run
 
 __all__ = ["Baseline", "Resolver", "load_baseline", "read_run"]
 
@@ -75,12 +75,10 @@ def _must(resolve: Resolver | None, what: str, reference: str, missing: str) -> 
 
 
 def read_run(path: Path, *, name: str | None = None) -> Run:
-    """Read a results file, or a run directory that holds one.
+    """Read a run directory, a results file, or what another program left (`readers`).
 
     Raises:
-        ResultsError: it is missing, truncated or malformed.
+        NotFoundError: there is nothing at the path.
+        ResultsError: it is missing, truncated, malformed or of no known format.
     """
-    file = path / "results.json" if path.is_dir() else path
-    results = read_results(file)
-    commit = f" {results.commit[:7]}" if results.commit else ""
-    return run_from_results(results, file.parent, name=f"{name or path.name}{commit}")
+    return open_run(path, name=name)

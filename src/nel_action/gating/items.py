@@ -9,7 +9,7 @@ import gzip
 import json
 import math
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Collector", "Items", "read_items"]
+__all__ = ["Collector", "Items", "json_lines", "read_items"]
 
 _AT_ONCE: Final = 512
 """Lines that are parsed together: one call of the parser is dearer than a line."""
@@ -63,7 +63,7 @@ class Collector:
     inputs: array[int] = field(default_factory=lambda: array("q"))
     names: dict[str, str] = field(default_factory=dict)
 
-    def add(self, record: dict[str, Any]) -> None:
+    def add(self, record: Mapping[str, Any]) -> None:
         """Take one sample in the shape of `results.Sample`.
 
         Raises:
@@ -83,7 +83,7 @@ class Collector:
         if place == len(self.clusters):
             self._first(record)
 
-    def _first(self, record: dict[str, Any]) -> None:
+    def _first(self, record: Mapping[str, Any]) -> None:
         """Note what is the same for every repeat of an item."""
         cluster, text = record.get("cluster"), record.get("input")
         if cluster is not None and type(cluster) is not str:

@@ -1,0 +1,72 @@
+"""`nel-action gate`: judge result files, wherever they come from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from nel_action.gating.run import Run
+    from nel_action.gating.verdict import GateReport
+    from nel_action.spec.policy import GatePolicy
+
+__all__ = ["gate"]
+
+
+@click.command(epilog="The exit code is the verdict's: 0 pass, 1 fail, 3 unmeasurable, 4 inconclusive.")
+@click.argument("runs", nargs=-1, required=True, metavar="[BASELINE] CANDIDATE", type=click.Path(path_type=Path))
+@click.option(
+    "-p",
+    "--policy",
+    type=click.Path(path_type=Path),
+    help="A file with what would stand under `gate:` in a spec; without one, everything must be there.",
+)
+@click.option("--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True)
+@click.pass_context
+def gate(context: click.Context, runs: tuple[Path, ...], policy: Path | None, form: str) -> None:
+    """Judge a run against a baseline and a policy.
+
+    Each run is a file or a folder: a results.json of nel-action, lm-eval results with their samples, inspect logs, a
+    nemo-evaluator results.yml, or its bundles (eval-*.json with results.jsonl).
+    """
+    from nel_action.gating.policy_file import load_policy
+
+    if len(runs) > 2:  # noqa: PLR2004 - a baseline and a candidate
+        msg = f"takes a baseline and a candidate, or a candidate alone; got {len(runs)} paths"
+        raise click.UsageError(msg, context)
+    rules = load_policy(policy) if policy else None
+    candidate, report = _judge(runs, rules, policy.parent if policy else Path())
+    click.echo(_render(form, candidate, report), nl=False)
+    context.exit(report.exit_code)
+
+
+def _judge(runs: tuple[Path, ...], rules: GatePolicy | None, folder: Path) -> tuple[Run, GateReport]:
+    from nel_action.gating.baseline import load_baseline
+    from nel_action.gating.judge import judge_runs
+    from nel_action.gating.readers import open_run
+
+    candidate = open_run(runs[-1])
+    baseline = open_run(runs[0]) if len(runs) > 1 else None
+    if baseline is None and rules is not None and rules.baseline is not None:
+        baseline = load_baseline(rules.baseline, folder=folder)
+    # NOTE: a task that only the baseline has is expected all the same: it must not vanish unseen.
+    sides = [side for side in (candidate, baseline) if side]
+    expected = list(dict.fromkeys(result.task for side in sides for result in side.results.tasks))
+    return candidate, judge_runs(candidate, policy=rules, baseline=baseline, expected=expected)
+
+
+def _render(form: str, candidate: Run, report: GateReport) -> str:
+    match form:
+        case "json":
+            return report.model_dump_json(indent=2) + "\n"
+        case "markdown":
+            from nel_action.report.markdown import render_markdown
+            from nel_action.report.model import Report
+
+            return render_markdown(Report(results=candidate.results, gate=report))
+        case _:
+            from nel_action.gating.text import render_text
+
+            return render_text(report)

@@ -1,0 +1,72 @@
+"""What the readers of other programs' files have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from nel_action.errors import NelActionError, ResultsError
+from nel_action.gating.items import Collector, Items
+from nel_action.gating.run import Run
+from nel_action.results import JobOutcome, Results, TaskResult
+
+__all__ = ["Records", "collect", "foreign_run", "foreign_task", "unreadable"]
+
+Records = Callable[[str], Iterable[Mapping[str, Any]] | None]
+"""From a metric to a task's samples, as `results.Sample` writes them; None where it has none for that metric."""
+
+
+def foreign_task(task: str, model: str, **fields: Any) -> TaskResult:  # noqa: ANN401 - fields of TaskResult
+    """Return the result of a job that we did not run."""
+    known = {"job_id": "-", "key": f"-{task}", "outcome": JobOutcome.SUCCEEDED}
+    return TaskResult(task=task, model=model, **{**known, **fields})
+
+
+def unreadable(task: str, model: str, error: NelActionError) -> TaskResult:
+    """Return a result that says why there is none."""
+    return foreign_task(task, model, reason="results", detail=error.problems[0].message)
+
+
+def foreign_run(tasks: Mapping[str, tuple[TaskResult, Records]], *, name: str) -> Run:
+    """Bind tasks to their samples.
+
+    Args:
+        tasks: by name; a result and the way to its samples.
+        name: what the run is called in reports.
+    """
+    results = Results(
+        invocation="0" * 16, created="", tool_version="", tasks=tuple(result for result, _ in tasks.values())
+    )
+
+    def items(result: TaskResult, metric: str) -> Items | None:
+        records = tasks[result.task][1](metric)
+        return None if records is None else collect(records, metric, of=result.task)
+
+    return Run(results=results, items=items, name=name)
+
+
+def collect(records: Iterable[Mapping[str, Any]], metric: str, *, of: str) -> Items:
+    """Put samples into columns.
+
+    Raises:
+        ResultsError: one is not whole.
+    """
+    collector = Collector(metric)
+    try:
+        for number, record in enumerate(records, 1):
+            _add(collector, record, number)
+        return collector.done()
+    except ValueError as error:
+        msg = f"the samples of {of} are not whole: {error}"
+        raise ResultsError(msg) from error
+
+
+def _add(collector: Collector, record: Mapping[str, Any], number: int) -> None:
+    try:
+        collector.add(record)
+    except KeyError as error:
+        msg = f"sample {number} has no {error.args[0]!r}"
+        raise ValueError(msg) from error
+    except (TypeError, AttributeError, ValueError) as error:
+        msg = f"sample {number}: {error}"
+        raise ValueError(msg) from error
