@@ -6,7 +6,7 @@ import pytest
 
 from nel_action.errors import NotFoundError, UsageError
 from nel_action.harness import registry
-from nel_action.harness.registry import harness, harness_names
+from nel_action.harness.registry import BUILT_IN, harness, harness_names
 
 
 @pytest.fixture
@@ -16,7 +16,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> dict[str, EntryPoint]:
     return found
 
 
-@pytest.mark.parametrize("name", ["command", "lm_eval"])
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
 def test_a_built_in_harness_is_found_without_looking_at_installed_packages(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from nel_action.errors import Problem, ResultsError
 from nel_action.harness.interface import Binding, Command, Harness, HarnessTask, Progress, Reading
-from nel_action.harness.reading import choose_metric, expected_items, finite, json_lines, load_json, whole
+from nel_action.harness.reading import choose_metric, directed, expected_items, finite, json_lines, load_json, whole
 from nel_action.results import Record, Sample, Score
 
 __all__ = ["HARNESS", "CommandHarness"]
@@ -84,11 +84,13 @@ class CommandHarness:
         if samples.exists():
             _count_samples(samples, data.n_items)
         limit = task.params.limit_samples
+        primary = choose_metric(task.metric or data.primary_metric, [score.metric for score in scores])
+        declared = data.n_expected if task.expected_items is None else None
         return Reading(
-            scores=scores,
-            primary_metric=choose_metric(task.metric or data.primary_metric, [score.metric for score in scores]),
+            scores=directed(scores, primary, task.higher_is_better),
+            primary_metric=primary,
             n_items=data.n_items,
-            n_expected=expected_items(task.expected_items, None, limit) or data.n_expected,
+            n_expected=declared if declared is not None else expected_items(task.expected_items, None, limit),
             harness_version=data.harness_version,
             task_version=data.task_version,
             task_hash=data.task_hash,

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from nel_action.errors import ResultsError
+from nel_action.results import Score
 
 __all__ = [
     "choose_metric",
     "clip",
+    "directed",
     "expected_items",
     "finite",
     "json_lines",
     "limited",
     "load_json",
     "only_file",
-    "tail",
     "text",
     "whole",
 ]
@@ -51,9 +52,26 @@ def limited(total: int, limit: float | None) -> int:
 
 
 def expected_items(declared: int | None, seen: int | None, limit: float | None) -> int | None:
-    """Return the items that a run should have: by what the spec or catalog declares, else by what the harness saw."""
+    """Return the items that a run should have: by what the spec or catalog declares, else by what the harness saw.
+
+    Where neither says, a limit that is a count is taken at its word: fewer items are then too few.
+    """
     total = declared if declared is not None else seen
-    return None if total is None else limited(total, limit)
+    if total is None:
+        return int(limit) if limit is not None and limit >= 1 else None
+    return limited(total, limit)
+
+
+def directed(scores: Iterable[Score], primary: str | None, higher_is_better: bool | None) -> tuple[Score, ...]:  # noqa: FBT001
+    """Give the primary score the catalog's direction where the harness gives none."""
+    if higher_is_better is None:
+        return tuple(scores)
+    return tuple(
+        score.model_copy(update={"higher_is_better": higher_is_better})
+        if score.metric == primary and score.higher_is_better is None
+        else score
+        for score in scores
+    )
 
 
 def load_json(path: Path) -> dict[str, Any]:
@@ -126,13 +144,13 @@ def only_file(paths: Iterable[Path], *, wanted: str) -> Path:
 def choose_metric(wanted: str | None, names: Sequence[str]) -> str | None:
     """Return the metric that stands for the task.
 
-    What the spec or catalog wants comes first: the full name (`exact_match,strict`), or the name without its filter
-    where only one fits. A wanted metric that is not there is returned as it is: its absence must be seen, not
-    covered by another metric. With none wanted it is the harness's first.
+    What the spec or catalog wants comes first: the full name (`exact_match,strict`, `score.micro`, `match.accuracy`),
+    or a part of it (`exact_match`, `accuracy`) where only one fits. A wanted metric that is not there is returned as it
+    is: its absence must be seen, not covered by another metric. With none wanted it is the harness's first.
     """
     if wanted is None:
         return names[0] if names else None
-    fitting = [name for name in names if name.partition(",")[0] == wanted]
+    fitting = [name for name in names if name.startswith((f"{wanted},", f"{wanted}.")) or name.endswith(f".{wanted}")]
     return fitting[0] if wanted not in names and len(fitting) == 1 else wanted
 
 
@@ -140,9 +158,3 @@ def clip(value: object, size: int = 4000) -> str | None:
     """Return text of at most `size` characters: its end, where the question and the answer are."""
     whole_text = None if value is None else str(value)
     return whole_text if whole_text is None or len(whole_text) <= size else f"…{whole_text[1 - size :]}"
-
-
-def tail(log: str, marker: str) -> str | None:
-    """Return what follows the last `marker` in a log, up to the end of that line; bars end theirs with a return."""
-    _, found, rest = log.rpartition(marker)
-    return rest.partition("\n")[0] if found else None

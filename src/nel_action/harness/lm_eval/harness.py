@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final, assert_never
 
 from nel_action.errors import Problem
+from nel_action.harness.formats.lm_eval_results import read_results
 from nel_action.harness.interface import Binding, Command, Harness, HarnessTask, Params, Progress, Reading
-from nel_action.harness.lm_eval.results import read_results
 from nel_action.harness.options import PYTHON_ENV, lock, unknown_extras
 from nel_action.spec.base import EndpointType
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from nel_action.errors import ResultsError
+from nel_action.harness.formats.lm_eval_samples import Leaf, Tally, stream, survey
 from nel_action.harness.interface import HarnessTask, Reading
-from nel_action.harness.lm_eval.samples import Leaf, Tally, stream, survey
 from nel_action.harness.reading import (
     choose_metric,
+    directed,
     expected_items,
     finite,
     limited,
@@ -49,9 +50,10 @@ def read_results(task: HarnessTask, artifacts: Path) -> Reading:
         raise ResultsError(msg, hint="name the tasks of a group that has no score of its own")
     _check_means(data, scores, leaves, tallies)
     paired = {score.metric for score in scores if _is_mean(score, tallies.get(score.metric))}
+    primary = choose_metric(task.metric, [score.metric for score in scores])
     return Reading(
-        scores=scores,
-        primary_metric=choose_metric(task.metric, [score.metric for score in scores]),
+        scores=directed(scores, primary, task.higher_is_better),
+        primary_metric=primary,
         n_items=sum(leaf.effective for leaf in leaves),
         n_expected=_expected(task, leaves),
         harness_version=text(data.get("lm_eval_version")),

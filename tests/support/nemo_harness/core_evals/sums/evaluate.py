@@ -1,0 +1,71 @@
+"""Ask a model for sums, score its answers, and leave one record for each."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ITEMS = {
+    "add": [(f"What is {n} + {n * 3 + 1}?", n + n * 3 + 1) for n in range(2, 22)],
+    "mul": [(f"What is {n} * {n + 4}?", n * (n + 4)) for n in range(2, 14)],
+}
+SAMPLES = "nemo-evaluator-per-sample-outputs"
+
+
+def ask(options: argparse.Namespace, question: str) -> tuple[str, dict[str, int]]:
+    body = {
+        "model": options.model,
+        "temperature": options.temperature,
+        "max_tokens": options.max_tokens,
+        "messages": [{"role": "user", "content": question}],
+    }
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {os.environ.get('API_KEY', '')}"}
+    request = urllib.request.Request(options.url, json.dumps(body).encode(), headers)  # noqa: S310
+    for left in range(options.retries, -1, -1):
+        try:
+            with urllib.request.urlopen(request, timeout=options.timeout) as response:  # noqa: S310
+                answer = json.load(response)
+            return answer["choices"][0]["message"]["content"], answer["usage"]
+        except OSError:
+            if not left:
+                raise
+    raise AssertionError
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    items = ITEMS[options.kind][: options.limit]
+    with ThreadPoolExecutor(options.parallelism) as pool:
+        answers = list(pool.map(lambda item: ask(options, item[0]), items))
+    records = []
+    for number, ((question, right), (text, usage)) in enumerate(zip(items, answers, strict=True)):
+        found = re.findall(r"-?\d+", text)
+        records.append(
+            {
+                "id": f"{options.kind}-{number}",
+                "generation": text,
+                "num_generated_tokens": usage["completion_tokens"],
+                "num_prompt_tokens": usage["prompt_tokens"],
+                "score": int(bool(found) and int(found[-1]) == right),
+                "score_name": "accuracy",
+                "query": question,
+                "answer": found[-1] if found else None,
+                "ground_truth": right,
+            }
+        )
+    folder = Path(options.output_dir) / SAMPLES
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{options.kind}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    for name, kind in {"url": str, "model": str, "kind": str, "output-dir": str, "temperature": float}.items():
+        parser.add_argument(f"--{name}", type=kind, required=True)
+    for name in ("parallelism", "timeout", "retries", "max-tokens", "limit"):
+        parser.add_argument(f"--{name}", type=int)
+    evaluate(parser.parse_args())

@@ -1,0 +1,97 @@
+"""Running a real harness, as an executor would: its locked environment, its command, its artifacts."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from tests.support.bindings import binding
+
+from nel_action.harness.interface import HarnessTask, Progress, Reading
+from nel_action.harness.registry import harness
+
+__all__ = ["Finished", "environment", "run_harness", "uv"]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that has ended, well or not."""
+
+    exit_code: int
+    artifacts: Path
+    log: str
+    progress: Progress | None
+    task: HarnessTask
+    harness: str
+
+    def read(self) -> Reading:
+        """Read its results."""
+        return harness(self.harness).read(self.task, self.artifacts)
+
+
+def uv() -> str | None:
+    """Return the installer, if there is one."""
+    return shutil.which("uv")
+
+
+def environment(name: str) -> Path:
+    """Return the harness's environment, made from its lock once and kept in a cache."""
+    lock = harness(name).requirements
+    assert lock is not None
+    installer = uv()
+    assert installer is not None
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nel-action-tests"
+    place = cache / f"{name}-{digest}"
+    if not (place / "complete").exists():
+        target = str(place / "bin" / "python")
+        subprocess.run([installer, "venv", "-q", "--clear", "-p", sys.executable, str(place)], check=True)
+        subprocess.run(
+            [installer, "pip", "install", "-q", "-p", target, "--require-hashes", "-r", str(lock)], check=True
+        )
+        (place / "complete").touch()
+    return place
+
+
+def run_harness(  # noqa: PLR0913 a call names what it sets
+    name: str,
+    task: HarnessTask,
+    into: Path,
+    *,
+    url: str,
+    task_dir: Path | None = None,
+    key: str | None = None,
+) -> Finished:
+    """Run a task for real; the key, if any, is passed under the name MODEL_KEY."""
+    artifacts, work = into / "artifacts", into / "work"
+    artifacts.mkdir(parents=True)
+    work.mkdir()
+    command = harness(name).command(
+        task,
+        binding(
+            url=url,
+            model_id="fake",
+            output_dir=PurePosixPath(artifacts),
+            work_dir=PurePosixPath(work),
+            task_dir=None if task_dir is None else PurePosixPath(task_dir),
+            api_key_name="MODEL_KEY" if key else None,
+        ),
+    )
+    for file, text in command.files.items():
+        (work / file).write_text(text)
+    secrets = {variable: {"MODEL_KEY": key or ""}[source] for variable, source in command.secret_env.items()}
+    # NOTE: as in an executor, nothing of the caller's own environment but what a program cannot do without.
+    env = (
+        {"HOME": os.environ["HOME"], "PATH": f"{environment(name) / 'bin'}:/usr/bin:/bin"} | dict(command.env) | secrets
+    )
+    with (into / "log").open("w+") as log:
+        result = subprocess.run(command.argv, env=env, cwd=work, stdout=log, stderr=log, timeout=240, check=False)
+        log.seek(0)
+        text = log.read()
+    progress = harness(name).progress(artifacts, text[-8192:])
+    return Finished(result.returncode, artifacts, text, progress, task, name)
