@@ -11,9 +11,9 @@ __all__ = ["EndpointType", "EnvReference", "EnvironmentName", "Free", "SpecModel
 
 
 class SpecModel(BaseModel):
-    """Strict, frozen, and documented by the docstrings under its fields."""
+    """Strict, frozen, and documented by the docstrings under its fields, which `spec.schema` reads when asked."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class EndpointType(StrEnum):

@@ -2,72 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
-from nel_action.spec.base import EnvironmentName, EnvReference, SpecModel
+from nel_action.spec.base import SpecModel
+from nel_action.spec.servers import (
+    NimDeployment,
+    SglangDeployment,
+    TrtllmDeployment,
+    VllmDeployment,
+    VllmRayDeployment,
+)
+from nel_action.spec.serving import DeploymentBase, Endpoints, NoDeployment, ServedDeployment
 
 __all__ = [
+    "DEPLOYMENT_TYPES",
     "Deployment",
     "DeploymentBase",
     "Endpoints",
     "GenericDeployment",
     "LlamaCppDeployment",
     "NoDeployment",
+    "PackagedWeights",
+    "PluginDeployment",
     "ServedDeployment",
 ]
-
-
-class DeploymentBase(SpecModel):
-    """What even no deployment has."""
-
-
-class NoDeployment(DeploymentBase):
-    """The target is served by somebody else."""
-
-    type: Literal["none"] = "none"
-    """The kind of server."""
-
-
-class Endpoints(SpecModel):
-    """Paths of the server's routes."""
-
-    chat: str | None = "/v1/chat/completions"
-    """Chat completions."""
-    completions: str | None = "/v1/completions"
-    """Text completions."""
-    embedding: str | None = "/v1/embeddings"
-    """Embeddings."""
-    ranking: str | None = "/v1/ranking"
-    """Reranking."""
-    health: str = "/health"
-    """Answers 200 when the server is ready."""
-
-
-class ServedDeployment(DeploymentBase):
-    """What every server has in common."""
-
-    runtime: Literal["docker", "process"] | None = None
-    """Where the server runs on this machine; as `execution.runtime` unless said."""
-    image: str | None = None
-    """The server's image."""
-    served_model_name: str | None = None
-    """The name that requests use; also the target's `model_id` unless that is set."""
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    """The server's port; 0 picks a free one on this machine."""
-    checkpoint_path: str | None = None
-    """The model on disk."""
-    hf_model_handle: str | None = None
-    """The model on the hub, in place of `checkpoint_path`."""
-    env_vars: dict[EnvironmentName, EnvReference] = {}
-    """Variables of the server alone."""
-    extra_args: str = ""
-    """More words for the server's command line, split as a shell would, run without one."""
-    endpoints: Endpoints = Endpoints()
-    """The server's routes."""
-    command: str | tuple[str, ...] | None = None
-    """The whole command line in place of the one that is made here."""
 
 
 class GenericDeployment(ServedDeployment):
@@ -101,5 +61,38 @@ class LlamaCppDeployment(ServedDeployment):
     """Processor threads; all cores unless said."""
 
 
-Deployment = Annotated[NoDeployment | GenericDeployment | LlamaCppDeployment, Field(discriminator="type")]
+class PluginDeployment(ServedDeployment):
+    """A server of somebody's plug-in, which checks its own settings."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    """The plug-in's name among the entry points `nel_action.deployments`."""
+
+
+DEPLOYMENT_TYPES = ("none", "vllm", "vllm_ray", "sglang", "nim", "trtllm", "generic", "llamacpp")
+"""The kinds of servers that come with nel-action."""
+
+
+def _tag(value: Any) -> str | None:  # noqa: ANN401 - raw input or a model
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    if isinstance(value, dict) and not value:
+        return "none"
+    if not isinstance(kind, str):
+        return None
+    return kind if kind in DEPLOYMENT_TYPES else "plugin"
+
+
+Deployment = Annotated[
+    Annotated[NoDeployment, Tag("none")]
+    | Annotated[VllmDeployment, Tag("vllm")]
+    | Annotated[VllmRayDeployment, Tag("vllm_ray")]
+    | Annotated[SglangDeployment, Tag("sglang")]
+    | Annotated[NimDeployment, Tag("nim")]
+    | Annotated[TrtllmDeployment, Tag("trtllm")]
+    | Annotated[GenericDeployment, Tag("generic")]
+    | Annotated[LlamaCppDeployment, Tag("llamacpp")]
+    | Annotated[PluginDeployment, Tag("plugin")],
+    Discriminator(_tag),
+]
 """One of the servers, by `type`."""

@@ -1,4 +1,4 @@
-"""Where jobs run: one model per executor, told apart by `type`."""
+"""Where jobs run: what all executors share, and this machine."""
 
 from __future__ import annotations
 
@@ -8,9 +8,29 @@ from pydantic import Field
 
 from nel_action.spec.base import SpecModel
 
-__all__ = ["Execution", "ExecutionBase", "LocalExecution"]
+__all__ = ["AutoExport", "ExecutionBase", "LocalExecution", "Mounts"]
 
 Seconds = Annotated[float, Field(gt=0)]
+
+
+class Mounts(SpecModel):
+    """Host folders → paths in the containers."""
+
+    deployment: dict[str, str] = {}
+    """For the server."""
+    evaluation: dict[str, str] = {}
+    """For the harness."""
+    auxiliary: dict[str, dict[str, str]] = {}
+    """For further servers, by the name of each."""
+    mount_home: bool = True
+    """Mount the user's home directory too, where the executor can (Slurm)."""
+
+
+class AutoExport(SpecModel):
+    """What happens with results when the run has ended."""
+
+    destinations: tuple[str, ...] = ()
+    """Names of exporters; their settings are under `export`."""
 
 
 class ExecutionBase(SpecModel):
@@ -28,6 +48,8 @@ class ExecutionBase(SpecModel):
     """Allow `pre_cmd` and `post_cmd`, which run as shell text."""
     salt: str = ""
     """Part of every job's key: another salt runs everything again."""
+    auto_export: AutoExport | None = None
+    """Export when the run has ended."""
 
 
 class LocalExecution(ExecutionBase):
@@ -53,11 +75,5 @@ class LocalExecution(ExecutionBase):
     """When to pull images."""
     extra_docker_args: str = ""
     """Flags of `docker run` in the launcher's style; those that have no counterpart here are refused by name."""
-    mounts: dict[str, dict[str, str]] = {}
-    """`deployment` and `evaluation`: host folder → path in the container."""
-    auto_export: dict[str, object] | None = None
-    """The launcher's key: `destinations` are exported to when the run has ended."""
-
-
-Execution = Annotated[LocalExecution, Field()]
-"""One of the executors' settings, by `type`."""
+    mounts: Mounts = Mounts()
+    """Host folders that containers see."""

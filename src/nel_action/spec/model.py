@@ -5,7 +5,9 @@ from __future__ import annotations
 from nel_action.spec.base import EnvironmentName, EnvReference, Free, SpecModel
 from nel_action.spec.deployment import Deployment, NoDeployment
 from nel_action.spec.evaluation import Evaluation
-from nel_action.spec.execution import Execution, LocalExecution
+from nel_action.spec.execution import LocalExecution
+from nel_action.spec.executors import Execution
+from nel_action.spec.export import Exports
 from nel_action.spec.policy import GatePolicy
 from nel_action.spec.target import Target
 
@@ -15,6 +17,8 @@ __all__ = ["Spec"]
 class Spec(SpecModel):
     """An eval spec. Names of variables stand here, never their values."""
 
+    name: str | None = None
+    """A name for people; it decides nothing."""
     target: Target = Target()
     """The model under test."""
     targets: dict[str, Target] = {}
@@ -31,5 +35,5 @@ class Spec(SpecModel):
     """Variables of deployments, tasks and exports alike."""
     gate: GatePolicy | None = None
     """What the scores must show."""
-    export: dict[str, Free] = {}
+    export: Exports = Exports()
     """Where results go, by the exporter's name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
@@ -196,8 +196,6 @@ class SlurmExecution(ExecutionBase):
     """The balancer, where there are several instances."""
     evaluation_gpu_visible: bool | str = False
     """Which GPUs the harness sees: none, all, or those listed (`0,1`)."""
-    auto_export: dict[str, Any] | None = None
-    """The launcher's key: `destinations` are exported to when the run has ended."""
 
     runtime: Literal["pyxis", "apptainer", "podman", "charliecloud", "none"] = "pyxis"
     """What runs containers on the compute nodes; `none` runs programs as they are."""

@@ -1,0 +1,27 @@
+"""Where results go. Each exporter has a model of its own settings; here they are passed on whole."""
+
+from __future__ import annotations
+
+from pydantic import ConfigDict
+
+from nel_action.spec.base import EnvironmentName, EnvReference, Free, SpecModel
+
+__all__ = ["Exports"]
+
+
+class Exports(SpecModel):
+    """Settings by the exporter's name: `local`, `wandb`, `mlflow`, `gsheets` or a plug-in."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Free]
+
+    env_vars: dict[EnvironmentName, EnvReference] = {}
+    """Variables of exports alone."""
+
+    def settings(self, name: str) -> Free | None:
+        """Return one exporter's settings; None where the spec has none."""
+        return self.__pydantic_extra__.get(name)
+
+    def names(self) -> tuple[str, ...]:
+        """Return the exporters that have settings here, in the order of the spec."""
+        return tuple(self.__pydantic_extra__)

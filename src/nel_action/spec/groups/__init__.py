@@ -1,0 +1,1 @@
+"""Packaged config groups: what `defaults: [execution: …, deployment: …]` chooses from."""

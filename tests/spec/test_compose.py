@@ -1,0 +1,212 @@
+"""What a file, groups and overrides compose to, and where each part of it was written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nel_action.spec.base import EndpointType
+from nel_action.spec.compose import LoadedSpec, load_spec
+from nel_action.spec.defaults import GROUPS
+from nel_action.spec.deployment import NoDeployment
+from nel_action.spec.execution import LocalExecution
+from nel_action.spec.servers import VllmDeployment
+
+SPEC = """\
+defaults: [execution: local, deployment: none, _self_]
+target:
+  api_endpoint:
+    model_id: m
+    url: http://127.0.0.1:8000/v1/chat/completions
+execution: {output_dir: out}
+evaluation:
+  tasks:
+    - name: gsm8k
+    - name: lm-evaluation-harness.ifeval
+      endpoint_type: chat
+"""
+
+
+def load(tmp_path: Path, text: str = SPEC, overrides: Sequence[str] = (), name: str = "s.yaml") -> LoadedSpec:
+    (tmp_path / name).write_text(text)
+    return load_spec(tmp_path / name, overrides=overrides, environ={"USER": "me", "SPACE": "a b"})
+
+
+def test_a_file_with_its_groups(tmp_path: Path) -> None:
+    loaded = load(tmp_path)
+    assert loaded.spec.target.api_endpoint.model_id == "m"
+    assert isinstance(loaded.spec.execution, LocalExecution)
+    assert loaded.spec.execution.output_dir == "out"
+    assert isinstance(loaded.spec.deployment, NoDeployment)
+    assert loaded.spec.evaluation.tasks[1].endpoint_type is EndpointType.CHAT
+    assert loaded.source == tmp_path / "s.yaml"
+    assert loaded.base_dir == tmp_path
+    assert not loaded.warnings
+
+
+def test_a_file_without_a_defaults_list_runs_here_without_a_deployment(tmp_path: Path) -> None:
+    loaded = load(tmp_path, "evaluation: {tasks: [{name: gsm8k}]}\n")
+    assert isinstance(loaded.spec.execution, LocalExecution)
+    assert isinstance(loaded.spec.deployment, NoDeployment)
+    assert loaded.resolved == {"evaluation": {"tasks": [{"name": "gsm8k"}]}}
+
+
+def test_the_digest_is_that_of_the_resolved_spec_whatever_the_layout_of_the_file(tmp_path: Path) -> None:
+    loaded = load(tmp_path)
+    canonical = json.dumps(loaded.resolved, sort_keys=True, separators=(",", ":"))
+    assert loaded.digest == sha256(canonical.encode()).hexdigest()
+    assert load(tmp_path, "# a comment\n" + SPEC).digest == loaded.digest
+    assert load(tmp_path, overrides=["execution.salt=x"]).digest != loaded.digest
+
+
+@pytest.mark.parametrize("deployment", ["none", "vllm", "vllm_ray", "generic"])
+def test_the_resolved_spec_loads_to_the_same(tmp_path: Path, deployment: str) -> None:
+    text = f"""\
+defaults: [execution: lepton/default, deployment: {deployment}, _self_]
+execution: {{output_dir: "out/${{oc.env:USER}}", mode: null}}
+evaluation:
+  overrides: {{config.params.limit_samples: 3}}
+  tasks: [{{name: a, env_vars: {{T: HF_TOKEN}}}}]
+"""
+    if deployment != "none":
+        text += "deployment: {served_model_name: m, command: serve --port 1, hf_model_handle: a/b}\n"
+    text = text.replace(", mode: null", "")
+    first = load(tmp_path, text)
+    again = load(tmp_path, yaml.safe_dump(first.resolved))
+    assert again.resolved == first.resolved
+    assert again.digest == first.digest
+    assert not again.warnings
+
+
+@pytest.mark.parametrize(
+    ("override", "loc", "expected"),
+    [
+        ("execution.output_dir=x", ("execution", "output_dir"), "x"),
+        ("execution.parallelism=4", ("execution", "parallelism"), 4),
+        ("+execution.parallelism=4", ("execution", "parallelism"), 4),
+        ("++evaluation.params.temperature=0.5", ("evaluation", "params", "temperature"), 0.5),
+        ("evaluation.params.extra={a: [1, x]}", ("evaluation", "params", "extra"), {"a": [1, "x"]}),
+        ("name='two words'", ("name",), "two words"),
+        ("evaluation.tasks.gsm8k.params.seed=7", ("evaluation", "tasks", 0, "params", "seed"), 7),
+        ("+evaluation.tasks.ifeval.params.seed=7", ("evaluation", "tasks", 1, "params", "seed"), 7),
+        ("evaluation.tasks.lm-evaluation-harness.ifeval.metric=x", ("evaluation", "tasks", 1, "metric"), "x"),
+        ("evaluation.tasks.1.metric=x", ("evaluation", "tasks", 1, "metric"), "x"),
+        (
+            "+config.params.limit_samples=10",
+            ("evaluation", "nemo_evaluator_config", "config", "params", "limit_samples"),
+            10,
+        ),
+    ],
+)
+def test_an_override_sets_one_value_and_is_named_as_its_place(
+    tmp_path: Path, override: str, loc: tuple[str | int, ...], expected: object
+) -> None:
+    loaded = load(tmp_path, SPEC + "name: n\n" if override.startswith("name") else SPEC, [override])
+    found: object = loaded.resolved
+    for part in loc:
+        assert isinstance(found, dict | list)
+        found = found[part]  # type: ignore[index]
+    assert found == expected
+    assert str(loaded.locate(loc)) == f"-o {override.lstrip('+').split('=')[0]}"
+
+
+def test_an_override_takes_a_key_or_a_task_away(tmp_path: Path) -> None:
+    loaded = load(tmp_path, overrides=["~execution.output_dir", "~evaluation.tasks.gsm8k"])
+    assert loaded.spec.execution.output_dir == "runs"
+    assert [task.name for task in loaded.spec.evaluation.tasks] == ["lm-evaluation-harness.ifeval"]
+
+
+def test_an_override_chooses_another_group(tmp_path: Path) -> None:
+    loaded = load(tmp_path, overrides=["deployment=vllm", "deployment.served_model_name=m"])
+    assert isinstance(loaded.spec.deployment, VllmDeployment)
+    assert loaded.spec.deployment.tensor_parallel_size == 8
+
+
+def test_places_of_keys_from_the_file_from_a_group_and_of_neither(tmp_path: Path) -> None:
+    loaded = load(tmp_path)
+    file = tmp_path / "s.yaml"
+    assert str(loaded.locate(("evaluation", "tasks", 1, "endpoint_type"))) == f"{file}:11:7"
+    assert str(loaded.locate(("evaluation", "tasks", 1, "metric"))) == f"{file}:10:7"
+    assert str(loaded.locate(("execution", "output_dir"))) == f"{file}:6:13"
+    assert str(loaded.locate(("execution", "extra_docker_args"))) == f"{GROUPS / 'execution' / 'local.yaml'}:3:1"
+    assert str(loaded.locate(("gate",))) == f"{file}"
+
+
+def test_variables_are_read_from_the_given_environment_only(tmp_path: Path) -> None:
+    text = SPEC + 'name: "${oc.env:SPACE} ${execution.output_dir}"\n'
+    assert load(tmp_path, text).spec.name == "a b out"
+    with_default = SPEC + "name: ${oc.env:NOT_THERE,5}\n"
+    assert load(tmp_path, with_default).spec.name == "5"
+    with_function = SPEC + "name: ${oc.select:execution.nothing,fallback}\n"
+    assert load(tmp_path, with_function).spec.name == "fallback"
+
+
+def test_a_user_s_own_groups_and_config_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "execution").mkdir()
+    (tmp_path / "execution" / "mine.yaml").write_text("defaults: [local, _self_]\noutput_dir: theirs\n")
+    (tmp_path / "gate.yaml").write_text("defaults: [execution: mine, _self_]\nevaluation: {tasks: [{name: a}]}\n")
+    loaded = load_spec(config_dir=tmp_path, config_name="gate")
+    assert loaded.spec.execution.output_dir == "theirs"
+    assert str(loaded.locate(("execution", "output_dir"))) == f"{tmp_path}/execution/mine.yaml:2:1"
+    monkeypatch.chdir(tmp_path)
+    assert load_spec(config_name="gate.yaml").resolved == loaded.resolved
+
+
+def test_the_packaged_default_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    loaded = load_spec(
+        config_name="default",
+        overrides=[
+            "target.api_endpoint.url=http://127.0.0.1:1/v1",
+            "target.api_endpoint.model_id=m",
+            "evaluation.tasks=[{name: gsm8k}]",
+        ],
+    )
+    assert loaded.spec.evaluation.tasks[0].name == "gsm8k"
+    assert loaded.base_dir == tmp_path
+
+
+@pytest.mark.parametrize("name", ["s.yml", "a.b.yaml", "with space.yaml", "quo'te\".yaml", "s"])
+def test_hydra_composes_files_of_any_name(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / 'odd, [folder] "x"'
+    folder.mkdir()
+    loaded = load(folder, SPEC.replace("execution: local", "optional execution: local"), name=name)
+    assert loaded.spec.execution.output_dir == "out"
+
+
+def test_hydra_leaves_the_environment_and_its_own_state_as_they_were(tmp_path: Path) -> None:
+    from hydra.core.global_hydra import GlobalHydra
+    from omegaconf import OmegaConf
+
+    before = dict(os.environ)
+    load(tmp_path, SPEC + "name: ${oc.env:NOT_THERE,5}\n", ["execution.salt='q'"])
+    assert not GlobalHydra.instance().is_initialized()
+    assert dict(os.environ) == before
+    os.environ["NEL_ACTION_TEST_ONLY"] = "x"
+    try:
+        assert OmegaConf.create({"a": "${oc.env:NEL_ACTION_TEST_ONLY}"}).a == "x"
+    finally:
+        del os.environ["NEL_ACTION_TEST_ONLY"]
+
+
+@pytest.mark.parametrize(
+    ("execution", "expected"),
+    [("{mode: parallel}", 2), ("{mode: sequential}", 1), ("{mode: parallel, parallelism: 7}", 7), ("{}", 1)],
+)
+def test_the_launcher_s_mode_becomes_parallelism(tmp_path: Path, execution: str, expected: int) -> None:
+    loaded = load(tmp_path, SPEC.replace("{output_dir: out}", execution))
+    assert loaded.spec.execution.parallelism == expected
+    assert "mode" not in loaded.resolved["execution"]
+
+
+def test_aliases_do_not_tie_tasks_together(tmp_path: Path) -> None:
+    text = "evaluation: {tasks: [&a {name: a, overrides: {config.params.seed: 1}}, {<<: *a, name: b}]}\n"
+    loaded = load(tmp_path, text, ["evaluation.tasks.a.nemo_evaluator_config.config.params.seed=2"])
+    seeds = [task.nemo_evaluator_config["config"]["params"]["seed"] for task in loaded.spec.evaluation.tasks]
+    assert seeds == [2, 1]

@@ -1,0 +1,221 @@
+"""Each kind of mistake in a spec: one clear message with its place, never a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from nel_action.errors import ExitCode, SpecError, UsageError
+from nel_action.spec.compose import load_spec
+
+HEAD = "defaults: [execution: local, deployment: none, _self_]\n"
+BOMB = "a0: &a0 1\n" + "".join(f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
+TASKS = "evaluation: {tasks: [{name: gsm8k}]}\n"
+
+
+def complaints(tmp_path: Path, text: str | bytes, overrides: Sequence[str] = ()) -> list[str]:
+    """Load a spec that is wrong; return its problems as `line:column: message | hint`."""
+    file = tmp_path / "s.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(SpecError) as caught:
+        load_spec(file, overrides=overrides, environ={"SET": "value"})
+    assert caught.value.exit_code is ExitCode.USAGE
+    lines = []
+    for problem in caught.value.problems:
+        assert "\n" not in problem.message
+        assert problem.location is not None
+        place = str(problem.location).removeprefix(f"{file}").removeprefix(":")
+        lines.append(f"{place}: {problem.message}" + (f" | {problem.hint}" if problem.hint else ""))
+    return lines
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", ": is empty"),
+        ("# only a comment\n", ": is empty"),
+        ("- a\n", "1:1: must be a mapping"),
+        ("hello\n", "1:1: must be a mapping"),
+        ("evaluation: [\n", "2:1: is not YAML: "),
+        ("a: b: c\n", "1:5: is not YAML: mapping values"),
+        ("evaluation:\n\ttasks: []\n", "2:1: a tab indents this line | YAML is indented with spaces"),
+        ("a: 1\nb: 2\na: 3\n", "3:1: key 'a' is written twice; first in line 1"),
+        ("a: 1\n---\nb: 2\n", "2:1: a second document begins here"),
+        ("a: !!python/object:os.system {}\n", "1:4: the tag tag:yaml.org,2002:python/object:os.system is not plain"),
+        ("a: &x [*x]\n", "1:4: this alias refers to itself"),
+        ("env_vars: {yes: lit:a}\n", "1:12: the key 'yes' is not text to YAML | put it in quotes"),
+        ("a: \x01\n", "1: is not YAML: control characters"),
+        (b"a:\n  b: \xff\n", "2:6: is not UTF-8 text"),
+        ("a: " + "[" * 50_000, "1:203: is nested too deeply"),
+        ("- " * 50_000, "1:401: is nested too deeply"),
+        (BOMB, ": its aliases stand for too many values"),
+    ],
+)  # fmt: skip
+def test_not_a_yaml_mapping(tmp_path: Path, text: str | bytes, expected: str) -> None:
+    [line] = complaints(tmp_path, text)
+    assert expected in line
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("gate:\n  tasks:\n    gsm8k: {max_dorp: 0.02}\n",
+         "5:13: unknown key 'max_dorp' in gate.tasks.gsm8k; did you mean 'max_drop'?"),
+        ("exportt: {}\n", "3:1: unknown key 'exportt'; did you mean 'export'?"),
+        ("execution: {outptu_dir: x}\n", "3:13: unknown key 'outptu_dir' in execution; did you mean 'output_dir'?"),
+        ("limit_samples: 3\n", "3:1: unknown key 'limit_samples' | it belongs to evaluation.tasks[].params"),
+        ("deployment: {command: serve}\n", "3:14: 'command' means nothing where deployment.type is none"),
+        ("deployment: {type: llamacpp, weights: {file: x}}\n", "3:30: 'requirement' is missing in deployment.weights"),
+        ("export: {wandb: 3}\n", "3:10: export.wandb must be a mapping, not 3"),
+        ("execution: {runtime: dokcer}\n",
+         "3:13: execution.runtime cannot be 'dokcer'; did you mean 'docker'? | it is docker or process"),
+        ("gate: {tasks: {gsm8k: {tier: crit}}}\n", "3:24: gate.tasks.gsm8k.tier cannot be 'crit'; did you mean"),
+        ("gate: {tasks: {gsm8k: {min: .nan}}}\n", "3:24: gate.tasks.gsm8k.min must be a finite number, not nan"),
+        ("execution: {parallelism: many}\n", "3:13: execution.parallelism must be a whole number, not text"),
+        ("execution: {parallelism: 0}\n", "3:13: execution.parallelism must be more than 0, not 0"),
+        ("execution: {memory: 8}\n", "3:13: execution.memory must be text, not 8 | put it in quotes: '8'"),
+        ("execution: {output_dir: 10:30:00}\n",
+         "3:13: execution.output_dir must be text, not 37800 | put it in quotes: '10:30:00'"),
+        ("execution: 3\n", "3:1: execution must be a mapping, not 3"),
+        ("execution:\n", "3:1: execution must be a mapping, not empty"),
+        ("target: []\n", "3:1: target must be a mapping, not a list"),
+        ("deployment: []\n", "3:1: deployment must be a mapping"),
+        ("execution: {type: slrum}\n", "3:13: unknown execution.type 'slrum'"),
+        ("deployment: {type: vlm}\n", "3:14: unknown deployment.type 'vlm'; did you mean 'vllm'?"),
+        ("target: {api_endpoint: {url: '???'}}\n", "3:25: target.api_endpoint.url has no value yet (???)"),
+        ("gate: {tasks: {gsm8: {min: 0.3}}}\n", "3:16: the gate has a rule for 'gsm8', which is not run; did you mean"),
+        ("execution: {salt: '${oc.env:NOPE}'}\n",
+         "3:13: the variable NOPE, which execution.salt asks for, is not set | set NOPE"),
+        ("execution: {salt: '${oc.env:MY_TOKEN}'}\n", "3:13: execution.salt would put the value of MY_TOKEN into"),
+        ("execution: {salt: '${oc.decode:${oc.env:MY_TOKEN}}'}\n", "3:13: execution.salt would put the value of MY_"),
+        ("name: MY_TOKEN\nexecution: {salt: '${oc.env:${name}}'}\n", "4:13: cannot resolve execution.salt: "),
+        ("execution: {salt: '${execution.outputdir}'}\n",
+         "3:13: execution.salt refers to 'execution.outputdir', which is not there; did you mean"),
+        ("execution: {salt: '${execution.salt}'}\n", "3:13: cannot resolve execution.salt: Recursive"),
+        ("execution: {salt: '${nothing:1}'}\n", "3:13: cannot resolve execution.salt: Unsupported interpolation type"),
+        ("env_vars: {A: '${oc.env:SET}'}\n", "3:12: env_vars.A would put a variable's value into the spec"),
+        ("env_vars: {A: secretvalue}\n", "3:12: env_vars.A must begin with host:, lit: or runtime:"),
+        ("env_vars: {A: $FOO}\n", "3:12: env_vars.A has no prefix | write A: host:FOO"),
+        ("env_vars: {A: 3}\n", "3:12: env_vars.A must be text that begins with host:"),
+        ("env_vars: {A: }\n", "3:12: env_vars.A has no value"),
+        ("env_vars: {A-B: lit:x}\n", "3:12: env_vars.A-B is not the name of a variable"),
+        ("target: {api_endpoint: {api_key_name: sk-12-abcd}}\n",
+         "3:25: target.api_endpoint.api_key_name is not the name of a variable | it names the variable that holds"),
+        ("deployment: {type: generic, pre_cmd: ls}\n", "3:29: deployment.pre_cmd is shell text, which is not trusted"),
+        ("targets: {a: {}}\ntarget: {api_endpoint: {model_id: m}}\n", "3:1: both 'target' and 'targets' are given"),
+    ],
+)  # fmt: skip
+def test_one_mistake(tmp_path: Path, text: str, expected: str) -> None:
+    [line] = complaints(tmp_path, HEAD + TASKS + text)
+    assert line.startswith(expected)
+
+
+@pytest.mark.parametrize("value", ["hf_abcdefgh", "sk-12-abcd", "$(touch x)"])
+def test_a_secret_pasted_into_the_spec_is_not_repeated_in_the_message(tmp_path: Path, value: str) -> None:
+    text = f"{HEAD}{TASKS}env_vars: {{A: '{value}'}}\ntarget: {{api_endpoint: {{api_key_name: '{value}'}}}}\n"
+    assert value not in "\n".join(complaints(tmp_path, text))
+
+
+def test_all_mistakes_of_a_file_at_once_in_the_order_of_its_lines(tmp_path: Path) -> None:
+    text = (
+        "evaluation:\n"
+        "  tasks:\n"
+        "    - {name: a, limit_samples: 4}\n"
+        "    - {nmae: b}\n"
+        "execution:\n"
+        "  outptu_dir: x\n"
+        "  salt: ${nowhere}\n"
+        "  memory: ???\n"
+        "env_vars: {A: x y}\n"
+    )
+    places = [line.split(": ")[0] for line in complaints(tmp_path, HEAD + text)]
+    assert places == ["4:17", "5:7", "5:8", "7:3", "8:3", "9:3", "10:12"]
+
+
+def test_what_a_model_s_own_check_says(tmp_path: Path) -> None:
+    text = "execution: {type: slurm, hostname: h, output_dir: /x, walltime: 10:00:00}\n"
+    [line] = complaints(tmp_path, text + TASKS)
+    assert line == "1:55: execution.walltime: write it in quotes, as in '04:00:00': YAML takes one without for a number"
+    [line] = complaints(tmp_path, "execution: {type: slurm, hostname: h, output_dir: x}\n" + TASKS)
+    assert line.startswith("1:39: execution.output_dir does not look as it should: ^/")
+
+
+def test_no_tasks(tmp_path: Path) -> None:
+    [line] = complaints(tmp_path, HEAD + "evaluation: {tasks: []}\n")
+    assert line.startswith("2:14: there are no tasks")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("defaults: [execution: loacl, _self_]\n", "1:12: 'execution' has no option 'loacl'; did you mean 'local'?"),
+        ("defaults: [exection: local, _self_]\n", "1:12: there is no group 'exection'; did you mean 'execution'?"),
+        ("defaults: [deployment/vlm@auxiliary_deployments.j, _self_]\n", "1:12: there is no config 'deployment/vlm'"),
+        ("defaults: {execution: local}\n", "1:1: 'defaults' must be a list"),
+        ("defaults: [3, _self_]\n", "1:12: must be `group: option` or `_self_`"),
+        ("defaults: [execution: local, execution: local, _self_]\n", ": execution appears more than once"),
+        ("defaults: [execution: local, _self_]\nexecution: []\n", "2:1: execution must be a mapping"),
+    ],
+)
+def test_mistakes_in_the_defaults_list(tmp_path: Path, text: str, expected: str) -> None:
+    [line] = complaints(tmp_path, text + TASKS)
+    assert line.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("foo", "-o foo: cannot read the override 'foo' | write -o key=value"),
+        ("=3", "-o =3: cannot read the override"),
+        ("a b=3", "-o a b: cannot read the override"),
+        ("execution.output_dir=[", "-o execution.output_dir: cannot read the value of 'execution.output_dir'"),
+        ("execution.outputdir=3", "-o execution.outputdir: there is no 'execution.outputdir' in the spec to override"),
+        ("+execution.outputdir=3", "-o execution.outputdir: unknown key 'outputdir' in execution; did you mean"),
+        ("execution.parallelism=x", "-o execution.parallelism: execution.parallelism must be a whole number, not text"),
+        ("evaluation.tasks.gsm.x=1", "-o evaluation.tasks.gsm.x: no task 'gsm' in evaluation.tasks | did you mean"),
+        ("evaluation.tasks.gsm8k.params={a: [", "-o evaluation.tasks.gsm8k.params: the value is not YAML"),
+        ("evaluation.tasks.gsm8k.params.seed=x", "-o evaluation.tasks.gsm8k.params.seed: evaluation.tasks[0].params"),
+        ("execution=loacl", "-o execution: 'execution' has no option 'loacl'; did you mean 'local'?"),
+        ("~nothing", "-o nothing: Could not delete from config"),
+        ("execution.salt=${oc.env:NOPE}", "-o execution.salt: the variable NOPE, which execution.salt asks for"),
+    ],
+)
+def test_mistakes_on_the_command_line(tmp_path: Path, override: str, expected: str) -> None:
+    [line] = complaints(tmp_path, HEAD + TASKS, [override])
+    assert line.startswith(expected)
+
+
+def test_an_option_of_a_group_that_the_file_does_not_choose(tmp_path: Path) -> None:
+    [line] = complaints(tmp_path, TASKS, ["deployment=vllm"])
+    assert line.startswith("-o deployment: the file's defaults list has no 'deployment' to choose")
+
+
+def test_two_tasks_of_one_name_cannot_be_told_apart_by_it(tmp_path: Path) -> None:
+    text = HEAD + "evaluation: {tasks: [{name: a.b}, {name: c.b}]}\n"
+    [line] = complaints(tmp_path, text, ["evaluation.tasks.b.params.seed=3"])
+    assert line.endswith("several tasks are named 'b' | use the index: evaluation.tasks.0.…")
+
+
+@pytest.mark.parametrize(("name", "expected"), [("nope.yaml", "no such file"), ("folder", "is a folder, not a file")])
+def test_no_file(tmp_path: Path, name: str, expected: str) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(SpecError, match=expected):
+        load_spec(tmp_path / name)
+
+
+def test_no_name_or_two() -> None:
+    with pytest.raises(UsageError, match="no spec is named"):
+        load_spec()
+    with pytest.raises(UsageError, match="both given"):
+        load_spec(Path("a.yaml"), config_name="b")
+
+
+def test_bad_yaml_in_a_group_of_ones_own(tmp_path: Path) -> None:
+    (tmp_path / "execution").mkdir()
+    (tmp_path / "execution" / "mine.yaml").write_text("type: local\n\tx: 1\n")
+    (tmp_path / "s.yaml").write_text("defaults: [execution: mine, _self_]\n" + TASKS)
+    with pytest.raises(SpecError) as caught:
+        load_spec(tmp_path / "s.yaml")
+    assert str(caught.value).startswith(f"{tmp_path}/execution/mine.yaml:2:1: a tab indents this line")
