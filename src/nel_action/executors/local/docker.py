@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from nel_action.errors import EngineError
 from nel_action.executors.interface import Reason
@@ -60,9 +60,11 @@ def container_settings(settings: LocalExecution) -> dict[str, Any]:
     return base | given
 
 
-def mounts(record: JobRecord, role: str) -> list[Any]:
+def mounts(record: JobRecord, role: Literal["deployment", "evaluation"]) -> list[Any]:
     """Return the binds that the spec asks for; a folder that is missing is an error, never made."""
-    return [bind(str(record.base_dir / host), place) for host, place in record.settings.mounts.get(role, {}).items()]
+    asked = record.settings.mounts
+    folders = asked.deployment if role == "deployment" else asked.evaluation
+    return [bind(str(record.base_dir / host), place) for host, place in folders.items()]
 
 
 def bind(source: str, place: str, *, read_only: bool = False) -> Any:  # noqa: ANN401 the client's own untyped dict
