@@ -58,7 +58,7 @@ def environment(name: str) -> Path:
     return place
 
 
-def run_harness(  # noqa: PLR0913 a call names what it sets
+def run_harness(
     name: str,
     task: HarnessTask,
     into: Path,
