@@ -20,7 +20,7 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
-from nel_action.conclude import check_gate, conclude, find_baseline
+from nel_action.conclude import conclude, find_baseline
 from nel_action.errors import NelActionError
 from nel_action.jobs import Plan
 from nel_action.ledger import Ledger, run_dir_of
@@ -30,6 +30,7 @@ from nel_action.lifecycle.start import start
 from nel_action.lifecycle.submit import submit
 from nel_action.lifecycle.watch import finished, refresh
 from nel_action.lifecycle.watch import wait as watch
+from nel_action.preflight import check_gate
 from nel_action.report.model import Report
 from nel_action.spec.compose import LoadedSpec
 from nel_action.spec.compose import load_spec as compose

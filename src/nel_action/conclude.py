@@ -8,20 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from nel_action.errors import Location, NotFoundError, Problem, SpecError
+from nel_action.errors import NotFoundError
 from nel_action.files import write_atomically
 from nel_action.gating.baseline import Baseline, load_baseline
 from nel_action.gating.judge import judge
-from nel_action.gating.policy import check_policy
 from nel_action.ledger import AttemptRow, Ledger, run_dir_of
 from nel_action.lifecycle.collect import collect
 from nel_action.lifecycle.session import JobView, Session
 from nel_action.report.model import Event, Facts, Report
 from nel_action.report.write import write_reports
-from nel_action.resolve import Locate
 from nel_action.spec.model import Spec
 
-__all__ = ["Resolver", "check_gate", "conclude", "find_baseline", "local_branch"]
+__all__ = ["Resolver", "conclude", "find_baseline", "local_branch"]
 
 Resolver = Callable[[str], Path | None]
 """From a branch to the newest passing run of it; None where there is none yet."""
@@ -53,26 +51,6 @@ def conclude(session: Session, views: list[JobView], *, branch: Resolver | None 
     report = Report(results=results, gate=gate, facts=_facts(session, views))
     write_reports(report, invocation.run_dir)
     return report
-
-
-def check_gate(spec: Spec, *, locate: Locate) -> None:
-    """Find what is wrong with the policy before anything is spent.
-
-    Raises:
-        SpecError: the policy names a task that the spec does not have, or limits nothing.
-    """
-    if spec.gate is None:
-        return
-    problems = check_policy(spec.gate, [task.name for task in spec.evaluation.tasks])
-    if problems:
-        raise SpecError([Problem(p.message, p.location or _place(p, spec, locate), p.hint) for p in problems])
-
-
-def _place(problem: Problem, spec: Spec, locate: Locate) -> Location | None:
-    """Find the line that a policy's problem is about."""
-    names = (name for name in (spec.gate.tasks if spec.gate else {}) if f"gate.tasks.{name}" in problem.message)
-    name = next(names, None)
-    return locate(("gate", "tasks", name) if name else ("gate",))
 
 
 def find_baseline(spec: Spec, *, folder: Path, home: Path, branch: Resolver | None = None) -> Baseline | None:

@@ -102,8 +102,9 @@ def _engines() -> Iterator[Finding]:
 
 def _for_spec(path: Path) -> Iterator[Finding]:
     """Do all that `run` does before anything is spent."""
-    from nel_action.conclude import check_gate, find_baseline
+    from nel_action.conclude import find_baseline
     from nel_action.lifecycle.prepare import check, prepare
+    from nel_action.preflight import check_gate
     from nel_action.spec.compose import load_spec
 
     try:

@@ -38,8 +38,8 @@ def run(
     What has been evaluated before under the same key (same task, parameters, model and commit) is not evaluated
     again; what runs already is joined.
     """
-    from nel_action.conclude import check_gate, find_baseline
     from nel_action.lifecycle.prepare import check, prepare
+    from nel_action.preflight import check_gate
 
     loaded = load(spec.pop("spec"), **spec)
     check_gate(loaded.spec, locate=loaded.locate)
@@ -49,6 +49,8 @@ def run(
 
             show(prepared)
             return ExitCode.PASS
+        from nel_action.conclude import find_baseline
+
         find_baseline(loaded.spec, folder=loaded.base_dir, home=home_dir())
         check(prepared, endpoint=not skip_endpoint_check)
         return _go(prepared, wait=wait or max_wait is not None, max_wait=max_wait)
