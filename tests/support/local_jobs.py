@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -30,9 +31,14 @@ PATIENCE = 60.0
 """Seconds after which a test that waits has failed."""
 
 
+SALT = os.environ.setdefault("TEST_SALT", secrets.token_hex(8))
+"""Keeps the containers of two runs of the tests apart; a test's own processes inherit it."""
+
+
 def key(name: str) -> Key:
-    """Return a well-formed key."""
-    return Key(f"nel-{hashlib.sha256(name.encode()).hexdigest()[:16]}")
+    """Return a well-formed key, another one in each test."""
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
+    return Key(f"nel-{hashlib.sha256(f'{SALT} {test} {name}'.encode()).hexdigest()[:16]}")
 
 
 def job(name: str, script: str, *, index: int = 0, **fields: Any) -> Job:  # noqa: ANN401

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from nel_action.errors import EngineError
 from nel_action.executors.interface import Reason
@@ -60,11 +60,9 @@ def container_settings(settings: LocalExecution) -> dict[str, Any]:
     return base | given
 
 
-def mounts(record: JobRecord, role: Literal["deployment", "evaluation"]) -> list[Any]:
+def mounts(record: JobRecord, binds: Mapping[str, str]) -> list[Any]:
     """Return the binds that the spec asks for; a folder that is missing is an error, never made."""
-    asked = record.settings.mounts
-    folders = asked.deployment if role == "deployment" else asked.evaluation
-    return [bind(str(record.base_dir / host), place) for host, place in folders.items()]
+    return [bind(str(record.base_dir / folder), place) for folder, place in binds.items()]
 
 
 def bind(source: str, place: str, *, read_only: bool = False) -> Any:  # noqa: ANN401 the client's own untyped dict
@@ -190,7 +188,7 @@ class DockerRuntime:
             binds.append(bind(str(attempt.path / "task"), str(PLACES.task), read_only=True))
         if job.dataset is not None:
             binds.append(bind(job.dataset[0], job.dataset[1], read_only=True))
-        return binds + mounts(self.record, "evaluation")
+        return binds + mounts(self.record, self.record.settings.mounts.evaluation)
 
     def _note(self, container: Container) -> None:
         """Write down that it started, and when the engine says it did."""

@@ -9,11 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from nel_action.errors import ExecutorError, NelActionError, Problem
+from nel_action.errors import EngineError, ExecutorError, NelActionError, Problem
 from nel_action.executors.interface import Attempt, JobState, JobStatus, Workspace, newest
 from nel_action.executors.local.agents import last_words, tend
 from nel_action.executors.local.attempt import AttemptDir
+from nel_action.executors.local.check import check
 from nel_action.executors.local.collect import collect
+from nel_action.executors.local.engine import engine
+from nel_action.executors.local.images import resolve
 from nel_action.executors.local.logs import stream, tail
 from nel_action.executors.local.record import JobRecord, moment
 from nel_action.executors.local.secrets import now
@@ -42,13 +45,20 @@ class LocalExecutor:
         self._store = Store(workspace.home)
         self._records: dict[str, JobRecord] = {}
 
-    def check(self, plan: Plan) -> Sequence[Problem]:  # noqa: ARG002 comes with containers
+    def check(self, plan: Plan) -> Sequence[Problem]:
         """Say what would keep the plan from running here."""
-        return []
+        return check(plan, self._settings, self._workspace)
 
-    def resolve(self, images: Sequence[str]) -> Mapping[str, str]:  # noqa: ARG002 comes with containers
-        """Return the digest of each image that can be pinned here."""
-        return {}
+    def resolve(self, images: Sequence[str]) -> Mapping[str, str]:
+        """Return the digest of each image that can be pinned here; none where no engine is needed, or none answers."""
+        if self._settings.runtime != "docker" or not images:
+            return {}
+        try:
+            with engine(self._workspace.environ) as client:
+                return resolve(client, images, pull=self._settings.pull)
+        except EngineError:
+            # NOTE: `check` says what is wrong with the engine, before anything runs
+            return {}
 
     def find(self, keys: Sequence[Key]) -> Mapping[Key, Attempt]:
         """Return the newest attempt under each key."""
