@@ -10,6 +10,7 @@ from tests.support.runs import make_run
 
 from nel_action.cli.export import export
 from nel_action.errors import NelActionError
+from nel_action.ledger import InvocationRow, Ledger
 
 
 @pytest.fixture(autouse=True)
@@ -90,3 +91,13 @@ def test_mistakes_are_explained(tmp_path: Path, words: list[str], message: str) 
     assert isinstance(done.exception, NelActionError)
     assert done.exception.exit_code == 2
     assert message in str(done.exception)
+
+
+def test_ids_are_found_in_the_ledger(tmp_path: Path, home: Path) -> None:
+    run = make_run(tmp_path / "runs")
+    ledger = Ledger(home)
+    created = "2026-11-22T10:30:45Z"
+    ledger.add(InvocationRow(id="4f1c9a2000000000", created=created, run_dir=run, spec="s.yaml", executor="local"))
+    ledger.close()
+    assert call("4f1c9a", "--dest", "local", "--output-dir", tmp_path / "o").return_value == 0
+    assert (tmp_path / "o" / "processed_results.json").exists()

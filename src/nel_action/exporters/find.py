@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nel_action.errors import NotFoundError, UsageError
+from nel_action.ledger import run_dir_of
 
 __all__ = ["find_runs"]
 
@@ -42,8 +43,7 @@ def _find(name: str, there: Sequence[Path], home: Path) -> Path:
         raise NotFoundError(msg, hint="give more of its digits")
     if matching:
         return matching[0]
-    msg = f"no run directory '{name}'"
-    raise NotFoundError(msg, hint=f"{home} has no record of it; give its path, or --job-dirs")
+    return run_dir_of(name, home)
 
 
 def _runs_in(folder: Path) -> Iterator[Path]:
