@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from nel_action.files import write_atomically
+from nel_action.report.html import render_html
 from nel_action.report.junit import render_junit
 from nel_action.report.markdown import render_markdown
 from nel_action.report.model import Report
@@ -15,7 +17,7 @@ __all__ = ["write_reports"]
 
 
 def write_reports(report: Report, run_dir: Path) -> Mapping[str, Path]:
-    """Write `report.json`, `report.md` and `junit.xml`, each whole or not at all; return paths by name.
+    """Write `report.json`, `report.md`, `report.html` and `junit.xml`, each whole or not at all; return paths by name.
 
     The verdict goes first, so that it is on disk whatever becomes of the renderings.
 
@@ -25,8 +27,14 @@ def write_reports(report: Report, run_dir: Path) -> Mapping[str, Path]:
     verdict = save_report(report, run_dir)
     rendered = {
         "report.md": render_markdown(report).encode(),
+        "report.html": render_html(_placed(report, run_dir)),
         "junit.xml": render_junit(report),
     }
     for name, data in rendered.items():
         write_atomically(run_dir / name, data)
     return {verdict.name: verdict} | {name: run_dir / name for name in rendered}
+
+
+def _placed(report: Report, run_dir: Path) -> Report:
+    """Say where the samples lie, where the facts do not."""
+    return report if report.facts.run_dir else replace(report, facts=replace(report.facts, run_dir=run_dir))

@@ -1,0 +1,77 @@
+"""How it was run: durations, tokens, cost, versions, digests, commands, resumes."""
+
+from __future__ import annotations
+
+import shlex
+
+from nel_action.report import figures
+from nel_action.report.html.element import Safe, el, join
+from nel_action.report.model import Report
+from nel_action.results import TaskResult
+
+__all__ = ["facts_section"]
+
+
+def facts_section(report: Report) -> Safe:
+    """Render the run's facts, then a folded part for each job."""
+    facts, results = report.facts, report.results
+    totals = {
+        name: sum(task.usage.get(name, 0.0) for task in results.tasks)
+        for name in ("prompt_tokens", "completion_tokens", "cost_usd")
+    }
+    known = {
+        "spec": facts.spec_path,
+        "spec digest": results.spec_digest,
+        "run directory": str(facts.run_dir) if facts.run_dir else None,
+        "where": facts.executor,
+        "started": facts.started,
+        "ended": facts.ended,
+        "wall time": figures.duration(facts.seconds) if facts.seconds is not None else None,
+        "prompt tokens": f"{totals['prompt_tokens']:,.0f}" if totals["prompt_tokens"] else None,
+        "completion tokens": f"{totals['completion_tokens']:,.0f}" if totals["completion_tokens"] else None,
+        "cost": f"{totals['cost_usd']:,.2f} USD" if totals["cost_usd"] else None,
+        "nel-action": results.tool_version,
+    }
+    history = [el("li", el("time", event.when, datetime=event.when), f" {event.text}") for event in facts.history]
+    return el(
+        "section",
+        el("h2", "How this was run"),
+        _list(known),
+        join(el("h3", "What happened on the way"), el("ol", *history)) if history else None,
+        *(_job(task) for task in results.tasks),
+        id="facts",
+    )
+
+
+def _job(task: TaskResult) -> Safe:
+    known: dict[str, str | None] = {
+        "outcome": ": ".join(part for part in (task.outcome.value, task.reason, task.detail) if part),
+        "harness": " ".join(part for part in (task.harness, task.harness_version) if part),
+        "task version": task.task_version,
+        "task digest": task.task_hash,
+        "few-shot examples": None if task.n_shot is None else str(task.n_shot),
+        "image": task.image,
+        "environment": task.environment,
+        "items": _items(task),
+        "started": task.started,
+        "time": figures.duration(task.seconds) if task.seconds is not None else None,
+        "attempts": str(task.attempts),
+        "job": task.job_id,
+        "key": task.key,
+        "parameters": ", ".join(f"{name}={value}" for name, value in sorted(task.params.items())),
+        **{name.replace("_", " "): f"{value:,.6g}" for name, value in sorted(task.usage.items())},
+    }
+    command = el("pre", shlex.join(task.command), tabindex="0") if task.command else None
+    summary = el("summary", task.task, el("span", f" · {task.model}", class_="quiet"))
+    return el("details", summary, _list(known), command)
+
+
+def _items(task: TaskResult) -> str | None:
+    if task.n_items is None:
+        return None
+    expected = f" of {task.n_expected:,}" if task.n_expected is not None else ""
+    return f"{task.n_items:,}{expected}"
+
+
+def _list(known: dict[str, str | None]) -> Safe:
+    return el("dl", *(join(el("dt", name), el("dd", value)) for name, value in known.items() if value))

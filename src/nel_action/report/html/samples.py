@@ -1,0 +1,126 @@
+"""The samples: what flipped, and all items to filter and search, question and answers side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from nel_action.errors import ResultsError
+from nel_action.report.html.element import Safe, el, join
+from nel_action.report.html.pairs import Packed, pack
+from nel_action.report.model import Report
+from nel_action.report.rows import Row
+from nel_action.results import TaskResult, read_results
+
+__all__ = ["MOST", "samples_section"]
+
+MOST: Final = 100_000
+"""Samples on a page, over all tasks."""
+
+
+def samples_section(report: Report, rows: Sequence[Row]) -> Safe | None:
+    """Render the explorer; None where no task kept samples."""
+    kept = [row for row in rows if row.result and row.result.samples and report.facts.run_dir]
+    if not kept:
+        return None
+    packed, notes = _packed(report, kept)
+    parts = [el("p", note, class_="note") for note in notes]
+    return el(
+        "section", el("h2", "Samples"), *parts, *([_explorer(packed), *_data(packed)] if packed else []), id="samples"
+    )
+
+
+def _packed(report: Report, rows: Sequence[Row]) -> tuple[list[tuple[Row, Packed]], list[str]]:
+    packed, notes = [], []
+    before, problem = _baseline(report)
+    if problem:
+        notes.append(problem)
+    for row in rows:
+        try:
+            one = _pack(report, row, before, MOST // len(rows))
+        except ResultsError as error:
+            notes.append(f"{row.task}: {error}")
+            continue
+        packed.append((row, one))
+        if one.left_out:
+            notes.append(f"{row.task}: {one.left_out:,} more samples are in the run directory; all changes come first")
+    return packed, notes
+
+
+def _pack(report: Report, row: Row, before: dict[tuple[str, str], Path], budget: int) -> Packed:
+    assert report.facts.run_dir is not None  # noqa: S101 - the caller chose rows by it
+    assert row.result is not None  # noqa: S101
+    score = row.result.score(row.metric) if row.metric else None
+    higher = row.judged.higher_is_better if row.judged else score.higher_is_better if score else None
+    return pack(
+        report.facts.run_dir / (row.result.samples or ""),
+        before.get((row.task, row.model)) or before.get((row.task, "")),
+        metric=row.metric,
+        higher_is_better=higher,
+        budget=budget,
+    )
+
+
+def _baseline(report: Report) -> tuple[dict[tuple[str, str], Path], str | None]:
+    """Find the baseline's samples by task and model, and by task alone where the baseline has one model."""
+    folder = report.facts.baseline_dir
+    if folder is None or not folder.is_dir():
+        return {}, None
+    try:
+        results = read_results(folder / "results.json")
+    except ResultsError as error:
+        return {}, f"the baseline's samples are not shown: {error}"
+    kept = [task for task in results.tasks if task.samples and (folder / task.samples).is_file()]
+    found = {(task.task, task.model): folder / str(task.samples) for task in kept}
+    alone = _one_model(kept)
+    return found | {(task.task, ""): folder / str(task.samples) for task in kept if alone}, None
+
+
+def _one_model(tasks: Sequence[TaskResult]) -> bool:
+    return len({task.model for task in tasks}) == 1
+
+
+def _explorer(packed: Sequence[tuple[Row, Packed]]) -> Safe:
+    """Make the empty explorer; the script fills it, always with text and never with markup."""
+    options = [
+        el("option", f"{row.task} · {row.model} ({one.count:,})", value=str(number))
+        for number, (row, one) in enumerate(packed)
+    ]
+    kinds = [
+        ("worse", "got worse"),
+        ("better", "got better"),
+        ("all", "all"),
+        ("same", "unchanged"),
+        ("wrong", "wrong now"),
+        ("single", "on one side only"),
+    ]
+    controls = el(
+        "form",
+        _labelled("task", el("select", *options, id="task")),
+        _labelled("show", el("select", *(el("option", text, value=kind) for kind, text in kinds), id="kind")),
+        _labelled("search", el("input", id="query", type="search", autocomplete="off", spellcheck="false")),
+        class_="controls",
+        role="search",
+        aria_label="Samples",
+    )
+    rows = el("div", el("div", id="spacer"), id="list", role="listbox", tabindex="0", aria_label="Samples")
+    detail = el("article", id="detail", tabindex="-1", aria_label="Sample", aria_live="off")
+    return join(
+        el("noscript", el("p", "Samples are shown by a script in this page, and scripts are switched off.")),
+        controls,
+        el("p", id="status", role="status", class_="quiet"),
+        el("div", rows, detail, class_="explorer", id="explorer"),
+    )
+
+
+def _labelled(text: str, control: Safe) -> Safe:
+    return el("label", el("span", text), control)
+
+
+def _data(packed: Sequence[tuple[Row, Packed]]) -> Iterator[Safe]:
+    # NOTE: base64 has no character that could end the element.
+    for number, (_, one) in enumerate(packed):
+        yield el("script", Safe(one.index), type="application/gzip", id=f"index-{number}")
+        for place, chunk in enumerate(one.chunks):
+            yield el("script", Safe(chunk), type="application/gzip", id=f"texts-{number}-{place}")

@@ -1,0 +1,80 @@
+"""The scores, one row for each task and model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nel_action.report import figures
+from nel_action.report.html.element import Safe, el, join
+from nel_action.report.html.svg import Scale, difference_chart, score_chart, shared_scale
+from nel_action.report.model import Report
+from nel_action.report.rows import Row, models_of
+
+__all__ = ["table_section"]
+
+
+def table_section(report: Report, rows: Sequence[Row]) -> Safe:
+    """Render the table, bad news first, each difference drawn against its margin and each score against its floor."""
+    if not rows:
+        return el("section", el("h2", "Scores"), el("p", "There are no tasks."), id="scores")
+    several = len(models_of(rows)) > 1
+    shares = shared_scale([row for row in rows if row.percent])
+    heads = ["task", "metric", "this change", report.gate.baseline or "baseline", "difference", "against its limit"]
+    head = el("tr", *(el("th", text, scope="col", role="columnheader") for text in [*heads, "verdict"]), role="row")
+    # NOTE: roles are written out, since on a phone rows are laid out as cards, which would hide that it is a table.
+    body = [_row(row, shares if row.percent else shared_scale([row]), several=several) for row in rows]
+    table = el(
+        "table",
+        el("caption", _caption(report)),
+        el("thead", head, role="rowgroup"),
+        el("tbody", *body, role="rowgroup"),
+        role="table",
+        class_="scores",
+    )
+    return el("section", el("h2", "Scores"), table, id="scores")
+
+
+def _caption(report: Report) -> str:
+    gate = report.gate
+    return (
+        f"± is one standard error; each side of an interval holds at {gate.confidence:.0%}; tests are corrected by "
+        f"{gate.correction}. In the pictures the shaded side fails the gate and the dashed line is no change."
+    )
+
+
+def _row(row: Row, scale: Scale, *, several: bool) -> Safe:
+    name = join(row.task, el("span", f" · {row.model}", class_="quiet")) if several else row.task
+    pictures = join(difference_chart(row, scale), score_chart(row))
+    moved = figures.difference(row.comparison.difference, percent=row.percent) if row.comparison else ""
+    spread = figures.interval(row.comparison.interval, percent=row.percent) if row.comparison else ""
+    baseline = figures.score(row.comparison.baseline, percent=row.percent) if row.comparison else ""
+    return el(
+        "tr",
+        el("th", name, scope="row", role="rowheader"),
+        _cell("metric", el("span", row.metric, class_="metric") if row.metric else ""),
+        _cell("this change", figures.score(row.score, row.stderr, percent=row.percent), _small(_items(row))),
+        _cell("baseline", baseline),
+        _cell("difference", moved, _small(spread)),
+        _cell("against its limit", pictures),
+        _cell("verdict", _verdict(row), *(el("p", reason) for reason in row.reasons)),
+        role="row",
+        class_="bad" if row.bad else None,
+    )
+
+
+def _cell(label: str, *children: str) -> Safe:
+    return el("td", *children, role="cell", data_label=label, class_=None if any(children) else "empty")
+
+
+def _small(text: str) -> Safe:
+    return el("small", text) if text else join()
+
+
+def _items(row: Row) -> str:
+    return "" if row.n is None else f"{row.n:,} items"
+
+
+def _verdict(row: Row) -> Safe:
+    kind = row.verdict.value if row.verdict else "unmeasurable" if row.broken else "none"
+    sign = figures.SYMBOLS.get(kind, "·")
+    return el("span", el("span", sign, aria_hidden="true", class_=f"mark {kind}"), row.word, class_="verdict")

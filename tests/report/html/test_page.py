@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support import reports
+from tests.support.sampled import hostile, sampled
+
+from nel_action.report.html import render_html, samples
+from nel_action.report.model import Report
+from nel_action.report.write import write_reports
+from nel_action.results import Sample, write_samples
+
+
+class Elements(HTMLParser):
+    """Collects elements, attributes and the texts of style and script."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.inside: dict[str, list[str]] = {}
+        self._open = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+        self._open = tag
+
+    def handle_endtag(self, tag: str) -> None:  # noqa: ARG002 - the parser's signature
+        self._open = ""
+
+    def handle_data(self, data: str) -> None:
+        self.inside.setdefault(self._open, []).append(data)
+
+
+def parsed(report: Report) -> Elements:
+    elements = Elements()
+    elements.feed(render_html(report).decode())
+    return elements
+
+
+def opened(page: bytes, identity: str) -> Any:  # noqa: ANN401 - JSON
+    found = re.search(rf'id="{identity}">([^<]*)<'.encode(), page)
+    assert found
+    return json.loads(gzip.decompress(base64.b64decode(found[1])))
+
+
+def test_policy_allows_this_script_and_style_alone(tmp_path: Path) -> None:
+    page = parsed(sampled(tmp_path, 5))
+    (policy,) = [value for name, value in page.attributes if name == "content" and "default-src" in value]
+    assert policy.startswith("default-src 'none'; ")
+    scripts = [text for text in page.inside["script"] if "use strict" in text]
+    for text in (*scripts, *page.inside["style"]):
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
+    assert "unsafe" not in policy
+    assert "http" not in policy
+
+
+def test_nothing_on_the_page_leads_elsewhere_but_its_links(tmp_path: Path) -> None:
+    page = parsed(hostile(tmp_path))
+    names = set(page.names)
+    assert names.isdisjoint({"img", "iframe", "base", "link", "object", "embed", "video", "audio"})
+    leading = {name for name, _ in page.attributes} & {"src", "action", "srcset", "style", "formaction", "xlink:href"}
+    assert leading == set()
+    assert not any(name.startswith("on") for name, _ in page.attributes)
+    assert [value for name, value in page.attributes if name == "href"] == ["#scores", "https://x.example/a b)|"]
+
+
+def test_every_verdict_and_reason_is_there() -> None:
+    text = " ".join(part for parts in parsed(reports.failed()).inside.values() for part in parts)
+    for expected in ("fail", "unmeasurable", "inconclusive", "pass", "the job ran out of memory", "Full report"):
+        assert expected in text
+
+
+def test_pictures_tell_their_figures_in_words() -> None:
+    labels = [value for name, value in parsed(reports.failed()).attributes if name == "aria-label"]
+    assert "difference −5.3 pp, interval [−7.3, −3.3], allowed down to −3.0 pp" in labels
+
+
+def test_both_sides_are_paired_by_id_and_repeat(tmp_path: Path) -> None:
+    report = sampled(tmp_path, 3)
+    ours = [Sample(id="a", scores={"exact_match": 1}, repeat=n, output=f"new {n}") for n in range(2)]
+    theirs = [Sample(id="a", scores={"exact_match": 0}, output="old 0"), Sample(id="b", scores={"exact_match": 1})]
+    write_samples(ours, tmp_path / "ours" / "samples" / "gsm8k.jsonl.gz")
+    write_samples(theirs, tmp_path / "theirs" / "samples" / "gsm8k.jsonl.gz")
+    page = render_html(report)
+    index = opened(page, "index-0")
+    assert index["ids"] == ["a", "a #2", "b"]
+    assert (index["ours"], index["theirs"]) == ([1, 1, None], [0, None, 1])
+    lines = opened(page, "texts-0-0")
+    assert [line[2:4] for line in lines] == [["new 0", "old 0"], ["new 1", None], [None, None]]
+
+
+def test_more_than_a_page_holds_keeps_what_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "MOST", 400)
+    page = render_html(sampled(tmp_path, 1_000))
+    index = opened(page, "index-0")
+    changed = [one for one, other in zip(index["ours"], index["theirs"], strict=True) if one != other]
+    assert len(index["ids"]) == 400
+    everything = opened(render_html(replace_limit(tmp_path, monkeypatch)), "index-0")
+    all_changed = sum(a != b for a, b in zip(everything["ours"], everything["theirs"], strict=True))
+    assert len(changed) == all_changed
+    assert b"600 more samples are in the run directory" in page
+
+
+def replace_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
+    monkeypatch.setattr(samples, "MOST", 100_000)
+    return sampled(folder, 1_000)
+
+
+@pytest.mark.parametrize("damage", [b"", b"not gzip", gzip.compress(b'{"id": 1}')])
+def test_broken_samples_are_said_and_the_rest_is_shown(tmp_path: Path, damage: bytes) -> None:
+    report = sampled(tmp_path, 5)
+    (tmp_path / "ours" / "samples" / "gsm8k.jsonl.gz").write_bytes(damage + b"\x1f")
+    page = render_html(report).decode()
+    assert "cannot read samples" in page
+    assert "fell 5.3 pp" in page
+
+
+def test_without_a_baseline_one_side_is_shown(tmp_path: Path) -> None:
+    report = sampled(tmp_path, 5)
+    page = render_html(replace(report, facts=replace(report.facts, baseline_dir=None)))
+    assert opened(page, "index-0")["theirs"] is None
+
+
+def test_equal_reports_are_equal_pages(tmp_path: Path) -> None:
+    report = sampled(tmp_path, 50)
+    assert render_html(report) == render_html(report)
+
+
+def test_written_beside_the_results(tmp_path: Path) -> None:
+    report = sampled(tmp_path, 5)
+    bare = replace(report, facts=replace(report.facts, run_dir=None))
+    page = write_reports(bare, tmp_path / "ours")["report.html"].read_bytes()
+    assert len(opened(page, "index-0")["ids"]) == 5
