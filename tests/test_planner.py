@@ -186,3 +186,29 @@ def test_no_tasks_is_a_mistake() -> None:
 def test_unknown_parameters_in_the_long_form_are_told_with_the_nearest() -> None:
     wrong = with_task(nemo_evaluator_config={"config": {"params": {"limit_sample": 3}}})
     assert "unknown parameter 'limit_sample'; did you mean 'limit_samples'?" in problems(wrong)[0]
+
+
+def test_a_catalog_task_s_inner_name_is_a_parameter_and_not_its_type() -> None:
+    task = {"name": "gsm8k", "harness": None, "command": None, "params": TaskParams(task="gsm8k_cot")}
+    spec = with_task(**task, endpoint_type=EndpointType.COMPLETIONS).model_copy(update={"execution": LocalExecution()})
+    (job,) = make_plan(spec, CONTEXT, base_dir=Path()).jobs
+    assert job.task.name == "gsm8k"
+    assert job.task.config["config"]["params"] == {"task": "gsm8k_cot"}
+    assert job.task.expected_items == 1319
+
+
+def test_another_harness_s_task_of_the_same_name_is_not_the_catalog_s() -> None:
+    task = {"name": "gsm8k", "harness": "lm_eval", "command": None, "params": TaskParams(task="gsm8k_cot")}
+    (job,) = make_plan(with_task(**task), CONTEXT, base_dir=Path()).jobs
+    assert job.task.name == "gsm8k_cot"
+    assert (job.task.metric, job.task.expected_items, job.task.params.temperature) == (None, None, None)
+
+
+def test_the_target_s_adapter_configuration_is_passed_whole_below_the_task_s_own() -> None:
+    spec = with_target(adapter_config={"use_caching": False, "params_to_add": {"top_k": 1}})
+    own = {"target": {"api_endpoint": {"adapter_config": {"use_caching": True}}}}
+    task = Task(name="mine", harness="nemo", container="mine:1", nemo_evaluator_config=own)
+    spec = spec.model_copy(update={"evaluation": Evaluation(tasks=(task,)), "execution": LocalExecution()})
+    (job,) = make_plan(spec, CONTEXT, base_dir=Path()).jobs
+    adapter = job.task.config["target"]["api_endpoint"]["adapter_config"]
+    assert adapter == {"use_caching": True, "params_to_add": {"top_k": 1}}

@@ -13,9 +13,10 @@ from typing import Any
 from nel_action.catalog.lookup import CatalogTask
 from nel_action.errors import NotFoundError, Problem, SpecError
 from nel_action.files import digest_tree
+from nel_action.harness.interface import HarnessTask
 from nel_action.harness.registry import harness
 from nel_action.jobs import Context, Job, Key, Plan
-from nel_action.resolve import Locate, endpoint_type, find_task, resolve_task
+from nel_action.resolve import Locate, endpoint_type, find_task, merge, resolve_task
 from nel_action.spec.deployment import NoDeployment
 from nel_action.spec.evaluation import Task
 from nel_action.spec.model import Spec
@@ -123,7 +124,7 @@ class _Maker:
     def _job(self, index: int, task: Task, entry: CatalogTask | None, label: str, target: Target) -> Job:
         spec, place = self.spec, self.locate(("evaluation", "tasks", index, "name"))
         kind = endpoint_type(task, entry, target.api_endpoint, served=not isinstance(spec.deployment, NoDeployment))
-        resolved = resolve_task(spec, index, entry, kind, base_dir=self.base_dir, locate=self.locate)
+        resolved = _adapted(resolve_task(spec, index, entry, kind, base_dir=self.base_dir, locate=self.locate), target)
         who = task.harness or (entry.adapter if entry else "nemo")
         found = [
             *_kind_problems(entry, kind.value, place),
@@ -242,6 +243,14 @@ def digest_key(identity: Mapping[str, Any]) -> Key:
     """Turn what decides a job's result into its key."""
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), default=str)
     return Key(f"nel-{hashlib.sha256(text.encode()).hexdigest()[:16]}")
+
+
+def _adapted(task: HarnessTask, target: Target) -> HarnessTask:
+    """Pass the target's adapter configuration on, below what the task itself says of it."""
+    adapter = target.api_endpoint.adapter_config
+    if adapter is None:
+        return task
+    return replace(task, config=merge({"target": {"api_endpoint": {"adapter_config": adapter}}}, task.config))
 
 
 def _image(task: Task, entry: CatalogTask | None) -> str | None:

@@ -19,7 +19,7 @@ from nel_action.spec.model import Spec
 from nel_action.spec.params import TaskParams
 from nel_action.spec.target import ApiEndpoint
 
-__all__ = ["Locate", "endpoint_type", "find_task", "resolve_task"]
+__all__ = ["Locate", "endpoint_type", "find_task", "merge", "resolve_task"]
 
 Locate = Callable[[Sequence[str | int]], Location | None]
 """From the path of a key in the spec to the place where it was written."""
@@ -39,11 +39,13 @@ def find_task(task: Task, place: Location | None) -> CatalogTask | None:
         SpecError: no such task, or several; the nearest names are told.
     """
     try:
-        return lookup(task.name)
+        entry = lookup(task.name)
     except NotFoundError as error:
         if task.harness or task.container:
             return None
         raise SpecError([Problem(p.message, place, p.hint) for p in error.problems]) from None
+    # NOTE: another harness's task of the same name is another benchmark: its defaults and metric are not this one's.
+    return entry if task.harness in {None, entry.adapter} else None
 
 
 def endpoint_type(task: Task, entry: CatalogTask | None, api: ApiEndpoint, *, served: bool) -> EndpointType:
@@ -84,17 +86,23 @@ def resolve_task(
         task.params,
     ]
     inner, params = _merge(layers)
+    name, config = entry.name if entry else task.name, _config(spec, task)
+    if inner and (task.harness or "nemo") == "nemo":
+        # NOTE: the contract knows a task by its type; what its harness calls it is a parameter.
+        config = merge(config, {"config": {"params": {"task": inner}}})
+    elif inner:
+        name = inner
     return HarnessTask(
-        name=inner or (entry.name if entry else task.name),
+        name=name,
         display=task.name,
         endpoint_type=kind,
         params=params,
         metric=task.metric or (entry.metric if entry else None),
         higher_is_better=entry.higher_is_better if entry else None,
-        expected_items=task.expected_items or (entry.items if entry else None),
+        expected_items=task.expected_items or (entry.expected_items if entry else None),
         task_dir=(base_dir / task.task_dir).resolve() if task.task_dir else None,
         command=task.command,
-        config=_config(spec, task),
+        config=config,
     )
 
 
@@ -138,16 +146,16 @@ def _merge(layers: Sequence[TaskParams]) -> tuple[str | None, Params]:
 
 def _config(spec: Spec, task: Task) -> dict[str, Any]:
     """Merge the free part of the configuration, leaving out the parameters."""
-    merged = _deep(spec.evaluation.nemo_evaluator_config, task.nemo_evaluator_config)
+    merged = merge(spec.evaluation.nemo_evaluator_config, task.nemo_evaluator_config)
     inner = {name: value for name, value in (merged.get("config") or {}).items() if name != "params"}
     return {name: value for name, value in merged.items() if name != "config"} | ({"config": inner} if inner else {})
 
 
-def _deep(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
     """Merge mappings key by key; anything else of the upper one replaces what is below."""
     merged = dict(lower)
     for name, value in upper.items():
         below = merged.get(name)
         both = isinstance(value, Mapping) and isinstance(below, Mapping)
-        merged[name] = _deep(below, value) if both and isinstance(below, Mapping) else value
+        merged[name] = merge(below, value) if both and isinstance(below, Mapping) else value
     return merged

@@ -2,30 +2,95 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Sequence
+from itertools import groupby
 
 import click
 
-from nel_action.catalog.lookup import catalog, lookup
+from nel_action.catalog.lookup import CatalogTask, lookup, search, select
 
 __all__ = ["print_task", "print_tasks"]
 
 
-def print_tasks(
-    words: Sequence[str],
-    *,
-    harness: str | None,
-    from_container: str | None,  # noqa: ARG001
-    as_json: bool,  # noqa: ARG001
-) -> int:
-    """Print the benchmarks that match."""
-    for task in catalog():
-        if all(word in task.name for word in words) and harness in {None, task.harness}:
-            click.echo(task.name)
+def print_tasks(words: Sequence[str], *, harness: str | None, from_container: str | None, as_json: bool) -> int:
+    """Print the benchmarks in which all words occur.
+
+    Raises:
+        NotFoundError: no such harness, or no such image.
+        EngineError: an image was to be asked, and the Docker engine is not there.
+    """
+    if from_container is not None:
+        from nel_action.cli.container_tasks import tasks_of
+
+        found = select(tasks_of(from_container), words, harness)
+    else:
+        found = search(words, harness)
+    click.echo(json.dumps([_record(task) for task in found], indent=2) if as_json else _table(found))
     return 0
 
 
-def print_task(name: str, *, as_json: bool) -> int:  # noqa: ARG001
-    """Print one benchmark."""
-    click.echo(lookup(name).name)
+def print_task(name: str, *, as_json: bool) -> int:
+    """Print one benchmark with everything that is known of it.
+
+    Raises:
+        NotFoundError: there is none of that name, or several.
+    """
+    record = _record(lookup(name))
+    if as_json:
+        click.echo(json.dumps(record, indent=2))
+        return 0
+    width = max(map(len, record))
+    for key, value in record.items():
+        if value is not None and value != "":
+            click.echo(f"{key:<{width}}  {_plain(value)}")
     return 0
+
+
+def _record(task: CatalogTask) -> dict[str, object]:
+    return {"full_name": task.full_name} | dataclasses.asdict(task)
+
+
+def _plain(value: object) -> str:
+    match value:
+        case bool():
+            return "yes" if value else "no"
+        case dict():
+            return ", ".join(f"{key}={inner}" for key, inner in value.items())
+        case tuple() | list():
+            return ", ".join(map(str, value))
+        case int():
+            return f"{value:,}"
+        case _:
+            return str(value)
+
+
+def _table(found: Sequence[CatalogTask]) -> str:
+    if not found:
+        return "no task matches; `nel-action ls tasks` shows all"
+    rows = {task: (task.name, "/".join(task.endpoint_types), _metric(task), _items(task)) for task in found}
+    widths = [max(len(row[column]) for row in rows.values()) for column in range(4)]
+    lines = []
+    for harness, tasks in groupby(found, key=lambda task: task.harness):
+        members = list(tasks)
+        lines.append(f"{harness}  {members[0].container or ''}".rstrip())
+        for task in members:
+            name, routes, metric, items = (cell.ljust(width) for cell, width in zip(rows[task], widths, strict=True))
+            lines.append(f"  {name}  {routes}  {metric}  {items.strip():>{widths[3]}}  {task.description}".rstrip())
+    return "\n".join([*lines, "", _count(found)])
+
+
+def _count(found: Sequence[CatalogTask]) -> str:
+    harnesses = len({task.harness for task in found})
+    return f"{len(found)} task{'s' * (len(found) != 1)} of {harnesses} harness{'es' * (harnesses != 1)}"
+
+
+def _metric(task: CatalogTask) -> str:
+    """Name the primary metric, with an arrow to where better is."""
+    arrow = {True: " ↑", False: " ↓", None: ""}[task.higher_is_better]
+    return f"{task.metric}{arrow}" if task.metric else ""
+
+
+def _items(task: CatalogTask) -> str:
+    return "" if task.items is None else f"{task.items:,}"

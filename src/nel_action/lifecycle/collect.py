@@ -132,7 +132,7 @@ def _with_reading(session: Session, job: Job, bare: TaskResult, reading: Reading
     return bare.model_copy(
         update={
             "scores": tuple(_directed(score, job.task) for score in reading.scores),
-            "primary_metric": job.task.metric or reading.primary_metric,
+            "primary_metric": reading.primary_metric or job.task.metric,
             "n_items": reading.n_items,
             "n_expected": _expected(job.task, reading),
             "harness_version": reading.harness_version,
@@ -154,10 +154,10 @@ def _directed(score: Score, task: HarnessTask) -> Score:
 
 
 def _expected(task: HarnessTask, reading: Reading) -> int | None:
-    """Return how many items there should be: the limit, where it is below the whole."""
+    """Return how many items there should be: as the harness reckons, else the limit, where it is below the whole."""
     limit = task.params.limit_samples
     whole = task.expected_items
-    if whole is None:
+    if whole is None or reading.n_expected is not None:
         return reading.n_expected
     if limit is None:
         return whole

@@ -47,12 +47,12 @@ def read_results(task: HarnessTask, artifacts: Path) -> Reading:
     inner = lm_eval_reading(task, params, artifacts, scores)
     items = records(artifacts, scores) if has_records(artifacts) else None
     primary = choose_metric(task.metric, [score.metric for score in scores])
+    n_items = _n_items(scores, primary, inner, items.count if items else None)
     return Reading(
         scores=directed(_with_counts(scores, inner.n_items if inner else None), primary, task.higher_is_better),
         primary_metric=primary,
-        n_items=_n_items(scores, primary, inner, items.count if items else None),
-        n_expected=(inner.n_expected if inner else None)
-        or expected_items(task.expected_items, None, task.params.limit_samples),
+        n_items=n_items,
+        n_expected=_n_expected(task, n_items, inner),
         harness_version=_version(data),
         task_version=inner.task_version if inner else None,
         task_hash=inner.task_hash if inner else None,
@@ -146,6 +146,15 @@ def _n_items(scores: tuple[Score, ...], primary: str | None, inner: Reading | No
     if counted is not None:
         return counted
     return next((score.n for score in scores if score.metric == primary), None)
+
+
+def _n_expected(task: HarnessTask, n_items: int | None, inner: Reading | None) -> int | None:
+    """Return how many items there should be; where nothing counts them, only what was declared is asked for."""
+    if inner is not None and inner.n_expected is not None:
+        return inner.n_expected
+    if n_items is None and task.expected_items is None:
+        return None
+    return expected_items(task.expected_items, None, task.params.limit_samples)
 
 
 def _version(data: Mapping[str, Any]) -> str | None:
