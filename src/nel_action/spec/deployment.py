@@ -55,8 +55,9 @@ class LlamaCppDeployment(ServedDeployment):
     """GGUF weights from a package, in place of `checkpoint_path`."""
     context_size: Annotated[int, Field(gt=0)] = 8192
     """Tokens of context, shared by the slots."""
-    slots: Annotated[int, Field(gt=0)] = 4
-    """Requests at once."""
+    slots: Annotated[int, Field(gt=0)] = 1
+    """Requests at once. With one, greedy answers are the same every time; several share batches, which changes the
+    last digits and now and then a word."""
     threads: Annotated[int, Field(gt=0)] | None = None
     """Processor threads; all cores unless said."""
 
