@@ -1,0 +1,1 @@
+"""The quickstart's benchmarks behind the nemo-evaluator container contract."""
