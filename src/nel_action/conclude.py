@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from nel_action.lifecycle.session import JobView, Session
 from nel_action.report.model import Event, Facts, Report
 from nel_action.report.write import write_reports
 from nel_action.spec.model import Spec
+from nel_action.spec.policy import GatePolicy
 
-__all__ = ["Resolver", "conclude", "find_baseline", "local_branch"]
+__all__ = ["Resolver", "Rules", "conclude", "find_baseline", "local_branch"]
 
 Resolver = Callable[[str], Path | None]
 """From a branch to the newest passing run of it; None where there is none yet."""
@@ -28,7 +30,22 @@ LOOK_BACK = 200
 """Commits of a branch among which an earlier run is looked for."""
 
 
-def conclude(session: Session, views: list[JobView], *, branch: Resolver | None = None) -> Report:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What a gate goes by where that is not the spec's own policy: a change does not bring its own."""
+
+    policy: GatePolicy | None
+    expected: tuple[str, ...]
+    """Tasks that must have results."""
+    folder: Path
+    """Where the policy's relative paths start."""
+    notes: tuple[str, ...] = ()
+    """What should be said beside the verdict."""
+
+
+def conclude(
+    session: Session, views: list[JobView], *, branch: Resolver | None = None, rules: Rules | None = None
+) -> Report:
     """Collect, judge and report an invocation whose jobs have ended.
 
     Safe to call again; the same results give the same verdict.
@@ -37,6 +54,7 @@ def conclude(session: Session, views: list[JobView], *, branch: Resolver | None 
         session: the invocation.
         views: its jobs, as last seen.
         branch: finds the newest passing run of a branch; by default among the runs of this machine.
+        rules: what to go by in place of the spec's own policy.
 
     Returns:
         The report; `report.gate.exit_code` is what the whole means.
@@ -44,9 +62,15 @@ def conclude(session: Session, views: list[JobView], *, branch: Resolver | None 
     invocation = session.invocation
     spec = invocation.plan.spec
     results = collect(session, views)
-    baseline = find_baseline(spec, folder=invocation.base_dir, home=session.ledger.path.parent, branch=branch)
-    expected = list(dict.fromkeys(task.name for task in spec.evaluation.tasks))
-    gate = judge(results, policy=spec.gate, baseline=baseline, root=invocation.run_dir, expected=expected)
+    rules = rules or Rules(
+        policy=spec.gate,
+        expected=tuple(dict.fromkeys(task.name for task in spec.evaluation.tasks)),
+        folder=invocation.base_dir,
+    )
+    ruled = spec.model_copy(update={"gate": rules.policy})
+    baseline = find_baseline(ruled, folder=rules.folder, home=session.ledger.path.parent, branch=branch)
+    gate = judge(results, policy=rules.policy, baseline=baseline, root=invocation.run_dir, expected=rules.expected)
+    gate = gate.model_copy(update={"notes": (*gate.notes, *rules.notes)})
     write_atomically(invocation.run_dir / "gate.json", (gate.model_dump_json(indent=2) + "\n").encode())
     report = Report(results=results, gate=gate, facts=_facts(session, views))
     write_reports(report, invocation.run_dir)

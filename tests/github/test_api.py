@@ -87,10 +87,12 @@ def test_a_limit_longer_than_our_patience_is_an_error_at_once(
     assert sleeper.slept == []
 
 
-def test_writes_are_a_second_apart(api: GitHubApi, sleeper: Sleeper) -> None:
-    for number in range(3):
+def test_writes_beyond_a_handful_stay_under_80_a_minute(api: GitHubApi, sleeper: Sleeper) -> None:
+    began = sleeper.time
+    for number in range(75):
         api.post(COMMENTS, {"body": str(number)})
-    assert sleeper.slept == [1, 1]
+    assert sleeper.slept == [1] * 65
+    assert sleeper.time - began >= 60
 
 
 def test_a_refused_permission_names_the_lines_to_add(api: GitHubApi, hub: GitHubDouble) -> None:

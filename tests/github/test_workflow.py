@@ -135,7 +135,10 @@ def test_outside_of_actions_it_speaks_plainly() -> None:
     assert out.getvalue() == "warning: gate: careful\nlogs\n::error::x\n"
 
 
-def test_our_own_words_are_no_command() -> None:
+@pytest.mark.parametrize("text", ["::error::x", "  ::error::x", "a\n::error::x", "a\r\n\t::error::x", "x ##[error]x"])
+def test_our_own_words_are_no_command(text: str) -> None:
     made, out = workflow()
-    made.say("::error::x")
-    assert out.getvalue() == " ::error::x\n"
+    made.say(text)
+    assert commands(out.getvalue()) == []
+    assert "##[" not in out.getvalue()
+    assert "error" in out.getvalue()

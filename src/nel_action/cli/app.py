@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "gate": ("nel_action.cli.gate:gate", "Judge results against a baseline and a policy."),
     "export": ("nel_action.cli.export:export", "Send results elsewhere."),
     "doctor": ("nel_action.cli.doctor:doctor", "Say what is installed, reachable and usable."),
+    "ci": ("nel_action.cli.ci:ci", "Do the steps of a GitHub workflow; action.yml calls it."),
     "schema": ("nel_action.cli.schema:schema", "Print the JSON Schema of specs, for editors."),
 }
 """Name → where it is, and one line about it."""

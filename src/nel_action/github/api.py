@@ -4,13 +4,14 @@
   secondary limits; never longer than the caller may wait.
 - Requests that may be repeated are repeated after a lost connection and 5xx; a POST is not, because the
   first one may have arrived: who creates something looks for it again (`comment`, `check`).
-- Writes are a second apart, which also keeps them under 80 a minute.
+- Writes beyond a handful are a second apart, which keeps them under 80 a minute.
 
 Source: GitHub Docs, "Rate limits for the REST API" and "Best practices for using the REST API".
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -28,6 +29,10 @@ TIMEOUT: Final = (5.0, 30.0)
 """Seconds to connect, and between two bytes."""
 BETWEEN_WRITES: Final = 1.0
 """Seconds."""
+MINUTE: Final = 60.0
+"""Seconds."""
+HANDFUL: Final = 10
+"""Writes within a minute that need not be apart."""
 TRIES: Final = 5
 PAGES: Final = 100
 """Pages that a listing is followed; 10,000 entries of 100 a page."""
@@ -45,7 +50,7 @@ class GitHubApi:
         self.patience = patience
         """Seconds that one request may take with all its waits."""
         self.clock = clock or Clock()
-        self._last_write = float("-inf")
+        self._writes: deque[float] = deque(maxlen=HANDFUL)
         self._session = requests.Session()
         self._session.headers.update(
             {
@@ -168,7 +173,8 @@ class GitHubApi:
         """Keep writes apart."""
         if method == "GET":
             return
-        wait = self._last_write + BETWEEN_WRITES - self.clock.monotonic()
-        if wait > 0:
+        now = self.clock.monotonic()
+        many = len(self._writes) == HANDFUL and now - self._writes[0] < MINUTE
+        if many and (wait := self._writes[-1] + BETWEEN_WRITES - now) > 0:
             self.clock.sleep(wait)
-        self._last_write = self.clock.monotonic()
+        self._writes.append(self.clock.monotonic())

@@ -3,49 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
+from nel_action.conclude import Rules
 from nel_action.spec.model import Spec
-from nel_action.spec.policy import GatePolicy
 
-__all__ = ["GateRules", "rules_of"]
+__all__ = ["rules_of"]
 
 SHOWN: Final = 20
 """Changes that are named one by one."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateRules:
-    """What the gate goes by."""
-
-    policy: GatePolicy | None
-    expected: tuple[str, ...]
-    """Tasks that must have results."""
-    notes: tuple[str, ...] = ()
-    """What the change does to its own gate."""
-
-
-def rules_of(head: Spec, base: Spec | None, *, base_name: str | None) -> GateRules:
+def rules_of(head: Spec, base: Spec | None, *, base_name: str | None, folder: Path) -> Rules:
     """Take policy and required tasks from the base's spec, and say where the change's own differ.
 
     Args:
         head: the spec of the change, which says what is run.
         base: the spec as the base has it; None where it has none (or nothing is being merged).
         base_name: the base in words; None where nothing is being merged.
+        folder: where the policy's relative paths start.
     """
     tasks = tuple(task.name for task in head.evaluation.tasks)
     if base_name is None:
-        return GateRules(policy=head.gate, expected=tasks)
+        return Rules(policy=head.gate, expected=tasks, folder=folder)
     if base is None:
         note = f"{base_name} has no such spec yet: this change brings its own rules, and they were applied"
-        return GateRules(policy=head.gate, expected=tasks, notes=(note,))
+        return Rules(policy=head.gate, expected=tasks, folder=folder, notes=(note,))
     missing = tuple(task.name for task in base.evaluation.tasks if task.name not in tasks and base.gate is not None)
-    notes = [
-        *_changes(base, head, base_name),
-        *(f"this change no longer runs {name}, which {base_name} gates" for name in missing),
-    ]
-    return GateRules(policy=base.gate, expected=tasks + missing, notes=tuple(notes))
+    gone = [f"this change no longer runs {name}, which {base_name} gates" for name in missing]
+    notes = (*_changes(base, head, base_name), *gone)
+    return Rules(policy=base.gate, expected=tasks + missing, folder=folder, notes=notes)
 
 
 def _changes(base: Spec, head: Spec, name: str) -> list[str]:

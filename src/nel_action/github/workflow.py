@@ -50,8 +50,11 @@ class Workflow:
         self._out = out
 
     def say(self, text: str) -> None:
-        """Print our own words."""
-        self._write(text if not text.startswith("::") else f" {text}")
+        """Print our own words; names in them may come from anywhere."""
+        # NOTE: the runner looks behind blanks for `::`, and anywhere in a line for the older `##[`.
+        lines = (f"> {line}" if line.lstrip().startswith("::") else line for line in text.splitlines())
+        for line in lines:
+            self._write(_printable(line).replace("##[", "# #["))
 
     def annotate(self, level: Level, message: str, *, title: str = "", location: Location | None = None) -> None:
         """Put a message on the run's page and, with a location, beside the line it is about."""

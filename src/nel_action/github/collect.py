@@ -1,0 +1,157 @@
+"""Mode `collect`: find checks that are still open, look once, conclude those whose jobs have ended.
+
+Needs no disk of an earlier run and no checkout of the change: what was run stands in the check, and where it runs
+is found by its keys. It submits nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from nel_action.errors import ExitCode, NelActionError, ResultsError, UsageError
+from nel_action.github.api import GitHubApi
+from nel_action.github.check import OpenCheck, find_open
+from nel_action.github.errors import MissingError
+from nel_action.github.evaluate import job_rows
+from nel_action.github.event import EventContext, EventKind
+from nel_action.github.outcome import Outcome
+from nel_action.github.rules import parse_rules
+from nel_action.github.setting import Setting
+from nel_action.github.settle import settle
+from nel_action.github.snapshot import read_snapshot
+from nel_action.github.workflow import Level
+from nel_action.lifecycle.session import Session, open_session
+from nel_action.lifecycle.watch import finished, refresh
+
+__all__ = ["collect", "commits_to_look_at"]
+
+COMMITS: Final = 30
+"""Newest commits of the default branch whose checks are looked at."""
+WORST_FIRST: Final = (2, 1, 3, 130, 5, 4, 0)
+
+
+def collect(setting: Setting) -> Outcome:
+    """Look at every open check of ours; return the outcome that matters most.
+
+    Raises:
+        UsageError: there is no token to look with.
+        GitHubError: open checks cannot be listed.
+    """
+    if setting.api is None:
+        msg = "`mode: collect` has no token"
+        raise UsageError(msg, hint="set the input `github-token`, with checks: write")
+    outcomes = []
+    for sha in dict.fromkeys(commits_to_look_at(setting.api, setting.event)):
+        for check in _open_checks(setting.api, setting.event.repository, sha):
+            with setting.workflow.group(f"{check.name} on {sha[:7]}"):
+                outcomes.append(_one(setting, check))
+    if not outcomes:
+        return Outcome(code=ExitCode.PASS, state="finished", summary="no check of ours is open")
+    return min(outcomes, key=lambda outcome: WORST_FIRST.index(outcome.code))
+
+
+def commits_to_look_at(api: GitHubApi, event: EventContext) -> Iterator[str]:
+    """Name the commits whose checks could be open: one that was asked for, or pull requests and recent commits."""
+    asked = event.payload.get("sha")
+    if isinstance(asked, str) and asked:
+        if not re.fullmatch(r"[0-9a-f]{40}", asked):
+            msg = f"the dispatch asks for the commit '{asked[:60]}'"
+            raise UsageError(msg, hint="`sha` is a whole commit id: 40 hex digits")
+        yield asked
+        return
+    if event.kind is EventKind.CHECK_RUN and event.head_sha:
+        yield event.head_sha
+        return
+    for pull in api.pages(f"/repos/{event.repository}/pulls", state="open", sort="updated", direction="desc"):
+        yield str(pull["head"]["sha"])
+    commits = api.pages(f"/repos/{event.repository}/commits", per_page=COMMITS)
+    yield from (str(commit["sha"]) for commit in islice(commits, COMMITS))
+
+
+def _open_checks(api: GitHubApi, repository: str, sha: str) -> list[OpenCheck]:
+    """Return those that know their invocation; one that has only begun belongs to a run that is still there."""
+    try:
+        found = find_open(api, repository, sha)
+    except MissingError:
+        return []
+    return [check for check in found if re.fullmatch(r"[0-9a-f]{16}:[0-9a-f]{32}", check.external_id)]
+
+
+def _one(setting: Setting, check: OpenCheck) -> Outcome:
+    """Look at one; trouble with it is told in it, and keeps nobody from the next."""
+    invocation = check.external_id.partition(":")[0]
+    event = replace(setting.event, head_sha=check.head_sha, pull_request=None, base_ref=None, base_sha=None)
+    into = setting.scratch / "collected" / invocation
+    try:
+        facts = read_snapshot(check.external_id, check.text, into, base_dir=Path.cwd())
+        event = _event(setting, facts, check)
+        folder = _folder(setting, facts, event)
+        return _look(setting, check, facts, event, into, folder)
+    except NelActionError as error:
+        if isinstance(error, ResultsError):
+            setting.publisher(event, name=check.name, check_id=check.id).trouble(error)
+        else:
+            # NOTE: what does not answer now may answer next time; the check stays open.
+            setting.workflow.annotate(Level.WARNING, str(error), title=f"{check.name}: nothing could be seen")
+            return Outcome(code=ExitCode.RUNNING, invocation=invocation, state="running", summary=str(error))
+        return Outcome(code=int(error.exit_code), invocation=invocation, summary=error.problems[0].message)
+
+
+def _event(setting: Setting, facts: dict[str, Any], check: OpenCheck) -> EventContext:
+    """Return the event that submitted, on this server and about this check's commit."""
+    then = facts.get("event") or {}
+    number, base = then.get("pull_request"), (then.get("base_ref"), then.get("base_sha"))
+    return replace(
+        setting.event,
+        kind=EventKind(then.get("kind", "other")),
+        head_sha=check.head_sha,
+        pull_request=number if isinstance(number, int) else None,
+        base_ref=base[0] if isinstance(base[0], str) else None,
+        base_sha=base[1] if isinstance(base[1], str) else None,
+        fork=False,
+    )
+
+
+def _folder(setting: Setting, facts: dict[str, Any], event: EventContext) -> Path:
+    """Return the spec's folder as the base has it, for a policy that names files."""
+    home = Path(str(facts.get("spec") or ".")).parent
+    sha = event.base_sha or event.head_sha
+    if sha is None:
+        return setting.root / home
+    copy = setting.base_files().fetch(sha, [str(home)], setting.scratch / "base" / sha)
+    return copy / home
+
+
+def _look(
+    setting: Setting, check: OpenCheck, facts: dict[str, Any], event: EventContext, run_dir: Path, folder: Path
+) -> Outcome:
+    publisher = setting.publisher(event, name=check.name, check_id=check.id)
+    environ = dict(setting.environ) | {"NEL_ACTION_COMMIT": check.head_sha}
+    with open_session(str(run_dir), home=setting.home, environ=environ) as session:
+        _must_be_submitted(session)
+        views = refresh(session)
+        if finished(views):
+            rules = parse_rules(facts["rules"], folder)
+            places = {name: (str(file), int(line)) for name, (file, line) in facts["places"].items()}
+            return settle(setting, publisher, session, views, rules=rules, places=places, event=event)
+    publisher.keep(check.external_id, check.text)
+    publisher.show_progress(job_rows(views))
+    setting.workflow.say(f"invocation {session.invocation.id} still runs")
+    name = session.invocation.id
+    return Outcome(code=ExitCode.RUNNING, invocation=name, state="running", summary=f"invocation {name} still runs")
+
+
+def _must_be_submitted(session: Session) -> None:
+    """Tell of jobs that nobody submitted: who came here did so only to look."""
+    rows = session.attempts()
+    missing = [
+        job.name for job in session.invocation.plan.jobs if not (rows.get(job.index) and rows[job.index].backend_id)
+    ]
+    if missing:
+        msg = f"{', '.join(missing)}: never submitted, or nobody was told"
+        raise ResultsError(msg, hint="run the workflow again: what was submitted is found by its key")

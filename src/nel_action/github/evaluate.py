@@ -1,0 +1,239 @@
+"""Modes `run` and `submit`: check first, then the work, then the answer; each step on disk before the next."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from nel_action.conclude import find_baseline
+from nel_action.errors import CancelledError, ExitCode, NelActionError, UsageError
+from nel_action.github.event import EventKind
+from nel_action.github.inputs import Mode
+from nel_action.github.outcome import Outcome
+from nel_action.github.publish import Publisher
+from nel_action.github.rules import dump_rules, load_inputs_spec, rules_for
+from nel_action.github.setting import Setting
+from nel_action.github.settle import Places, places_of, settle
+from nel_action.github.snapshot import take_snapshot
+from nel_action.github.stopper import Stopper
+from nel_action.ledger import Ledger
+from nel_action.lifecycle.cancel import cancel
+from nel_action.lifecycle.prepare import check, prepare
+from nel_action.lifecycle.session import JobView, Session
+from nel_action.lifecycle.start import start
+from nel_action.lifecycle.watch import finished, refresh, wait
+from nel_action.preflight import check_gate
+from nel_action.report.progress import JobRow, ProgressView
+
+if TYPE_CHECKING:
+    from nel_action.conclude import Rules
+    from nel_action.lifecycle.prepare import Prepared
+    from nel_action.spec.compose import LoadedSpec
+
+__all__ = ["evaluate", "job_rows"]
+
+
+def evaluate(setting: Setting) -> Outcome:
+    """Run the gate of this event.
+
+    Returns:
+        How it ended; everything that GitHub should know has been told.
+    """
+    setting.state.clear()
+    setting.state.update(on_cancel=setting.inputs.on_cancel.value, head_sha=setting.event.head_sha or "")
+    publisher = setting.publisher()
+    stopper = Stopper()
+    try:
+        with stopper.listening():
+            with stopper.interrupting():
+                _refuse_what_is_unsafe(setting)
+                _open(setting, publisher)
+                loaded = load_inputs_spec(setting)
+                rules = rules_for(setting, loaded)
+                check_gate(loaded.spec.model_copy(update={"gate": rules.policy}), locate=loaded.locate)
+            return _Evaluation(setting, publisher, stopper, loaded, rules).run()
+    except CancelledError as error:
+        return _ended(setting, Outcome(code=ExitCode.CANCELLED, state="cancelled", summary=str(error)), done=False)
+    except NelActionError as error:
+        publisher.trouble(error)
+        verdict = "unmeasurable" if error.exit_code is ExitCode.UNMEASURABLE else "none"
+        said = error.problems[0].message
+        outcome = Outcome(code=int(error.exit_code), verdict=verdict, summary=said)
+        return _ended(setting, replace(outcome, invocation=_known(setting)), done=True)
+
+
+def _refuse_what_is_unsafe(setting: Setting) -> None:
+    """Stop where a fork's change would meet this repository's secrets."""
+    if setting.event.kind is EventKind.PULL_REQUEST_TARGET and setting.event.fork:
+        msg = "pull_request_target hands this repository's secrets to a pull request from a fork"
+        raise UsageError(msg, hint="use pull_request, and workflows/fork-gate.yml for forks; see docs/security.md")
+
+
+def _open(setting: Setting, publisher: Publisher) -> None:
+    """Show that something is under way, before anything is spent."""
+    event = setting.event
+    if event.fork and setting.api:
+        setting.workflow.say("a pull request from a fork: its token may not write, so check and comment are left out")
+    publisher.open(
+        external_id=f"starting:{event.run_id}", url=event.run_url, summary=f"Started by [this run]({event.run_url})."
+    )
+    setting.state.update(check_id=publisher.check_id)
+
+
+def _known(setting: Setting) -> str:
+    state = setting.state.read()
+    return state.outcome.invocation if state else ""
+
+
+def _ended(setting: Setting, outcome: Outcome, *, done: bool) -> Outcome:
+    before = setting.state.read()
+    kept = before.outcome if before else Outcome()
+    outcome = replace(outcome, invocation=outcome.invocation or kept.invocation)
+    setting.state.update(outcome=outcome, concluded=done)
+    return outcome
+
+
+class _Evaluation:
+    """One spec under one set of rules."""
+
+    def __init__(
+        self, setting: Setting, publisher: Publisher, stopper: Stopper, loaded: LoadedSpec, rules: Rules
+    ) -> None:
+        self.setting = setting
+        self.publisher = publisher
+        self.stopper = stopper
+        self.loaded = loaded
+        self.rules = rules
+        self.places: Places = places_of(setting, loaded)
+        # NOTE: the pull request's head, which is not the merge commit that GITHUB_SHA names.
+        self.environ = dict(setting.environ) | {
+            "NEL_ACTION_COMMIT": setting.event.head_sha or "",
+            "NEL_ACTION_REPOSITORY": setting.event.repository,
+        }
+
+    def run(self) -> Outcome:
+        """Check, submit, wait, answer."""
+        setting = self.setting
+        with self.stopper.interrupting():
+            context = prepare(self.loaded, home=setting.home, environ=self.environ)
+            prepared = context.__enter__()
+        try:
+            with self.stopper.interrupting():
+                self._check(prepared)
+            ledger = Ledger(setting.home)
+            try:
+                session = start(prepared, ledger, on_created=self._created)
+                self._submitted(session)
+                return self._follow(session)
+            finally:
+                ledger.close()
+        finally:
+            context.__exit__(None, None, None)
+
+    def _check(self, prepared: Prepared) -> None:
+        """Find out before anything is spent what would keep the gate from an answer."""
+        from nel_action.github.setting import likely_secrets
+
+        named = [ref.partition(":")[2] for job in prepared.plan.jobs for ref in job.env.values() if ref[:5] == "host:"]
+        self.setting.workflow.mask(likely_secrets(self.environ, named))
+        if self.setting.hosted and self._local(prepared) and self.setting.inputs.mode is Mode.SUBMIT:
+            msg = "jobs on this machine end with it, so `mode: submit` would lose them"
+            raise UsageError(msg, hint="use `mode: run`, or an executor on another machine")
+        ruled = self.loaded.spec.model_copy(update={"gate": self.rules.policy})
+        find_baseline(ruled, folder=self.rules.folder, home=self.setting.home, branch=self.setting.baselines())
+        check(prepared)
+
+    @staticmethod
+    def _local(prepared: Prepared) -> bool:
+        return getattr(prepared.plan.spec.execution, "type", "") == "local"
+
+    def _created(self, session: Session) -> None:
+        """Write down under which id all can be found again, before anything is submitted."""
+        outlives = not (self.setting.hosted and session.invocation.executor == "local")
+        outcome = Outcome(code=ExitCode.RUNNING, invocation=session.invocation.id, state="running")
+        self.setting.state.update(outcome=outcome, run_dir=str(session.invocation.run_dir), outlives=outlives)
+        count = len(session.invocation.plan.jobs)
+        self.setting.workflow.say(f"{count} jobs · {session.invocation.executor} · invocation {session.invocation.id}")
+        self._snapshot(session)
+
+    def _submitted(self, session: Session) -> None:
+        self._snapshot(session)
+        for row in session.attempts().values():
+            if row.reused:
+                self.setting.workflow.say(f"{row.name}: taken over from an earlier run")
+
+    def _snapshot(self, session: Session) -> None:
+        """Put what a later process needs into the check."""
+        event = self.setting.event
+        facts = {
+            "rules": dump_rules(self.rules),
+            "places": self.places,
+            "spec": str(self.setting.relative(self.loaded.source)),
+            "event": asdict(replace(event, payload={})),
+        }
+        packed = take_snapshot(session.invocation.run_dir, session.invocation.id, facts)
+        summary = f"Invocation `{session.invocation.id}`, started by [this run]({event.run_url})."
+        self.publisher.open(external_id=packed.external_id, text=packed.text, url=event.run_url, summary=summary)
+
+    def _follow(self, session: Session) -> Outcome:
+        """Wait as long as may be, and answer where there is an answer."""
+        inputs = self.setting.inputs
+        if inputs.mode is Mode.SUBMIT:
+            views = refresh(session)
+        else:
+            views = self._wait(session, time.monotonic() + inputs.max_wait)
+        if finished(views):
+            outcome = settle(self.setting, self.publisher, session, views, rules=self.rules, places=self.places)
+            return _ended(self.setting, outcome, done=True)
+        return self._leave(session)
+
+    def _wait(self, session: Session, deadline: float) -> list[JobView]:
+        from rich.console import Console
+
+        log = ProgressView(Console(stderr=False, width=160, no_color=True, force_terminal=False))
+
+        def look(views: Sequence[JobView]) -> None:
+            rows = job_rows(views)
+            log.update(rows)
+            self.publisher.show_progress(rows)
+
+        try:
+            return wait(session, on_look=look, stop=self.stopper.event, deadline=deadline)
+        finally:
+            log.close()
+
+    def _leave(self, session: Session) -> Outcome:
+        """Go while jobs still run."""
+        name = session.invocation.id
+        if self.stopper.event.is_set():
+            # NOTE: seconds are left; the step that always runs has minutes, and the ids are on disk.
+            outcome = Outcome(code=ExitCode.CANCELLED, invocation=name, state="cancelled", summary="cancelled")
+            return _ended(self.setting, outcome, done=False)
+        state = self.setting.state.read()
+        if state and not state.outlives:
+            cancel(session)
+            views = refresh(session)
+            outcome = settle(self.setting, self.publisher, session, views, rules=self.rules, places=self.places)
+            return _ended(self.setting, outcome, done=True)
+        said = f"invocation {name} still runs; `mode: collect` or `nel-action wait {name}` brings the verdict"
+        self.publisher.leave_open(said)
+        outcome = Outcome(code=ExitCode.RUNNING, invocation=name, state="running", summary=said)
+        return _ended(self.setting, outcome, done=True)
+
+
+def job_rows(views: Sequence[JobView]) -> list[JobRow]:
+    """Turn jobs into lines of progress."""
+    return [
+        JobRow(
+            name=view.job.name,
+            state=view.state,
+            done=view.progress.done if view.progress else None,
+            total=view.progress.total if view.progress else None,
+            started=view.attempt.started if view.attempt else None,
+            ended=view.attempt.ended if view.attempt else None,
+            detail=view.attempt.detail if view.attempt else None,
+        )
+        for view in views
+    ]

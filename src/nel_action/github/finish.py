@@ -1,0 +1,72 @@
+"""The step that always runs: finish what a kill left open, set every output, choose what is kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from nel_action.errors import CancelledError, ExitCode, NelActionError
+from nel_action.github.check import Conclusion
+from nel_action.github.inputs import OnCancel
+from nel_action.github.outcome import Outcome, State
+from nel_action.github.setting import Setting
+from nel_action.github.stage import stage
+from nel_action.github.workflow import Level
+from nel_action.lifecycle.cancel import cancel
+from nel_action.lifecycle.session import open_session
+
+__all__ = ["finish"]
+
+
+def finish(setting: Setting) -> Outcome:
+    """End what is open; return how the call ended in the end."""
+    state = setting.state.read()
+    if state is None:
+        outcome = Outcome(summary="nothing was evaluated")
+    elif state.concluded:
+        outcome = state.outcome
+    else:
+        outcome = _after_a_kill(setting, state)
+        setting.state.update(outcome=outcome, concluded=True)
+    setting.workflow.set_outputs(outcome.outputs() | _kept(setting, state))
+    return outcome
+
+
+def _after_a_kill(setting: Setting, state: State) -> Outcome:
+    """Cancel or keep what runs elsewhere, and leave the check as it is then true."""
+    event = replace(setting.event, head_sha=state.head_sha or setting.event.head_sha)
+    publisher = setting.publisher(event, check_id=state.check_id)
+    outcome = replace(state.outcome, code=int(ExitCode.CANCELLED), state="cancelled", verdict="none")
+    keep = state.on_cancel == OnCancel.KEEP and state.outlives and state.run_dir
+    if keep and publisher.check_id is not None:
+        said = f"cancelled; the jobs of {outcome.invocation} go on, and `mode: collect` concludes the check"
+        publisher.leave_open(said)
+        return replace(outcome, summary=said)
+    said = "cancelled; jobs on other machines go on" if keep else _cancelled(setting, state)
+    publisher.trouble(CancelledError(said), conclusion=Conclusion.CANCELLED)
+    return replace(outcome, summary=said)
+
+
+def _cancelled(setting: Setting, state: State) -> str:
+    """Cancel the jobs, and see that they ended."""
+    if not state.run_dir:
+        return "cancelled before anything was submitted"
+    try:
+        with open_session(state.run_dir, home=setting.home, environ=setting.environ) as session:
+            cancel(session)
+    except NelActionError as error:
+        setting.workflow.annotate(Level.ERROR, str(error), title="Jobs may still run")
+        return "cancelled; jobs may still run, see the log"
+    return "cancelled, and every job with it"
+
+
+def _kept(setting: Setting, state: State | None) -> dict[str, str]:
+    """Choose what goes into the artifact."""
+    run_dir = Path(state.run_dir) if state and state.run_dir else None
+    if run_dir is None or not run_dir.is_dir():
+        return {"artifact-name": setting.artifact, "artifact-path": ""}
+    into = setting.scratch / "artifact" / setting.artifact
+    left = stage(run_dir, into, setting.redactor())
+    if left:
+        setting.workflow.say(f"left out of the artifact: {', '.join(left[:20])}")
+    return {"artifact-name": setting.artifact, "artifact-path": str(into)}

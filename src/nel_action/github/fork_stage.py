@@ -1,0 +1,71 @@
+"""`mode: collect` on `workflow_run`: judge what a fork's own run measured, and say that it is the fork's word."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from nel_action.conclude import find_baseline
+from nel_action.errors import ExitCode, NelActionError, UsageError
+from nel_action.files import write_atomically
+from nel_action.gating.judge import judge
+from nel_action.gating.verdict import GateReport, Verdict
+from nel_action.github.check import Conclusion
+from nel_action.github.forks import derive_pull_request, fetch_fork_results
+from nel_action.github.outcome import Outcome, finished_outcome
+from nel_action.github.rules import load_inputs_spec, rules_for
+from nel_action.github.setting import Setting
+from nel_action.report.model import Facts, Link, Report
+from nel_action.report.write import write_reports
+
+__all__ = ["judge_fork"]
+
+CLAIM = "measured by the fork's own code, without secrets: a maintainer should confirm a pass"
+
+
+def judge_fork(setting: Setting) -> Outcome:
+    """Judge the results that stage one left, by the rules of the base, and tell the pull request.
+
+    Raises:
+        NelActionError: the pull request cannot be derived; then nobody is told anything.
+    """
+    if setting.api is None:
+        msg = "the second stage has no token"
+        raise UsageError(msg, hint="set the input `github-token`, with checks: write and pull-requests: write")
+    event = derive_pull_request(setting.api, setting.event)
+    setting = replace(setting, event=event)
+    publisher = setting.publisher(event)
+    publisher.open(external_id=f"fork:{event.event_run_id}", url=event.run_url, summary="Judging a fork's results.")
+    try:
+        report = _judged(setting)
+    except NelActionError as error:
+        publisher.trouble(error)
+        return Outcome(code=int(error.exit_code), summary=error.problems[0].message)
+    passed = report.gate.verdict is Verdict.PASS
+    publisher.conclude(
+        report,
+        ExitCode(report.gate.exit_code),
+        locate=lambda _task: None,
+        instead=Conclusion.ACTION_REQUIRED if passed else Conclusion.FAILURE,
+    )
+    outcome = finished_outcome(report, setting.scratch / "fork")
+    setting.state.update(run_dir=str(setting.scratch / "fork"))
+    return outcome
+
+
+def _judged(setting: Setting) -> Report:
+    """Judge by what the base says; the spec of this checkout is the base's own."""
+    assert setting.api is not None  # noqa: S101 - judge_fork saw to it
+    event = setting.event
+    folder, results = fetch_fork_results(setting.api, event, setting.artifact, setting.scratch / "fork")
+    loaded = load_inputs_spec(setting)
+    rules = rules_for(setting, loaded)
+    ruled = loaded.spec.model_copy(update={"gate": rules.policy})
+    baseline = find_baseline(ruled, folder=rules.folder, home=setting.home, branch=setting.baselines())
+    gate: GateReport = judge(results, policy=rules.policy, baseline=baseline, root=folder, expected=rules.expected)
+    gate = gate.model_copy(update={"notes": (CLAIM, *gate.notes)})
+    write_atomically(folder / "gate.json", (gate.model_dump_json(indent=2) + "\n").encode())
+    links = (Link("the fork's run", f"{event.server_url}/{event.repository}/actions/runs/{event.event_run_id}"),)
+    facts = Facts(run_dir=folder, pull_request=event.pull_request, links=links, executor="somebody else's")
+    report = Report(results=results, gate=gate, facts=facts)
+    write_reports(report, folder)
+    return report

@@ -1,0 +1,25 @@
+"""A repository, its GitHub and a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.doubles.github.server import GitHubDouble, github
+from tests.doubles.openai_server import Model, OpenAIServer
+from tests.support.workplace import Workplace
+
+
+@pytest.fixture
+def hub() -> Iterator[GitHubDouble]:
+    with github() as double:
+        yield double
+
+
+@pytest.fixture
+def place(hub: GitHubDouble, tmp_path: Path) -> Iterator[Workplace]:
+    with OpenAIServer(Model(name="tiny")) as server:
+        made = Workplace(tmp_path, hub, server.url("chat"))
+        yield made
+        made.close()
