@@ -72,7 +72,7 @@ def conclude(
     gate = judge(results, policy=rules.policy, baseline=baseline, root=invocation.run_dir, expected=rules.expected)
     gate = gate.model_copy(update={"notes": (*gate.notes, *rules.notes)})
     write_atomically(invocation.run_dir / "gate.json", (gate.model_dump_json(indent=2) + "\n").encode())
-    report = Report(results=results, gate=gate, facts=_facts(session, views))
+    report = Report(results=results, gate=gate, facts=_facts(session, views, baseline))
     write_reports(report, invocation.run_dir)
     return report
 
@@ -133,13 +133,14 @@ def _read(path: Path) -> Mapping[str, object]:
     return data if isinstance(data, dict) else {}
 
 
-def _facts(session: Session, views: Sequence[JobView]) -> Facts:
+def _facts(session: Session, views: Sequence[JobView], baseline: Baseline | None) -> Facts:
     invocation = session.invocation
     ends = [view.attempt.ended for view in views if view.attempt and view.attempt.ended]
     ended = max(ends) if ends else None
     return Facts(
         spec_path=invocation.source,
         run_dir=invocation.run_dir,
+        baseline_dir=baseline.root if baseline else None,
         executor=invocation.executor,
         started=invocation.created,
         ended=ended,

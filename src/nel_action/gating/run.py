@@ -22,6 +22,8 @@ class Run:
     """Read a task's items for a metric; None where there are none. Raises ResultsError where they are not whole."""
     name: str
     """In words, for the report."""
+    root: Path | None = None
+    """Folder of its `results.json`, where it has one: there the report finds answers to show beside ours."""
 
     def find(self, task: str, model: str | None = None) -> TaskResult | None:
         """Return the task's result: that model's, or the only one there is."""
@@ -45,4 +47,4 @@ def run_from_results(results: Results, root: Path, *, name: str) -> Run:
             raise ResultsError(msg)
         return read_items(path, metric)
 
-    return Run(results=results, items=items, name=name)
+    return Run(results=results, items=items, name=name, root=root)

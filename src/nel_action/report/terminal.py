@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["print_table"]
+__all__ = ["one_line", "print_table", "table_text"]
 
 _STYLES: Final = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "unmeasurable": "magenta"}
 
@@ -26,6 +26,17 @@ def print_table(report: Report, console: Console) -> None:
     console.print(table)
     for note in report.gate.notes:
         console.print(f"note: {one_line(note)}", markup=False, highlight=False)
+
+
+def table_text(report: Report, *, width: int = 120) -> str:
+    """Return the table as plain text, for a file."""
+    import io
+
+    from rich.console import Console
+
+    out = io.StringIO()
+    print_table(report, Console(file=out, width=width, no_color=True))
+    return out.getvalue()
 
 
 def one_line(value: object) -> str:

@@ -13,7 +13,7 @@ from nel_action.report.markdown import render_markdown
 from nel_action.report.model import Report
 from nel_action.report.store import save_report
 
-__all__ = ["write_reports"]
+__all__ = ["placed", "write_reports"]
 
 
 def write_reports(report: Report, run_dir: Path) -> Mapping[str, Path]:
@@ -27,7 +27,7 @@ def write_reports(report: Report, run_dir: Path) -> Mapping[str, Path]:
     verdict = save_report(report, run_dir)
     rendered = {
         "report.md": render_markdown(report).encode(),
-        "report.html": render_html(_placed(report, run_dir)),
+        "report.html": render_html(placed(report, run_dir)),
         "junit.xml": render_junit(report),
     }
     for name, data in rendered.items():
@@ -35,6 +35,7 @@ def write_reports(report: Report, run_dir: Path) -> Mapping[str, Path]:
     return {verdict.name: verdict} | {name: run_dir / name for name in rendered}
 
 
-def _placed(report: Report, run_dir: Path) -> Report:
-    """Say where the samples lie, where the facts do not."""
-    return report if report.facts.run_dir else replace(report, facts=replace(report.facts, run_dir=run_dir))
+def placed(report: Report, run_dir: Path) -> Report:
+    """Say that samples lie in `run_dir`, where the facts name no folder or one that is not on this machine."""
+    known = report.facts.run_dir
+    return report if known and known.is_dir() else replace(report, facts=replace(report.facts, run_dir=run_dir))

@@ -127,6 +127,16 @@ def test_broken_samples_are_said_and_the_rest_is_shown(tmp_path: Path, damage: b
     assert "fell 5.3 pp" in page
 
 
+def test_results_from_elsewhere_cannot_name_any_file(tmp_path: Path) -> None:
+    report = sampled(tmp_path, 5)
+    outside = tmp_path / "outside.jsonl.gz"
+    write_samples([Sample(id="secret", scores={})], outside)
+    tasks = tuple(task.model_copy(update={"samples": "../outside.jsonl.gz"}) for task in report.results.tasks)
+    page = render_html(replace(report, results=report.results.model_copy(update={"tasks": tasks}))).decode()
+    assert "samples lie outside the results" in page
+    assert 'id="index-0"' not in page
+
+
 def test_without_a_baseline_one_side_is_shown(tmp_path: Path) -> None:
     report = sampled(tmp_path, 5)
     page = render_html(replace(report, facts=replace(report.facts, baseline_dir=None)))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from nel_action.exporters.interface import Change, DestinationError, ExportError
 from nel_action.exporters.wandb.content import DIGEST, RunContent, WandbSettings
 from nel_action.files import write_atomically
+from nel_action.report.samples import samples_path
 from nel_action.results import TaskResult, read_samples
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ class Session:
                 files.add_file(str(file.path), name=file.name)
             yield files
         for task in content.tasks:
-            path = run_dir / task.samples if task.samples and self._settings.samples else None
+            path = samples_path(run_dir, task) if self._settings.samples else None
             if path and path.is_file():
                 table = wandb.Artifact(f"samples-{task.key}", "evaluation-samples")
                 table.add(_table(task, path, self._settings.samples), "samples")

@@ -11,7 +11,8 @@ from nel_action.report.html.element import Safe, el, join
 from nel_action.report.html.pairs import Packed, pack
 from nel_action.report.model import Report
 from nel_action.report.rows import Row
-from nel_action.results import TaskResult, read_results
+from nel_action.report.samples import samples_path
+from nel_action.results import Results, read_results
 
 __all__ = ["MOST", "samples_section"]
 
@@ -48,37 +49,36 @@ def _packed(report: Report, rows: Sequence[Row]) -> tuple[list[tuple[Row, Packed
     return packed, notes
 
 
-def _pack(report: Report, row: Row, before: dict[tuple[str, str], Path], budget: int) -> Packed:
+def _pack(report: Report, row: Row, before: Results | None, budget: int) -> Packed:
     assert report.facts.run_dir is not None  # noqa: S101 - the caller chose rows by it
     assert row.result is not None  # noqa: S101
     score = row.result.score(row.metric) if row.metric else None
     higher = row.judged.higher_is_better if row.judged else score.higher_is_better if score else None
-    return pack(
-        report.facts.run_dir / (row.result.samples or ""),
-        before.get((row.task, row.model)) or before.get((row.task, "")),
-        metric=row.metric,
-        higher_is_better=higher,
-        budget=budget,
-    )
+    ours = samples_path(report.facts.run_dir, row.result)
+    assert ours is not None  # noqa: S101
+    theirs = _theirs(report, row, before)
+    return pack(ours, theirs, metric=row.metric, higher_is_better=higher, budget=budget)
 
 
-def _baseline(report: Report) -> tuple[dict[tuple[str, str], Path], str | None]:
-    """Find the baseline's samples by task and model, and by task alone where the baseline has one model."""
+def _baseline(report: Report) -> tuple[Results | None, str | None]:
+    """Read the baseline's results, or say why its samples are not shown."""
     folder = report.facts.baseline_dir
     if folder is None or not folder.is_dir():
-        return {}, None
+        return None, None
     try:
-        results = read_results(folder / "results.json")
+        return read_results(folder / "results.json"), None
     except ResultsError as error:
-        return {}, f"the baseline's samples are not shown: {error}"
-    kept = [task for task in results.tasks if task.samples and (folder / task.samples).is_file()]
-    found = {(task.task, task.model): folder / str(task.samples) for task in kept}
-    alone = _one_model(kept)
-    return found | {(task.task, ""): folder / str(task.samples) for task in kept if alone}, None
+        return None, f"the baseline's samples are not shown: {error}"
 
 
-def _one_model(tasks: Sequence[TaskResult]) -> bool:
-    return len({task.model for task in tasks}) == 1
+def _theirs(report: Report, row: Row, before: Results | None) -> Path | None:
+    """Find the task's samples in the baseline: the same model's, or those of the only model it has."""
+    if before is None or report.facts.baseline_dir is None:
+        return None
+    found = [task for task in before.tasks if task.task == row.task]
+    same = [task for task in found if task.model == row.model] or (found if len(found) == 1 else [])
+    path = samples_path(report.facts.baseline_dir, same[0]) if same else None
+    return path if path and path.is_file() else None
 
 
 def _explorer(packed: Sequence[tuple[Row, Packed]]) -> Safe:
