@@ -101,5 +101,8 @@ class MemoryExecutor:
     def scripts(self, job: Job, number: int) -> Mapping[str, str]:
         return {"run.sh": f"#!/bin/sh\n# {job.name} {number}\n"}
 
+    def plan_scripts(self, plan: Plan) -> Mapping[str, str]:
+        return {"run_all.sh": f"#!/bin/sh\n# {len(plan.jobs)} jobs\n"}
+
     def close(self) -> None:
         self.calls.append("close")

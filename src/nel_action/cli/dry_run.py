@@ -23,6 +23,9 @@ def show(prepared: Prepared) -> None:
     click.echo(yaml.safe_dump(dict(prepared.loaded.resolved), sort_keys=False, allow_unicode=True).rstrip())
     for job in prepared.plan.jobs:
         _job(prepared.executor, job)
+    for file, text in prepared.executor.plan_scripts(prepared.plan).items():
+        click.secho(f"\n## {file}", bold=True)
+        click.echo(text.rstrip())
     count = len(prepared.plan.jobs)
     click.echo(f"\n{count} job{'s' if count != 1 else ''}; nothing was written or started (dry run)", err=True)
 

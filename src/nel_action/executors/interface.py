@@ -143,6 +143,9 @@ class Executor(Protocol):
     def scripts(self, job: Job, number: int) -> Mapping[str, str]:
         """Return the text of what would run, by file name (`run.sh`), readable and runnable by hand; no secrets."""
 
+    def plan_scripts(self, plan: Plan) -> Mapping[str, str]:
+        """Return the text of what runs the whole plan by hand, by file name (`run_all.sh`), if anything does."""
+
     def close(self) -> None:
         """Let go of connections; never of jobs."""
 

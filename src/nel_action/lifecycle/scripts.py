@@ -16,7 +16,5 @@ def write_scripts(session: Session) -> None:
     for job in invocation.plan.jobs:
         for name, text in session.executor.scripts(job, 1).items():
             write_atomically(invocation.job_dir(job) / name, text.encode(), mode=EXECUTABLE)
-    every = getattr(session.executor, "invocation_scripts", None)
-    if every is not None:
-        for name, text in every(invocation.plan).items():
-            write_atomically(invocation.run_dir / name, text.encode(), mode=EXECUTABLE)
+    for name, text in session.executor.plan_scripts(invocation.plan).items():
+        write_atomically(invocation.run_dir / name, text.encode(), mode=EXECUTABLE)

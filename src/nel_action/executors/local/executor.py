@@ -19,6 +19,8 @@ from nel_action.executors.local.engine import engine
 from nel_action.executors.local.images import resolve
 from nel_action.executors.local.logs import stream, tail
 from nel_action.executors.local.record import JobRecord, moment
+from nel_action.executors.local.run_all import all_scripts
+from nel_action.executors.local.scripts import run_script
 from nel_action.executors.local.secrets import now
 from nel_action.executors.local.store import Store
 from nel_action.jobs import Job, Key, Plan, attempt_name
@@ -192,9 +194,13 @@ class LocalExecutor:
         """
         collect(self._store.at(attempt.key, attempt.number).path, into)
 
-    def scripts(self, job: Job, number: int) -> Mapping[str, str]:  # noqa: ARG002 comes later
+    def scripts(self, job: Job, number: int) -> Mapping[str, str]:
         """Return `run.sh`."""
-        return {}
+        return {"run.sh": run_script(self._localise(job)[0], number, self._settings)}
+
+    def plan_scripts(self, plan: Plan) -> Mapping[str, str]:
+        """Return `run_all.sh`, and `serve.sh` where the spec serves the model."""
+        return all_scripts(replace(plan, jobs=tuple(self._localise(job)[0] for job in plan.jobs)), self._settings)
 
     def close(self) -> None:
         """There is nothing to let go of."""
