@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import Final
 
 from nel_action.deployment.interface import ServeBinding, ServeCommand
 from nel_action.executors.local.scripts import HERE, SERVED, exports, files, quote, requirements_lines
@@ -15,9 +14,6 @@ from nel_action.spec.deployment import NoDeployment, ServedDeployment
 from nel_action.spec.execution import LocalExecution
 
 __all__ = ["all_scripts"]
-
-READY: Final = 600
-"""Seconds that a server has to become healthy where the spec does not say."""
 
 HEAD = """\
 #!/usr/bin/env bash
@@ -58,7 +54,7 @@ def all_scripts(plan: Plan, settings: LocalExecution) -> Mapping[str, str]:
     if not isinstance(deployment, NoDeployment):
         port = deployment.port or SERVED
         health = shlex.quote(f"http://127.0.0.1:{port}{deployment.endpoints.health}")
-        patience = round(settings.endpoint_readiness_timeout or READY)
+        patience = round(settings.endpoint_readiness_timeout)
         lines.append(SERVE.format(health=health, patience=patience))
         texts["serve.sh"] = "\n".join([SERVE_HEAD, *_serve(plan, deployment, settings, port)]) + "\n"
     lines += [f'"$here"/{shlex.quote(job.name)}/run.sh || status=$?' for job in plan.jobs]
