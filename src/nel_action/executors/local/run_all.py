@@ -56,16 +56,16 @@ def all_scripts(plan: Plan, settings: LocalExecution) -> Mapping[str, str]:
         health = shlex.quote(f"http://127.0.0.1:{port}{deployment.endpoints.health}")
         patience = round(settings.endpoint_readiness_timeout)
         lines.append(SERVE.format(health=health, patience=patience))
-        texts["serve.sh"] = "\n".join([SERVE_HEAD, *_serve(plan, deployment, settings, port)]) + "\n"
+        texts["serve.sh"] = "\n".join([SERVE_HEAD, *_serve(plan, deployment.type, deployment, settings, port)]) + "\n"
     lines += [f'"$here"/{shlex.quote(job.name)}/run.sh || status=$?' for job in plan.jobs]
     return {"run_all.sh": "\n".join([*lines, 'exit "$status"']) + "\n", **texts}
 
 
-def _serve(plan: Plan, deployment: ServedDeployment, settings: LocalExecution, port: int) -> Iterator[str]:
+def _serve(plan: Plan, name: str, deployment: ServedDeployment, settings: LocalExecution, port: int) -> Iterator[str]:
     from nel_action.deployment.registry import server
 
     contained = (deployment.runtime or settings.runtime) == "docker"
-    kind = server(deployment.type)
+    kind = server(name)
     binding = ServeBinding(
         host="127.0.0.1",
         port=port,
