@@ -174,6 +174,8 @@ class _Maker:
             ("dataset_dir", task.dataset_dir, Path.is_dir),
             ("requirements", task.requirements, Path.is_file),
         ):
+            if name == "dataset_dir" and path and Path(path).is_absolute() and self.spec.execution.paths_elsewhere:
+                continue
             if path and not what(self.base_dir / path):
                 kind = "file" if name == "requirements" else "folder"
                 place = self.locate(("evaluation", "tasks", index, name))

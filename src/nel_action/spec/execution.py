@@ -51,6 +51,16 @@ class ExecutionBase(SpecModel):
     auto_export: AutoExport | None = None
     """Export when the run has ended."""
 
+    @property
+    def runs_folder(self) -> str:
+        """Where the timestamped run directories go on this machine; `output_dir` may be another machine's."""
+        return self.output_dir
+
+    @property
+    def paths_elsewhere(self) -> bool:
+        """Whether absolute paths of data mean the machines where jobs run, not this one."""
+        return False
+
 
 class LocalExecution(ExecutionBase):
     """This machine."""

@@ -8,11 +8,10 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from nel_action.spec.base import EnvironmentName, SpecModel
-from nel_action.spec.execution import ExecutionBase
+from nel_action.spec.execution import ExecutionBase, Mounts
 
 __all__ = [
     "ClusterEnvironment",
-    "Mounts",
     "Proxy",
     "ProxyConfig",
     "SlurmDeployment",
@@ -56,6 +55,26 @@ Walltime = Annotated[str, BeforeValidator(_quoted), AfterValidator(_walltime)]
 ClusterPath = Annotated[str, Field(pattern=r"^/[^\n\r%\"'\\]*$")]
 """An absolute path on the cluster."""
 
+Line = Annotated[str, Field(pattern=r"^[^\n\r]*$")]
+"""Text on one line, as it will stand in an `#SBATCH` line."""
+
+OURS: Final = (
+    *("array", "chdir", "dependency", "error", "job-name", "no-requeue", "open-mode", "output", "parsable"),
+    *("requeue", "signal", "test-only", "wait", "wrap"),
+)
+"""Options of sbatch that this program must set itself."""
+
+
+def _flag(name: str) -> str:
+    if name in OURS:
+        msg = f"--{name} is set by nel-action itself, so that it finds its jobs again"
+        raise ValueError(msg)
+    return name
+
+
+Flag = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$"), AfterValidator(_flag)]
+"""A long option of sbatch without its dashes."""
+
 Positive = Annotated[int, Field(gt=0)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
@@ -69,19 +88,6 @@ class ClusterEnvironment(SpecModel):
     """Environment modules to load (`python/3.11`), by `module load` in a login shell."""
     setup: ClusterPath | None = None
     """A shell script on the cluster that is sourced before the program starts."""
-
-
-class Mounts(SpecModel):
-    """Cluster folder → path in the container."""
-
-    deployment: dict[str, str] = {}
-    """For the server."""
-    evaluation: dict[str, str] = {}
-    """For the harness."""
-    auxiliary: dict[str, dict[str, str]] = {}
-    """For auxiliary deployments, by name."""
-    mount_home: bool = True
-    """Whether the home directory is there in containers."""
 
 
 class ProxyConfig(SpecModel):
@@ -150,13 +156,13 @@ class SlurmExecution(ExecutionBase):
     """Where jobs and what they leave lie on the cluster; absolute, seen by login and compute nodes alike."""
     runs_dir: str = "runs"
     """Where the timestamped run directories go on this machine."""
-    account: str | None = None
+    account: Line | None = None
     """The account that pays."""
-    partition: str | None = "batch"
+    partition: Line | None = "batch"
     """The partition; null takes the cluster's default."""
-    cpu_partition: str | None = None
+    cpu_partition: Line | None = None
     """The launcher's key for its export jobs; exports run where nel-action runs, so it is not used."""
-    qos: str | None = None
+    qos: Line | None = None
     """The quality of service."""
     num_nodes: Positive = 1
     """Nodes of the deployment over all instances (and, without one, of the job)."""
@@ -164,9 +170,9 @@ class SlurmExecution(ExecutionBase):
     """Independent copies of the server behind a balancer; divides `num_nodes`."""
     ntasks_per_node: Positive = 1
     """Task slots on each node."""
-    gres: str | None = None
+    gres: Line | None = None
     """Generic resources of each node (`gpu:8`)."""
-    gpus_per_node: int | str | None = None
+    gpus_per_node: int | Line | None = None
     """GPUs of each node (`8`, `h100:8`), in place of `gres`."""
     walltime: Walltime = "01:00:00"
     """Time limit of one Slurm job."""
@@ -180,13 +186,13 @@ class SlurmExecution(ExecutionBase):
     """Seconds of running after which a task is ended, over all its Slurm jobs."""
     parallelism: Positive = 1000
     """Jobs in the queue at once; the cluster decides how many of them run."""
-    subproject: str = "nel-action"
+    subproject: Line = "nel-action"
     """Written into each job's comment, so that usage can be told apart."""
-    sbatch_comment: str | None = None
+    sbatch_comment: Line | None = None
     """The comment, in place of the one that is made here."""
-    sbatch_extra_flags: dict[str, bool | int | float | str | None] = {"exclusive": True}
+    sbatch_extra_flags: dict[Flag, bool | int | float | Line | None] = {"exclusive": True}
     """Further options of sbatch: true sets a flag, false and null leave it out."""
-    mpi: str | None = None
+    mpi: Line | None = None
     """`srun --mpi=…` for servers that need one (`pmix`, `pmi2`)."""
     deployment: SlurmDeployment = SlurmDeployment()
     """How the server's tasks are laid out."""
@@ -217,6 +223,16 @@ class SlurmExecution(ExecutionBase):
             msg = f"num_instances ({self.num_instances}) must divide deployment.n_tasks ({self.deployment.n_tasks})"
             raise ValueError(msg)
         return self
+
+    @property
+    def runs_folder(self) -> str:
+        """Where the timestamped run directories go on this machine."""
+        return self.runs_dir
+
+    @property
+    def paths_elsewhere(self) -> bool:
+        """Absolute paths of data are the cluster's."""
+        return True
 
     @property
     def readiness_seconds(self) -> float:

@@ -1,0 +1,157 @@
+"""The executor of Slurm clusters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+from nel_action.errors import Problem
+from nel_action.executors.interface import Attempt, JobStatus, Workspace, newest
+from nel_action.executors.slurm.bound import BoundJob
+from nel_action.executors.slurm.cancel import cancel
+from nel_action.executors.slurm.collect import collect
+from nel_action.executors.slurm.connect import open_transport
+from nel_action.executors.slurm.find import find
+from nel_action.executors.slurm.logs import stream
+from nel_action.executors.slurm.observe import Observer
+from nel_action.executors.slurm.payload import payload
+from nel_action.executors.slurm.remote import Remote
+from nel_action.executors.slurm.script import script
+from nel_action.executors.slurm.submit import place
+from nel_action.jobs import Job, Key, Plan
+from nel_action.spec.slurm import SlurmExecution
+
+__all__ = ["SlurmExecutor"]
+
+POLL_INTERVAL: Final = (2.0, 60.0)
+"""Seconds between looks. A controller serves everybody; most sites ask for at least half a minute."""
+
+
+class SlurmExecutor:
+    """Runs jobs on a Slurm cluster, reached by SSH or from a login node."""
+
+    def __init__(self, settings: SlurmExecution, workspace: Workspace) -> None:
+        self._settings = settings
+        self._workspace = workspace
+
+    @property
+    def poll_interval(self) -> tuple[float, float]:
+        """Seconds between looks: at first, and at most after backing off."""
+        return POLL_INTERVAL
+
+    @cached_property
+    def remote(self) -> Remote:
+        """The login node; connected at the first command."""
+        settings = self._settings
+        transport = open_transport(settings, self._workspace.environ, self._workspace.base_dir)
+        return Remote(
+            transport,
+            bin_dir=settings.bin_dir,
+            login_shell=settings.login_shell,
+            seconds=settings.command_timeout,
+        )
+
+    @cached_property
+    def _observer(self) -> Observer:
+        return Observer(self.remote, self._settings.output_dir.rstrip("/"))
+
+    def _bind(self, job: Job, number: int) -> BoundJob:
+        return BoundJob(job, number, self._settings, self._workspace.base_dir)
+
+    def check(self, plan: Plan) -> Sequence[Problem]:
+        """Say what would keep the plan from running there."""
+        from nel_action.executors.slurm.check import check
+
+        return check(self.remote, self._settings, [self._bind(job, 1) for job in plan.jobs])
+
+    def resolve(self, images: Sequence[str]) -> Mapping[str, str]:
+        """Return the digests that references already hold; registries are asked by the compute nodes alone."""
+        return {image: image.partition("@")[2] for image in images if "@" in image}
+
+    def find(self, keys: Sequence[Key]) -> Mapping[Key, Attempt]:
+        """Return the newest attempt under each key.
+
+        Raises:
+            UnreachableError: the cluster did not answer.
+        """
+        return newest(find(self.remote, self._settings.output_dir, keys))
+
+    def submit(self, job: Job, number: int, invocation: str) -> Attempt:
+        """Submit an attempt, or return the one that is there.
+
+        Raises:
+            SecretError: a variable has no value here.
+            ExecutorError: Slurm refuses it.
+            UnreachableError: it is not known whether it was submitted; `find` or another call tells.
+        """
+        bound = self._bind(job, number)
+        identity = place(
+            self.remote,
+            output_dir=self._settings.output_dir,
+            name=bound.place.name,
+            script=bound.script_name,
+            archive=payload(bound, invocation, self._workspace.environ),
+        )
+        return Attempt(key=job.key, number=number, backend_id=identity)
+
+    def poll(self, attempts: Sequence[Attempt]) -> Mapping[Key, JobStatus]:
+        """Look at all of them in at most two round trips, and take out of the queue what can never start."""
+        statuses = self._observer.look(attempts)
+        if doomed := self._observer.doomed:
+            self.remote.run(["scancel", *map(str, doomed)])
+            self._observer.doomed = []
+        return statuses
+
+    def logs(self, attempt: Attempt, *, follow: bool) -> Iterator[str]:
+        """Stream what the harness says.
+
+        Raises:
+            UnreachableError: the cluster does not answer.
+        """
+        path = self._observer.place(attempt).client_log
+
+        def ended() -> bool:
+            return self.poll([attempt])[attempt.key].state.final
+
+        return stream(self.remote, path, follow=follow, ended=ended)
+
+    def cancel(self, attempts: Sequence[Attempt]) -> None:
+        """End them, and see that they ended.
+
+        Raises:
+            ExecutorError: some still run.
+            UnreachableError: the cluster does not answer.
+        """
+        if attempts:
+            cancel(self.remote, [self._observer.place(attempt) for attempt in attempts])
+
+    def collect(self, attempt: Attempt, into: Path) -> None:
+        """Bring artifacts and logs home, whole.
+
+        Raises:
+            CollectError: they did not come whole.
+        """
+        collect(self.remote, self._observer.place(attempt), into)
+
+    def scripts(self, job: Job, number: int) -> Mapping[str, str]:
+        """Return the batch script."""
+        bound = self._bind(job, number)
+        return {bound.script_name: script(bound)}
+
+    def describe(self, attempt: Attempt) -> Mapping[str, str]:
+        """Say where everything of an attempt lies on the cluster."""
+        place = self._observer.place(attempt)
+        return {
+            "host": self.remote.place,
+            "job": attempt.backend_id,
+            "directory": str(place.path),
+            "artifacts": f"{place.run}/artifacts",
+            "logs": str(place.logs),
+        }
+
+    def close(self) -> None:
+        """Hang up."""
+        if "remote" in self.__dict__:
+            self.remote.close()

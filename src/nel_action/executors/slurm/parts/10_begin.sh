@@ -1,0 +1,96 @@
+# ---- Who this is, and how it ends -------------------------------------------------------------------------------
+
+trap '' USR1 # may come at once, and would end this shell
+
+state=$NEL_DIR/state
+me=${SLURM_JOB_ID:?run this with sbatch}
+began=$(date +%s)
+next=       # the job that would continue this one
+servers=()  # process ids of what serves
+evaluation= # process id of the harness
+
+say() { printf '%s %s\n' "$(date -u +%FT%TZ)" "$*"; }
+
+# Sleep in a way that a signal can interrupt.
+nap() { sleep "$1" & wait "$!"; }
+
+# Write a file whole or not at all: record NAME TEXT
+record() { printf '%s\n' "$2" >"$state/.$1.$me" && mv -f "$state/.$1.$me" "$state/$1"; }
+
+# Whether this job still has the turn: another may continue it when its node was given up for lost.
+has_turn() { [ "$(cat "$state/turn" 2>/dev/null)" = "$me" ]; }
+
+stop_steps() {
+    local pid try
+    for pid in $evaluation "${servers[@]}"; do kill -TERM "$pid" 2>/dev/null; done
+    for pid in $evaluation "${servers[@]}"; do
+        for ((try = 0; try < 40; try++)); do
+            kill -0 "$pid" 2>/dev/null || break
+            sleep 0.25
+        done
+        kill -KILL "$pid" 2>/dev/null
+    done
+}
+
+# Values of secrets that a program printed are taken out of its log. They are passed by the environment, never as words.
+mask_logs() {
+    local log
+    [ -r "$NEL_DIR/.secrets.env" ] || return 0
+    for log in "$NEL_DIR"/logs/client.log "$NEL_DIR"/logs/server-*.log "$NEL_DIR"/logs/aux-*.log; do
+        [ -s "$log" ] || continue
+        (
+            secrets_of_evaluation
+            secrets_of_server
+            umask 077
+            LC_ALL=C awk '
+                BEGIN {
+                    count = split(ENVIRON["NEL_SECRET_NAMES"], names, " ")
+                    for (n = 1; n <= count; n++) {
+                        parts = split(ENVIRON[names[n]], lines, "\n")
+                        for (p = 1; p <= parts; p++) if (length(lines[p]) >= 4) hidden[lines[p]]
+                    }
+                }
+                {
+                    for (value in hidden) while (at = index($0, value))
+                        $0 = substr($0, 1, at - 1) "***" substr($0, at + length(value))
+                    print
+                }' "$log" >"$log.masked" && mv -f "$log.masked" "$log"
+        )
+    done
+}
+
+# The last act: finish STATUS REASON. What it leaves is what decides; without it the job has not succeeded.
+finish() {
+    trap '' USR1 TERM
+    local status=$1 reason=$2 files bytes
+    stop_steps
+    has_turn || { say "job $(cat "$state/turn") has taken over; leaving it all to that one"; exit 75; }
+    mask_logs
+    files=$(find "$NEL_DIR/run/artifacts" -type f | wc -l)
+    bytes=$(find "$NEL_DIR/run/artifacts" -type f -printf '%s\n' | awk '{ sum += $1 } END { printf "%.0f", sum }')
+    rm -f "$NEL_DIR/.secrets.env"
+    sync "$NEL_DIR/run/artifacts" 2>/dev/null
+    if ! record exit.json "$(printf '{"version": 1, "job": "%s", "status": %d, "reason": "%s", "began": %d, "ended": %d, "seconds": %d, "files": %d, "bytes": %s}' \
+        "$me" "$status" "$reason" "$first" "$(date +%s)" "$((spent + $(date +%s) - began))" "$files" "$bytes")"; then
+        say "cannot write $state/exit.json: is the file system full?"
+        [ "$status" -ne 0 ] || status=74
+    fi
+    [ -z "$next" ] || scancel "$next"
+    say "ended with status $status${reason:+ ($reason)}"
+    exit "$status"
+}
+
+# shellcheck disable=SC2329 # the traps call it
+# Stop for now: interrupt REASON. Another job continues where there is one; otherwise this is the end.
+interrupt() {
+    trap '' USR1 TERM
+    say "stopping: $1"
+    echo "stop $me $(date +%s) $1" >>"$state/links"
+    [ ! -e "$state/cancelled" ] || finish 143 cancelled
+    [ -n "$next" ] || finish 124 "$1"
+    stop_steps
+    exit 124
+}
+
+trap 'interrupt time_limit' USR1 # Slurm says that the time limit is near
+trap 'interrupt terminated' TERM # cancelled, preempted, or at the time limit: Slurm knows which, we do not

@@ -1,0 +1,18 @@
+# ---- Who goes on when this job meets its time limit, is preempted or loses its node -----------------------------
+
+# NOTE: submitted before any secret is read, since sbatch keeps the environment that it finds.
+if [ "$runs" -lt "$NEL_RESUMES" ]; then
+    next=$(
+        # shellcheck disable=SC2086 # names of variables
+        unset ${!SLURM_MEM@} ${!SLURM_TRES@} ${!SLURM_CPUS@} ${!SLURM_NTASKS@} ${!SLURM_GPUS@} ${!SBATCH_@}
+        sbatch --parsable --dependency="afternotok:$me" --kill-on-invalid-dep=yes "$NEL_SCRIPT" continue "$me" 2>&1
+    )
+    next=${next%%;*}
+    case $next in
+    '' | *[!0-9]*)
+        say "nobody will continue this job: $next"
+        next=
+        ;;
+    *) say "job $next continues this one where that is needed" ;;
+    esac
+fi

@@ -1,0 +1,37 @@
+# ---- Starting programs ------------------------------------------------------------------------------------------
+
+# Values of variables, as functions that only the steps call: this shell, and so squeue and sbatch, never has them.
+[ -r "$NEL_DIR/.secrets.env" ] || finish 78 infrastructure
+# shellcheck source=/dev/null
+. "$NEL_DIR/.secrets.env"
+
+# Copy the commands' files to where they are read, with the ports of this job filled in.
+place_files() {
+    local file target
+    while IFS= read -r -d '' file; do
+        target=$NEL_DIR/run/work/${file#"$NEL_DIR"/files/}
+        mkdir -p "${target%/*}"
+        sed -e '' "${holes[@]}" "$file" >"$target"
+    done < <(find "$NEL_DIR/files" -type f -print0 2>/dev/null)
+}
+
+# Whether a step was never started because the controller was out of reach for a moment: unreached NAME
+unreached() {
+    [ ! -e "$NEL_DIR/run/.launched-$1" ] && grep -qiE \
+        'confirm allocation|contact slurm controller|connect failure|timed out|try again|connection refused' \
+        "$NEL_DIR/logs/srun-$1.log"
+}
+
+# Whether memory ran out in a step, by what Slurm (not the program) said of it: out_of_memory NAME
+out_of_memory() { grep -qiE 'out of memory|oom.kill' "$NEL_DIR/logs/srun-$1.log"; }
+
+# Wait before another try: patience NAME; fails when there is none left.
+waited=0 pause=2
+patience() {
+    [ "$waited" -lt 900 ] || return 1
+    say "$1 could not be started, trying again: $(tail -n 1 "$NEL_DIR/logs/srun-$1.log")"
+    nap "$pause"
+    waited=$((waited + pause)) pause=$((pause < 60 ? pause * 2 : 60))
+}
+
+holes=() # for sed: what stands for a port in a file, and the port

@@ -1,0 +1,40 @@
+# ---- The evaluation ---------------------------------------------------------------------------------------------
+
+here=${here:-${SLURMD_NODENAME:-}}
+
+while :; do
+    place_files
+    rm -f "$NEL_DIR/run/.launched-client"
+    (
+        secrets_of_evaluation
+        environment_of_evaluation
+        cd "$NEL_DIR/run/work" || exit 73
+        evaluation_words
+        exec "${STEP[@]}"
+    ) 2>"$NEL_DIR/logs/srun-client.log" &
+    evaluation=$!
+    while kill -0 "$evaluation" 2>/dev/null; do
+        sleep 15 &
+        tick=$!
+        wait -n "$evaluation" "$tick" "${servers[@]}"
+        kill "$tick" 2>/dev/null
+        kill -0 "$evaluation" 2>/dev/null || break
+        for pid in "${servers[@]}"; do
+            kill -0 "$pid" 2>/dev/null || server_failed "a server ended while it was needed" server_ended
+        done
+        has_turn || finish 75 infrastructure
+        [ $((began + left)) -gt "$(date +%s)" ] || finish 124 time_limit
+    done
+    wait "$evaluation"
+    status=$?
+    evaluation=
+    { unreached client && patience client; } || break
+done
+
+[ "$status" -ne 0 ] || finish 0 ""
+[ -e "$NEL_DIR/run/.launched-client" ] || {
+    say "the harness could not be started: $(tail -n 1 "$NEL_DIR/logs/srun-client.log")"
+    finish "$status" not_started
+}
+! out_of_memory client || finish 137 out_of_memory
+finish "$status" harness

@@ -1,0 +1,17 @@
+# Runs on the login node: cancel.sh ask|end DIRECTORY... "ask" tells the jobs why they are about to be stopped; "end",
+# once none is left, takes away secrets and says of those that never started that they were cancelled.
+what=$1
+shift
+now=$(date +%s)
+for dir in "$@"; do
+    [ -d "$dir/state" ] || continue
+    if [ "$what" = ask ]; then
+        [ -s "$dir/state/exit.json" ] || : >"$dir/state/cancelled"
+        continue
+    fi
+    rm -f "$dir/.secrets.env"
+    [ -e "$dir/state/cancelled" ] && [ ! -s "$dir/state/exit.json" ] || continue
+    job=$(cat "$dir/state/turn" "$dir/state/submitted" 2>/dev/null | head -n 1)
+    printf '{"version": 1, "job": "%s", "status": 143, "reason": "cancelled", "began": %d, "ended": %d, "seconds": 0, "files": 0, "bytes": 0}\n' \
+        "${job:-0}" "$now" "$now" >"$dir/state/.exit" && mv "$dir/state/.exit" "$dir/state/exit.json"
+done

@@ -1,0 +1,175 @@
+"""Three sources, one answer: the controller's queue, the accounting database, and the job's own last words.
+
+None of them is right alone. The queue forgets a job minutes after its end; the database lags, calls jobs PENDING that
+have failed, and may not be there; the job's own record is missing when the job was killed. So a job that the queue
+shows alive is alive; else its own record decides, with Slurm's word for why; else Slurm's word alone, once it has
+settled; and where nothing is seen, nothing is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from nel_action.executors.interface import JobState, JobStatus, Reason
+from nel_action.executors.slurm.queue import Row
+from nel_action.executors.slurm.record import ExitRecord
+
+__all__ = ["Sources", "ended_row", "reconcile"]
+
+HELD: Final = {"JobHeldUser": "held by its user", "JobHeldAdmin": "held by an administrator"}
+"""Waits that somebody can end."""
+
+NEVER: Final = {
+    "DependencyNeverSatisfied": (Reason.INFRASTRUCTURE, "it waits for a job that can no longer succeed"),
+    "PartitionNodeLimit": (Reason.REJECTED, "the partition does not give that many nodes (execution.num_nodes)"),
+    "PartitionTimeLimit": (Reason.REJECTED, "the partition does not give that much time (execution.walltime)"),
+    "BadConstraints": (Reason.REJECTED, "no node satisfies its constraints (execution.sbatch_extra_flags)"),
+    "AccountNotAllowed": (Reason.REJECTED, "the partition does not serve this account (execution.account)"),
+    "InvalidAccount": (Reason.REJECTED, "there is no such account (execution.account)"),
+    "InvalidQOS": (Reason.REJECTED, "there is no such quality of service (execution.qos)"),
+    "QOSNotAllowed": (Reason.REJECTED, "this account may not use that quality of service (execution.qos)"),
+    "AssocMaxWallDurationPerJobLimit": (Reason.REJECTED, "the account does not give that much time"),
+    "QOSMaxWallDurationPerJobLimit": (Reason.REJECTED, "the quality of service does not give that much time"),
+    "launch failed requeued held": (Reason.INFRASTRUCTURE, "Slurm could not start it on its node and holds it now"),
+}
+"""Waits that nobody ends, and why."""
+
+WORDS: Final[dict[str, tuple[Reason, str]]] = {
+    "harness": (Reason.HARNESS, "the harness failed; see logs/client.log"),
+    "time_limit": (Reason.TIME_LIMIT, "its time was used up (execution.walltime, max_walltime, timeout)"),
+    "out_of_memory": (Reason.OUT_OF_MEMORY, "it used more memory than it had; ask for more (sbatch_extra_flags: mem)"),
+    "server_ended": (Reason.ENDPOINT, "the model's server ended; see logs/server-0.log"),
+    "server_unhealthy": (Reason.ENDPOINT, "the model's server did not become healthy; see logs/server-0.log"),
+    "not_started": (Reason.IMAGE, "the harness could not be started; see logs/srun-client.log"),
+    "infrastructure": (Reason.INFRASTRUCTURE, "it could not go on; see the last logs/slurm-*.log"),
+}
+"""What the batch script's words mean."""
+
+STATES: Final[dict[str, tuple[Reason, str]]] = {
+    "TIMEOUT": (Reason.TIME_LIMIT, "Slurm ended it at its time limit"),
+    "DEADLINE": (Reason.TIME_LIMIT, "Slurm ended it at its deadline"),
+    "OUT_OF_MEMORY": (Reason.OUT_OF_MEMORY, "it used more memory than it had; ask for more (sbatch_extra_flags: mem)"),
+    "NODE_FAIL": (Reason.NODE_LOST, "its node was lost"),
+    "BOOT_FAIL": (Reason.NODE_LOST, "its node did not start"),
+    "PREEMPTED": (Reason.PREEMPTED, "other work took its place"),
+    "COMPLETED": (Reason.INFRASTRUCTURE, "Slurm calls it completed, but it left no record of its end"),
+    "FAILED": (Reason.INFRASTRUCTURE, "it ended without leaving a record"),
+}
+"""What Slurm's words mean where the job left none itself."""
+
+LAUNCH_FAILED: Final = (0, 53)
+"""Exit code of a job whose working directory or log could not be opened on its node."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What was seen of one attempt."""
+
+    queue: Sequence[Row] = ()
+    """Its Slurm jobs, as far as the controller knows them."""
+    accounts: Sequence[Row] = ()
+    """The same from the database."""
+    record: ExitRecord | None = None
+    queue_down: str | None = None
+    """Why the controller did not answer."""
+    accounts_down: str | None = None
+    """Why the database did not answer; None also where there is no database."""
+
+
+def reconcile(seen: Sources) -> JobStatus:
+    """Say what an attempt's state is; unknown where it cannot be said yet."""
+    active = [row for row in seen.queue if row.active]
+    if active and not (seen.record and all(row.waiting or row.state == "COMPLETING" for row in active)):
+        return _alive(active, seen.queue)
+    row = ended_row(seen)
+    if seen.record is not None:
+        return _by_record(seen.record, row)
+    if row is not None:
+        return _by_state(row)
+    return JobStatus(state=JobState.UNKNOWN, detail=_blind(seen))
+
+
+def ended_row(seen: Sources) -> Row | None:
+    """Return how the attempt's last Slurm job ended; spare jobs that never ran are left out."""
+    ended = {row.job: row for row in seen.accounts if row.settled}
+    for row in seen.queue:
+        if not row.active:
+            known = ended.get(row.job)
+            ended[row.job] = known if known is not None and known.state == row.state else row
+    if seen.record is not None:
+        return ended.get(seen.record.job)
+    ran = [job for job, row in ended.items() if (row.started and row.started != row.ended) or row.state != "CANCELLED"]
+    return ended[max(ran)] if ran else ended[min(ended)] if ended else None
+
+
+def _alive(active: Sequence[Row], queue: Sequence[Row]) -> JobStatus:
+    """Say where a living attempt is; a job that would continue another is its shadow while that one lives."""
+    running = [row for row in active if not row.waiting]
+    before = sum(1 for row in queue if not row.active and row.started)
+    again = f"continued {before} time{'s' if before > 1 else ''}" if before else None
+    if running:
+        return JobStatus(state=JobState.RUNNING, detail=again, started=running[0].started)
+    row = min(active, key=lambda one: one.job)
+    if row.reason in NEVER:
+        reason, why = NEVER[row.reason]
+        return JobStatus(state=JobState.FAILED, reason=reason, detail=f"it will never start: {why} ({row.reason})")
+    why = HELD.get(row.reason) or row.reason or row.state.lower()
+    release = f"; scontrol release {row.job}" if row.reason in HELD else ""
+    return JobStatus(state=JobState.PENDING, detail=f"{why}{release}" + (f"; {again}" if again else ""))
+
+
+def _by_record(record: ExitRecord, row: Row | None) -> JobStatus:
+    return replace(_word(record, row), exit_code=record.status, started=record.started, ended=record.ended)
+
+
+def _word(record: ExitRecord, row: Row | None) -> JobStatus:
+    """Say what the script's word means, without the times."""
+    if record.status == 0 and not record.reason:
+        return JobStatus(state=JobState.SUCCEEDED)
+    if record.reason == "cancelled":
+        return JobStatus(state=JobState.CANCELLED, detail=_by_whom(row))
+    if record.reason == "terminated":  # the script cannot tell why it was asked to stop; Slurm can
+        return _terminated(row)
+    reason, detail = WORDS.get(record.reason, (Reason.INFRASTRUCTURE, "its record says nothing that is known here"))
+    return JobStatus(state=JobState.FAILED, reason=reason, detail=detail)
+
+
+def _terminated(row: Row | None) -> JobStatus:
+    if row is not None and row.state in {"CANCELLED", *STATES} - {"FAILED", "COMPLETED"}:
+        return _by_state(row)
+    detail = "Slurm ended it, and does not remember why"
+    return JobStatus(state=JobState.FAILED, reason=Reason.INFRASTRUCTURE, detail=detail)
+
+
+def _by_state(row: Row) -> JobStatus:
+    """Say how a job ended by Slurm's word alone."""
+    if row.state == "CANCELLED":
+        if row.reason in NEVER:
+            reason, why = NEVER[row.reason]
+            return JobStatus(state=JobState.FAILED, reason=reason, detail=f"it never started: {why}", ended=row.ended)
+        return JobStatus(state=JobState.CANCELLED, detail=_by_whom(row), started=row.started, ended=row.ended)
+    reason, detail = STATES.get(row.state, (Reason.INFRASTRUCTURE, f"Slurm calls it {row.state}"))
+    if row.exit_code == LAUNCH_FAILED:
+        detail = "its directory cannot be reached from its node; is execution.output_dir on a shared file system?"
+    elif row.exit_code and row.exit_code[1]:
+        detail += f" (signal {row.exit_code[1]})"
+    elif row.exit_code and row.exit_code[0]:
+        detail += f" (exit status {row.exit_code[0]})"
+    code = None if row.exit_code is None else row.exit_code[0] or (128 + row.exit_code[1] if row.exit_code[1] else 0)
+    return JobStatus(
+        state=JobState.FAILED, reason=reason, detail=detail, exit_code=code, started=row.started, ended=row.ended
+    )
+
+
+def _by_whom(row: Row | None) -> str:
+    return f"cancelled by user {row.who}" if row is not None and row.who else "cancelled"
+
+
+def _blind(seen: Sources) -> str:
+    if seen.queue_down:
+        return f"the Slurm controller does not answer: {seen.queue_down}"
+    if seen.accounts_down:
+        return f"the queue has forgotten it and the accounting database does not answer: {seen.accounts_down}"
+    return "neither the queue nor the accounts know it, and it has left no record"

@@ -1,0 +1,60 @@
+"""Values of variables on their way to the cluster: as shell functions in one file that only its owner reads.
+
+Functions, so that the batch shell itself never has the values in its environment: what it runs besides the steps,
+above all `sbatch`, would hand them on to the queue.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping
+
+from nel_action.errors import SecretError
+from nel_action.executors.slurm.bound import BoundJob
+from nel_action.executors.slurm.shell import function
+
+__all__ = ["secrets_text", "values"]
+
+
+def values(references: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Look up what the caller must know: every `host:NAME`, and `lit:VALUE` as it stands.
+
+    Raises:
+        SecretError: variables that are not set, by name.
+    """
+    names = {ref.removeprefix("host:") for ref in references.values() if ref.startswith("host:")}
+    if missing := sorted(name for name in names if name not in environ):
+        msg = f"{'variable' if len(missing) == 1 else 'variables'} {', '.join(missing)} not set"
+        raise SecretError(msg, hint="the spec asks for it with host:NAME; set it where nel-action runs")
+    found = {}
+    for name, reference in references.items():
+        kind, _, rest = reference.partition(":")
+        if kind != "runtime":
+            found[name] = environ[rest] if kind == "host" else rest
+    return found
+
+
+def secrets_text(bound: BoundJob, environ: Mapping[str, str]) -> str:
+    """Return the whole of `.secrets.env`.
+
+    Raises:
+        SecretError: a variable that the job needs has no value here.
+    """
+    own = values(bound.job.env, environ)
+    server = values(bound.deployment.env_vars, environ) if bound.deployment else {}
+    for holder in bound.command.secret_env.values():
+        if holder not in bound.job.env:
+            msg = f"{bound.job.name} needs the variable {holder}, and the spec does not pass it on"
+            raise SecretError(msg, hint=f"add {holder}: host:{holder} to env_vars")
+    return _function("secrets_of_evaluation", own) + _function("secrets_of_server", server)
+
+
+def _function(name: str, found: Mapping[str, str]) -> str:
+    lines = [f"export {variable}={shlex.quote(value)}" for variable, value in found.items()]
+    return _whole(name, [*lines, f'export NEL_SECRET_NAMES="${{NEL_SECRET_NAMES:-}} {" ".join(found)}"'])
+
+
+def _whole(name: str, lines: Iterable[str]) -> str:
+    # NOTE: not indented: a value may have several lines, and none of them may change
+    body = "\n".join(lines)
+    return f"{name}() {{\n{body}\n}}\n" if body else function(name, [])

@@ -1,0 +1,57 @@
+"""Shell text made of words, never pasted together: every word is quoted, with holes only where a port goes."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+__all__ = ["Expression", "Word", "array", "assign", "exports", "function", "quote"]
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """A word that the shell works out, written in full (`"$nodelist"`, `--nodes="$count"`)."""
+
+    text: str
+
+
+Word = str | Expression
+
+
+def quote(word: Word, holes: Mapping[str, str] | None = None) -> str:
+    """Return a word as shell text.
+
+    Args:
+        word: the word.
+        holes: what stands for a value that only the job knows, and the variable that holds it there.
+    """
+    if isinstance(word, Expression):
+        return word.text
+    for hole, variable in (holes or {}).items():
+        if hole in word:
+            parts = [shlex.quote(part) if part else "" for part in word.split(hole)]
+            return f'"${variable}"'.join(parts)
+    return shlex.quote(word)
+
+
+def array(name: str, words: Sequence[Word], holes: Mapping[str, str] | None = None) -> str:
+    """Return an array's assignment, one word on each line."""
+    lines = "".join(f"    {quote(word, holes)}\n" for word in words)
+    return f"{name}=(\n{lines})\n"
+
+
+def assign(values: Mapping[str, str | int]) -> str:
+    """Return assignments of plain values."""
+    return "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in values.items())
+
+
+def exports(values: Mapping[str, str], holes: Mapping[str, str] | None = None) -> list[str]:
+    """Return lines that put variables into the environment."""
+    return [f"export {name}={quote(value, holes)}" for name, value in values.items()]
+
+
+def function(name: str, lines: Sequence[str]) -> str:
+    """Return a function; an empty one does nothing."""
+    body = "\n".join(f"    {line}" if line else "" for text in lines or [":"] for line in text.splitlines())
+    return f"{name}() {{\n{body}\n}}\n"

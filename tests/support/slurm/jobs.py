@@ -1,0 +1,48 @@
+"""Jobs for the cluster: small shell programs under the contract of the `command` harness."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from nel_action.harness.interface import HarnessTask, Params
+from nel_action.jobs import Job, Key
+from nel_action.spec.base import EndpointType
+from nel_action.spec.deployment import NoDeployment
+from nel_action.spec.target import ApiEndpoint, Target
+
+__all__ = ["GOOD", "shell_job"]
+
+GOOD = """\
+echo "evaluating $NEL_MODEL_ID"
+echo '{"scores": {"accuracy": {"value": 0.5}}, "n_items": 4}' > "$NEL_OUTPUT_DIR/scores.json"
+"""
+"""A program that evaluates in no time."""
+
+
+def shell_job(folder: Path, text: str = GOOD, *, name: str = "quick", **fields: Any) -> Job:  # noqa: ANN401
+    """Return a job whose harness is the shell text; its key is a fresh one unless given."""
+    task_dir = folder / f"task-{os.urandom(4).hex()}"
+    task_dir.mkdir()
+    (task_dir / "run.sh").write_text(text)
+    task = HarnessTask(
+        name=name,
+        display=name,
+        endpoint_type=EndpointType.CHAT,
+        params=Params(),
+        task_dir=task_dir,
+        command=("bash", "{task_dir}/run.sh"),
+    )
+    plain: dict[str, Any] = {
+        "key": Key(f"nel-{os.urandom(8).hex()}"),
+        "pinned": True,
+        "index": 0,
+        "name": name,
+        "task": task,
+        "harness": "command",
+        "model": "acme-7b",
+        "target": Target(api_endpoint=ApiEndpoint(url="http://127.0.0.1:9/v1/chat/completions", model_id="acme-7b")),
+        "deployment": NoDeployment(),
+    }
+    return Job(**(plain | fields))
