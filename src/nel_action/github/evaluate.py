@@ -8,7 +8,8 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from nel_action.conclude import find_baseline
-from nel_action.errors import CancelledError, ExitCode, NelActionError, UsageError
+from nel_action.errors import CancelledError, ExitCode, NelActionError, SpecError, UsageError
+from nel_action.gating.policy import check_policy
 from nel_action.github.event import EventKind
 from nel_action.github.inputs import Mode
 from nel_action.github.outcome import Outcome
@@ -52,7 +53,7 @@ def evaluate(setting: Setting) -> Outcome:
                 _open(setting, publisher)
                 loaded = load_inputs_spec(setting)
                 rules = rules_for(setting, loaded)
-                check_gate(loaded.spec.model_copy(update={"gate": rules.policy}), locate=loaded.locate)
+                _check_rules(loaded, rules)
             return _Evaluation(setting, publisher, stopper, loaded, rules).run()
     except CancelledError as error:
         return _ended(setting, Outcome(code=ExitCode.CANCELLED, state="cancelled", summary=str(error)), done=False)
@@ -69,6 +70,14 @@ def _refuse_what_is_unsafe(setting: Setting) -> None:
     if setting.event.kind is EventKind.PULL_REQUEST_TARGET and setting.event.fork:
         msg = "pull_request_target hands this repository's secrets to a pull request from a fork"
         raise UsageError(msg, hint="use pull_request, and workflows/fork-gate.yml for forks; see docs/security.md")
+
+
+def _check_rules(loaded: LoadedSpec, rules: Rules) -> None:
+    """Find what is wrong with the policy: in the spec's own lines where it is the spec's own."""
+    if rules.policy is None or rules.policy == loaded.spec.gate:
+        check_gate(loaded.spec, locate=loaded.locate)
+    elif problems := check_policy(rules.policy, rules.expected):
+        raise SpecError(problems)
 
 
 def _open(setting: Setting, publisher: Publisher) -> None:

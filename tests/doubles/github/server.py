@@ -6,7 +6,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -134,7 +134,12 @@ def _handler(double: GitHubDouble) -> type[BaseHTTPRequestHandler]:
             """Say nothing."""
 
         def _serve(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            length = int(self.headers.get("Content-Length") or 0)
+            body = self.rfile.read(length)
+            if len(body) < length:
+                # NOTE: the client was killed while it spoke; half a request was never made.
+                self.close_connection = True
+                return
             with double.lock:
                 double.seen.append(Seen(self.command, self.path, body))
                 fault = double.take_fault(self.command, self.path)
@@ -146,6 +151,10 @@ def _handler(double: GitHubDouble) -> type[BaseHTTPRequestHandler]:
                 return
             if fault and fault.status is not None:
                 status, data, headers = _encoded(Answer(fault.status, {"message": fault.message}, fault.headers))
+            with suppress(BrokenPipeError, ConnectionResetError):
+                self._reply(status, data, headers)
+
+        def _reply(self, status: int, data: bytes, headers: Mapping[str, str]) -> None:
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)
