@@ -212,3 +212,20 @@ def test_the_target_s_adapter_configuration_is_passed_whole_below_the_task_s_own
     (job,) = make_plan(spec, CONTEXT, base_dir=Path()).jobs
     adapter = job.task.config["target"]["api_endpoint"]["adapter_config"]
     assert adapter == {"use_caching": True, "params_to_add": {"top_k": 1}}
+
+
+def test_a_container_harness_without_containers_says_what_to_do() -> None:
+    lost = Task(name="mmlu_thing", harness="nemo", container="registry.example/eval:1")
+    spec = make_spec().model_copy(update={"evaluation": Evaluation(tasks=(lost,))})
+    in_docker = spec.model_copy(update={"execution": LocalExecution(runtime="docker")})
+    assert make_plan(in_docker, CONTEXT, base_dir=Path()).jobs[0].image == "registry.example/eval:1"
+
+
+def test_the_key_is_the_same_wherever_the_checkout_lies(tmp_path: Path) -> None:
+    keys = set()
+    for name in ("here", "there"):
+        for folder in ("data", "own"):
+            (tmp_path / name / folder).mkdir(parents=True)
+        (tmp_path / name / "own" / "a.yaml").write_text("1")
+        keys.add(key_of(with_task(dataset_dir="data", task_dir="own"), base_dir=tmp_path / name))
+    assert len(keys) == 1

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from nel_action.catalog.lookup import CatalogTask
 from nel_action.errors import NotFoundError, Problem, SpecError
-from nel_action.files import digest_tree
-from nel_action.harness.interface import HarnessTask
+from nel_action.harness.interface import Harness, HarnessTask
 from nel_action.harness.registry import harness
+from nel_action.job_key import job_key
 from nel_action.jobs import Context, Job, Key, Plan
+from nel_action.plan_checks import check_files, check_kind, check_targets, check_trust, homeless
 from nel_action.resolve import Locate, endpoint_type, find_task, merge, resolve_task
 from nel_action.spec.deployment import NoDeployment
 from nel_action.spec.evaluation import Task
 from nel_action.spec.model import Spec
 from nel_action.spec.target import Target
 
-__all__ = ["digest_key", "images", "make_plan"]
+__all__ = ["images", "make_plan"]
 
 
 def nowhere(_path: Sequence[str | int]) -> None:
@@ -55,7 +53,7 @@ def make_plan(spec: Spec, context: Context, *, base_dir: Path, locate: Locate = 
         SpecError: everything that is wrong, at once.
     """
     maker = _Maker(spec, context, base_dir, locate)
-    problems = [*maker.check_targets()]
+    problems = [*check_targets(spec, maker.targets(), locate)]
     if not spec.evaluation.tasks:
         problems.append(Problem("evaluation.tasks is empty: name at least one task", locate(("evaluation",))))
     jobs: list[Job] = []
@@ -84,34 +82,8 @@ class _Maker:
         served = getattr(spec.deployment, "served_model_name", None)
         named = dict(spec.targets) or {spec.target.api_endpoint.model_id or served or "": spec.target}
         return {
-            label: target.model_copy(
-                update={
-                    "api_endpoint": target.api_endpoint.model_copy(
-                        update={"model_id": target.api_endpoint.model_id or served}
-                    )
-                }
-            )
-            for label, target in named.items()
+            label: _with_api(target, model_id=target.api_endpoint.model_id or served) for label, target in named.items()
         }
-
-    def check_targets(self) -> Iterator[Problem]:
-        """Say what each target lacks."""
-        spec = self.spec
-        served = not isinstance(spec.deployment, NoDeployment)
-        if spec.targets and spec.target.model_fields_set:
-            yield Problem("give either target or targets, not both", self.locate(("targets",)))
-        if served and len(spec.targets) > 1:
-            yield Problem("a deployment serves one model, but targets names several", self.locate(("targets",)))
-        for label, target in self.targets().items():
-            path = ("targets", label, "api_endpoint") if spec.targets else ("target", "api_endpoint")
-            name = ".".join(path)
-            if not target.api_endpoint.model_id:
-                yield Problem(
-                    f"{name}.model_id is missing: the model's name as the endpoint knows it", self.locate(path)
-                )
-            if not served and not target.api_endpoint.url:
-                hint = "give the full URL of the route (https://host/v1/chat/completions), or a deployment"
-                yield Problem(f"{name}.url is missing", self.locate(path), hint)
 
     def jobs(self, index: int) -> Iterator[Job]:
         """Make the jobs of one task, a job for each target."""
@@ -122,88 +94,73 @@ class _Maker:
             yield self._job(index, task, entry, label, target)
 
     def _job(self, index: int, task: Task, entry: CatalogTask | None, label: str, target: Target) -> Job:
-        spec, place = self.spec, self.locate(("evaluation", "tasks", index, "name"))
+        spec = self.spec
         kind = endpoint_type(task, entry, target.api_endpoint, served=not isinstance(spec.deployment, NoDeployment))
         resolved = _adapted(resolve_task(spec, index, entry, kind, base_dir=self.base_dir, locate=self.locate), target)
-        who = task.harness or (entry.adapter if entry else "nemo")
-        found = [
-            *_kind_problems(entry, kind.value, place),
-            *self._files_problems(index, task),
-            *self._trust_problems(index, task),
-        ]
-        try:
-            program = harness(who)
-        except NotFoundError as error:
-            place = self.locate(("evaluation", "tasks", index, "harness"))
-            raise SpecError([*found, *(Problem(p.message, place, p.hint) for p in error.problems)]) from None
-        found += [Problem(p.message, p.location or place, p.hint) for p in program.check(resolved)]
-        image, requirements = self._home(task, entry, who, program.requirements)
-        if image is None and requirements is None and who != "command":
-            found.append(_homeless(task.name, who, place, uses_images(spec)))
-        if found:
-            raise SpecError(found)
-        api = target.api_endpoint.model_copy(update={"type": kind})
-        several = len(self.targets()) > 1
+        program = self._program(index, task, entry)
+        image, requirements = self._home(task, entry, program)
+        self._check(index, entry, resolved, program, home=image or requirements)
         job = Job(
             key=Key(""),
-            pinned=bool(target.revision or self.context.commit or self._salt()),
+            pinned=bool(target.revision or self.context.commit or self.context.salt or spec.execution.salt),
             index=0,
-            name=_slug(f"{task.name}@{label}" if several else task.name),
+            name=_slug(f"{task.name}@{label}" if len(self.targets()) > 1 else task.name),
             task=resolved,
-            harness=who,
+            harness=program.name,
             model=label,
-            target=target.model_copy(update={"api_endpoint": api}),
+            target=_with_api(target, type=kind),
             deployment=spec.deployment,
             image=image,
             image_digest=self._digest(image, entry),
-            requirements=str(requirements) if requirements and image is None else None,
+            requirements=str(requirements) if requirements else None,
             env=self._env(task, target),
             timeout=task.timeout or spec.execution.timeout,
             dataset=(str(self.base_dir / task.dataset_dir), task.dataset_mount_path) if task.dataset_dir else None,
             pre_cmd=task.pre_cmd or spec.evaluation.pre_cmd,
             post_cmd=task.post_cmd or spec.evaluation.post_cmd,
         )
-        return replace(job, key=self._key(job))
+        return replace(job, key=job_key(job, task, self.context, spec.execution.salt))
 
-    def _salt(self) -> str:
-        return self.context.salt or self.spec.execution.salt
+    def _program(self, index: int, task: Task, entry: CatalogTask | None) -> Harness:
+        """Find who runs the task.
 
-    def _files_problems(self, index: int, task: Task) -> Iterator[Problem]:
-        for name, path, what in (
-            ("task_dir", task.task_dir, Path.is_dir),
-            ("dataset_dir", task.dataset_dir, Path.is_dir),
-            ("requirements", task.requirements, Path.is_file),
-        ):
-            if name == "dataset_dir" and path and Path(path).is_absolute() and self.spec.execution.paths_elsewhere:
-                continue
-            if path and not what(self.base_dir / path):
-                kind = "file" if name == "requirements" else "folder"
-                place = self.locate(("evaluation", "tasks", index, name))
-                yield Problem(f"{name}: no {kind} {path} beside the spec", place)
+        Raises:
+            SpecError: nobody of that name.
+        """
+        try:
+            return harness(task.harness or (entry.adapter if entry else "nemo"))
+        except NotFoundError as error:
+            place = self.locate(("evaluation", "tasks", index, "harness"))
+            raise SpecError([Problem(p.message, place, p.hint) for p in error.problems]) from None
 
-    def _trust_problems(self, index: int, task: Task) -> Iterator[Problem]:
-        if self.spec.execution.trust_commands:
-            return
-        for owner, path in (
-            (task, ("evaluation", "tasks", index)),
-            (self.spec.evaluation, ("evaluation",)),
-        ):
-            for name in ("pre_cmd", "post_cmd"):
-                if getattr(owner, name):
-                    hint = "set execution.trust_commands: true if the spec's authors may run shell text here"
-                    yield Problem(
-                        f"{name} is shell text, which is not run unless it is trusted", self.locate((*path, name)), hint
-                    )
+    def _check(
+        self, index: int, entry: CatalogTask | None, task: HarnessTask, program: Harness, *, home: str | Path | None
+    ) -> None:
+        """Look for everything that would keep the task from running.
 
-    def _home(
-        self, task: Task, entry: CatalogTask | None, who: str, own: Path | None
-    ) -> tuple[str | None, Path | None]:
+        Raises:
+            SpecError: there is something.
+        """
+        spec, place = self.spec, self.locate(("evaluation", "tasks", index, "name"))
+        problems = [
+            *check_kind(entry, task.endpoint_type.value, place),
+            *check_files(spec, index, self.base_dir, self.locate),
+            *check_trust(spec, index, self.locate),
+            *(Problem(p.message, p.location or place, p.hint) for p in program.check(task)),
+        ]
+        if home is None and program.name != "command":
+            problems.append(homeless(task.display, program.name, place, containers=uses_images(spec)))
+        if problems:
+            raise SpecError(problems)
+
+    def _home(self, task: Task, entry: CatalogTask | None, program: Harness) -> tuple[str | None, Path | None]:
         """Return the image or the requirements that the harness lives in."""
         if uses_images(self.spec):
             return _image(task, entry), None
         if task.requirements:
             return None, self.base_dir / task.requirements
-        return None, None if entry and who == "nemo" else own
+        # NOTE: the requirements of nemo-evaluator do not hold the benchmark itself; only its container does.
+        return None, None if entry and program.name == "nemo" else program.requirements
 
     def _digest(self, image: str | None, entry: CatalogTask | None) -> str | None:
         if image is None:
@@ -218,33 +175,9 @@ class _Maker:
         name = target.api_endpoint.api_key_name
         return {**({name: f"host:{name}"} if name else {}), **merged}
 
-    def _key(self, job: Job) -> Key:
-        """Digest what decides the job's result."""
-        params = asdict(job.task.params)
-        requirements = Path(job.requirements) if job.requirements else None
-        return digest_key(
-            {
-                "task": [job.harness, job.task.name, job.task.endpoint_type, job.task.command, job.task.config],
-                "params": params,
-                "task_dir": digest_tree(job.task.task_dir) if job.task.task_dir else None,
-                "image": job.image_digest or job.image,
-                "requirements": hashlib.sha256(requirements.read_bytes()).hexdigest() if requirements else None,
-                "target": [job.target.api_endpoint.url, job.target.api_endpoint.model_id, job.target.api_endpoint.type],
-                "change": job.target.revision or self.context.commit,
-                "deployment": job.deployment.model_dump(mode="json"),
-                "env": dict(job.env),
-                "dataset": job.dataset,
-                "commands": [job.pre_cmd, job.post_cmd],
-                "repository": self.context.repository,
-                "salt": [self.context.salt, self.spec.execution.salt],
-            }
-        )
 
-
-def digest_key(identity: Mapping[str, Any]) -> Key:
-    """Turn what decides a job's result into its key."""
-    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), default=str)
-    return Key(f"nel-{hashlib.sha256(text.encode()).hexdigest()[:16]}")
+def _image(task: Task, entry: CatalogTask | None) -> str | None:
+    return task.container or (entry.container if entry else None)
 
 
 def _adapted(task: HarnessTask, target: Target) -> HarnessTask:
@@ -255,22 +188,9 @@ def _adapted(task: HarnessTask, target: Target) -> HarnessTask:
     return replace(task, config=merge({"target": {"api_endpoint": {"adapter_config": adapter}}}, task.config))
 
 
-def _image(task: Task, entry: CatalogTask | None) -> str | None:
-    return task.container or (entry.container if entry else None)
-
-
-def _kind_problems(entry: CatalogTask | None, kind: str, place: Any) -> Iterator[Problem]:  # noqa: ANN401
-    if entry and kind not in entry.endpoint_types:
-        kinds = ", ".join(entry.endpoint_types)
-        yield Problem(f"{entry.name} speaks to {kinds} endpoints, and this target is {kind}", place)
-
-
-def _homeless(name: str, who: str, place: Any, containers: bool) -> Problem:  # noqa: ANN401, FBT001
-    if containers:
-        hint = "name an image with container:, or set execution.runtime: process"
-        return Problem(f"{name}: no image is known for the harness '{who}'", place, hint)
-    hint = "set execution.runtime: docker, or name hashed requirements that hold it with requirements:"
-    return Problem(f"{name} comes in a container only", place, hint)
+def _with_api(target: Target, **fields: object) -> Target:
+    """Return the target with fields of its endpoint filled in."""
+    return target.model_copy(update={"api_endpoint": target.api_endpoint.model_copy(update=fields)})
 
 
 def _slug(text: str) -> str:
