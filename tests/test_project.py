@@ -18,12 +18,18 @@ LOCKS = sorted(path.stem for path in (ROOT / "requirements").glob("*.txt"))
 
 
 @cache
+def pyproject() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
 def project() -> dict[str, Any]:
-    data: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    data: dict[str, Any] = pyproject()["project"]
     return data
 
 
 def wanted(extra: str) -> list[Requirement]:
+    if extra == "build":
+        return [Requirement(line) for line in pyproject()["build-system"]["requires"]]
     lists = [project()["dependencies"], project()["optional-dependencies"].get(extra, [])]
     return [Requirement(line) for lines in lists for line in lines]
 
@@ -45,7 +51,7 @@ def tracked() -> list[Path]:
 
 
 def test_every_extra_has_a_lock() -> None:
-    assert set(LOCKS) == {"core", *project()["optional-dependencies"]}
+    assert set(LOCKS) == {"build", "core", *project()["optional-dependencies"]}
 
 
 @pytest.mark.parametrize("name", LOCKS)
