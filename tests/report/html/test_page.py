@@ -118,7 +118,9 @@ def replace_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
     return sampled(folder, 1_000)
 
 
-@pytest.mark.parametrize("damage", [b"", b"not gzip", gzip.compress(b'{"id": 1}')])
+@pytest.mark.parametrize(
+    "damage", [b"", b"not gzip", gzip.compress(b'{"id": 1}')], ids=["empty", "not gzip", "no sample"]
+)
 def test_broken_samples_are_said_and_the_rest_is_shown(tmp_path: Path, damage: bytes) -> None:
     report = sampled(tmp_path, 5)
     (tmp_path / "ours" / "samples" / "gsm8k.jsonl.gz").write_bytes(damage + b"\x1f")
