@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -15,7 +17,7 @@ from tests.support.bindings import binding
 from nel_action.harness.interface import HarnessTask, Progress, Reading
 from nel_action.harness.registry import harness
 
-__all__ = ["Finished", "environment", "run_harness", "uv"]
+__all__ = ["Finished", "environment", "run_harness", "start_harness", "uv"]
 
 
 @dataclass(frozen=True)
@@ -48,26 +50,37 @@ def environment(name: str) -> Path:
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nel-action-tests"
     place = cache / f"{name}-{digest}"
-    if not (place / "complete").exists():
-        target = str(place / "bin" / "python")
-        subprocess.run([installer, "venv", "-q", "--clear", "-p", sys.executable, str(place)], check=True)
-        subprocess.run(
-            [installer, "pip", "install", "-q", "-p", target, "--require-hashes", "-r", str(lock)], check=True
-        )
-        (place / "complete").touch()
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{name}.lock").open("w") as turn:
+        # NOTE: tests may run side by side; the first one makes the environment, and the others wait for it.
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        if not (place / "complete").exists():
+            target = str(place / "bin" / "python")
+            subprocess.run([installer, "venv", "-q", "--clear", "-p", sys.executable, str(place)], check=True)
+            install = [installer, "pip", "install", "-q", "-p", target, "--require-hashes", "-r", str(lock)]
+            subprocess.run(install, check=True)
+            (place / "complete").touch()
     return place
 
 
 def run_harness(
-    name: str,
-    task: HarnessTask,
-    into: Path,
-    *,
-    url: str,
-    task_dir: Path | None = None,
-    key: str | None = None,
+    name: str, task: HarnessTask, into: Path, *, url: str, task_dir: Path | None = None, key: str | None = None
 ) -> Finished:
     """Run a task for real; the key, if any, is passed under the name MODEL_KEY."""
+    process, finished = start_harness(name, task, into, url=url, task_dir=task_dir, key=key)
+    try:
+        process.wait(timeout=240)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    return finished()
+
+
+def start_harness(
+    name: str, task: HarnessTask, into: Path, *, url: str, task_dir: Path | None = None, key: str | None = None
+) -> tuple[subprocess.Popen[bytes], Callable[[], Finished]]:
+    """Start a task; return its process, and what to call when that has ended."""
     artifacts, work = into / "artifacts", into / "work"
     artifacts.mkdir(parents=True)
     work.mkdir()
@@ -82,16 +95,18 @@ def run_harness(
             api_key_name="MODEL_KEY" if key else None,
         ),
     )
-    for file, text in command.files.items():
-        (work / file).write_text(text)
+    for file, content in command.files.items():
+        (work / file).write_text(content)
     secrets = {variable: {"MODEL_KEY": key or ""}[source] for variable, source in command.secret_env.items()}
     # NOTE: as in an executor, nothing of the caller's own environment but what a program cannot do without.
-    env = (
-        {"HOME": os.environ["HOME"], "PATH": f"{environment(name) / 'bin'}:/usr/bin:/bin"} | dict(command.env) | secrets
-    )
-    with (into / "log").open("w+") as log:
-        result = subprocess.run(command.argv, env=env, cwd=work, stdout=log, stderr=log, timeout=240, check=False)
-        log.seek(0)
-        text = log.read()
-    progress = harness(name).progress(artifacts, text[-8192:])
-    return Finished(result.returncode, artifacts, text, progress, task, name)
+    own = {"HOME": os.environ["HOME"], "PATH": f"{environment(name) / 'bin'}:/usr/bin:/bin"}
+    env = own | dict(command.env) | secrets
+    with (into / "log").open("wb") as log:
+        process = subprocess.Popen(command.argv, env=env, cwd=work, stdout=log, stderr=log)
+
+    def finished() -> Finished:
+        log = (into / "log").read_text(errors="replace")
+        progress = harness(name).progress(artifacts, log[-8192:])
+        return Finished(process.returncode, artifacts, log, progress, task, name)
+
+    return process, finished

@@ -20,6 +20,11 @@ from nel_action.spec.base import EndpointType
 __all__ = ["HARNESS", "Nemo"]
 
 RUN_CONFIG: Final = "run_config.yml"
+ENV: Final = {
+    "NEMO_EVALUATOR_TELEMETRY_LEVEL": "0",
+    # NOTE: its own 30 seconds are longer than most backends wait between asking a job to end and ending it.
+    "NEMO_EVALUATOR_SHUTDOWN_TIMEOUT_SECONDS": "5",
+}
 BAR: Final = re.compile(r"\s(\d+)/(\d+) \[")
 
 
@@ -49,7 +54,7 @@ class Nemo:
     def command(self, task: HarnessTask, binding: Binding) -> Command:
         """Write the run configuration; what the spec's own `nemo_evaluator_config` says in it comes first."""
         config = _run_config(task, binding)
-        env = dict(PYTHON_ENV) | {"NEMO_EVALUATOR_TELEMETRY_LEVEL": "0", "PYTHONHASHSEED": str(task.params.seed)}
+        env = dict(PYTHON_ENV) | ENV | {"PYTHONHASHSEED": str(task.params.seed)}
         if binding.task_dir is not None:
             # NOTE: the contract finds harnesses in the namespace package `core_evals`, which this folder then holds.
             env |= {"PYTHONPATH": str(binding.task_dir)}

@@ -1,0 +1,185 @@
+"""The real harnesses, in the environments that their locks give, against a server whose every answer is known."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.doubles.openai_server import Fault, Model, OpenAIServer
+from tests.support.bindings import harness_task
+from tests.support.real_harness import Finished, run_harness, start_harness, uv
+from tests.support.record import FOLDERS
+from tests.support.require import require
+
+from nel_action.errors import ResultsError
+from nel_action.harness.interface import HarnessTask
+from nel_action.results import Sample
+from nel_action.spec.base import EndpointType
+
+pytestmark = pytest.mark.harness
+
+SUPPORT = Path(__file__).parents[2] / "support"
+TASKS = {"lm_eval": "sums_add", "nemo": "sums_add", "inspect": "sums.py@sums_add"}
+METRICS = {"lm_eval": "exact_match,strict", "nemo": "accuracy", "inspect": "match.accuracy"}
+ALL = pytest.mark.parametrize("name", sorted(TASKS))
+
+
+@pytest.fixture(autouse=True)
+def _installer() -> None:
+    require("harness", uv() is not None, "uv is not here, which makes the harnesses' environments")
+
+
+def run(name: str, task: HarnessTask, into: Path, server: OpenAIServer, key: str | None = None) -> Finished:
+    route = "completions" if task.endpoint_type is EndpointType.COMPLETIONS_LOGPROBS else "chat"
+    return run_harness(name, task, into, url=server.url(route), task_dir=SUPPORT / FOLDERS[name], key=key)
+
+
+def small(name: str, **fields: Any) -> HarnessTask:  # noqa: ANN401 whatever a task takes
+    """Return a task with bounds that a test can wait for."""
+    return harness_task(TASKS[name], **{"parallelism": 4, "request_timeout": 20, "max_retries": 1} | fields)
+
+
+def samples_of(finished: Finished) -> Sequence[Sample]:
+    return list(finished.read().samples or ())
+
+
+@ALL
+def test_every_item_is_scored_as_the_model_answered_it(name: str, tmp_path: Path) -> None:
+    model = Model(accuracy=0.6)
+    with OpenAIServer(model, api_key="s3cret") as server:
+        finished = run(
+            name, small(name, metric=METRICS[name], temperature=0.25, seed=7), tmp_path, server, key="s3cret"
+        )
+    assert finished.exit_code == 0, finished.log[-2000:]
+
+    reading, samples = finished.read(), samples_of(finished)
+    score = next(score for score in reading.scores if score.metric == METRICS[name])
+
+    assert len(samples) == reading.n_items == score.n
+    known = {sample.id: model.knows(sample.input or "") for sample in samples}
+    assert {sample.id: bool(sample.scores[METRICS[name]]) for sample in samples} == known
+    assert score.value == pytest.approx(sum(known.values()) / len(known))
+    assert score.stderr is not None
+    assert reading.primary_metric == METRICS[name]
+    assert {seen.key for seen in server.requests} == {"s3cret"}
+    assert {seen.body.get("temperature") for seen in server.requests} == {0.25}
+    assert "s3cret" not in finished.log + "".join(p.read_text(errors="replace") for p in texts(finished.artifacts))
+
+
+def texts(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".db"]
+
+
+@ALL
+def test_a_limit_is_kept_and_no_key_is_needed(name: str, tmp_path: Path) -> None:
+    with OpenAIServer() as server:
+        finished = run(name, small(name, limit_samples=3, parallelism=1), tmp_path, server)
+    assert finished.exit_code == 0, finished.log[-2000:]
+    reading = finished.read()
+    assert (reading.n_items, reading.n_expected) == (3, 3)
+    assert len({json.dumps(seen.body["messages"]) for seen in server.requests}) == 3
+
+
+@ALL
+def test_what_fails_once_is_asked_again(name: str, tmp_path: Path) -> None:
+    with OpenAIServer(Model(accuracy=1), faults=[Fault("error", tries=1)]) as server:
+        finished = run(name, small(name, limit_samples=4, max_retries=1), tmp_path, server)
+    assert finished.exit_code == 0, finished.log[-2000:]
+    assert finished.read().scores[0].value == 1
+    assert server.answered == 4
+    assert len(server.requests) == 8
+
+
+@ALL
+@pytest.mark.parametrize("fault", [Fault("error", first=3), Fault("drop", first=3), Fault("malformed", first=3)])
+def test_an_endpoint_that_fails_half_way_gives_no_score(name: str, fault: Fault, tmp_path: Path) -> None:
+    with OpenAIServer(Model(accuracy=1), faults=[fault]) as server:
+        finished = run(name, small(name, limit_samples=6, max_retries=0), tmp_path, server)
+    with pytest.raises(ResultsError):
+        finished.read()
+    assert len(server.requests) <= 6, "nothing is asked again where the spec says so"
+
+
+@ALL
+def test_a_refused_key_gives_no_score(name: str, tmp_path: Path) -> None:
+    with OpenAIServer(api_key="right") as server:
+        finished = run(name, small(name, limit_samples=3), tmp_path, server, key="wrong")
+    with pytest.raises(ResultsError):
+        finished.read()
+
+
+def test_lm_eval_takes_a_body_that_is_no_answer_for_an_empty_one_and_that_is_seen(tmp_path: Path) -> None:
+    with OpenAIServer(Model(accuracy=1), faults=[Fault("garbage", last=2)]) as server:
+        half = run("lm_eval", small("lm_eval", limit_samples=4), tmp_path / "half", server)
+    assert half.read().usage == {"empty_rate": 0.5}
+    with OpenAIServer(Model(accuracy=1), faults=[Fault("garbage")]) as server:
+        none = run("lm_eval", small("lm_eval", limit_samples=4), tmp_path / "none", server)
+    assert none.exit_code == 0
+    with pytest.raises(ResultsError, match="all 4 answers are empty"):
+        none.read()
+
+
+def test_likelihoods_come_through_the_server_s_own_tokens(tmp_path: Path) -> None:
+    """A server whose log-probabilities are one token off, as some are, would score these by chance."""
+    task = harness_task("sums_sub", endpoint_type=EndpointType.COMPLETIONS_LOGPROBS, metric="acc")
+    with OpenAIServer(Model(accuracy=1)) as server:
+        finished = run("lm_eval", task, tmp_path, server)
+    assert finished.exit_code == 0, finished.log[-2000:]
+    reading = finished.read()
+    assert (reading.primary_metric, reading.scores[0].value, reading.n_items) == ("acc,none", 1, 6)
+
+
+def test_lm_eval_s_own_tasks_are_found_where_the_folder_refers_to_them(tmp_path: Path) -> None:
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    (folder / "mine.yaml").write_text("group: mine\ntask: [sums_elsewhere]\n")
+    with OpenAIServer() as server:
+        task = harness_task("mine")
+        finished = run_harness("lm_eval", task, tmp_path / "run", url=server.url(), task_dir=folder)
+    assert "lm-eval's own tasks are needed for sums_elsewhere" in finished.log
+    with pytest.raises(ResultsError):
+        finished.read()
+
+
+def test_progress_can_be_read(tmp_path: Path) -> None:
+    with OpenAIServer() as server:
+        for name in ("lm_eval", "inspect"):
+            finished = run(name, small(name, limit_samples=3), tmp_path / name, server)
+            assert finished.progress is not None
+            assert (finished.progress.done, finished.progress.total) == (3, 3)
+
+
+def test_nemo_counts_requests_where_its_adapter_is_asked_to(tmp_path: Path) -> None:
+    with OpenAIServer() as server:
+        places = {"output_dir": str(tmp_path / "run" / "artifacts"), "progress_tracking_url": server.url()}
+        adapter = {"interceptors": ["endpoint", {"name": "progress_tracking", "config": places}]}
+        config = {"target": {"api_endpoint": {"adapter_config": adapter}}}
+        finished = run("nemo", small("nemo", limit_samples=3, config=config), tmp_path / "run", server)
+    assert finished.exit_code == 0, finished.log[-2000:]
+    assert finished.progress is not None
+    assert finished.progress.done == 3
+
+
+def test_nemo_that_is_interrupted_says_0_and_is_not_believed(tmp_path: Path) -> None:
+    task = small("nemo")
+    with OpenAIServer(faults=[Fault("slow", seconds=5)]) as server:
+        folder = SUPPORT / FOLDERS["nemo"]
+        process, finished = start_harness("nemo", task, tmp_path, url=server.url(), task_dir=folder)
+        _wait_for(lambda: bool(server.requests) or process.poll() is not None)
+        os.kill(process.pid, signal.SIGTERM)
+        process.wait(timeout=60)
+    with pytest.raises(ResultsError, match="interrupted"):
+        finished().read()
+
+
+def _wait_for(condition: Any, seconds: float = 60) -> None:  # noqa: ANN401 any callable
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert condition()
