@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nel_action.executors.interface import Attempt, JobStatus, Workspace
-from nel_action.executors.local.agents import try_lock
+from nel_action.executors.local.agents import AGENT, try_lock
 from nel_action.executors.local.executor import LocalExecutor
 from nel_action.executors.local.store import Store
 from nel_action.harness.interface import HarnessTask, Params
@@ -23,7 +23,7 @@ from nel_action.spec.deployment import NoDeployment
 from nel_action.spec.execution import LocalExecution
 from nel_action.spec.target import ApiEndpoint, Target
 
-__all__ = ["INVOCATION", "Bench", "end_agents", "job", "key", "wait"]
+__all__ = ["INVOCATION", "Bench", "agent_pid", "end_agents", "job", "key", "wait"]
 
 INVOCATION = "0123456789abcdef"
 
@@ -112,3 +112,17 @@ def end_agents(home: Path) -> None:
             assert time.monotonic() < deadline, queue.log.read_text()
             time.sleep(0.05)
         os.close(lock)
+
+
+def agent_pid(home: Path, invocation: str) -> int:
+    """Return the process id of an invocation's agent."""
+    words = [AGENT.encode(), str(home).encode(), invocation.encode()]
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if all(word in command for word in words):
+            return int(process.name)
+    msg = f"no agent works {invocation}"
+    raise AssertionError(msg)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.local_jobs import INVOCATION, Bench, job, key, wait
+from tests.support.processes import gone, parent
 
 from nel_action.errors import SecretError
 from nel_action.executors.interface import JobState, Reason
@@ -35,24 +36,6 @@ def started(bench: Bench, name: str) -> int:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return seen.pid
-
-
-def agent_of(pid: int) -> int:
-    """Return the parent of a process."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def gone(pid: int) -> bool:
-    """Wait for a process to be gone."""
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX":
-                return True
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def test_a_job_runs_and_what_it_left_is_collected(bench: Bench) -> None:
@@ -186,7 +169,7 @@ def test_when_the_agent_is_killed_the_job_dies_with_it_and_is_told_so(bench: Ben
     pid = started(bench, "one")
     while not (pids.exists() and pids.read_text()):
         time.sleep(0.02)
-    os.kill(agent_of(pid), signal.SIGKILL)
+    os.kill(parent(pid), signal.SIGKILL)
     assert gone(pid)
     status = wait(executor, [attempt])[key("one")]
     assert (status.state, status.reason) == (JobState.FAILED, Reason.INFRASTRUCTURE)
@@ -199,7 +182,7 @@ def test_waiting_jobs_go_on_under_another_agent(bench: Bench) -> None:
     executor = bench.executor()
     first = executor.submit(job("j0", "import time; time.sleep(600)"), 1, INVOCATION)
     rest = [executor.submit(job(f"j{n}", append(log), index=n), 1, INVOCATION) for n in (1, 2)]
-    os.kill(agent_of(started(bench, "j0")), signal.SIGKILL)
+    os.kill(parent(started(bench, "j0")), signal.SIGKILL)
     seen = wait(bench.executor(), [first, *rest])
     assert [seen[key(f"j{n}")].state for n in range(3)] == [JobState.FAILED, JobState.SUCCEEDED, JobState.SUCCEEDED]
     assert len(lines(log)) == 2
@@ -209,7 +192,7 @@ def test_an_agent_that_is_told_to_end_ends_its_jobs(bench: Bench) -> None:
     executor = bench.executor()
     attempt = executor.submit(job("one", "import time; time.sleep(600)"), 1, INVOCATION)
     pid = started(bench, "one")
-    os.kill(agent_of(pid), signal.SIGTERM)
+    os.kill(parent(pid), signal.SIGTERM)
     status = wait(executor, [attempt])[key("one")]
     assert (status.state, status.reason) == (JobState.FAILED, Reason.INFRASTRUCTURE)
     assert gone(pid)

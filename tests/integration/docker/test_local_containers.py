@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.local_jobs import INVOCATION, Bench, key, wait
+from tests.support.local_jobs import INVOCATION, Bench, agent_pid, key, wait
 from tests.support.local_jobs import job as plain_job
 
 from nel_action.executors.interface import JobState, Reason
@@ -54,21 +54,6 @@ def removed(engine: DockerClient, name: str = "one") -> bool:
             return False
         time.sleep(0.05)
     return True
-
-
-def kill_agent(bench: Bench) -> None:
-    queue = Store(bench.root / "home").queue(INVOCATION)
-    inode = queue.lock.stat().st_ino
-    holders = [line.split()[4] for line in Path("/proc/locks").read_text().splitlines() if f":{inode} " in line]
-    for pid in Path("/proc").glob("[0-9]*"):
-        try:
-            command = (pid / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if str(queue.root.parent).encode() in command.split(b"\0"):
-            os.kill(int(pid.name), signal.SIGKILL)
-            return
-    pytest.fail(f"no agent; the lock is held by {holders}")
 
 
 def test_a_job_runs_as_the_caller_and_nothing_of_it_stays(bench: Bench, engine: DockerClient, job: JobMaker) -> None:
@@ -152,7 +137,7 @@ def test_when_the_agent_is_killed_the_container_goes_on_under_another(
     executor = bench.executor()
     attempt = executor.submit(job("one", script), 1, INVOCATION)
     container = running(bench, engine)
-    kill_agent(bench)
+    os.kill(agent_pid(bench.root / "home", INVOCATION), signal.SIGKILL)
     executor.poll([attempt])
     (where(bench).work / "go").touch()
     assert wait(executor, [attempt])[key("one")].state is JobState.SUCCEEDED
@@ -165,7 +150,7 @@ def test_what_ended_without_an_agent_is_told_by_the_next(bench: Bench, engine: D
     executor = bench.executor()
     attempt = executor.submit(job("one", "while [ ! -e go ]; do sleep 0.1; done; exit 5"), 1, INVOCATION)
     container = running(bench, engine)
-    kill_agent(bench)
+    os.kill(agent_pid(bench.root / "home", INVOCATION), signal.SIGKILL)
     (where(bench).work / "go").touch()
     container.wait()
     status = wait(executor, [attempt])[key("one")]

@@ -12,18 +12,24 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from nel_action.errors import ExecutorError
+from nel_action.errors import EngineError, ExecutorError
 from nel_action.executors.interface import JobState, Reason
 from nel_action.executors.local.agents import try_lock
 from nel_action.executors.local.attempt import AttemptDir
 from nel_action.executors.local.attend import Attendance, Site
+from nel_action.executors.local.cleaning import clean_containers, clean_files, clean_processes
 from nel_action.executors.local.container import Engine
 from nel_action.executors.local.queue import Queue
 from nel_action.executors.local.record import AttemptError, Ending, JobRecord
+from nel_action.executors.local.server_container import CONTAINER
+from nel_action.executors.local.servers import Servers
+from nel_action.executors.local.serving import server_digest
 from nel_action.executors.local.store import Store
+from nel_action.spec.deployment import ServedDeployment
 
 __all__ = ["Agent", "main"]
 
@@ -36,7 +42,9 @@ class Agent:
 
     def __init__(self, store: Store, queue: Queue, environ: Mapping[str, str]) -> None:
         self._queue = queue
-        self._site = Site(store, environ, Engine(environ))
+        engine = Engine(environ)
+        self._site = Site(store, environ, engine, Servers(store, queue, engine, environ, self._wanted))
+        self._containers = any(queue.servers.glob(f"*/{CONTAINER}"))
         self._waiting: dict[str, tuple[AttemptDir, JobRecord]] = {}
         self._active: dict[str, tuple[Attendance, asyncio.Task[None]]] = {}
         self._done: set[str] = set()
@@ -44,10 +52,22 @@ class Agent:
 
     async def work(self) -> None:
         """Run what is there and what comes, until nothing is left."""
+        clean_files(self._site.store)
+        clean_processes(self._queue)
         try:
             await self._work()
         finally:
-            self._site.engine.close()
+            await self._leave()
+
+    async def _leave(self) -> None:
+        """Take everything down that is ours, and what others left."""
+        await self._site.servers.close()
+        if self._containers:
+            try:
+                await self._site.engine.call(partial(clean_containers, store=self._site.store, queue=self._queue))
+            except EngineError as error:
+                print(f"cannot look for containers that were left: {error}", file=sys.stderr)  # noqa: T201
+        self._site.engine.close()
 
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
@@ -87,6 +107,7 @@ class Agent:
         except ExecutorError as error:
             attempt.end(Ending.of(JobState.FAILED, Reason.INFRASTRUCTURE, str(error).replace("\n", "; ")))
             return
+        self._containers |= "docker" in {record.settings.runtime, getattr(record.job.deployment, "runtime", None)}
         if record.invocation == self._queue.invocation:
             self._waiting[attempt.name] = attempt, record
         else:
@@ -112,6 +133,12 @@ class Agent:
         elif attempt.cancelled:
             _set(attendance, AttemptError(JobState.CANCELLED, detail="cancelled before it ran"))
         self._active[attempt.name] = attendance, asyncio.create_task(attendance.run())
+
+    def _wanted(self, digest: str) -> bool:
+        """Whether a job still waits for that server."""
+        waiting = [record for attempt, record in self._waiting.values() if not attempt.cancelled]
+        served = [record for record in waiting if isinstance(record.job.deployment, ServedDeployment)]
+        return not self._stopped and any(server_digest(record) == digest for record in served)
 
     def _reap(self) -> None:
         for name, (_, task) in list(self._active.items()):
@@ -146,7 +173,7 @@ def main() -> None:
     while held is not None:
         asyncio.run(Agent(store, queue, dict(os.environ)).work())
         os.close(held)
-        held = try_lock(queue) if queue.unfinished() else None
+        held = try_lock(queue) if queue.needs_an_agent() else None
 
 
 if __name__ == "__main__":

@@ -48,11 +48,11 @@ def tend(store: Store, queue: Queue, environ: Mapping[str, str]) -> bool:
         ExecutorError: it cannot be started.
     """
     queue.wake()
-    while queue.unfinished():
+    while queue.needs_an_agent():
         if (lock := try_lock(queue)) is None:
             return False
         try:
-            if queue.unfinished():
+            if queue.needs_an_agent():
                 _spawn(store, queue, environ, lock)
                 return True
         finally:

@@ -14,7 +14,7 @@ from nel_action.executors.local.record import Ending, JobRecord, moment
 from nel_action.files import write_atomically
 from nel_action.jobs import Key
 
-__all__ = ["AttemptDir", "Started"]
+__all__ = ["AttemptDir", "Started", "read_started"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,18 @@ class Started:
     boot: str | None = None
     """The kernel's boot id: after another boot no process is left."""
     container: str | None = None
+
+
+def read_started(path: Path) -> Started | None:
+    """Read a file that a program wrote as it started; None where there is none."""
+    try:
+        fields: dict[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        # NOTE: killed between creating the file and filling it, a moment before the program would have run
+        return Started(at=path.stat().st_mtime)
+    return Started(**fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +83,11 @@ class AttemptDir:
     def client_log(self) -> Path:
         """What the harness says."""
         return self.logs / "client.log"
+
+    @property
+    def server_log(self) -> Path:
+        """What its server said, up to the attempt's end."""
+        return self.logs / "server.log"
 
     @property
     def setup_log(self) -> Path:
@@ -138,14 +155,7 @@ class AttemptDir:
 
     def started(self) -> Started | None:
         """Read what was started; None before that."""
-        try:
-            fields: dict[str, Any] = json.loads(self.started_file.read_bytes())
-        except FileNotFoundError:
-            return None
-        except ValueError:
-            # NOTE: killed between creating the file and filling it, a moment before the program would have run
-            return Started(at=self.started_file.stat().st_mtime)
-        return Started(**fields)
+        return read_started(self.started_file)
 
     @property
     def cancelled(self) -> bool:

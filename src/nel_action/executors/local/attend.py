@@ -6,36 +6,35 @@ import asyncio
 import sys
 import time
 import traceback
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from nel_action.errors import EngineError, NelActionError, SecretError
 from nel_action.executors.interface import JobState, Reason
 from nel_action.executors.local.attempt import AttemptDir
-from nel_action.executors.local.children import Child
 from nel_action.executors.local.command import bind, launch, write_files
 from nel_action.executors.local.container import Engine
 from nel_action.executors.local.docker import DockerRuntime
 from nel_action.executors.local.interface import Exit, Running, Runtime, Step
+from nel_action.executors.local.logs import last_line
 from nel_action.executors.local.process import ProcessRuntime
 from nel_action.executors.local.record import AttemptError, Ending, JobRecord, moment
-from nel_action.executors.local.secrets import mask_file, masker, read_values, resolve
+from nel_action.executors.local.secrets import all_references, mask_file, masker, read_values, resolve
+from nel_action.executors.local.servers import Servers
+from nel_action.executors.local.serving import server_network
+from nel_action.executors.local.steps import run_steps
 from nel_action.executors.local.store import Store
+from nel_action.executors.local.waiting import unless
+from nel_action.spec.deployment import ServedDeployment
 
-__all__ = ["Attendance", "Site", "unless"]
+__all__ = ["Attendance", "Site"]
 
-T = TypeVar("T")
-
-SETUP_LIMIT: Final = 3600.0
-"""Seconds for installing an environment or pulling an image."""
+ADOPTED: Final = 5.0
+"""Seconds in which a program that has ended says so."""
 
 FULL_DISK_TRIES, FULL_DISK_PAUSE = 360, 10.0
 """How often, and after how many seconds, to try again to write an ending."""
-
-SHOWN: Final = 300
-"""Characters of a log line that an ending quotes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,29 +44,7 @@ class Site:
     store: Store
     environ: Mapping[str, str]
     engine: Engine
-
-
-async def unless(work: Awaitable[T], *stops: asyncio.Future[AttemptError], limit: float | None = None) -> T:
-    """Wait for `work`, unless one of `stops` says first why not.
-
-    Raises:
-        AttemptError: what the stop said.
-        TimeoutError: `limit` seconds are over.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        waits: list[asyncio.Future[Any]] = [task, *stops]
-        await asyncio.wait(waits, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        for stop in stops:
-            if stop.done():
-                raise stop.result()
-        raise TimeoutError
-    finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.wait([task])
+    servers: Servers
 
 
 class Attendance:
@@ -107,18 +84,37 @@ class Attendance:
     async def _run(self, record: JobRecord) -> Ending:
         runtime = self._runtime = self._choose(record)
         running = await runtime.recover()
-        if running is None:
-            self._refuse_when_stopped()
-            await self._prepare(await runtime.setup())
-            running = await self._start(runtime, record)
         try:
-            return self._conclude(await self._watch(running, record))
+            if running is None:
+                self._refuse_when_stopped()
+                await self._prepare(await runtime.setup())
+            elif (exited := await _already(running)) is not None:
+                return self._conclude(exited)
+            return await self._run_with_server(runtime, running, record)
+        finally:
+            if running is not None:
+                await running.end()
+
+    async def _run_with_server(self, runtime: Runtime, running: Running | None, record: JobRecord) -> Ending:
+        """Run it, or see it to its end, while its server lives."""
+        if not isinstance(record.job.deployment, ServedDeployment):
+            running = running or await self._start(runtime, record, record.job.target.api_endpoint.url)
+            return await self._see_to_its_end(running, record)
+        adopt = running is not None
+        async with self._site.servers.use(self.attempt, record, self.stop, adopt=adopt) as served:
+            running = running or await self._start(runtime, record, served.url)
+            return await self._see_to_its_end(running, record, served.lost)
+
+    async def _see_to_its_end(self, running: Running, record: JobRecord, *lost: asyncio.Future[AttemptError]) -> Ending:
+        try:
+            return self._conclude(await self._watch(running, record, *lost))
         finally:
             await running.end()
 
     def _choose(self, record: JobRecord) -> Runtime:
         if record.settings.runtime == "docker":
-            return DockerRuntime(self.attempt, record, self._site.engine)
+            network = server_network(record)
+            return DockerRuntime(self.attempt, record, self._site.engine, network)
         return ProcessRuntime(self.attempt, record, self._site.store.home, self._site.environ)
 
     def _refuse_when_stopped(self) -> None:
@@ -126,27 +122,17 @@ class Attendance:
             raise self.stop.result()
 
     async def _prepare(self, steps: Sequence[Step]) -> None:
-        for step in steps:
-            self.attempt.set_phase(step.phase)
-            child = await Child.start(
-                step.argv,
-                env=dict(self._site.environ),
-                cwd=self.attempt.path,
-                log=self.attempt.setup_log,
-                mark=self.attempt.path,
-            )
-            try:
-                status = await unless(child.wait(), self.stop, limit=SETUP_LIMIT)
-            except TimeoutError:
-                raise AttemptError.failed(Reason.INFRASTRUCTURE, f"{step.phase} took over an hour") from None
-            finally:
-                await child.end()
-            if status:
-                raise AttemptError.failed(step.reason, f"{step.phase} failed: {last_line(self.attempt.setup_log)}")
+        await run_steps(
+            steps,
+            folder=self.attempt.path,
+            log=self.attempt.setup_log,
+            environ=self._site.environ,
+            say=self.attempt.set_phase,
+            stops=[self.stop],
+        )
 
-    async def _start(self, runtime: Runtime, record: JobRecord) -> Running:
+    async def _start(self, runtime: Runtime, record: JobRecord, url: str | None) -> Running:
         job = record.job
-        url = job.target.api_endpoint.url
         if url is None:
             raise AttemptError.failed(Reason.REJECTED, "the target has no URL")
         command = bind(job, runtime.places, url)
@@ -158,11 +144,11 @@ class Attendance:
         self.attempt.set_phase("starting")
         return await runtime.start(launch(command, values))
 
-    async def _watch(self, running: Running, record: JobRecord) -> Exit:
+    async def _watch(self, running: Running, record: JobRecord, *lost: asyncio.Future[AttemptError]) -> Exit:
         started = self.attempt.started()
         spent = time.time() - started.at if started else 0.0
         try:
-            return await unless(running.wait(), self.stop, limit=max(0.0, record.job.timeout - spent))
+            return await unless(running.wait(), self.stop, *lost, limit=max(0.0, record.job.timeout - spent))
         except TimeoutError:
             detail = f"took longer than {record.job.timeout:g} s"
             raise AttemptError.failed(Reason.TIME_LIMIT, detail) from None
@@ -183,7 +169,7 @@ class Attendance:
     async def _finish(self, ending: Ending) -> None:
         """Hide secrets in the logs, forget them, write the ending, and only then remove what it was read from."""
         mask = masker(self._values())
-        for log in (self.attempt.setup_log, self.attempt.client_log):
+        for log in (self.attempt.setup_log, self.attempt.client_log, self.attempt.server_log):
             mask_file(log, mask)
         self.attempt.secrets.unlink(missing_ok=True)
         started = self.attempt.started()
@@ -204,20 +190,16 @@ class Attendance:
     def _values(self) -> list[str]:
         values = list(read_values(self.attempt).values())
         try:
-            references = self.attempt.record().job.env.values()
+            references = all_references(self.attempt.record().job)
         except NelActionError:
             return values
         names = [reference.removeprefix("runtime:") for reference in references if reference.startswith("runtime:")]
         return values + [self._site.environ[name] for name in names if name in self._site.environ]
 
 
-def last_line(log: Path) -> str:
-    """Return the last line of a log that says something, shortened."""
+async def _already(running: Running) -> Exit | None:
+    """Return how it ended, where it had ended before we came."""
     try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - 8192))
-            lines = file.read().decode(errors="replace").splitlines()
-    except FileNotFoundError:
-        return ""
-    said = next((line.strip() for line in reversed(lines) if line.strip()), "")
-    return said if len(said) <= SHOWN else f"{said[:SHOWN]}…"
+        return await unless(running.wait(), limit=ADOPTED)
+    except TimeoutError:
+        return None

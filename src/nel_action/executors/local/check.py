@@ -14,6 +14,7 @@ from nel_action.executors.interface import Workspace
 from nel_action.executors.local.docker_args import parse
 from nel_action.executors.local.engine import engine
 from nel_action.executors.local.images import missing
+from nel_action.executors.local.serving import server_kind
 from nel_action.jobs import Job, Plan
 from nel_action.spec.deployment import ServedDeployment
 from nel_action.spec.execution import LocalExecution
@@ -30,7 +31,7 @@ ONLY_CONTAINERS: Final = ("memory", "cpus", "extra_docker_args", "mounts")
 def check(plan: Plan, settings: LocalExecution, workspace: Workspace) -> list[Problem]:
     """Return everything that is wrong."""
     used = runtimes(plan.jobs, settings)
-    problems = [*_home(workspace.home)]
+    problems = [*_home(workspace.home), *_servers(plan.jobs, settings)]
     if "process" in used:
         problems += _processes(plan.jobs, workspace.environ)
     if "docker" in used:
@@ -52,6 +53,19 @@ def _home(home: Path) -> Iterator[Problem]:
     except OSError as error:
         hint = "set NEL_ACTION_HOME to a folder that this user may write to"
         yield Problem(f"cannot use {home}: {error.strerror or error}", hint=hint)
+
+
+def _servers(jobs: Iterable[Job], settings: LocalExecution) -> Iterator[Problem]:
+    """Ask the kind of server what it lacks; a plan has one deployment."""
+    deployment = next((job.deployment for job in jobs if isinstance(job.deployment, ServedDeployment)), None)
+    if deployment is None:
+        return
+    yield from server_kind(deployment).check(deployment)
+    if deployment.pre_cmd and not settings.trust_commands:
+        hint = "set execution.trust_commands: true if the spec's authors may run shell text here"
+        yield Problem("deployment.pre_cmd is shell text, which is not run unless it is trusted", hint=hint)
+    if (deployment.runtime or settings.runtime) == "docker" and deployment.image is None:
+        yield Problem("deployment.image is missing: the server's image", hint="or set deployment.runtime: process")
 
 
 def _processes(jobs: Iterable[Job], environ: Mapping[str, str]) -> Iterator[Problem]:

@@ -21,7 +21,7 @@ from nel_action.executors.local.logs import stream, tail
 from nel_action.executors.local.record import JobRecord, moment
 from nel_action.executors.local.run_all import all_scripts
 from nel_action.executors.local.scripts import run_script
-from nel_action.executors.local.secrets import now
+from nel_action.executors.local.secrets import all_references, now
 from nel_action.executors.local.store import Store
 from nel_action.jobs import Job, Key, Plan, attempt_name
 from nel_action.spec.execution import LocalExecution
@@ -80,7 +80,7 @@ class LocalExecutor:
         return attempt.attempt()
 
     def _enter(self, job: Job, number: int, invocation: str) -> None:
-        values = now(job.env.values(), self._workspace.environ)
+        values = now(all_references(job), self._workspace.environ)
         local, folders = self._localise(job)
         record = JobRecord(
             job=local,
@@ -126,6 +126,9 @@ class LocalExecutor:
             if self._tend(attempt):
                 words = last_words(self._store.queue(invocation))
                 self._mark_lost(seen, unfinished, words)
+        for queue in self._store.queues_with_servers():
+            # NOTE: an agent that was killed may have left a server to nobody
+            tend(self._store, queue, self._workspace.environ)
         return seen
 
     def _by_invocation(self, attempts: Sequence[AttemptDir]) -> dict[str, AttemptDir]:

@@ -12,10 +12,13 @@ from typing import Final, TextIO
 from nel_action.executors.local.attempt import AttemptDir
 from nel_action.executors.local.secrets import masker, read_values
 
-__all__ = ["stream", "tail"]
+__all__ = ["last_line", "stream", "tail"]
 
 PAUSE: Final = 0.2
 """Seconds between two looks at a log that is followed."""
+
+SHOWN: Final = 300
+"""Characters of a line that is quoted."""
 
 HEAL_EVERY: Final = 25
 """Looks between two checks that somebody still runs the attempt."""
@@ -59,3 +62,9 @@ def tail(log: Path, size: int) -> str:
             return file.read().decode(errors="replace")
     except FileNotFoundError:
         return ""
+
+
+def last_line(log: Path) -> str:
+    """Return the last line of a log that says something, shortened."""
+    said = next((line.strip() for line in reversed(tail(log, 8192).splitlines()) if line.strip()), "")
+    return said if len(said) <= SHOWN else f"{said[:SHOWN]}…"

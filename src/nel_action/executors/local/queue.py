@@ -33,6 +33,11 @@ class Queue:
         """What the agent says."""
         return self.path / "log"
 
+    @property
+    def servers(self) -> Path:
+        """Where the agent keeps its servers' files; there only while it has some."""
+        return self.path / "servers"
+
     def open(self) -> Queue:
         """Create the folder."""
         (self.path / "jobs").mkdir(parents=True, exist_ok=True)
@@ -59,6 +64,10 @@ class Queue:
     def unfinished(self) -> list[AttemptDir]:
         """Return the attempts that have not ended."""
         return [attempt for attempt in self.attempts() if not attempt.ended]
+
+    def needs_an_agent(self) -> bool:
+        """Whether there is something to run, or to take down after an agent that was killed."""
+        return self.servers.exists() or bool(self.unfinished())
 
     def wake(self) -> None:
         """Tell the agent that there is news."""

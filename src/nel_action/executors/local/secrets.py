@@ -12,8 +12,10 @@ from urllib.parse import quote
 
 from nel_action.errors import SecretError
 from nel_action.executors.local.attempt import AttemptDir
+from nel_action.jobs import Job
+from nel_action.spec.deployment import ServedDeployment
 
-__all__ = ["Values", "mask_file", "masker", "now", "read_values"]
+__all__ = ["Values", "all_references", "mask_file", "masker", "now", "read_values", "resolve"]
 
 Values = dict[str, str]
 """Reference (`host:NAME`) to value."""
@@ -37,6 +39,12 @@ def now(references: Iterable[str], environ: Mapping[str, str]) -> Values:
         msg = f"{'variable' if len(missing) == 1 else 'variables'} {', '.join(missing)} not set"
         raise SecretError(msg, hint="the spec asks for it with host:NAME; set it where nel-action runs")
     return {reference: environ[name] for reference, name in names.items()}
+
+
+def all_references(job: Job) -> list[str]:
+    """Return every reference of a job and of its server."""
+    served = job.deployment.env_vars if isinstance(job.deployment, ServedDeployment) else {}
+    return [*job.env.values(), *served.values()]
 
 
 def read_values(attempt: AttemptDir) -> Values:

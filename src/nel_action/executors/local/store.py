@@ -51,6 +51,10 @@ class Store:
         """Return the queue of an invocation."""
         return Queue(self.root, invocation)
 
+    def queues_with_servers(self) -> list[Queue]:
+        """Return the queues whose agent has a server, or had one when it was killed."""
+        return [self.queue(folder.parent.name) for folder in self.root.glob("agents/*/servers")]
+
     def find(self, keys: Iterable[Key]) -> Iterator[AttemptDir]:
         """Return every attempt under those keys."""
         wanted = set(keys)

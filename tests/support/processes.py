@@ -1,0 +1,30 @@
+"""Looking at processes of this machine."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+__all__ = ["gone", "parent"]
+
+
+def gone(pid: int, patience: float = 20.0) -> bool:
+    """Wait for a process to be gone; a zombie is."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        try:
+            if _fields(pid)[0] in "ZX":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def parent(pid: int) -> int:
+    """Return the parent of a process."""
+    return int(_fields(pid)[1])
+
+
+def _fields(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
