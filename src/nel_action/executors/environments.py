@@ -146,8 +146,11 @@ def _base_python() -> str:
 
 
 def _hashed(words: Sequence[str]) -> bool:
-    files = [Path(word) for flag, word in pairwise(words) if flag in FILE_FLAGS]
-    return any(b"--hash=" in _read(file) for file in files)
+    """Whether all that is asked for comes from files with hashes."""
+    pairs = list(pairwise(["", *words]))
+    if any(not word.startswith("-") and before not in FILE_FLAGS for before, word in pairs):
+        return False
+    return any(b"--hash=" in _read(Path(word)) for before, word in pairs if before in FILE_FLAGS)
 
 
 def _run(argv: Sequence[str], on_progress: Callable[[str], None]) -> None:

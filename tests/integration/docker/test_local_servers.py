@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +54,7 @@ def served(image: str) -> Served:
     return make
 
 
-def left(bench: Bench, engine: DockerClient) -> list[object]:
+def left(bench: Bench, engine: DockerClient) -> Sequence[object]:
     """Wait for this home's containers and networks to be gone, and return those that are not."""
     mine: dict[str, str | list[str] | bool] = {"label": f"nel-action.store={bench.root / 'home' / 'local'}"}
     deadline = time.monotonic() + 30
@@ -68,7 +68,7 @@ def left(bench: Bench, engine: DockerClient) -> list[object]:
     return found
 
 
-def servers(bench: Bench, engine: DockerClient) -> list[Container]:
+def servers(bench: Bench, engine: DockerClient) -> Sequence[Container]:
     store = f"nel-action.store={bench.root / 'home' / 'local'}"
     return engine.containers.list(filters={"label": [store, "nel-action.role=server"]})
 
