@@ -19,6 +19,7 @@ GROUP: Final = "nel_action.exporters"
 
 _OURS: Final = {
     "local": "nel_action.exporters.local.exporter:EXPORTER",
+    "gsheets": "nel_action.exporters.gsheets.exporter:EXPORTER",
     "mlflow": "nel_action.exporters.mlflow.exporter:EXPORTER",
     "wandb": "nel_action.exporters.wandb.exporter:EXPORTER",
 }

