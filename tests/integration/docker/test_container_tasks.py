@@ -1,0 +1,66 @@
+"""`ls tasks --from-container` with a real engine; the image answers as one that keeps the contract would."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.docker import tiny_image
+
+from nel_action.cli.container_tasks import tasks_of
+from nel_action.cli.tasks import print_tasks
+from nel_action.errors import ExecutorError, NotFoundError
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+
+pytestmark = pytest.mark.docker
+
+FRAMEWORK = Path(__file__).parents[2] / "support/nemo_harness/core_evals/sums/framework.yml"
+NAME = "nel-action-test/lists-tasks"
+STRICT = "! touch /x 2> /dev/null && test $(ls /sys/class/net | wc -l) = 1 && "
+"""Fails where the root can be written to, or where there is another network than loopback."""
+
+
+def image_with(engine: DockerClient, python: str) -> str:
+    """Make an image whose `python` is this line of shell."""
+    container = engine.containers.create(tiny_image(engine), ["true"])
+    try:
+        data = io.BytesIO()
+        with tarfile.open(fileobj=data, mode="w") as archive:
+            content = f"#!/bin/sh\n{python}\n".encode()
+            entry = tarfile.TarInfo("bin/python")
+            entry.size, entry.mode = len(content), 0o755
+            archive.addfile(entry, io.BytesIO(content))
+        container.put_archive("/", data.getvalue())
+        container.commit(NAME, "latest")
+    finally:
+        container.remove()
+    return f"{NAME}:latest"
+
+
+def test_an_image_says_what_it_holds_and_can_do_nothing_else(
+    engine: DockerClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = json.dumps([FRAMEWORK.read_text()])
+    image = image_with(engine, f"{STRICT}cat <<'END'\n{said}\nEND")
+    assert [task.full_name for task in tasks_of(image)] == ["sums.sums_add", "sums.sums_mul"]
+    assert print_tasks(("mul",), harness=None, from_container=image, as_json=False) == 0
+    assert capsys.readouterr().out.splitlines() == [f"sums  {image}", "  sums_mul  chat", "", "1 task of 1 harness"]
+    assert not engine.containers.list(all=True, filters={"ancestor": image})
+
+
+@pytest.mark.parametrize("python", ["echo 'ModuleNotFoundError: core_evals' >&2; exit 1", "echo nonsense"])
+def test_an_image_without_the_contract_is_told(engine: DockerClient, python: str) -> None:
+    with pytest.raises(ExecutorError, match=f"{NAME}:latest does not list its tasks"):
+        tasks_of(image_with(engine, python))
+
+
+def test_an_image_that_is_nowhere_is_told(engine: DockerClient) -> None:
+    assert engine.ping()
+    with pytest.raises(NotFoundError, match=r"cannot pull localhost:1/nowhere:latest"):
+        tasks_of("localhost:1/nowhere:latest")
