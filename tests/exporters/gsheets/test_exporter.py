@@ -66,7 +66,7 @@ def private_key() -> str:
 
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     kind = serialization.PrivateFormat.PKCS8
-    return key.private_bytes(serialization.Encoding.PEM, kind, serialization.NoEncryption()).decode()
+    return str(key.private_bytes(serialization.Encoding.PEM, kind, serialization.NoEncryption()).decode())
 
 
 @pytest.fixture
