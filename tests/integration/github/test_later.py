@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import random
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from tests.support.act import ROOT
 from tests.support.workplace import Workplace
 
 FLOOR = {"tasks": {"arith": {"min": 0.5}}}
@@ -133,6 +138,31 @@ def test_a_cancel_while_waiting(gate: Gate, place: Workplace, on_cancel: str) ->
     gate.ended()
     place.act("schedule", {}, mode="collect", spec="")
     assert gate.check["conclusion"] == "success"
+
+
+def test_the_shell_of_action_yml_lets_a_cancel_through(gate: Gate, place: Workplace) -> None:
+    steps = yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"]
+    script = next(step["run"] for step in steps if step.get("id") == "run")
+    environ, temp = place.prepare("pull_request", gate.payload, on_cancel="cancel")
+    venv = temp / "nel-action/venv/bin"
+    venv.mkdir(parents=True)
+    (venv / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (venv / "python").chmod(0o755)
+    path = temp / "script.sh"
+    path.write_text(script)
+    # NOTE: as the runner starts a step; a signal goes to this process alone.
+    shell = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", str(path)]
+    environ["GITHUB_OUTPUT"] = str(temp / "outputs-run")
+    running = subprocess.Popen(
+        shell, cwd=place.work, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not list((place.home / "local").glob("nel-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    done = place.finish(running, environ, temp)
+    assert (done.code, gate.check["conclusion"], gate.states()) == (130, "cancelled", {"cancelled"})
 
 
 @pytest.mark.parametrize("seed", range(6))
