@@ -6,14 +6,15 @@ NOTE: a model per line (`results.read_samples`) costs ten times this; a million 
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import math
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn, cast
 
 from nel_action.errors import ResultsError
 
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Collector", "Items", "json_lines", "read_items"]
+__all__ = ["Collector", "Items", "json_batches", "read_items"]
 
+_BUFFER: Final = 1 << 20
 _AT_ONCE: Final = 512
 """Lines that are parsed together: one call of the parser is dearer than a line."""
 
@@ -52,7 +54,7 @@ class Items:
 
 @dataclass(slots=True)
 class Collector:
-    """Takes samples one by one and refuses what is not whole."""
+    """Takes samples in batches and refuses what is not whole."""
 
     metric: str
     index: dict[str, int] = field(default_factory=dict)
@@ -63,35 +65,56 @@ class Collector:
     inputs: array[int] = field(default_factory=lambda: array("q"))
     names: dict[str, str] = field(default_factory=dict)
 
-    def add(self, record: Mapping[str, Any]) -> None:
-        """Take one sample in the shape of `results.Sample`.
+    def extend(self, records: Sequence[Mapping[str, Any]], before: int) -> None:
+        """Take samples in the shape of `results.Sample`.
+
+        Args:
+            records: a batch of them.
+            before: how many samples came before, to say where one is wrong.
 
         Raises:
-            ValueError: it is not one, or has no finite value of the metric.
+            ValueError: one is no sample, or has no finite value of the metric.
         """
-        name, value, repeat = record["id"], record["scores"][self.metric], record.get("repeat", 0)
-        if type(name) is not str or type(repeat) is not int:
-            msg = "id must be text and repeat a whole number"
-            raise ValueError(msg)
-        if (type(value) is not float and type(value) is not int) or not math.isfinite(value):
-            msg = f"{self.metric} is not a finite number"
-            raise ValueError(msg)
-        place = self.index.setdefault(name, len(self.index))
-        self.places.append(place)
-        self.repeats.append(repeat)
-        self.values.append(value)
-        if place == len(self.clusters):
-            self._first(record)
+        try:
+            names = [record["id"] for record in records]
+            values = [record["scores"][self.metric] for record in records]
+            repeats = [record.get("repeat", 0) for record in records]
+            same = [(record.get("cluster"), record.get("input")) for record in records]
+            good = _all_of(names, str) and _all_of(repeats, int) and _all_of(values, float, int)
+            good = good and all(map(math.isfinite, values)) and _all_of([one for one, _ in same], str, _NONE)
+        except (KeyError, TypeError, AttributeError):
+            good = False
+        if not good:
+            self._complain(records, before)
+        count, new = len(self.index), len(names)
+        if self.index.keys().isdisjoint(names) and len(set(names)) == new:
+            self.index.update(zip(names, range(count, count + new), strict=True))
+            self.places.extend(range(count, count + new))
+            self._remember(same)
+        else:
+            for name, first in zip(names, same, strict=True):
+                place = self.index.setdefault(name, len(self.index))
+                self.places.append(place)
+                if place == len(self.clusters):
+                    self._remember([first])
+        self.values.extend(values)
+        self.repeats.extend(repeats)
 
-    def _first(self, record: Mapping[str, Any]) -> None:
-        """Note what is the same for every repeat of an item."""
-        cluster, text = record.get("cluster"), record.get("input")
-        if cluster is not None and type(cluster) is not str:
-            msg = "cluster must be text"
-            raise ValueError(msg)
+    def _remember(self, same: Sequence[tuple[str | None, str | None]]) -> None:
+        """Note what is the same for every repeat of an item: its cluster and its question."""
         # NOTE: one string object for each cluster, not one for each item.
-        self.clusters.append(cluster if cluster is None else self.names.setdefault(cluster, cluster))
-        self.inputs.append(0 if text is None else hash(text) or 1)
+        known = self.names.setdefault
+        self.clusters.extend(None if cluster is None else known(cluster, cluster) for cluster, _ in same)
+        self.inputs.extend(0 if text is None else hash(text) or 1 for _, text in same)
+
+    def _complain(self, records: Sequence[Mapping[str, Any]], before: int) -> NoReturn:
+        """Say which sample is wrong, and how."""
+        for number, record in enumerate(records, before + 1):
+            if wrong := _what_is_wrong(record, self.metric):
+                msg = f"line {number}: {wrong}"
+                raise ValueError(msg)
+        msg = f"lines {before + 1} to {before + len(records)}: no samples"
+        raise ValueError(msg)
 
     def done(self) -> Items:
         """Average repeats and close the columns.
@@ -130,6 +153,30 @@ class Collector:
             seen.add(key)
 
 
+_NONE: Final = type(None)
+
+
+def _all_of(values: Iterable[object], *kinds: type) -> bool:
+    """Say whether all values are exactly of these types; True is no number here."""
+    return set(map(type, values)) <= set(kinds)
+
+
+def _what_is_wrong(record: object, metric: str) -> str | None:
+    if not isinstance(record, Mapping):
+        return "no JSON object"
+    scores = record.get("scores")
+    if not isinstance(scores, Mapping) or metric not in scores:
+        return f"no {metric!r} in its scores"
+    value = scores[metric]
+    if not _all_of([value], float, int) or not math.isfinite(value):
+        return f"{metric} is not a finite number"
+    if type(record.get("id")) is not str:
+        return "its id is no text"
+    if type(record.get("repeat", 0)) is not int:
+        return "its repeat is no whole number"
+    return None if _all_of([record.get("cluster")], str, _NONE) else "its cluster is no text"
+
+
 def read_items(path: Path, metric: str) -> Items:
     """Read one metric from a samples file, gzipped or plain.
 
@@ -139,36 +186,31 @@ def read_items(path: Path, metric: str) -> Items:
     collector = Collector(metric)
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as lines:
-            for number, record in json_lines(lines):
-                _take(collector.add, record, number)
+            for before, records in json_batches(lines):
+                collector.extend(records, before)
         return collector.done()
     except (OSError, EOFError, ValueError) as error:
         msg = f"cannot read samples from {path}: {error}"
         raise ResultsError(msg) from error
 
 
-def _take(add: Callable[[dict[str, Any]], None], record: Any, number: int) -> None:  # noqa: ANN401 - JSON
-    try:
-        add(record)
-    except KeyError as error:
-        msg = f"line {number}: no {error.args[0]!r}"
-        raise ValueError(msg) from error
-    except (TypeError, AttributeError, ValueError) as error:
-        msg = f"line {number}: {error}"
-        raise ValueError(msg) from error
+def _open(path: Path) -> BinaryIO:
+    if path.suffix != ".gz":
+        return path.open("rb")
+    # NOTE: gzip's own lines pass through Python one by one; those of a buffer around it do not.
+    return cast("BinaryIO", io.BufferedReader(gzip.open(path, "rb"), _BUFFER))
 
 
-def json_lines(lines: Iterable[bytes]) -> Iterator[tuple[int, Any]]:
-    """Yield (line number, value) of JSON lines, many parsed at once.
+def json_batches(lines: Iterable[bytes]) -> Iterator[tuple[int, list[Any]]]:
+    """Yield the values of JSON lines in batches, each with the number of lines before it.
 
     Raises:
         ValueError: a line is not one JSON value.
     """
-    source, number = iter(lines), 0
+    source, before = iter(lines), 0
     while batch := list(islice(source, _AT_ONCE)):
-        for value in _parse(batch, number):
-            number += 1
-            yield number, value
+        yield before, _parse(batch, before)
+        before += len(batch)
 
 
 def _parse(batch: list[bytes], before: int) -> list[Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nel_action.errors import ResultsError
-from nel_action.gating.items import json_lines
+from nel_action.gating.items import json_batches
 from nel_action.gating.readers.foreign import Records, foreign_run, foreign_task, unreadable
 from nel_action.gating.run import Run
 from nel_action.results import Score, TaskResult
@@ -114,8 +114,9 @@ def _records(path: Path, metric: str) -> Iterator[dict[str, Any]]:
     value = _value(metric)
     try:
         with path.open("rb") as lines:
-            for number, record in json_lines(lines):
-                yield _record(record, metric, value(record) if value else None, number)
+            for before, records in json_batches(lines):
+                for number, record in enumerate(records, before + 1):
+                    yield _record(record, metric, value(record) if value else None, number)
     except (OSError, KeyError, TypeError, AttributeError) as error:
         msg = f"{path} is not whole: {error!r}"
         raise ResultsError(msg) from error

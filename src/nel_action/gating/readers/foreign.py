@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from itertools import islice
+from typing import Any, Final
 
 from nel_action.errors import NelActionError, ResultsError
 from nel_action.gating.items import Collector, Items
@@ -11,6 +12,8 @@ from nel_action.gating.run import Run
 from nel_action.results import JobOutcome, Results, TaskResult
 
 __all__ = ["Records", "collect", "foreign_run", "foreign_task", "unreadable"]
+
+_AT_ONCE: Final = 512
 
 Records = Callable[[str], Iterable[Mapping[str, Any]] | None]
 """From a metric to a task's samples, as `results.Sample` writes them; None where it has none for that metric."""
@@ -51,22 +54,12 @@ def collect(records: Iterable[Mapping[str, Any]], metric: str, *, of: str) -> It
     Raises:
         ResultsError: one is not whole.
     """
-    collector = Collector(metric)
+    collector, source, before = Collector(metric), iter(records), 0
     try:
-        for number, record in enumerate(records, 1):
-            _add(collector, record, number)
+        while batch := list(islice(source, _AT_ONCE)):
+            collector.extend(batch, before)
+            before += len(batch)
         return collector.done()
     except ValueError as error:
         msg = f"the samples of {of} are not whole: {error}"
         raise ResultsError(msg) from error
-
-
-def _add(collector: Collector, record: Mapping[str, Any], number: int) -> None:
-    try:
-        collector.add(record)
-    except KeyError as error:
-        msg = f"sample {number} has no {error.args[0]!r}"
-        raise ValueError(msg) from error
-    except (TypeError, AttributeError, ValueError) as error:
-        msg = f"sample {number}: {error}"
-        raise ValueError(msg) from error
