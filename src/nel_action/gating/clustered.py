@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from nel_action.gating.continuous import GuardedMean
+from nel_action.gating.continuous import Guard, GuardedMean
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["clustered_evidence", "codes"]
+
+_TURNED: Final = 0.25
+"""A cluster that was not seen may lie this share of the whole range away: half of its items turned over."""
 
 
 def codes(clusters: Sequence[str | None]) -> NDArray[np.int64] | None:
@@ -53,17 +56,17 @@ def clustered_evidence(
     mean = float(values.mean())
     centred = values - mean
     sums = np.bincount(cluster, centred)
-    variance = float(sums @ sums) * count / (count - 1) / n**2
+    squares = float(sums @ sums) / count
+    variance = squares * count / (count - 1) * count / n**2
     alone = float(centred @ centred) / (n - 1) / n
     # NOTE: as many independent items as would give this variance; with no spread to tell, no more than clusters.
     seen = min(float(n), max(float(count), n * alone / variance)) if variance > 0 else float(count)
+    turned = _TURNED * (top - bottom)
     return GuardedMean(
         estimate=mean,
         spread=math.sqrt(variance),
         df=count - 1,
-        skew=0.0,
-        seen=seen,
-        bottom=bottom,
-        top=top,
+        skew=float((sums * sums) @ sums) / count / squares**1.5 / math.sqrt(count) if squares > 0 else 0.0,
+        guards=(Guard(seen, mean - bottom, top - mean), Guard(count, turned, turned)),
         method=f"t over {count:,} clusters",
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from statistics import NormalDist
 from typing import Final
 
@@ -105,6 +106,7 @@ def t_sf(t: float, df: float) -> float:
     return tail if t >= 0 else 1 - tail
 
 
+@cache
 def t_quantile(p: float, df: float) -> float:
     """Value that Student's t with `df` degrees of freedom stays below with chance `p`, 0 < p < 1."""
     if p < 0.5:  # noqa: PLR2004 - the middle
