@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 pytest.importorskip("mlflow", reason="needs the mlflow extra")
-pytestmark = [pytest.mark.mlflow, pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow")]
+pytestmark = [
+    pytest.mark.mlflow,
+    pytest.mark.xdist_group("mlflow"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow"),
+]
 
 
 @pytest.fixture(scope="module")
