@@ -16,7 +16,7 @@ from typing import Final
 from nel_action.executors.local import child
 from nel_action.executors.local.attempt import Started
 
-__all__ = ["MARK", "Child", "leftovers", "sweep"]
+__all__ = ["MARK", "Child", "alive", "leftovers", "sweep"]
 
 MARK: Final = "NEL_ACTION_ATTEMPT"
 """Variable in the environment of everything that an attempt starts; its value is the attempt's directory."""
@@ -114,3 +114,14 @@ def _belongs(process: Path, wanted: bytes, session: int | None, started: Started
     if session is None or member_of != session or first is None:
         return False
     return ticks == first if process.name == str(session) else ticks >= first
+
+
+def alive(pid: int) -> bool:
+    """Whether there is a process of that id."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

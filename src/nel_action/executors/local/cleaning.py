@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nel_action.executors.local.agents import try_lock
 from nel_action.executors.local.attempt import AttemptDir, read_started
-from nel_action.executors.local.children import sweep
+from nel_action.executors.local.children import alive, sweep
 from nel_action.executors.local.docker import LABEL, LABEL_STORE
 from nel_action.executors.local.queue import Queue
 from nel_action.executors.local.store import Store
@@ -25,21 +25,11 @@ def clean_files(store: Store) -> None:
     """Remove attempts that were never whole, and secrets of those that have ended."""
     for partial in store.root.glob(".*"):
         pid = partial.name.split(".")[-2] if partial.name.count(".") >= 3 else ""  # noqa: PLR2004 .NAME.PID.TOKEN
-        if pid.isdecimal() and not _alive(int(pid)):
+        if pid.isdecimal() and not alive(int(pid)):
             shutil.rmtree(partial, ignore_errors=True)
     for attempt in store.all():
         if attempt.ended:
             attempt.secrets.unlink(missing_ok=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def clean_processes(queue: Queue) -> None:

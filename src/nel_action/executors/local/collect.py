@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from nel_action.errors import CollectError
+from nel_action.executors.local.children import alive
 
 __all__ = ["collect"]
 
@@ -30,8 +31,9 @@ def collect(source: Path, into: Path) -> None:
     Raises:
         CollectError: something could not be read, written or verified.
     """
-    partial = into / f".collect-{secrets.token_hex(4)}"
+    partial = into / f".collect-{os.getpid()}-{secrets.token_hex(4)}"
     try:
+        _remove_abandoned(into)
         partial.mkdir(parents=True)
         left_out = [line for part in PARTS for line in _copy_tree(source / part, partial / part)]
         if left_out:
@@ -43,6 +45,13 @@ def collect(source: Path, into: Path) -> None:
         raise CollectError(msg, hint=_advice(into)) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _remove_abandoned(into: Path) -> None:
+    """Remove what collectors left that were killed."""
+    for partial in into.glob(".collect-*-*"):
+        if not alive(int(partial.name.split("-")[1])):
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _advice(into: Path) -> str:
