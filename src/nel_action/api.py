@@ -24,6 +24,7 @@ from nel_action.conclude import conclude, find_baseline
 from nel_action.errors import NelActionError
 from nel_action.jobs import Plan
 from nel_action.ledger import Ledger, run_dir_of
+from nel_action.lifecycle.loading import load
 from nel_action.lifecycle.prepare import check, prepare, select_tasks
 from nel_action.lifecycle.session import JobView, Session, open_session
 from nel_action.lifecycle.start import start
@@ -33,7 +34,6 @@ from nel_action.lifecycle.watch import wait as watch
 from nel_action.preflight import check_gate
 from nel_action.report.model import Report
 from nel_action.spec.compose import LoadedSpec
-from nel_action.spec.compose import load_spec as compose
 from nel_action.spec.policy import GatePolicy
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def load_spec(path: str | Path, *, overrides: Sequence[str] = (), tasks: Sequenc
         SpecError: all that is wrong with it, each with its place.
         NotFoundError: a task that the spec does not have.
     """
-    return select_tasks(compose(Path(path), overrides=overrides), tasks)
+    return select_tasks(load(Path(path), overrides=overrides), tasks)
 
 
 def plan(spec: LoadedSpec, *, fresh: bool = False) -> Plan:

@@ -57,8 +57,8 @@ def load(
     Raises:
         SpecError: what is wrong with it.
     """
+    from nel_action.lifecycle.loading import load as load_spec
     from nel_action.lifecycle.prepare import select_tasks
-    from nel_action.spec.compose import load_spec
 
     if spec and config and spec != config:
         msg = "give the spec once: as an argument or with --config"

@@ -103,12 +103,12 @@ def _engines() -> Iterator[Finding]:
 def _for_spec(path: Path) -> Iterator[Finding]:
     """Do all that `run` does before anything is spent."""
     from nel_action.conclude import find_baseline
+    from nel_action.lifecycle.loading import load
     from nel_action.lifecycle.prepare import check, prepare
     from nel_action.preflight import check_gate
-    from nel_action.spec.compose import load_spec
 
     try:
-        loaded = load_spec(path)
+        loaded = load(path)
         check_gate(loaded.spec, locate=loaded.locate)
         with prepare(loaded, home=home_dir(), environ=os.environ) as prepared:
             find_baseline(loaded.spec, folder=loaded.base_dir, home=home_dir())

@@ -1,0 +1,64 @@
+"""Loading a spec so that all of its mistakes are told at once: those of form, and names that mean nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from nel_action.errors import NotFoundError, Problem, SpecError
+from nel_action.harness.registry import harness
+from nel_action.resolve import find_task
+from nel_action.spec.compose import LoadedSpec, load_spec
+from nel_action.spec.evaluation import Task
+from nel_action.spec.locate import Document
+
+__all__ = ["load"]
+
+
+def load(
+    path: Path | None,
+    *,
+    config_dir: Path | None = None,
+    config_name: str | None = None,
+    overrides: Sequence[str] = (),
+) -> LoadedSpec:
+    """Load a spec as `load_spec` does; where it is wrong, look at the names in it as well.
+
+    Raises:
+        SpecError: all that is wrong with it, each with its place.
+    """
+    try:
+        return load_spec(path, config_dir=config_dir, config_name=config_name, overrides=overrides)
+    except SpecError as error:
+        if path is None or not path.is_file():
+            raise
+        raise SpecError([*error.problems, *_names(path)]) from None
+
+
+def _names(path: Path) -> Iterator[Problem]:
+    """Say which tasks and harnesses nobody knows."""
+    try:
+        document = Document.read(path)
+    except SpecError:
+        return  # told already: it is no YAML
+    tasks = _get(_get(document.data, "evaluation"), "tasks")
+    for index, task in enumerate(tasks if isinstance(tasks, Sequence) and not isinstance(tasks, str) else ()):
+        if isinstance(name := _get(task, "name"), str):
+            yield from _task(document, index, name, _get(task, "harness"), _get(task, "container"))
+
+
+def _task(document: Document, index: int, name: str, who: object, container: object) -> Iterator[Problem]:
+    own = ("evaluation", "tasks", index)
+    try:
+        if isinstance(who, str):
+            harness(who)
+        elif not container:
+            find_task(Task(name=name), document.place((*own, "name"))[0])
+    except NotFoundError as error:
+        yield from (Problem(p.message, document.place((*own, "harness"))[0], p.hint) for p in error.problems)
+    except SpecError as error:
+        yield from error.problems
+
+
+def _get(node: object, key: str) -> object:
+    return node.get(key) if isinstance(node, Mapping) else None
