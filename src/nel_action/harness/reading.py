@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ __all__ = [
     "limited",
     "load_json",
     "only_file",
+    "shaped",
     "text",
     "whole",
 ]
@@ -30,7 +32,10 @@ def finite(value: object) -> float | None:
     """Return a number as a float; None for NaN, infinities, "N/A", None and whatever else is no measurement."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value) if math.isfinite(value) else None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 def whole(value: object) -> int | None:
@@ -122,6 +127,20 @@ def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
         msg = f"{path.name}, line {number}, holds no object"
         raise ResultsError(msg)
     return data
+
+
+@contextmanager
+def shaped(what: str) -> Iterator[None]:
+    """Tell of files that are whole and yet not of the known shape; their every value is somebody else's.
+
+    Raises:
+        ResultsError: in place of whatever a value of another kind than expected leads to.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+        msg = f"{what} is not of the shape that this version reads: {' '.join(str(error).split())[:200]}"
+        raise ResultsError(msg, hint="was it written by another version of the harness?") from error
 
 
 def only_file(paths: Iterable[Path], *, wanted: str) -> Path:

@@ -24,6 +24,7 @@ from nel_action.harness.reading import (
     limited,
     load_json,
     only_file,
+    shaped,
     text,
     whole,
 )
@@ -39,7 +40,11 @@ def read_results(task: HarnessTask, artifacts: Path) -> Reading:
         ResultsError: files are missing, truncated, of another run or task, or hold no finite score.
     """
     path = only_file(artifacts.rglob("results_*.json"), wanted="results_*.json")
-    data = load_json(path)
+    with shaped(path.name):
+        return _read(task, path, load_json(path))
+
+
+def _read(task: HarnessTask, path: Path, data: Mapping[str, Any]) -> Reading:
     _check_run(data, task, path)
     table = _part(data, "results", task.name)
     leaves = [_leaf(data, name, path) for name in _leaf_names(data, task.name)]
@@ -94,7 +99,10 @@ def _leaf(data: Mapping[str, Any], name: str, path: Path) -> Leaf:
 
 
 def _leaf_names(data: Mapping[str, Any], name: str) -> list[str]:
-    """Return the tasks that a group comes down to, in the file's order; a task comes down to itself."""
+    """Return the tasks that a group comes down to, in the file's order; a task comes down to itself.
+
+    A group that holds itself ends in a RecursionError, which the caller tells as a file of no known shape.
+    """
     children: Mapping[str, Sequence[str]] = data.get("group_subtasks") or {}
     if name in _part(data, "n-samples"):
         return [name]

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nel_action.errors import ResultsError
-from nel_action.harness.reading import clip, finite, json_lines
+from nel_action.harness.reading import clip, finite, json_lines, shaped
 from nel_action.results import Sample
 
 __all__ = ["Leaf", "Tally", "stream", "survey"]
@@ -117,7 +117,16 @@ def survey(path: Path, name: str, effective: int, original: int) -> Leaf:
 
 
 def stream(leaves: Sequence[Leaf], metrics: Collection[str]) -> Iterator[Sample]:
-    """Hand out the samples of a task, or of all tasks of a group, with the values of these metrics."""
+    """Hand out the samples of a task, or of all tasks of a group, with the values of these metrics.
+
+    Raises:
+        ResultsError: a line is not of the known shape.
+    """
+    with shaped(", ".join(leaf.path.name for leaf in leaves)):
+        yield from _stream(leaves, metrics)
+
+
+def _stream(leaves: Sequence[Leaf], metrics: Collection[str]) -> Iterator[Sample]:
     for leaf in leaves:
         prefix = f"{leaf.name}/" if len(leaves) > 1 else ""
         seen: Counter[str] = Counter()

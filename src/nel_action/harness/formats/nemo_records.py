@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from nel_action.harness.reading import clip, finite, json_lines
+from nel_action.harness.reading import clip, finite, json_lines, shaped
 from nel_action.results import Sample, Score
 
 __all__ = ["FOLDER", "Records", "has_records", "records"]
@@ -43,9 +43,10 @@ def records(artifacts: Path, scores: Sequence[Score]) -> Records:
     """
     seen: Counter[str] = Counter()
     total = 0.0
-    for name, record in _scored(artifacts):
-        seen[name] += 1
-        total += finite(record["score"]) or 0.0
+    with shaped(FOLDER):
+        for name, record in _scored(artifacts):
+            seen[name] += 1
+            total += finite(record["score"]) or 0.0
     mean = total / seen.total() if seen else 0.0
     factors = {score.metric: factor for score in scores for factor in (1, 100) if _equal(score.value, mean * factor)}
     return Records(len(seen), _samples(artifacts, factors) if factors and seen else None)

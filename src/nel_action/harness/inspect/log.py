@@ -44,7 +44,7 @@ def load_log(path: Path) -> tuple[dict[str, Any], list[Item]]:
     """
     try:
         log, items = _walk(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         msg = f"{path.name} is not a whole inspect log: {error}"
         raise ResultsError(msg, hint="the job may have been ended while writing, or its disk was full") from error
     if not isinstance(log.get("eval"), dict):

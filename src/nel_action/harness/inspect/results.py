@@ -17,7 +17,7 @@ from typing import Any
 from nel_action.errors import ResultsError
 from nel_action.harness.inspect.log import Item, load_log
 from nel_action.harness.interface import HarnessTask, Reading
-from nel_action.harness.reading import choose_metric, directed, expected_items, finite, only_file, text, whole
+from nel_action.harness.reading import choose_metric, directed, expected_items, finite, only_file, shaped, text, whole
 from nel_action.results import Sample, Score
 
 __all__ = ["read_log"]
@@ -34,6 +34,11 @@ def read_log(task: HarnessTask, artifacts: Path) -> Reading:
     """
     path = only_file(artifacts.glob("*.json"), wanted="inspect logs")
     log, items = load_log(path)
+    with shaped(path.name):
+        return _read(task, path, log, items)
+
+
+def _read(task: HarnessTask, path: Path, log: Mapping[str, Any], items: Sequence[Item]) -> Reading:
     _check_run(log, task, path)
     scores = tuple(_scores(log, items))
     if not scores:

@@ -18,7 +18,7 @@ from nel_action.errors import ResultsError
 from nel_action.harness.formats.nemo_records import has_records, records
 from nel_action.harness.interface import HarnessTask, Reading
 from nel_action.harness.nemo.inner import lm_eval_reading
-from nel_action.harness.reading import choose_metric, directed, expected_items, finite, load_json, text, whole
+from nel_action.harness.reading import choose_metric, directed, expected_items, finite, load_json, shaped, text, whole
 from nel_action.results import Score
 
 __all__ = ["read_results"]
@@ -37,6 +37,11 @@ def read_results(task: HarnessTask, artifacts: Path) -> Reading:
     """
     _check_markers(artifacts)
     data = _load(artifacts / "results.yml")
+    with shaped("results.yml"):
+        return _read(task, artifacts, data)
+
+
+def _read(task: HarnessTask, artifacts: Path, data: Mapping[str, Any]) -> Reading:
     config = _mapping(data.get("config"))
     params = _mapping(config.get("params"))
     _check_run(task, config, params)
@@ -82,7 +87,7 @@ def _load(path: Path) -> dict[str, Any]:
     except OSError as error:
         msg = f"cannot read {path}: {error.strerror or error}"
         raise ResultsError(msg) from error
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         msg = f"{path.name} is not whole YAML: {' '.join(str(error).split())[:200]}"
         raise ResultsError(msg, hint="the job may have been ended while writing, or its disk was full") from error
     # NOTE: the keys are written in alphabetical order, so a file with `target` has everything before it.
