@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from nel_action.errors import Location, NotFoundError, Problem, SpecError
+from nel_action.errors import SpecError
+from nel_action.spec.locate import Document, Sources
 from nel_action.spec.policy import GatePolicy
 
 __all__ = ["load_policy"]
@@ -17,25 +15,14 @@ def load_policy(path: Path) -> GatePolicy:
     """Read a policy file.
 
     Raises:
-        NotFoundError: there is no such file.
-        SpecError: it is not YAML, or no policy; all that is wrong is told.
+        SpecError: it is not there, not YAML, or no policy; all that is wrong is told, each with its place.
     """
-    import yaml
+    from nel_action.spec.validate import validate
 
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        msg = f"cannot read the policy {path}: {error.strerror or error}"
-        raise NotFoundError(msg) from error
-    try:
-        data = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
-        return GatePolicy.model_validate_json(json.dumps(data))
-    except (yaml.YAMLError, TypeError) as error:
-        raise SpecError([Problem(f"this is not YAML: {error}", Location(path))]) from error
-    except ValidationError as error:
-        raise SpecError(
-            [
-                Problem(f"{'.'.join(map(str, details['loc']))}: {details['msg']}", Location(path))
-                for details in error.errors()
-            ]
-        ) from error
+    document = Document.read(path)
+    # NOTE: read as the part of a spec that it is, so that mistakes are told as they are there, at their own places.
+    sources = Sources(user=document, layers=[], overrides=[], moved=[(("gate",), ())])
+    spec, problems = validate({"gate": dict(document.data)}, sources)
+    if problems or spec is None or spec.gate is None:
+        raise SpecError(problems)
+    return spec.gate

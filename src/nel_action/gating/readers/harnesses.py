@@ -101,23 +101,29 @@ def _nemo_task(task: str, config: Mapping[str, Any], data: Any, folder: Path) ->
 
 
 def read_inspect(files: Sequence[Path], *, name: str) -> Run | None:
-    """Read inspect logs, one task each; None where the files are something else.
+    """Read an inspect log; None where the file is something else.
 
     Raises:
-        ResultsError: two are of the same task.
+        ResultsError: it is not whole, in the binary format, or one of several.
     """
-    tasks: dict[str, tuple[TaskResult, Records]] = {}
-    for file in files:
-        header = import_module("nel_action.harness.inspect").log_header(file)
-        if header is None:
-            continue
-        task, model, params = header
-        if task in tasks:
-            msg = f"{task} is there twice: inspect keeps a log of every try"
-            raise ResultsError(msg, hint="name one log file, or a folder with one log of each task")
-        known = HarnessTask(name=task, display=task, endpoint_type=EndpointType.CHAT, params=Params(**params))
-        tasks[task] = _read("inspect", known, file, model, params)
-    return foreign_run(tasks, name=name) if tasks else None
+    if any(file.suffix == ".eval" for file in files):
+        msg = f"{files[0].name} is a log in inspect's binary format"
+        raise ResultsError(msg, hint="write it as JSON: inspect log convert --to json --output-dir DIR FILE")
+    if len(files) > 1:
+        msg = f"{len(files)} JSON files are there ({', '.join(file.name for file in files[:4])})"
+        raise ResultsError(msg, hint="name a folder with one inspect log; inspect keeps one of every try")
+    head = _json(files[0]).get("eval")
+    if not isinstance(head, dict) or not isinstance(head.get("task"), str):
+        return None
+    limit = (head.get("config") or {}).get("limit")
+    task = HarnessTask(
+        name=head["task"],
+        display=head["task"].rpartition("/")[2],
+        endpoint_type=EndpointType.CHAT,
+        params=Params(limit_samples=limit),
+    )
+    read = _read("inspect", task, files[0].parent, str(head.get("model", "")), {"limit_samples": limit})
+    return foreign_run({task.display: read}, name=name)
 
 
 def _read(
