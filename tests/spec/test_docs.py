@@ -21,7 +21,11 @@ from nel_action.spec.schema import json_schema, models
 from nel_action.spec.walk import fields_of
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES = sorted([*ROOT.glob("examples/*.yaml"), *(ROOT / "tests/spec/launcher").rglob("*.yaml")])
+SCHEMA = json_schema()
+MOVED = {"local_nemotron-3-super-120b-a12b", "local_nemotron-3-super-120b-a12b_low_budget"}
+"""Examples with keys in their old places, which are accepted, and not offered."""
+LAUNCHER = [file for file in (ROOT / "tests/spec/launcher").glob("*.yaml") if file.stem not in MOVED]
+EXAMPLES = sorted([*ROOT.glob("examples/*.yaml"), *LAUNCHER])
 
 
 def test_the_reference_is_not_stale() -> None:
@@ -61,9 +65,7 @@ def test_the_schema_describes_every_key_of_the_whole() -> None:
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
 def test_specs_that_load_fit_the_schema(file: Path) -> None:
-    if "old" in file.parts:
-        pytest.skip("old keys are accepted, and not offered")
-    jsonschema.validate(yaml.safe_load(file.read_text()), json_schema())
+    jsonschema.validate(yaml.safe_load(file.read_text()), SCHEMA)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +84,7 @@ def test_specs_that_load_fit_the_schema(file: Path) -> None:
 )
 def test_mistakes_do_not_fit_the_schema(spec: dict[str, Any]) -> None:
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(spec, json_schema())
+        jsonschema.validate(spec, SCHEMA)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,7 @@ def test_mistakes_do_not_fit_the_schema(spec: dict[str, Any]) -> None:
     ],
 )
 def test_gaps_interpolations_and_plug_ins_fit_the_schema(spec: dict[str, Any]) -> None:
-    jsonschema.validate(spec, json_schema())
+    jsonschema.validate(spec, SCHEMA)
 
 
 def test_the_command_prints_the_schema() -> None:

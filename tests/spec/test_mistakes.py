@@ -142,6 +142,16 @@ def test_what_a_model_s_own_check_says(tmp_path: Path) -> None:
     assert line.startswith("1:39: execution.output_dir does not look as it should: ^/")
 
 
+def test_a_gap_is_told_even_where_a_group_says_null_and_once_where_a_key_has_moved(tmp_path: Path) -> None:
+    text = "defaults: [deployment: vllm, _self_]\ndeployment: {served_model_name: m, checkpoint_path: ???}\n".replace(
+        "???", "'???'"
+    )
+    [line] = complaints(tmp_path, text + TASKS)
+    assert line.startswith("2:36: deployment.checkpoint_path has no value yet (???)")
+    [line] = complaints(tmp_path, "evaluation: {overrides: {config.params.seed: '???'}, tasks: [{name: a}]}\n")
+    assert line.startswith("1:26: evaluation.nemo_evaluator_config.config.params.seed has no value yet (???)")
+
+
 def test_no_tasks(tmp_path: Path) -> None:
     [line] = complaints(tmp_path, HEAD + "evaluation: {tasks: []}\n")
     assert line.startswith("2:14: there are no tasks")

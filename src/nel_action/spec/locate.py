@@ -110,9 +110,8 @@ class Sources:
     def locate(self, loc: Sequence[str | int]) -> Location:
         """Return the best place for a key: an override, the user's file, or the group that brought it."""
         wanted = self._as_written(tuple(loc))
-        for key, text in reversed(self.overrides):
-            if wanted[: len(key)] == key:
-                return Location(Path(f"-o {text}"))
+        if (override := self._override(wanted)) is not None:
+            return Location(Path(f"-o {override}"))
         best, depth = self.user.place(wanted)
         for prefix, document in self.layers:
             if wanted[: len(prefix)] == prefix:
@@ -124,6 +123,13 @@ class Sources:
     def user_place(self, loc: Sequence[str | int]) -> Location:
         """Return the place in the user's own file, where what is missing would be written."""
         return self.user.place(self._as_written(tuple(loc)))[0]
+
+    def is_overridden(self, loc: Loc) -> bool:
+        """Tell whether the command line said something of a place."""
+        return self._override(loc) is not None
+
+    def _override(self, loc: Loc) -> str | None:
+        return next((text for key, text in reversed(self.overrides) if loc[: len(key)] == key), None)
 
     def _as_written(self, loc: Loc) -> Loc:
         for new, old in reversed(self.moved):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nel_action.spec.base import EnvironmentName, EnvReference, Free, SpecModel
+from nel_action.spec.auxiliary import AuxiliaryDeployment
+from nel_action.spec.base import EnvironmentName, EnvReference, SpecModel
 from nel_action.spec.deployment import Deployment, NoDeployment
 from nel_action.spec.evaluation import Evaluation
 from nel_action.spec.execution import LocalExecution
@@ -25,7 +26,7 @@ class Spec(SpecModel):
     """Several models, by a short name each, in place of `target`; the score table then has a column for each."""
     deployment: Deployment = NoDeployment()
     """How to serve the model while jobs run."""
-    auxiliary_deployments: dict[str, Free] = {}
+    auxiliary_deployments: dict[str, AuxiliaryDeployment] = {}
     """Further servers, such as a judge."""
     execution: Execution = LocalExecution()
     """Where jobs run."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated, Any, Literal, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from nel_action.spec.auxiliary import AuxiliaryKeys
 from nel_action.spec.base import Free
 from nel_action.spec.docstrings import field_docs
 from nel_action.spec.execution import ExecutionBase
@@ -21,58 +23,71 @@ from nel_action.spec.walk import members
 __all__ = ["reference"]
 
 _PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null", Any: "anything"}
-_SHARED: dict[type[BaseModel], str] = {ExecutionBase: "all executors", ServedDeployment: "all servers"}
+_SHARED: dict[type[BaseModel], str] = {
+    ExecutionBase: "all executors",
+    ServedDeployment: "all servers",
+    AuxiliaryKeys: "all further servers",
+}
+SHOWN = 2
+"""Places in a heading."""
 _LIMITS = ((Gt, "gt", "above"), (Ge, "ge", "from"), (Lt, "lt", "below"), (Le, "le", "up to"))
+
+
+Parts = dict[type[BaseModel], list[str]]
+"""Each model with the places where it stands."""
 
 
 def reference() -> str:
     """Return the tables of all keys as Markdown, one section for each part of a spec."""
-    parts: dict[type[BaseModel], list[str]] = {}
+    parts: Parts = {}
     _collect(Spec, "", parts)
-    return "\n".join(line for model, paths in parts.items() for line in _section(model, paths))
+    return "\n".join(line for model, paths in parts.items() for line in _section(model, paths, parts))
 
 
-def _collect(model: type[BaseModel], path: str, parts: dict[type[BaseModel], list[str]]) -> None:
-    """Note where each model stands, from the outside in."""
+def _collect(model: type[BaseModel], path: str, parts: Parts) -> None:
+    """Note where each model stands, from the outside in, and what models share before those that share it."""
     if path in parts.get(model, ()):
         return
-    base = _base(model)
-    if base is not None:
-        _collect(base, path, parts)
+    for shared in _SHARED:
+        if issubclass(model, shared) and shared is not model:
+            _collect(shared, path, parts)
     parts.setdefault(model, []).append(path)
-    for name in _own_fields(model):
+    for name in _own_fields(model, parts):
         field = model.model_fields[name]
         for inner, suffix in _models_in(field.rebuild_annotation()):
             _collect(inner, f"{path}.{field.alias or name}{suffix}".lstrip("."), parts)
 
 
-def _base(model: type[BaseModel]) -> type[BaseModel] | None:
-    return next((shared for shared in _SHARED if model is not shared and issubclass(model, shared)), None)
+def _own_fields(model: type[BaseModel], parts: Parts) -> list[str]:
+    """Return the fields of which a model says something else than those models that it derives from."""
+    own = []
+    for name, field in model.model_fields.items():
+        elsewhere = [above.model_fields[name] for above in _above(model, parts) if name in above.model_fields]
+        if not any((field.annotation, field.default) == (other.annotation, other.default) for other in elsewhere):
+            own.append(name)
+    return own
 
 
-def _own_fields(model: type[BaseModel]) -> list[str]:
-    """Return the fields of which a model says something else than what it derives from."""
-    fields, theirs = model.model_fields, (base.model_fields if (base := _base(model)) else {})
-    return [
-        name
-        for name, field in fields.items()
-        if name not in theirs or (field.annotation, field.default) != (theirs[name].annotation, theirs[name].default)
-    ]
+def _above(model: type[BaseModel], parts: Parts) -> list[type[BaseModel]]:
+    return [above for above in model.__mro__[1:] if above in parts]
 
 
-def _section(model: type[BaseModel], paths: list[str]) -> Iterator[str]:
+def _section(model: type[BaseModel], paths: list[str], parts: Parts) -> Iterator[str]:
+    own = _own_fields(model, parts)
+    if not own:
+        return
     yield f"## {_heading(model, paths)}"
     yield ""
     yield " ".join((model.__doc__ or "").split())
-    if base := _base(model):
-        yield f"The keys of {_SHARED[base]} are there too."
+    if shared := [_name(above, parts[above]) for above in _above(model, parts)]:
+        yield f"The keys of {' and of '.join(shared)} are there too."
     if model.model_config.get("extra") == "allow":
         yield "Other keys are passed on whole."
     yield ""
     docs = field_docs(model)
     yield "| key | type | default | meaning |"
     yield "|---|---|---|---|"
-    for name in _own_fields(model):
+    for name in own:
         field = model.model_fields[name]
         cells = (f"`{field.alias or name}`", _type(field), _default(field), _cell(docs.get(name, "")))
         yield f"| {' | '.join(cells)} |"
@@ -82,11 +97,21 @@ def _section(model: type[BaseModel], paths: list[str]) -> Iterator[str]:
 def _heading(model: type[BaseModel], paths: list[str]) -> str:
     if model in _SHARED:
         return f"`{paths[0]}`: {_SHARED[model]}"
-    kind = model.model_fields.get("type")
-    if kind is not None and paths[0] in {"execution", "deployment"}:
-        known = isinstance(kind.default, str)
-        return f"`{paths[0]}`, type {f'`{kind.default}`' if known else 'of a plug-in'}"
-    return ", ".join(f"`{path}`" for path in paths) if paths[0] else "The whole"
+    if "type" in model.model_fields and paths[0] in {"execution", "deployment"}:
+        return f"`{paths[0]}`, type {f'`{kind}`' if (kind := _kind(model)) else 'of a plug-in'}"
+    if not paths[0]:
+        return "The whole"
+    return ", ".join(f"`{path}`" for path in paths[:SHOWN]) + (" and elsewhere" if len(paths) > SHOWN else "")
+
+
+def _name(model: type[BaseModel], paths: list[str]) -> str:
+    kind = _kind(model)
+    return _SHARED.get(model) or (f"type `{kind}`" if kind else f"`{paths[0]}`")
+
+
+def _kind(model: type[BaseModel]) -> str | None:
+    field = model.model_fields.get("type")
+    return field.default if field and isinstance(field.default, str) else None
 
 
 def _models_in(annotation: Any) -> Iterator[tuple[type[BaseModel], str]]:  # noqa: ANN401 - any annotation
@@ -118,6 +143,8 @@ def _words(annotation: Any) -> Iterator[str]:  # noqa: ANN401
             if isinstance(limit, kind)
         ]
         yield from (f"{one} {' '.join(said)}".strip() for one in _words(inner))
+    elif get_origin(annotation) in {Union, UnionType}:
+        yield from (word for one in get_args(annotation) for word in _words(one))
     elif get_origin(annotation) is Literal:
         yield from (f"`{word}`" for word in get_args(annotation))
     elif get_origin(annotation) is tuple:
@@ -132,8 +159,6 @@ def _words(annotation: Any) -> Iterator[str]:  # noqa: ANN401
         yield "mapping"
     elif annotation in _PLAIN:
         yield _PLAIN[annotation]
-    else:
-        yield from (word for _, alternative in members(annotation) for word in _words(alternative))
 
 
 def _flat(limits: list[Any]) -> Iterator[Any]:

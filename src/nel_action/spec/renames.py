@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,6 +43,8 @@ _DROPPED: dict[str, str] = {
     "execution.auto_export.export_mounts": "nel-action exports from where it runs",
 }
 """Keys without a meaning here, and why."""
+
+_VARIABLE = re.compile(r"\$\{oc\.env:(?P<name>[A-Za-z_]\w*)\}|\$?(?P<bare>[A-Z_][A-Z0-9_]*)")
 
 
 @dataclass
@@ -99,6 +102,8 @@ def _holds(data: dict[str, Any], loc: Loc) -> bool:
 def _move(state: _Renaming, old: Loc, new: Loc) -> None:
     state.warn(old, f"is now '{dotted(new)}'")
     value = remove(state.data, old)
+    if old[:2] == ("execution", "env_vars") and isinstance(value, dict):
+        value = {name: _as_reference(inner) for name, inner in value.items()}
     moved = {(): value} if not isinstance(value, dict) else {tuple(str(key).split(".")): v for key, v in value.items()}
     for parts, inner in moved.items():
         written = (*old, ".".join(parts)) if parts else old
@@ -109,3 +114,14 @@ def _move(state: _Renaming, old: Loc, new: Loc) -> None:
         elif not _holds(state.data, target):
             put(state.data, target, inner)
         state.sources.moved.append((target, written))
+
+
+def _as_reference(value: Any) -> Any:  # noqa: ANN401 - what YAML gave
+    """Write a value as `env_vars` are written now: a variable's name as `host:NAME`, anything else as `lit:…`."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return value
+    named = _VARIABLE.fullmatch(str(value))
+    if named:
+        return f"host:{named['name'] or named['bare']}"
+    known = str(value).startswith(("host:", "lit:", "runtime:")) or "${" in str(value)
+    return value if known else f"lit:{value}"

@@ -16,7 +16,11 @@ from nel_action.spec.walk import fields_of, members
 __all__ = ["json_schema", "models"]
 
 _PLACEHOLDER: Final = {"type": "string", "pattern": r"^(\?\?\?|\$\{.+\})$"}
-_PLUGINS: Final = {"PluginExecution": EXECUTOR_TYPES, "PluginDeployment": DEPLOYMENT_TYPES}
+_PLUGINS: Final = {
+    "PluginExecution": EXECUTOR_TYPES,
+    "PluginDeployment": DEPLOYMENT_TYPES,
+    "AuxiliaryPlugin": DEPLOYMENT_TYPES,
+}
 _DEFAULTS: Final = {
     "type": "array",
     "description": "Groups that the file builds on, in order: `- execution: local`, `- deployment: none`, `- _self_`.",
@@ -35,7 +39,7 @@ def json_schema() -> dict[str, Any]:
     parts = {model.__name__: schema["$defs"].get(model.__name__, {}) for model in models()} | {"Spec": schema}
     for model in models():
         _describe(parts[model.__name__], model)
-    for name in _alternatives("execution") | _alternatives("deployment"):
+    for name in _alternatives("execution") | _alternatives("deployment") | _alternatives("auxiliary_deployments"):
         parts[name].pop("required", None)
     for name, known in _PLUGINS.items():
         parts[name]["required"] = ["type"]

@@ -50,13 +50,16 @@ _LIMITS = {
 
 def missing_values(data: dict[str, Any], sources: Sources) -> tuple[list[Problem], set[Loc]]:
     """Name every value that is still `???`; return their places too."""
-    problems, places = [], set()
-    for loc, value in leaves(data):
-        if value == MISSING:
-            places.add(loc)
-            hint = f"write it in the file, or -o {'.'.join(map(str, loc))}=…"
-            place = sources.user_place(loc)
-            problems.append(Problem(f"{dotted(loc)} has no value yet (???)", place, hint))
+    places = {loc for loc, value in leaves(data) if value == MISSING}
+    # NOTE: a group's null shows through a file's ???, which all the same asks for a value.
+    asked = {
+        loc for loc, value in leaves(dict(sources.user.data)) if value == MISSING and not sources.is_overridden(loc)
+    }
+    places |= {loc for loc in asked if loc[-1] in (get(data, loc[:-1]) or ()) and get(data, loc) is None}
+    problems = []
+    for loc in places:
+        hint = f"write it in the file, or -o {'.'.join(map(str, loc))}=…"
+        problems.append(Problem(f"{dotted(loc)} has no value yet (???)", sources.user_place(loc), hint))
     return problems, places
 
 
