@@ -17,7 +17,7 @@ from nel_action.executors.local.check import check
 from nel_action.executors.local.collect import collect
 from nel_action.executors.local.engine import engine
 from nel_action.executors.local.images import resolve
-from nel_action.executors.local.logs import stream, tail
+from nel_action.executors.local.logs import last_line, stream, tail
 from nel_action.executors.local.record import JobRecord, moment
 from nel_action.executors.local.run_all import all_scripts
 from nel_action.executors.local.scripts import run_script
@@ -153,7 +153,7 @@ class LocalExecutor:
         except ExecutorError as error:
             return JobStatus(state=JobState.UNKNOWN, detail=str(error).replace("\n", "; "))
         if (started := attempt.started()) is None:
-            return JobStatus(state=JobState.PENDING, detail=attempt.phase() or "waiting for its turn")
+            return JobStatus(state=JobState.PENDING, detail=_preparing(attempt))
         return self._running(attempt, record, moment(started.at))
 
     def _running(self, attempt: AttemptDir, record: JobRecord, started: str) -> JobStatus:
@@ -207,3 +207,12 @@ class LocalExecutor:
 
     def close(self) -> None:
         """There is nothing to let go of."""
+
+
+def _preparing(attempt: AttemptDir) -> str:
+    """Say what a job that does not run yet waits for, in the words of whoever prepares it."""
+    phase = attempt.phase()
+    if phase is None:
+        return "waiting for its turn"
+    said = last_line(attempt.setup_log) if phase.startswith(("installing ", "pulling ")) else ""
+    return f"{phase}: {said}" if said else phase

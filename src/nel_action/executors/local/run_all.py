@@ -39,6 +39,7 @@ done
 SERVE_HEAD = """\
 #!/usr/bin/env bash
 # The model's server, by hand, until it is interrupted.
+# shellcheck disable=SC2016 # what stands in single quotes is meant as it is
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=$here/serving

@@ -31,6 +31,7 @@ HEAD: Final = """\
 #!/usr/bin/env bash
 # {name}, by hand: what attempt {attempt} runs. The agent's own run does not use this file.
 # Results go to $NEL_RESULTS_DIR, by default to by-hand/ beside this script.
+# shellcheck disable=SC2016 # what stands in single quotes is meant as it is
 set -euo pipefail
 here=$(cd "$(dirname "${{BASH_SOURCE[0]}}")" && pwd)
 results=${{NEL_RESULTS_DIR:-$here/by-hand}}
