@@ -229,3 +229,9 @@ def test_the_key_is_the_same_wherever_the_checkout_lies(tmp_path: Path) -> None:
         (tmp_path / name / "own" / "a.yaml").write_text("1")
         keys.add(key_of(with_task(dataset_dir="data", task_dir="own"), base_dir=tmp_path / name))
     assert len(keys) == 1
+
+
+def test_a_task_of_another_route_gets_its_relatives_that_fit() -> None:
+    spec = with_task(name="gsm8k", harness=None, command=None).model_copy(update={"execution": LocalExecution()})
+    with pytest.raises(SpecError, match=r"for chat: lm-evaluation-harness\.gsm8k_cot_instruct"):
+        make_plan(spec, CONTEXT, base_dir=Path())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from nel_action.catalog.lookup import CatalogTask
+from nel_action.catalog.lookup import CatalogTask, relatives
 from nel_action.errors import Location, Problem
 from nel_action.resolve import Locate
 from nel_action.spec.deployment import NoDeployment
@@ -62,7 +62,9 @@ def check_kind(entry: CatalogTask | None, kind: str, place: Location | None) -> 
     """Say that a benchmark cannot speak to such an endpoint."""
     if entry and kind not in entry.endpoint_types:
         kinds = ", ".join(entry.endpoint_types)
-        yield Problem(f"{entry.name} speaks to {kinds} endpoints, and this target is {kind}", place)
+        others = ", ".join(task.full_name for task in relatives(entry, kind)[:3])
+        hint = f"for {kind}: {others}" if others else None
+        yield Problem(f"{entry.name} speaks to {kinds} endpoints, and this target is {kind}", place, hint)
 
 
 def homeless(name: str, who: str, place: Location | None, *, containers: bool) -> Problem:

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from nel_action.catalog.lookup import catalog, lookup, search
+from nel_action.catalog.lookup import catalog, lookup, relatives, search
 from nel_action.errors import NotFoundError
 from nel_action.spec.base import EndpointType
 from nel_action.spec.params import TaskParams
@@ -97,3 +97,13 @@ def test_search_wants_every_word_somewhere() -> None:
 def test_an_unknown_harness_lists_those_there_are() -> None:
     with pytest.raises(NotFoundError, match="no harness 'x'\n  there are: lm-evaluation-harness, mtbench"):
         search([], "x")
+
+
+def test_relatives_speak_to_the_other_route() -> None:
+    assert [task.name for task in relatives(lookup("gsm8k"), "chat")] == [
+        "gsm8k_cot_instruct",
+        "gsm8k_cot_zeroshot",
+        "gsm8k_cot_llama",
+        "gsm8k_cot_zeroshot_llama",
+    ]
+    assert not relatives(lookup("wikitext"), "chat")

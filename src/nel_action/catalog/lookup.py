@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from nel_action.errors import NotFoundError
 
-__all__ = ["DATA", "CatalogTask", "catalog", "entries", "lookup", "search", "select"]
+__all__ = ["DATA", "CatalogTask", "catalog", "entries", "lookup", "relatives", "search", "select"]
 
 DATA: Final = Path(__file__).with_name("benchmarks.json")
 
@@ -128,6 +128,18 @@ def select(tasks: Sequence[CatalogTask], words: Sequence[str], harness: str | No
         for task in tasks
         if harness in {None, task.harness}
         and all(word in f"{task.full_name} {task.description}".lower() for word in wanted)
+    )
+
+
+def relatives(task: CatalogTask, endpoint_type: str) -> tuple[CatalogTask, ...]:
+    """Return the harness's tasks of the same family (`gsm8k`, `gsm8k_cot_instruct`) that speak to that route."""
+    family = task.name.partition("_")[0]
+    return tuple(
+        other
+        for other in catalog()
+        if other.harness == task.harness
+        and endpoint_type in other.endpoint_types
+        and (other.name == family or other.name.startswith(f"{family}_"))
     )
 
 
