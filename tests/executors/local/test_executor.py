@@ -334,3 +334,22 @@ def test_a_trace_that_is_gone_is_unknown_not_failed(bench: Bench) -> None:
     other = Bench(bench.root / "elsewhere", bench.environ)
     assert other.executor().poll([attempt])[key("one")].state is JobState.UNKNOWN
     wait(bench.executor(), [attempt])
+
+
+def test_a_process_that_the_kernel_ends_for_want_of_memory_is_told_from_others(bench: Bench) -> None:
+    group = Path("/sys/fs/cgroup/memory") / f"nel-action-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text("40M")
+    except OSError:
+        pytest.skip("this user may not limit memory here")
+    try:
+        script = (
+            "import os\n"
+            f"open({str(group / 'cgroup.procs')!r}, 'w').write(str(os.getpid()))\n"
+            "held = bytearray(400_000_000)\nfor n in range(0, len(held), 4096): held[n] = 1"
+        )
+        status = bench.run(job("one", script))[key("one")]
+        assert (status.state, status.reason, status.exit_code) == (JobState.FAILED, Reason.OUT_OF_MEMORY, 137)
+    finally:
+        group.rmdir()

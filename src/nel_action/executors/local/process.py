@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -53,7 +53,7 @@ class RunningChild:
         status = await self.child.wait()
         if status >= 0:
             return Exit(code=status)
-        oom = -status == signal.SIGKILL and self.kills is not None and (oom_kills() or 0) > self.kills
+        oom = -status == signal.SIGKILL and ended_for_memory(self.child.pid, self.kills)
         return Exit(code=128 - status, oom=oom, outside=-status in OUTSIDE)
 
     async def end(self) -> None:
@@ -125,3 +125,30 @@ def oom_kills() -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), None)
+
+
+def ended_for_memory(pid: int, kills_before: int | None) -> bool:
+    """Whether the kernel ended that process for want of memory.
+
+    Its log names the process, where we may read it; else all we know is whether it ended any meanwhile.
+    """
+    wanted = f"Killed process {pid} ".encode()
+    try:
+        log = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return kills_before is not None and (oom_kills() or 0) > kills_before
+    try:
+        return any(wanted in record for record in _records(log))
+    finally:
+        os.close(log)
+
+
+def _records(log: int) -> Iterator[bytes]:
+    """Yield what the kernel's log holds now."""
+    while True:
+        try:
+            yield os.read(log, 8192)
+        except BrokenPipeError:
+            continue  # NOTE: that record was overwritten meanwhile; the next one is there
+        except OSError:
+            return
