@@ -14,7 +14,9 @@ from tests.support.runs import make_run
 from nel_action.errors import NelActionError
 from nel_action.exporters.bundle import Bundle, load_bundle
 from nel_action.exporters.interface import Change, ExportOutcome
+from nel_action.exporters.mlflow.baseline import fetch
 from nel_action.exporters.send import send
+from nel_action.results import Sample, read_results, read_samples, write_results, write_samples
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -196,3 +198,23 @@ def test_mistakes_are_told_before_anything_is_sent(bundle: Bundle, options: dict
     with pytest.raises(NelActionError, match=message) as caught:
         send([bundle], "mlflow", options, {})
     assert "secret" not in str(caught.value)
+
+
+def test_an_exported_run_is_a_baseline_with_its_samples(
+    bundle: Bundle, uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    task = bundle.results.tasks[2].model_copy(update={"samples": "samples/gsm8k.jsonl.gz"})
+    results = bundle.results.model_copy(update={"tasks": (task,)})
+    write_results(results, bundle.run_dir / "results.json")
+    write_samples([Sample(id="a", scores={"exact_match": 1})], bundle.run_dir / str(task.samples))
+    assert export(replace(bundle, results=results), uri, "baseline", samples=True).complete
+    for run in runs(client, "baseline").values():
+        found = fetch(run.info.run_id, tmp_path / "home", {"MLFLOW_TRACKING_URI": uri})
+        assert found is not None
+        assert read_results(found / "results.json") == results
+        assert [sample.id for sample in read_samples(found / str(task.samples))] == ["a"]
+
+
+def test_a_run_that_is_not_there_is_no_baseline(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(NelActionError, match="refused"):
+        fetch("0" * 32, tmp_path, {"MLFLOW_TRACKING_URI": uri})

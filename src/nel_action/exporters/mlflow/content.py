@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
@@ -15,10 +15,12 @@ from pydantic import Field
 from nel_action.exporters.bundle import Attachment, Bundle
 from nel_action.exporters.interface import CommonSettings
 from nel_action.exporters.records import parameters, provenance, records_of, verdict_of
+from nel_action.report.samples import samples_path
 from nel_action.results import JobOutcome, TaskResult
 
-__all__ = ["DIGEST", "MlflowSettings", "RunContent", "child_of", "milliseconds", "parent_of"]
+__all__ = ["DIGEST", "RESULTS", "MlflowSettings", "RunContent", "child_of", "milliseconds", "parent_of"]
 
+RESULTS: Final = "results.json"
 DIGEST: Final = "nel_action.digest"
 """Tag that is written last: a run that carries it is whole."""
 
@@ -52,6 +54,9 @@ class MlflowSettings(CommonSettings):
     """Leave runs that are there as they are, even where results changed."""
     exclude_patterns: tuple[str, ...] = ()
     """Files not to send, such as `*.bin` or `artifacts/cache/*`."""
+    samples: bool = False
+    """Send samples to the parent run, so that a gate with it as its baseline (`mlflow:<run id>`) compares item by item;
+    off unless said, since questions and answers may be confidential."""
     trend: bool = False
     """Keep one more run for each model, whose metrics get a step a day: a nightly run's history in one chart."""
 
@@ -103,8 +108,20 @@ def parent_of(bundle: Bundle, settings: MlflowSettings, spec: Mapping[str, Any])
         params=_params(config | settings.extra_metadata),
         metrics={},
         step=created // _DAY,
+        files=tuple(_results_files(bundle, settings)),
     )
     return _sealed(content)
+
+
+def _results_files(bundle: Bundle, settings: MlflowSettings) -> Iterator[Attachment]:
+    """List what makes the parent run a baseline: `results.json`, and samples where they are wanted."""
+    names = [RESULTS] if settings.copy_artifacts else []
+    for task in bundle.results.tasks if settings.samples else ():
+        path = samples_path(bundle.run_dir, task)
+        names += [str(task.samples)] if path and path.is_file() else []
+    for name in names:
+        if (bundle.run_dir / name).is_file():
+            yield Attachment(bundle.run_dir / name, name)
 
 
 def child_of(bundle: Bundle, settings: MlflowSettings, task: TaskResult) -> RunContent:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from nel_action.exporters.credentials import secret
 from nel_action.exporters.interface import Change, DestinationError, ExportError
-from nel_action.exporters.mlflow.content import DIGEST, MlflowSettings, RunContent
+from nel_action.exporters.mlflow.content import DIGEST, RESULTS, MlflowSettings, RunContent
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -61,9 +61,31 @@ class Session:
         with self._speaking() as client:
             experiment = self._experiment(client)
             run = self._find(client, experiment, trend) or self._create(client, experiment, trend, {})
+            # NOTE: what was sent last is told by one tag, which spares asking for every metric's history.
+            mark = (f"sent.{content.identity[1].rpartition('.')[2]}", f"{content.step} {content.digest}")
+            if run.data.tags.get(mark[0]) == mark[1]:
+                return Change.UNCHANGED, run.info.run_id
             points = _new_points(client, run, content, each_step=True)
             _in_batches(client, run.info.run_id, metrics=points)
+            client.set_tag(run.info.run_id, *mark)
             return (Change.UPDATED if points else Change.UNCHANGED), run.info.run_id
+
+    def fetch(self, run_id: str, into: Path) -> bool:
+        """Bring the results of an exported run, or of the run above it, into a folder; False where it has none.
+
+        Raises:
+            DestinationError: the server does not answer, or is busy.
+            ExportError: there is no such run.
+        """
+        with self._speaking() as client:
+            tags = client.get_run(run_id).data.tags
+            above = tags.get("mlflow.parentRunId", run_id)
+            names = [file.path for file in client.list_artifacts(above) if file.path in {RESULTS, "samples"}]
+            if RESULTS in names:
+                into.mkdir(parents=True, exist_ok=True)
+                for name in names:
+                    client.download_artifacts(above, name, str(into))
+            return RESULTS in names
 
     def _write(
         self, client: MlflowClient, experiment: str, content: RunContent, run: Run | None, tags: Mapping[str, str]
@@ -73,7 +95,7 @@ class Session:
         self._log(client, run, content, tags)
         for file in content.files:
             folder = str(PurePosixPath(file.name).parent)
-            client.log_artifact(identity, str(file.path), folder)
+            client.log_artifact(identity, str(file.path), None if folder == "." else folder)
         if content.status != "RUNNING":
             client.set_terminated(identity, content.status, content.ended)
         # NOTE: last, so that a run on which an export died half-way is seen to be unfinished and done again.
