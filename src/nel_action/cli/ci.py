@@ -145,13 +145,14 @@ def _export(setting: Setting, run_dir: Path) -> None:
     """Send results where the spec says; a destination that does not take them is told and changes no verdict."""
     import yaml
 
-    from nel_action.exporters.deliver import deliver
+    from nel_action.exporters.deliver import automatic, deliver
     from nel_action.github.workflow import Level
 
     resolved = run_dir / "spec.yaml"
     listed = (yaml.safe_load(resolved.read_text()) if resolved.is_file() else {}).get("export") or {}
     chosen = setting.inputs.exporters
-    for name in [name for name in listed if name != "env_vars"] if chosen is None else chosen:
+    wanted = dict.fromkeys([*automatic(run_dir), *(name for name in listed if name != "env_vars")])
+    for name in wanted if chosen is None else chosen:
         with setting.workflow.group(f"export to {name}"):
             try:
                 outcome = deliver(run_dir, name, setting.environ)

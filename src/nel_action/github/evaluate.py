@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from nel_action.github.inputs import Mode
 from nel_action.github.outcome import Outcome
 from nel_action.github.publish import Publisher
 from nel_action.github.rules import dump_rules, load_inputs_spec, rules_for
-from nel_action.github.setting import Setting
+from nel_action.github.setting import Setting, likely_secrets
 from nel_action.github.settle import Places, places_of, settle
 from nel_action.github.snapshot import take_snapshot
 from nel_action.github.stopper import Stopper
@@ -91,6 +91,20 @@ def _open(setting: Setting, publisher: Publisher) -> None:
     setting.state.update(check_id=publisher.check_id)
 
 
+def _named_variables(part: object, key: str = "") -> Iterator[str]:
+    """Name the variables that a spec takes values from: `host:NAME`, and whatever stands under `…_name`."""
+    if isinstance(part, Mapping):
+        for name, value in part.items():
+            yield from _named_variables(value, str(name))
+    elif isinstance(part, list):
+        for value in part:
+            yield from _named_variables(value, key)
+    elif isinstance(part, str) and part.startswith("host:"):
+        yield part.removeprefix("host:")
+    elif isinstance(part, str) and key.endswith(("key_name", "passphrase_name", "token_name")):
+        yield part
+
+
 def _known(setting: Setting) -> str:
     state = setting.state.read()
     return state.outcome.invocation if state else ""
@@ -143,9 +157,8 @@ class _Evaluation:
 
     def _check(self, prepared: Prepared) -> None:
         """Find out before anything is spent what would keep the gate from an answer."""
-        from nel_action.github.setting import likely_secrets
-
-        named = [ref.partition(":")[2] for job in prepared.plan.jobs for ref in job.env.values() if ref[:5] == "host:"]
+        named = sorted(_named_variables(self.loaded.resolved))
+        self.setting.state.update(secrets=tuple(named))
         self.setting.workflow.mask(likely_secrets(self.environ, named))
         if self.setting.hosted and self._local(prepared) and self.setting.inputs.mode is Mode.SUBMIT:
             msg = "jobs on this machine end with it, so `mode: submit` would lose them"

@@ -63,6 +63,8 @@ class State:
     check_id: int | None = None
     head_sha: str = ""
     on_cancel: str = "keep"
+    secrets: tuple[str, ...] = ()
+    """Names of the variables that the spec takes secrets from; never their values."""
     outlives: bool = False
     """Whether jobs go on when this machine is gone."""
 
@@ -83,7 +85,8 @@ class StateFile:
         """Return what was written last; None where nothing was, or nothing whole."""
         try:
             data: dict[str, Any] = json.loads(self.path.read_bytes())
-            return State(**(data | {"outcome": Outcome(**data["outcome"])}))
+            named = {"outcome": Outcome(**data["outcome"]), "secrets": tuple(data["secrets"])}
+            return State(**(data | named))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 

@@ -100,8 +100,9 @@ class Setting:
         )
 
     def redactor(self) -> Redactor:
-        """Return what hides the secrets of this environment."""
-        return Redactor(likely_secrets(self.environ))
+        """Return what hides the secrets of this environment, and those that the spec names."""
+        state = self.state.read()
+        return Redactor(likely_secrets(self.environ, state.secrets if state else ()))
 
     def relative(self, path: Path) -> Path:
         """Return a path as the repository knows it."""

@@ -17,7 +17,7 @@ bm90LWEta2V5LWJ1dC1hLXRlc3Qtd2l0aC1ub3RoaW5nLWluLWl0LTEyMzQ1Njc4OTAxMjM0NTY3
 c2Vjb25kLWxpbmUtb2YtdGhlLXNhbWUtdGVzdC1rZXktd2l0aC1ub3RoaW5nLWluLWl0LTk4NzY1
 -----END OPENSSH PRIVATE KEY-----
 """
-SECRETS = {"MODEL_API_KEY": TARGET_KEY, "SLURM_SSH_KEY": SSH_KEY, "WANDB_API_KEY": "w4ndb-0123456789abcdef"}
+SECRETS = {"MODEL_LOGIN": TARGET_KEY, "SLURM_SSH_KEY": SSH_KEY, "WANDB_API_KEY": "w4ndb-0123456789abcdef"}
 
 
 def forms(hub_token: str) -> set[bytes]:
@@ -47,12 +47,12 @@ def everything(place: Workplace, done: Done) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("fails", ["", "3"])
-@pytest.mark.parametrize("leak", ["", "MODEL_API_KEY"])
+@pytest.mark.parametrize("leak", ["", "MODEL_LOGIN"])
 def test_no_secret_is_anywhere_in_any_form(place: Workplace, fails: str, leak: str) -> None:
     with OpenAIServer(Model(name="tiny"), api_key=TARGET_KEY) as server:
         place.target = server.url("chat")
         place.environ |= SECRETS
-        endpoint = {"model_id": "tiny", "url": place.target, "api_key_name": "MODEL_API_KEY"}
+        endpoint = {"model_id": "tiny", "url": place.target, "api_key_name": "MODEL_LOGIN"}
         place.write_spec(
             {"arith": {"value": "0.8", "leak": leak, "fail": fails}},
             {"tasks": {"arith": {"min": 0.5}}},
