@@ -81,12 +81,12 @@ class LazyGroup(click.Group):
 )
 @click.version_option(__version__, "-V", "--version", prog_name="nel-action", message="%(prog)s %(version)s")
 def root() -> None:
-    r"""Gate changes to language models on benchmark results.
+    """Gate changes to language models on benchmark results.
 
     \b
     Exit codes: 0 pass, 1 fail, 2 the spec or the command line is wrong, 3 unmeasurable,
     4 inconclusive, 5 still running, 130 cancelled.
-    """
+    """  # noqa: D301 click looks for the character itself
 
 
 def main() -> NoReturn:

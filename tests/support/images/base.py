@@ -29,6 +29,10 @@ _apt:x:42:65534::/nonexistent:/bin/false
 nobody:x:65534:65534::/:/bin/false
 """
 GROUPS: Final = "root:x:0:\nmail:x:8:\nstaff:x:50:\nshadow:x:42:\nnogroup:x:65534:\n"
+AUTHORITIES: Final = "/etc/ssl/certs/ca-certificates.crt"
+VARIABLES: Final = (
+    f"LANG=C.UTF-8 PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin SSL_CERT_FILE={AUTHORITIES} PIP_CERT={AUTHORITIES}"
+)
 SYSTEM_PYTHON: Final = ("python3", "python3-venv")
 PREFIX: Final = Path(sys.base_prefix)
 
@@ -37,10 +41,10 @@ def base_image() -> str:
     """Return the name of the image, made first where the engine does not have it."""
     release = Path("/etc/debian_version").read_text().strip()
     version = platform.python_version()
-    name = f"nel-action-test/base:{digest(Path(__file__), text=f'{release} {version} {PREFIX}')}"
+    name = f"nel-action-test/base:{digest(Path(__file__), Path(debian.__file__), text=f'{release} {version} {PREFIX}')}"
     if not have(name):
         raw = docker("import", "--change", f"LABEL {LABEL}", "-", stdin=_root()).strip()
-        build(name, f"FROM {raw}\nENV LANG=C.UTF-8 PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin\nRUN ldconfig\n")
+        build(name, f"FROM {raw}\nENV {VARIABLES}\nRUN ldconfig\n")
         docker("rmi", "--no-prune", raw, check=False)
     return name
 
@@ -55,6 +59,7 @@ def _root() -> bytes:
             tree.folder(folder, mode=0o1777)
         tree.text("etc/passwd", USERS)
         tree.text("etc/group", GROUPS)
+        tree.text("var/lib/dpkg/status", debian.query("-s", *packages))
         for path in (*debian.database(packages), *debian.files(packages)):
             tree.copy(path, path)
         _python(tree)

@@ -29,18 +29,20 @@ def query(*words: str, check: bool = True) -> str:
 def closure(wanted: Iterable[str]) -> list[str]:
     """Return what is essential, what is wanted, and all that these need."""
     form = "${Package}\t${Essential}\t${Provides}\t${Pre-Depends}, ${Depends}\n"
+    roles: dict[str, set[str]] = {}
     rows = [line.split("\t") for line in query("-Wf", form).splitlines()]
     needs = {name: _names(depends) for name, _, _, depends in rows}
-    providers = {role: name for name, _, provides, _ in rows for role in _names(provides)}
+    for name, _, provides, _ in rows:  # NOTE: a role, such as awk, needs all who play it: one of them was chosen here
+        for role in _names(provides) - set(needs):
+            roles.setdefault(role, set()).add(name)
     todo = {*ALWAYS, *wanted, *(name for name, essential, _, _ in rows if essential == "yes")}
     found: set[str] = set()
     while todo:
         name = todo.pop()
-        name = name if name in needs else providers.get(name, "")
-        if name in needs and name not in found:
+        if name not in found:
             found.add(name)
-            todo |= needs[name]
-    return sorted(found)
+            todo |= needs.get(name, set()) | roles.get(name, set())
+    return sorted(found & set(needs))
 
 
 def _names(field: str) -> set[str]:

@@ -1,0 +1,52 @@
+# The containerised runner (target `runner`), and on top of it an evaluation image with lm-evaluation-harness (`harness`).
+#
+#     docker build --target runner --tag nel-action .
+#     docker run --rm --volume "$PWD:/work" nel-action run evals/gate.yaml --wait
+#
+# The release workflow pins BASE by digest. EXTRAS are those of pyproject.toml, such as "slurm wandb".
+ARG BASE=python:3.12-slim
+
+FROM ${BASE} AS tools
+WORKDIR /source
+COPY requirements/ requirements/
+RUN awk '/^[a-z]/ {uv = /^uv==/} uv' requirements/process.txt > /uv.txt \
+    && python3 -m venv /uv \
+    && /uv/bin/python -m pip install --no-cache-dir --disable-pip-version-check --require-hashes --requirement /uv.txt
+ENV UV_NO_CACHE=1 UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy UV_BUILD_CONSTRAINT=/source/requirements/build.txt
+
+FROM tools AS build
+ARG EXTRAS=slurm
+RUN /uv/bin/uv venv --quiet --python python3 /opt/nel-action \
+    && for lock in core ${EXTRAS}; do \
+        /uv/bin/uv pip install --quiet --python /opt/nel-action --no-deps --require-hashes --requirements "requirements/$lock.txt" \
+        || exit 1; \
+    done
+COPY pyproject.toml README.md LICENSE NOTICE ./
+COPY src/ src/
+RUN /uv/bin/uv pip install --quiet --python /opt/nel-action --no-deps . \
+    && find /opt/nel-action -type d -name tests -prune -exec rm -rf {} + \
+    && find /opt/nel-action -name __pycache__ -prune -exec rm -rf {} + \
+    && /opt/nel-action/bin/python -m compileall -q /opt/nel-action/lib/python3.*/site-packages/nel_action
+
+FROM ${BASE} AS runner
+COPY --from=build /opt/nel-action /opt/nel-action
+RUN ln -s /opt/nel-action/bin/nel-action /usr/local/bin/nel-action \
+    && mkdir -p /home/nel /work \
+    && chown 10001:10001 /home/nel /work
+ENV HOME=/home/nel NEL_ACTION_HOME=/home/nel/.nel-action PYTHONUNBUFFERED=1
+WORKDIR /work
+USER 10001:10001
+ENTRYPOINT ["nel-action"]
+CMD ["--help"]
+
+FROM tools AS build-harness
+COPY src/nel_action/harness/locks/lm_eval.txt ./
+RUN /uv/bin/uv venv --quiet --python python3 /opt/lm-eval \
+    && /uv/bin/uv pip install --quiet --python /opt/lm-eval --no-deps --require-hashes --requirements lm_eval.txt \
+    && find /opt/lm-eval -name __pycache__ -prune -exec rm -rf {} +
+
+FROM runner AS harness
+COPY --from=build-harness /opt/lm-eval /opt/lm-eval
+ENV PATH=/opt/lm-eval/bin:$PATH
+ENTRYPOINT []
+CMD ["lm-eval", "--help"]
