@@ -12,8 +12,10 @@ from nel_action.github.outcome import Outcome, State
 from nel_action.github.setting import Setting
 from nel_action.github.stage import stage
 from nel_action.github.workflow import Level
+from nel_action.jobs import Key
+from nel_action.ledger import now
 from nel_action.lifecycle.cancel import cancel
-from nel_action.lifecycle.session import open_session
+from nel_action.lifecycle.session import Session, open_session
 
 __all__ = ["finish"]
 
@@ -53,11 +55,22 @@ def _cancelled(setting: Setting, state: State) -> str:
         return "cancelled before anything was submitted"
     try:
         with open_session(state.run_dir, home=setting.home, environ=setting.environ) as session:
+            _adopt(session)
             cancel(session)
     except NelActionError as error:
         setting.workflow.annotate(Level.ERROR, str(error), title="Jobs may still run")
         return "cancelled; jobs may still run, see the log"
     return "cancelled, and every job with it"
+
+
+def _adopt(session: Session) -> None:
+    """Record attempts whose submission was killed between the backend's answer and our note of it."""
+    lost = [row for row in session.attempts().values() if row.backend_id is None]
+    found = session.executor.find([Key(row.key) for row in lost]) if lost else {}
+    for row in lost:
+        there = found.get(Key(row.key))
+        if there is not None and there.number == row.number:
+            session.ledger.record(replace(row, backend_id=there.backend_id, recorded=now()))
 
 
 def _kept(setting: Setting, state: State | None) -> dict[str, str]:
