@@ -235,3 +235,11 @@ def test_a_task_of_another_route_gets_its_relatives_that_fit() -> None:
     spec = with_task(name="gsm8k", harness=None, command=None).model_copy(update={"execution": LocalExecution()})
     with pytest.raises(SpecError, match=r"for chat: lm-evaluation-harness\.gsm8k_cot_instruct"):
         make_plan(spec, CONTEXT, base_dir=Path())
+
+
+def test_variables_of_the_whole_spec_reach_the_server_below_its_own() -> None:
+    served = GenericDeployment(command=("serve",), served_model_name="m", env_vars={"B": "lit:own"})
+    spec = make_spec(target=Target(), deployment=served, env_vars={"A": "lit:all", "B": "lit:all"})
+    deployment = make_plan(spec, CONTEXT, base_dir=Path()).jobs[0].deployment
+    assert isinstance(deployment, GenericDeployment)
+    assert deployment.env_vars == {"A": "lit:all", "B": "lit:own"}

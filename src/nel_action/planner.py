@@ -15,7 +15,7 @@ from nel_action.job_key import job_key
 from nel_action.jobs import Context, Job, Key, Plan
 from nel_action.plan_checks import check_files, check_kind, check_targets, check_trust, homeless
 from nel_action.resolve import Locate, endpoint_type, find_task, merge, resolve_task
-from nel_action.spec.deployment import NoDeployment
+from nel_action.spec.deployment import Deployment, NoDeployment
 from nel_action.spec.evaluation import Task
 from nel_action.spec.model import Spec
 from nel_action.spec.target import Target
@@ -109,7 +109,7 @@ class _Maker:
             harness=program.name,
             model=label,
             target=_with_api(target, type=kind),
-            deployment=spec.deployment,
+            deployment=_with_variables(spec),
             image=image,
             image_digest=self._digest(image, entry),
             requirements=str(requirements) if requirements else None,
@@ -186,6 +186,13 @@ def _adapted(task: HarnessTask, target: Target) -> HarnessTask:
     if adapter is None:
         return task
     return replace(task, config=merge({"target": {"api_endpoint": {"adapter_config": adapter}}}, task.config))
+
+
+def _with_variables(spec: Spec) -> Deployment:
+    """Return the deployment with the variables that the spec gives to everything; its own come first."""
+    if isinstance(spec.deployment, NoDeployment) or not spec.env_vars:
+        return spec.deployment
+    return spec.deployment.model_copy(update={"env_vars": {**spec.env_vars, **spec.deployment.env_vars}})
 
 
 def _with_api(target: Target, **fields: object) -> Target:
