@@ -9,8 +9,15 @@ from pathlib import Path
 __all__ = ["digest_tree", "write_atomically"]
 
 
-def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
-    """Put `data` at `path` so that after a crash there is the old file or the whole new one."""
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = True) -> None:
+    """Put `data` at `path` so that after a crash there is the old file or the whole new one.
+
+    Args:
+        path: the file; its folder is made.
+        data: all of it.
+        mode: of a file that is new.
+        durable: whether it must outlive a loss of power; what is only shown while something runs need not.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
@@ -18,7 +25,8 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644) -> None:
         with os.fdopen(descriptor, "wb") as out:
             out.write(data)
             out.flush()
-            os.fsync(out.fileno())
+            if durable:
+                os.fsync(out.fileno())
         partial.replace(path)
     except OSError:
         partial.unlink(missing_ok=True)

@@ -174,7 +174,7 @@ class AttemptDir:
 
     def set_phase(self, text: str) -> None:
         """Say what is being prepared."""
-        write_atomically(self.path / "phase", text.encode())
+        write_atomically(self.path / "phase", text.encode(), durable=False)
 
 
 def _first_line(error: Exception) -> str:

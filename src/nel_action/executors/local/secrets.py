@@ -98,9 +98,14 @@ def _forms(value: str) -> Iterable[str]:
     yield base64.urlsafe_b64encode(value.encode()).decode().rstrip("=")
 
 
+def _shows_any(path: Path, mask: Callable[[str], str]) -> bool:
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
+        return any(mask(line) != line for line in lines)
+
+
 def mask_file(path: Path, mask: Callable[[str], str]) -> None:
     """Hide values in a log file for good; the file is replaced, never half written."""
-    if not path.exists():
+    if not path.exists() or not _shows_any(path, mask):
         return
     partial = path.with_name(f".{path.name}.masked")
     with (
