@@ -83,3 +83,10 @@ def test_no_download_host_is_written_anywhere() -> None:
         rb"py" + rb"pi\.(org|python)|pythonho" + rb"sted\.org|registry\.npm" + rb"js|proxy\.gol" + rb"ang"
     )
     assert [path for path in tracked() if path.is_file() and hosts.search(path.read_bytes())] == []
+
+
+def test_the_readme_lists_every_command_and_no_other() -> None:
+    from nel_action.cli.app import COMMANDS
+
+    rows = re.findall(r"^\| ((?:`[^`]+`(?:, )?)+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert {word.split()[0] for row in rows for word in re.findall(r"`([a-z][^`]*)`", row)} >= set(COMMANDS)
