@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -89,11 +90,20 @@ def _with_omegaconf(
     from nel_action.spec.resolvers import register_resolvers
 
     register_resolvers()
-    config = OmegaConf.create(data)
-    problems: list[Problem] = []
+    unreadable = {loc for loc, value in leaves(data) if not _is_readable(value)}
+    hint = "write \\${ for a plain ${"
+    problems = [
+        Problem(f"{dotted(loc)} is no interpolation that can be read", locate(loc), hint)
+        for loc, _ in places
+        if loc in unreadable
+    ]
+    readable = json.loads(json.dumps(data))
+    for loc in unreadable:
+        put(readable, loc, None)
+    config = OmegaConf.create(readable)
     values: list[tuple[Loc, Any]] = []
     with _environment(environ):
-        for loc, _ in places:
+        for loc in [loc for loc, _ in places if loc not in unreadable]:
             try:
                 holder: Any = config
                 for part in loc:
@@ -108,8 +118,22 @@ def _with_omegaconf(
     return problems
 
 
+def _is_readable(value: object) -> bool:
+    """Tell whether OmegaConf can parse a value; one that it cannot would keep all others from being resolved."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import GrammarParseError
+
+    try:
+        OmegaConf.create([value] if isinstance(value, str) and "${" in value else [])
+    except GrammarParseError:
+        return False
+    return True
+
+
 def _failure(data: dict[str, Any], loc: Loc, error: Exception, locate: Locate) -> list[Problem]:
-    reason = str(error).splitlines()[0] if str(error) else "it refers to itself"
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    if "recursi" in reason.casefold():
+        return [Problem(f"{dotted(loc)} refers to itself", locate(loc))]
     if "InterpolationToMissingValueError" in type(error).__name__ or "MissingMandatoryValue" in reason:
         return []  # NOTE: the gap itself is told, where it is
     match = re.search(r"nterpolation key '([^']*)' not found", reason)
