@@ -140,6 +140,10 @@ class SlurmExecutor:
         bound = self._bind(job, number)
         return {bound.script_name: script(bound)}
 
+    def plan_scripts(self, plan: Plan) -> Mapping[str, str]:  # noqa: ARG002 each job has a script of its own
+        """Return nothing: a cluster's jobs are submitted one by one."""
+        return {}
+
     def describe(self, attempt: Attempt) -> Mapping[str, str]:
         """Say where everything of an attempt lies on the cluster."""
         place = self._observer.place(attempt)
