@@ -65,7 +65,7 @@ def install(folder: Path, words: list[str]) -> tuple[Path, int, int]:
     """Make an environment; return its programs' folder, its size in MB and its number of packages."""
     subprocess.run(["uv", "venv", "-q", "--python", ">=3.11", str(folder)], check=True)
     python = str(folder / "bin" / "python")
-    subprocess.run(["uv", "pip", "install", "-q", "--python", python, *words], check=True)
+    subprocess.run(["uv", "pip", "install", "-q", "--compile-bytecode", "--python", python, *words], check=True)
     listed = subprocess.run(["uv", "pip", "list", "-q", "--python", python], check=True, capture_output=True, text=True)
     size = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     return folder / "bin", size // 10**6, len(listed.stdout.splitlines()) - 2

@@ -28,6 +28,9 @@ def checkout(folder: Path, remote: str | None = None) -> str:
     [
         ("https://user:secret@host.example/owner/name.git", "owner/name"),
         ("git@host.example:owner/name.git", "owner/name"),
+        ("ssh://git@host.example:22/owner/name", "owner/name"),
+        ("/somewhere/on/this/machine.git", None),
+        ("file:///somewhere/on/this/machine", None),
         (None, None),
     ],
 )

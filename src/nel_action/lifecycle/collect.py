@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict
 from datetime import datetime
@@ -105,12 +106,19 @@ def _bare(session: Session, view: JobView) -> TaskResult:
         harness=job.harness,
         params=params,
         image=image,
-        environment=Path(job.requirements).name if job.requirements else None,
+        environment=_environment(job),
         started=row.started if row else None,
         ended=row.ended if row else None,
         seconds=_seconds(row),
         attempts=row.number if row else 0,
     )
+
+
+def _environment(job: Job) -> str | None:
+    """Return the digest of the requirements that the harness's environment was made from."""
+    if job.requirements is None or not Path(job.requirements).is_file():
+        return None
+    return f"sha256:{hashlib.sha256(Path(job.requirements).read_bytes()).hexdigest()}"
 
 
 def _seconds(row: AttemptRow | None) -> float | None:

@@ -26,7 +26,8 @@ def discover(base_dir: Path, environ: Mapping[str, str], *, salt: str = "") -> C
 def _remote(folder: Path) -> str | None:
     """Return `owner/name` of the checkout's origin; never the URL, which may hold a password."""
     url = _git(folder, "config", "--get", "remote.origin.url")
-    found = re.search(r"([\w.-]+/[\w.-]+?)(?:\.git)?/?$", url) if url else None
+    # NOTE: a remote that is a folder on this machine names nothing that another machine would know.
+    found = re.search(r"^(?:\w+://(?!/)|[\w.-]+@).*?([\w.-]+/[\w.-]+?)(?:\.git)?/?$", url) if url else None
     return found.group(1) if found else None
 
 
