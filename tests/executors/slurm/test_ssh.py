@@ -229,7 +229,7 @@ def test_a_cut_while_files_come_is_an_error(sshd: Sshd, tmp_path: Path) -> None:
     with Relay(sshd.port) as relay:
         remote = open_remote(slurm_settings(sshd, port=relay.port, known_hosts=sshd.known_as("127.0.0.1", relay.port)))
         remote.run(["true"])
-        relay.cut_after(0.1)
+        relay.cut_after_bytes(5_000_000)
         with pytest.raises(UnreachableError):
             remote.fetch([(PurePosixPath(big), tmp_path / "big")])
         remote.close()

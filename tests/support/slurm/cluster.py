@@ -96,7 +96,11 @@ class Cluster:
         self.start_controller("-c", "-i")
         for name in self.conf.node_names:
             self.start_node(name)
-        wait_until(lambda: len(self._ready()) == self.conf.nodes, seconds=30, what="all nodes to be idle")
+        self.wait_for_nodes()
+
+    def wait_for_nodes(self) -> None:
+        """Wait until all nodes can take jobs."""
+        wait_until(lambda: len(self._ready()) == self.conf.nodes, seconds=60, what="all nodes to be up")
 
     def _ready(self) -> list[str]:
         return self.run("sinfo", "-h", "-N", "-p", "main", "-t", "idle,mix,alloc", "-o", "%N", check=False).split()
@@ -123,9 +127,12 @@ class Cluster:
     def start_database(self) -> None:
         """Start slurmdbd."""
         self.run("slurmdbd")
-        wait_until(
-            lambda: "Cluster" in self.run("sacctmgr", "list", "cluster", check=False), seconds=60, what="slurmdbd"
-        )
+        try:
+            wait_until(lambda: "Cluster" in self.run("sacctmgr", "list", "cluster", check=False), seconds=60, what="it")
+        except TimeoutError as error:
+            logs = "".join((self.root / f"log/{name}.log").read_text()[-1500:] for name in ("slurmdbd", "mariadb"))
+            msg = f"slurmdbd does not answer; the ends of the logs:\n{logs}"
+            raise TimeoutError(msg) from error
 
     def start_controller(self, *flags: str) -> None:
         """Start slurmctld; it goes to the background before it has read its configuration."""
@@ -158,6 +165,19 @@ class Cluster:
                 if comm.read_text() == "slurmstepd\n" and mine in (comm.parent / "environ").read_bytes().split(b"\0"):
                     found.append(int(comm.parent.name))
         return found
+
+    def forget_ended(self) -> None:
+        """Make the controller forget jobs that have ended, as it does minutes later by itself."""
+        conf = self.root / "slurm.conf"
+        text = conf.read_text()
+        conf.write_text(text.replace(f"MinJobAge={self.conf.min_job_age}", "MinJobAge=2"))
+        self.run("scontrol", "reconfigure")
+        try:
+            known = ["squeue", "-h", "-t", "CD,F,CA,TO,NF,OOM,PR", "-o", "%i"]
+            wait_until(lambda: not self.run(*known).strip(), seconds=60, what="ended jobs to be forgotten")
+        finally:
+            conf.write_text(text)
+            self.run("scontrol", "reconfigure")
 
     def cancel_all(self) -> None:
         """End every job and see that all are gone."""

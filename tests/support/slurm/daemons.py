@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = ["Daemon", "children", "free_ports", "port_open", "process_gone", "wait_until"]
@@ -28,12 +29,17 @@ def wait_until(condition: Callable[[], object], *, seconds: float, what: str) ->
 
 
 def free_ports(count: int) -> list[int]:
-    """Return that many different ports of the loopback that nobody listens on."""
-    with ExitStack() as stack:
-        held = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in held:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in held]
+    """Return that many different ports of the loopback that nobody listens on.
+
+    They lie below those that the kernel gives to outgoing connections, which would come and take them.
+    """
+    found: list[int] = []
+    while len(found) < count:
+        port = random.SystemRandom().randrange(10_000, 32_000)
+        with socket.socket() as one, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            found += [] if port in found else [port]
+    return found
 
 
 def port_open(port: int) -> bool:

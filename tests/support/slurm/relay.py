@@ -23,6 +23,8 @@ class Relay:
         self._lock = threading.Lock()
         self.bytes_up = 0
         """Bytes that clients have sent so far."""
+        self.bytes_down = 0
+        """Bytes that servers have sent so far."""
         self.refusing = False
         """Cut every new connection at once, as a firewall that has had enough."""
 
@@ -55,6 +57,17 @@ class Relay:
         thread.start()
         return thread
 
+    def cut_after_bytes(self, count: int) -> None:
+        """Reset every connection once servers have sent that many more bytes."""
+        goal = self.bytes_down + count
+
+        def later() -> None:
+            while self.bytes_down < goal:
+                time.sleep(0.001)
+            self.cut()
+
+        threading.Thread(target=later, daemon=True).start()
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
@@ -75,6 +88,7 @@ class Relay:
             while data := source.recv(65536):
                 sink.sendall(data)
                 self.bytes_up += len(data) if up else 0
+                self.bytes_down += 0 if up else len(data)
         for one in (source, sink):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)

@@ -85,9 +85,9 @@ def _listing(remote: Remote, place: JobDir) -> list[Item]:
     while True:
         record, items = _look(remote, place)
         artifacts = [item for item in items if item.path.startswith("run/artifacts/")]
-        left = (record.files, record.bytes) if record else None
+        left = (record.files, record.bytes) if record and record.status == 0 else None
         seen = (len(artifacts), sum(item.size for item in artifacts))
-        # NOTE: a job that was killed says nothing of what it left; what is there is all there is.
+        # NOTE: a job that was stopped says nothing of what it left; what is there is all there is.
         if left is None or seen == left:
             return items
         if time.monotonic() > deadline:

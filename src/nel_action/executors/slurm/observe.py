@@ -98,9 +98,11 @@ class Observer:
                 path, _, text = line.partition(".json:")
                 records[f"{path}.json"] = parse_record(text)
         accounts: dict[str, list[Row]] = {}
-        trouble = None
+        trouble, accounting = None, True
         for answer in answers[: len(asked)]:
-            if answer.code and NO_ACCOUNTS not in answer.err.decode(errors="replace").lower():
+            if answer.code and NO_ACCOUNTS in answer.err.decode(errors="replace").lower():
+                accounting = False
+            elif answer.code:
                 trouble = answer.complaint
             for row in parse_sacct(answer.text):
                 accounts.setdefault(row.name, []).append(row)
@@ -113,6 +115,7 @@ class Observer:
                 record=records.get(str(self.place(attempt).exit_record)),
                 queue_down=down,
                 accounts_down=trouble,
+                accounting=accounting,
             )
             now = _seconds(clock.text.strip() + "Z")
             found[attempt.key] = self._settle(attempt, seen, now)
@@ -125,13 +128,16 @@ class Observer:
     def _settle(self, attempt: Attempt, seen: Sources, now: float | None) -> JobStatus:
         """Decide whether what was seen is final."""
         status = reconcile(seen)
-        if seen.record is not None:
+        if seen.decided:
             return status
         blind = status.state is JobState.UNKNOWN and not seen.queue_down and not seen.accounts_down
         if blind and self._lasting(attempt, status, LOST_AFTER):
             detail = "Slurm has forgotten it, and it left no record; was its directory removed?"
             return JobStatus(state=JobState.FAILED, reason=Reason.INFRASTRUCTURE, detail=detail)
-        return self._firm(attempt, status, seen.queue, ended_row(seen), now)
+        row = ended_row(seen)
+        if status.state is JobState.CANCELLED and row is not None and (row.who or not seen.accounting):
+            return status  # somebody has said so; there is nothing to wait for
+        return self._firm(attempt, status, seen.queue, row, now)
 
     def _firm(
         self,

@@ -36,10 +36,14 @@ NEVER: Final = {
 }
 """Waits that nobody ends, and why."""
 
+STOPPED: Final = "terminated"
+"""The script's word for a signal that it cannot explain; Slurm can."""
+
 WORDS: Final[dict[str, tuple[Reason, str]]] = {
     "harness": (Reason.HARNESS, "the harness failed; see logs/client.log"),
     "time_limit": (Reason.TIME_LIMIT, "its time was used up (execution.walltime, max_walltime, timeout)"),
     "out_of_memory": (Reason.OUT_OF_MEMORY, "it used more memory than it had; ask for more (sbatch_extra_flags: mem)"),
+    "node_lost": (Reason.NODE_LOST, "its node was lost"),
     "server_ended": (Reason.ENDPOINT, "the model's server ended; see logs/server-0.log"),
     "server_unhealthy": (Reason.ENDPOINT, "the model's server did not become healthy; see logs/server-0.log"),
     "not_started": (Reason.IMAGE, "the harness could not be started; see logs/srun-client.log"),
@@ -59,8 +63,11 @@ STATES: Final[dict[str, tuple[Reason, str]]] = {
 }
 """What Slurm's words mean where the job left none itself."""
 
-LAUNCH_FAILED: Final = (0, 53)
-"""Exit code of a job whose working directory or log could not be opened on its node."""
+LAUNCH_FAILED: Final = "JobLaunchFailure"
+"""Why a job ended whose working directory or log could not be opened on its node, by the queue."""
+
+NO_DIRECTORY: Final = (0, 53)
+"""Its exit code, by the accounts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +83,19 @@ class Sources:
     """Why the controller did not answer."""
     accounts_down: str | None = None
     """Why the database did not answer; None also where there is no database."""
+    accounting: bool = False
+    """Whether there is a database."""
+
+    @property
+    def decided(self) -> bool:
+        """Whether the job's own record says all there is to say."""
+        return self.record is not None and self.record.reason != STOPPED
 
 
 def reconcile(seen: Sources) -> JobStatus:
     """Say what an attempt's state is; unknown where it cannot be said yet."""
     active = [row for row in seen.queue if row.active]
-    if active and not (seen.record and all(row.waiting or row.state == "COMPLETING" for row in active)):
+    if active and not (seen.decided and all(row.waiting or row.state == "COMPLETING" for row in active)):
         return _alive(active, seen.queue)
     row = ended_row(seen)
     if seen.record is not None:
@@ -130,7 +144,7 @@ def _word(record: ExitRecord, row: Row | None) -> JobStatus:
         return JobStatus(state=JobState.SUCCEEDED)
     if record.reason == "cancelled":
         return JobStatus(state=JobState.CANCELLED, detail=_by_whom(row))
-    if record.reason == "terminated":  # the script cannot tell why it was asked to stop; Slurm can
+    if record.reason == STOPPED:
         return _terminated(row)
     reason, detail = WORDS.get(record.reason, (Reason.INFRASTRUCTURE, "its record says nothing that is known here"))
     return JobStatus(state=JobState.FAILED, reason=reason, detail=detail)
@@ -151,7 +165,7 @@ def _by_state(row: Row) -> JobStatus:
             return JobStatus(state=JobState.FAILED, reason=reason, detail=f"it never started: {why}", ended=row.ended)
         return JobStatus(state=JobState.CANCELLED, detail=_by_whom(row), started=row.started, ended=row.ended)
     reason, detail = STATES.get(row.state, (Reason.INFRASTRUCTURE, f"Slurm calls it {row.state}"))
-    if row.exit_code == LAUNCH_FAILED:
+    if row.reason == LAUNCH_FAILED or row.exit_code == NO_DIRECTORY:
         detail = "its directory cannot be reached from its node; is execution.output_dir on a shared file system?"
     elif row.exit_code and row.exit_code[1]:
         detail += f" (signal {row.exit_code[1]})"

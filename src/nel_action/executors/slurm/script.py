@@ -24,6 +24,9 @@ SERVER: Final = "50_server.sh"
 BALANCER: Final = "55_balancer.sh"
 EVALUATE: Final = "60_evaluate.sh"
 
+FENCE: Final = 45
+"""Seconds that a job waits before it continues one whose node was lost; three times what running ones look again in."""
+
 SRUN: Final = ("srun", "--overlap", "--kill-on-bad-exit=1", "--cpu-bind=none", "--open-mode=append")
 
 
@@ -71,6 +74,7 @@ def _settings(bound: BoundJob) -> str:
         "NEL_WALLTIME": walltime_seconds(settings.walltime),
         "NEL_BUDGET": int(min(limits)),
         "NEL_RESUMES": settings.max_resumes,
+        "NEL_FENCE": FENCE,
     }
     deployment = bound.deployment
     if deployment is not None:
@@ -106,7 +110,10 @@ def _evaluation(bound: BoundJob) -> str:
         lines += exports({"NVIDIA_VISIBLE_DEVICES": shown})
     srun: list[Word] = [*SRUN, "--nodes=1", "--ntasks=1", Expression('--nodelist="$here"')]
     srun += [f"--output={bound.place.client_log}"]
-    words = _step(srun, bound.evaluation_box, command.argv, "client", holes)
+    # NOTE: srun has been seen to end with status 0 when its node was lost; so the program's own status is kept.
+    text = 'echo > "$0"; "$@"; code=$?; echo "$code" > "$0"; exit "$code"'
+    first = ("sh", "-c", text, _mark(bound.evaluation_box, "client"))
+    words = _step(srun, bound.evaluation_box, first, command.argv, holes)
     return function("environment_of_evaluation", lines) + "\n" + function("evaluation_words", [words])
 
 
@@ -122,8 +129,12 @@ def _server(bound: BoundJob) -> str:
     srun: list[Word] = [*SRUN, f"--nodes={each}", f"--ntasks={tasks}", Expression('--nodelist="$nodelist"')]
     srun += [f"--mpi={settings.mpi}"] if settings.mpi else []
     srun += [Expression(f'--output={quote(str(bound.place.logs))}/server-"$1".log')]
-    lines += ['export MASTER_IP=$(address_of "${nodelist%%,*}") NODES_PER_INSTANCE=$NEL_NODES_EACH']
-    words = _step(srun, bound.server_box, command.argv, 'server-"$1"', holes)
+    lines += ['MASTER_IP=$(address_of "${nodelist%%,*}")', "NODES_PER_INSTANCE=$NEL_NODES_EACH"]
+    lines += ["export MASTER_IP NODES_PER_INSTANCE"]
+    # NOTE: a server over several nodes knows by PROC_ID which of its tasks it is; the tasks are Slurm's
+    text = 'echo > "$0"; PROC_ID=${SLURM_PROCID:-0}; export PROC_ID; exec "$@"'
+    first = ("sh", "-c", text, _mark(bound.server_box, 'server-"$1"'))
+    words = _step(srun, bound.server_box, first, command.argv, holes)
     made = [("environment_of_server", lines), ("server_words", [words])]
     if settings.num_instances > 1:
         made.append(("balancer_words", [_balancer(bound)]))
@@ -141,17 +152,21 @@ def _balancer(bound: BoundJob) -> str:
 def _environment(own: ClusterEnvironment, variables: Mapping[str, str]) -> list[str]:
     """Return what a step's own shell does first: its environment, then variables that the job itself must have."""
     lines = [f"module load {' '.join(map(quote, own.modules))} || exit 78"] if own.modules else []
-    lines += [f". {quote(own.setup)} || exit 78"] if own.setup else []
+    lines += ["# shellcheck source=/dev/null", f". {quote(own.setup)} || exit 78"] if own.setup else []
     if own.path:
         lines += [f"export VIRTUAL_ENV={quote(own.path)}", f'export PATH={quote(own.path)}/bin:"$PATH"']
     late = {name: ref.removeprefix("runtime:") for name, ref in variables.items() if ref.startswith("runtime:")}
     return [*lines, *(f'export {name}="${{{other}:?is not set where the job runs}}"' for name, other in late.items())]
 
 
-def _step(srun: list[Word], box: Box, program: tuple[str, ...], mark: str, holes: Mapping[str, str]) -> str:
-    """Return the words of a step: `srun`, the runtime, a first act that marks the start, the program."""
-    # NOTE: a server over several nodes knows by PROC_ID which of its tasks it is; the tasks are Slurm's
-    text = 'echo > "$0"; PROC_ID=${SLURM_PROCID:-0}; export PROC_ID; exec "$@"'
-    first = ("sh", "-c", text, Expression(f"{quote(str(box.root))}/.launched-{mark}"))
+def _step(
+    srun: list[Word], box: Box, first: tuple[Word, ...], program: tuple[str, ...], holes: Mapping[str, str]
+) -> str:
+    """Return the words of a step: `srun`, the runtime, a first act, the program."""
     flags, words = wrap(box, [*first, *program])
     return array("STEP", [*srun, *flags, *words], holes)
+
+
+def _mark(box: Box, name: str) -> Expression:
+    """Return the file that tells of a step from inside: that it was started, then how it ended."""
+    return Expression(f"{quote(str(box.root))}/.launched-{name}")

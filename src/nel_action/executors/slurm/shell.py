@@ -30,9 +30,14 @@ def quote(word: Word, holes: Mapping[str, str] | None = None) -> str:
         return word.text
     for hole, variable in (holes or {}).items():
         if hole in word:
-            parts = [shlex.quote(part) if part else "" for part in word.split(hole)]
+            parts = [_quote(part) if part else "" for part in word.split(hole)]
             return f'"${variable}"'.join(parts)
-    return shlex.quote(word)
+    return _quote(word)
+
+
+def _quote(text: str) -> str:
+    # NOTE: a comma needs no quotes, but between the words of an array it looks like a mistake
+    return f"'{text}'" if "," in text and shlex.quote(text) == text else shlex.quote(text)
 
 
 def array(name: str, words: Sequence[Word], holes: Mapping[str, str] | None = None) -> str:

@@ -59,19 +59,31 @@ mask_logs() {
     done
 }
 
-# The last act: finish STATUS REASON. What it leaves is what decides; without it the job has not succeeded.
-finish() {
-    trap '' USR1 TERM
-    local status=$1 reason=$2 files bytes
-    stop_steps
-    has_turn || { say "job $(cat "$state/turn") has taken over; leaving it all to that one"; exit 75; }
-    mask_logs
+# What decides: write_end STATUS REASON. Without it the job has not succeeded.
+write_end() {
+    local files bytes
     files=$(find "$NEL_DIR/run/artifacts" -type f | wc -l)
     bytes=$(find "$NEL_DIR/run/artifacts" -type f -printf '%s\n' | awk '{ sum += $1 } END { printf "%.0f", sum }')
+    record exit.json "$(printf '{"version": 1, "job": "%s", "status": %d, "reason": "%s", "began": %d, "ended": %d, "seconds": %d, "files": %d, "bytes": %s}' \
+        "$me" "$1" "$2" "$first" "$(date +%s)" "$((spent + $(date +%s) - began))" "$files" "$bytes")"
+}
+
+# The last act: finish STATUS REASON
+finish() {
+    trap '' USR1 TERM
+    local status=$1 reason=$2 written=
+    has_turn || {
+        stop_steps
+        say "job $(cat "$state/turn") has taken over; leaving it all to that one"
+        exit 75
+    }
+    case $reason in # who is being stopped has little time left, and nothing to complete
+    terminated | cancelled) write_end "$status" "$reason" && written=yes ;;
+    esac
+    stop_steps
+    mask_logs
     rm -f "$NEL_DIR/.secrets.env"
-    sync "$NEL_DIR/run/artifacts" 2>/dev/null
-    if ! record exit.json "$(printf '{"version": 1, "job": "%s", "status": %d, "reason": "%s", "began": %d, "ended": %d, "seconds": %d, "files": %d, "bytes": %s}' \
-        "$me" "$status" "$reason" "$first" "$(date +%s)" "$((spent + $(date +%s) - began))" "$files" "$bytes")"; then
+    if [ -z "$written" ] && ! write_end "$status" "$reason"; then
         say "cannot write $state/exit.json: is the file system full?"
         [ "$status" -ne 0 ] || status=74
     fi

@@ -43,6 +43,7 @@ say "$NEL_NAME: job $me on ${SLURM_JOB_NODELIST:-$(hostname)}, start $((runs + 1
 [ ! -e "$state/cancelled" ] || finish 143 cancelled
 
 # Why the job before this one ended decides whether there is anything to continue.
+careful=
 if [ "${1:-}" = "continue" ] && [ -n "${2:-}" ]; then
     before=$(squeue -h -t all -j "$2" -o %T 2>/dev/null | head -n 1)
     [ -n "$before" ] || before=$(sacct -X -n -P -j "$2" -o State 2>/dev/null | tail -n 1)
@@ -52,8 +53,9 @@ if [ "${1:-}" = "continue" ] && [ -n "${2:-}" ]; then
     case $before in
     CANCELLED) finish 143 cancelled ;;
     OUT_OF_MEMORY) finish 137 out_of_memory ;;
-    FAILED) [ "$how" = time_limit ] || finish 70 infrastructure ;;
-    *) ;;
+    FAILED) case $how in time_limit | node_lost) ;; *) finish 70 infrastructure ;; esac ;;
+    TIMEOUT | PREEMPTED) ;;
+    *) careful=yes ;; # its node was lost, perhaps
     esac
 fi
 

@@ -1,5 +1,12 @@
 # ---- Starting programs ------------------------------------------------------------------------------------------
 
+# NOTE: a node that is given up for lost may live on behind a broken network. What runs there looks now and then
+# whether it still has the turn, and stops when it has not; until then nothing is started here.
+if [ -n "$careful" ]; then
+    say "waiting $NEL_FENCE s for what may still run elsewhere to stop"
+    nap "$NEL_FENCE"
+fi
+
 # Values of variables, as functions that only the steps call: this shell, and so squeue and sbatch, never has them.
 [ -r "$NEL_DIR/.secrets.env" ] || finish 78 infrastructure
 # shellcheck source=/dev/null

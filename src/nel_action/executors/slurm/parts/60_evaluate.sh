@@ -14,7 +14,8 @@ while :; do
     ) 2>"$NEL_DIR/logs/srun-client.log" &
     evaluation=$!
     while kill -0 "$evaluation" 2>/dev/null; do
-        sleep 15 &
+        over=$((began + left - $(date +%s))) look=$((NEL_FENCE / 3))
+        sleep "$((over < look ? (over > 1 ? over : 1) : look))" &
         tick=$!
         wait -n "$evaluation" "$tick" "${servers[@]}"
         kill "$tick" 2>/dev/null
@@ -31,10 +32,14 @@ while :; do
     { unreached client && patience client; } || break
 done
 
-[ "$status" -ne 0 ] || finish 0 ""
 [ -e "$NEL_DIR/run/.launched-client" ] || {
     say "the harness could not be started: $(tail -n 1 "$NEL_DIR/logs/srun-client.log")"
-    finish "$status" not_started
+    finish "$((status ? status : 70))" not_started
 }
+told=$(cat "$NEL_DIR/run/.launched-client")
+[ "$told" != 0 ] || finish 0 ""
+if [ -z "$told" ] && grep -qi 'node fail' "$NEL_DIR/logs/srun-client.log"; then
+    interrupt node_lost
+fi
 ! out_of_memory client || finish 137 out_of_memory
-finish "$status" harness
+finish "${told:-$((status ? status : 70))}" harness

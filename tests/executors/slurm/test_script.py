@@ -1,0 +1,108 @@
+"""Batch scripts as text: readable, sound by `bash -n` and shellcheck, with every word quoted."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.slurm.jobs import shell_job
+from tests.support.slurm.settings import slurm_settings
+
+from nel_action.executors.slurm.bound import BoundJob
+from nel_action.executors.slurm.script import script
+from nel_action.executors.slurm.secrets import secrets_text
+from nel_action.jobs import Job
+from nel_action.spec.deployment import GenericDeployment
+from nel_action.spec.slurm import ClusterEnvironment, SlurmExecution
+
+SERVED = GenericDeployment(command="serve --port {port}", served_model_name="acme-7b", image="acme/serve:1")
+HOSTILE = "a b\"c'd$(touch /tmp/pwned)`id`;\\"
+
+
+def shellcheck(text: str, path: Path, *, dialect: str = "bash") -> str:
+    path.write_text(text)
+    subprocess.run(["bash", "-n", path], check=True)
+    words = [str(Path(sys.executable).with_name("shellcheck")), "--external-sources", f"--shell={dialect}", str(path)]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout
+
+
+def bound(folder: Path, settings: SlurmExecution | None = None, **fields: Any) -> BoundJob:  # noqa: ANN401
+    return BoundJob(shell_job(folder, **fields), 1, settings or slurm_settings(None, output_dir="/scratch/runs"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "served"),
+    [
+        ({}, False),
+        ({"max_resumes": 3, "walltime": "04:00:00"}, False),
+        ({"environment": ClusterEnvironment(path="/envs/a", modules=("python/3.11",), setup="/envs/setup.sh")}, False),
+        ({}, True),
+        ({"num_nodes": 4, "num_instances": 2, "gres": "gpu:8", "mpi": "pmix"}, True),
+        ({"runtime": "pyxis"}, True),
+        ({"runtime": "apptainer", "num_nodes": 2, "num_instances": 2}, True),
+        ({"runtime": "podman"}, True),
+        ({"runtime": "charliecloud"}, True),
+    ],
+)
+def test_every_script_is_sound(tmp_path: Path, fields: dict[str, object], served: bool) -> None:  # noqa: FBT001
+    settings = slurm_settings(None, output_dir="/scratch/my runs", **fields)
+    deployed = {"deployment": SERVED} if served else {}
+    text = script(bound(tmp_path, settings, env={"A": "runtime:B", "K": "host:K"}, image="acme/harness:2", **deployed))
+    assert shellcheck(text, tmp_path / "job.sh") == ""
+
+
+@pytest.mark.parametrize("name", ["submit.sh", "find.sh", "cancel.sh", "collect.sh"])
+def test_what_runs_on_the_login_node_is_sound(tmp_path: Path, name: str) -> None:
+    text = files("nel_action.executors.slurm").joinpath("parts", name).read_text("utf-8")
+    dialect = "bash" if name == "collect.sh" else "sh"
+    assert shellcheck(text, tmp_path / name, dialect=dialect) == ""
+
+
+def test_words_of_the_spec_cannot_leave_their_quotes(tmp_path: Path) -> None:
+    hostile = slurm_settings(
+        None,
+        output_dir="/scratch/a b",
+        account=HOSTILE,
+        partition=HOSTILE,
+        sbatch_comment=HOSTILE,
+        sbatch_extra_flags={"constraint": HOSTILE, "exclusive": True, "mem": 0, "nice": None, "oversubscribe": False},
+    )
+    job = bound(tmp_path, hostile, name="quick", model=f"x\n{HOSTILE}\n#SBATCH --wrap=id")
+    text = script(job)
+    lines = [line for line in text.splitlines() if line.startswith("#SBATCH")]
+    assert sum("touch /tmp/pwned" in line for line in lines) == 4
+    assert not any("--wrap" in line for line in lines)
+    assert "#SBATCH --exclusive\n" in text
+    assert "#SBATCH --mem=0\n" in text
+    assert "nice" not in text
+    assert "oversubscribe" not in text
+    assert shellcheck(text, tmp_path / "job.sh") == ""
+
+
+@pytest.mark.parametrize("flag", ["output", "job-name", "array", "Bad Flag", "x\ny"])
+def test_flags_that_would_lose_a_job_are_refused(flag: str) -> None:
+    with pytest.raises(ValueError, match="sbatch_extra_flags"):
+        slurm_settings(None, output_dir="/x", sbatch_extra_flags={flag: "1"})
+
+
+def test_no_secret_is_in_the_script(tmp_path: Path) -> None:
+    job = bound(tmp_path, env={"MODEL_API_KEY": "host:MODEL_API_KEY", "MODE": "lit:plain-but-perhaps-secret"})
+    text = script(job)
+    assert "plain-but-perhaps-secret" not in text
+    secrets = secrets_text(job, {"MODEL_API_KEY": HOSTILE + "\nsecond line"})
+    (tmp_path / "secrets").write_text(secrets)
+    words = ["bash", "-c", '. "$0"; secrets_of_evaluation; printf %s "$MODEL_API_KEY|$MODE"', str(tmp_path / "secrets")]
+    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    assert shown == f"{HOSTILE}\nsecond line|plain-but-perhaps-secret"
+    assert not Path("/tmp/pwned").exists()  # noqa: S108 the place that the hostile words name
+
+
+def test_a_script_is_a_pure_function_of_its_job(tmp_path: Path) -> None:
+    job: Job = shell_job(tmp_path)
+    settings = slurm_settings(None, output_dir="/scratch")
+    assert script(BoundJob(job, 2, settings)) == script(BoundJob(job, 2, settings))
+    assert "attempt 2" in script(BoundJob(job, 2, settings))

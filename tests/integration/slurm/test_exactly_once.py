@@ -1,0 +1,172 @@
+"""Submitting while everything is cut off at random: each job runs exactly once."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tests.integration.slurm.conftest import MakeExecutor
+from tests.support.slurm.cluster import Cluster
+from tests.support.slurm.daemons import wait_until
+from tests.support.slurm.jobs import GOOD, shell_job
+from tests.support.slurm.relay import Relay
+from tests.support.slurm.sshd import Sshd
+from tests.support.slurm.waiting import until_final
+
+from nel_action.errors import UnreachableError
+from nel_action.executors.interface import Attempt, JobState
+from nel_action.executors.slurm import submit
+from nel_action.executors.slurm.executor import SlurmExecutor
+from nel_action.jobs import Job
+
+COUNTED = 'echo "$NEL_TASK" >> "$(dirname "$NEL_OUTPUT_DIR")/../../ran"\n' + GOOD
+
+
+def counted_job(folder: Path) -> Job:
+    return shell_job(folder, COUNTED, name=f"t{os.urandom(4).hex()}")
+
+
+def as_the_lifecycle_does(executor: SlurmExecutor, job: Job) -> Attempt:
+    """Look it up, and submit it if it is not there."""
+    found = executor.find([job.key])
+    return found.get(job.key) or executor.submit(job, 1, "0" * 16)
+
+
+def persist(executor: SlurmExecutor, job: Job) -> Attempt:
+    for _ in range(50):
+        try:
+            return as_the_lifecycle_does(executor, job)
+        except UnreachableError:
+            continue
+    raise AssertionError
+
+
+def jobs_of(cluster: Cluster, job: Job) -> list[str]:
+    return cluster.run("squeue", "-h", "-t", "all", "-n", f"{job.key}-1", "-o", "%i").split()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("who", ["network", "server"])
+def test_ssh_is_cut_again_and_again(
+    on_light: MakeExecutor, light: Cluster, light_sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    rounds, lost = 30, 0
+    chance = random.Random(20_261_122)  # noqa: S311 a repeatable choice of moments
+    jobs = [counted_job(tmp_path) for _ in range(rounds)]
+    with Relay(light_sshd.port) as relay:
+        fields = {"port": relay.port, "known_hosts": light_sshd.known_as("127.0.0.1", relay.port)}
+        output = light.scratch / f"cut-{who}"
+        for number, job in enumerate(jobs):
+            # NOTE: every other caller dies of its first loss, and the next one starts with nothing in its memory
+            monkeypatch.setattr(submit, "TRIES", 1 if number % 2 else 20)
+            executor = on_light(output_dir=str(output), **fields)
+            executor.remote.run(["true"])
+
+            def cut(after: float = chance.uniform(0, 0.2)) -> None:
+                time.sleep(after)
+                relay.cut() if who == "network" else light_sshd.signal_all(signal.SIGKILL, listener=False)
+
+            thread = threading.Thread(target=cut)
+            thread.start()
+            try:
+                executor.submit(job, 1, "0" * 16)
+            except UnreachableError:
+                lost += 1
+            thread.join()
+            attempt = persist(executor, job)
+            assert jobs_of(light, job) == [attempt.backend_id]
+            executor.close()
+        executor = on_light(output_dir=str(output))
+        for job in jobs:
+            assert until_final(executor, persist(executor, job)).state is JobState.SUCCEEDED
+    assert Counter((output / "ran").read_text().split()) == Counter(job.task.name for job in jobs)
+    assert lost, "no answer was ever lost: the moments were badly chosen"
+
+
+def test_ten_callers_at_once(on_light: MakeExecutor, light: Cluster, tmp_path: Path) -> None:
+    job = counted_job(tmp_path)
+    output = str(light.scratch / f"crowd-{os.urandom(3).hex()}")
+    found: list[Attempt] = []
+    executors = [on_light(output_dir=output) for _ in range(10)]
+    threads = [threading.Thread(target=lambda one=one: found.append(persist(one, job))) for one in executors]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({attempt.backend_id for attempt in found}) == 1
+    assert jobs_of(light, job) == [found[0].backend_id]
+    assert until_final(executors[0], found[0]).state is JobState.SUCCEEDED
+    assert (Path(output) / "ran").read_text().split() == [job.task.name]
+
+
+def test_the_caller_is_killed_while_sbatch_works(
+    on_light: MakeExecutor, light: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow sbatch goes on when nobody listens any more; whoever comes next waits for it."""
+    programs = light.scratch / "programs"
+    programs.mkdir(exist_ok=True)
+    (programs / "sbatch").write_text('#!/bin/sh\nsleep 3\nexec /usr/bin/sbatch "$@"\n')
+    (programs / "sbatch").chmod(0o755)
+    monkeypatch.setattr(submit, "TRIES", 1)
+    job = counted_job(tmp_path)
+    first = on_light(bin_dir=str(programs), output_dir=str(light.scratch / "slow"))
+    first.remote.run(["true"])
+    threading.Timer(1, first.close).start()
+    with pytest.raises(UnreachableError):
+        first.submit(job, 1, "0" * 16)
+    second = on_light(bin_dir=str(programs), output_dir=str(light.scratch / "slow"))
+    attempt = persist(second, job)
+    assert jobs_of(light, job) == [attempt.backend_id]
+
+
+def test_a_job_that_was_submitted_twice_runs_once(on_light: MakeExecutor, light: Cluster, tmp_path: Path) -> None:
+    executor = on_light(output_dir=str(light.scratch / "twice"), sbatch_extra_flags={"hold": True})
+    job = counted_job(tmp_path)
+    attempt = executor.submit(job, 1, "0" * 16)
+    script = f"{executor.describe(attempt)['directory']}/sbatch_{job.name}.sh"
+    (done,) = executor.remote.run(["sbatch", "--parsable", script])
+    both = [attempt.backend_id, done.text.strip()]
+    assert sorted(jobs_of(light, job)) == sorted(both)
+    light.run("scontrol", "release", *reversed(both))
+    assert until_final(executor, attempt).state is JobState.SUCCEEDED
+    wait_until(lambda: not light.run("squeue", "-h", "-n", f"{job.key}-1").strip(), seconds=30, what="both to end")
+    assert (light.scratch / "twice/ran").read_text().split() == [job.task.name]
+    assert executor.poll([attempt])[attempt.key].state is JobState.SUCCEEDED
+
+
+def test_a_finished_job_is_found_and_not_run_again(on_light: MakeExecutor, light: Cluster, tmp_path: Path) -> None:
+    output = str(light.scratch / "again")
+    job = counted_job(tmp_path)
+    first = on_light(output_dir=output)
+    attempt = first.submit(job, 1, "0" * 16)
+    until_final(first, attempt)
+    light.forget_ended()
+    second = on_light(output_dir=output)
+    assert second.find([job.key])[job.key].backend_id == attempt.backend_id
+    assert second.submit(job, 1, "1" * 16).backend_id == attempt.backend_id
+    assert second.poll([attempt])[job.key].state is JobState.SUCCEEDED
+
+
+def test_an_archive_that_was_cut_off_is_not_submitted(on_light: MakeExecutor, light: Cluster, tmp_path: Path) -> None:
+    executor = on_light(output_dir=str(light.scratch / "torn"))
+    words = [
+        "sh",
+        "-c",
+        submit._script(),
+        "submit.sh",
+        str(light.scratch / "torn"),
+        "nel-0123456789abcdef-1",
+        "x.sh",
+        "30",
+    ]
+    tar = subprocess.run(["tar", "-c", "-C", str(tmp_path), "."], capture_output=True, check=True).stdout
+    for data in (b"", tar, tar[:600]):
+        assert executor.remote.once(words, stdin=data).code == 74
+    assert not light.run("squeue", "-h", "-t", "all", "-n", "nel-0123456789abcdef-1").strip()
