@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -17,6 +18,11 @@ from nel_action.executors.slurm.remote import Remote
 from nel_action.executors.slurm.transport import LostError
 
 pytestmark = pytest.mark.slurm
+
+
+def home_file(name: str) -> Path:
+    """Return a path in the user's home that no other run of these tests has."""
+    return Path(cluster_user().pw_dir) / f"{name}-{os.urandom(4).hex()}"
 
 
 @pytest.fixture
@@ -157,9 +163,8 @@ def test_a_cut_connection_is_made_again(sshd: Sshd) -> None:
         remote.close()
 
 
-def test_a_command_that_must_not_run_twice_is_not_repeated(sshd: Sshd, tmp_path: Path) -> None:
-    tmp_path.parent.parent.chmod(0o755)
-    count = Path(cluster_user().pw_dir) / "count"
+def test_a_command_that_must_not_run_twice_is_not_repeated(sshd: Sshd) -> None:
+    count = home_file("count")
     with Relay(sshd.port) as relay:
         settings = slurm_settings(sshd, port=relay.port, known_hosts=sshd.known_as("127.0.0.1", relay.port))
         remote = open_remote(settings)
@@ -210,21 +215,21 @@ def test_a_server_that_allows_one_session_at_a_time(sshd: Sshd) -> None:
 
 
 def test_files_come_as_they_are(remote: Remote, tmp_path: Path) -> None:
-    home = Path(cluster_user().pw_dir)
+    big, empty = home_file("big"), home_file("empty")
     data = bytes(range(256)) * 40_000
-    (home / "big").write_bytes(data)
-    (home / "empty").write_bytes(b"")
-    remote.fetch([(PurePosixPath(home / name), tmp_path / name) for name in ("big", "empty")])
+    big.write_bytes(data)
+    empty.write_bytes(b"")
+    remote.fetch([(PurePosixPath(big), tmp_path / "big"), (PurePosixPath(empty), tmp_path / "empty")])
     assert (tmp_path / "big").read_bytes() == data
     assert (tmp_path / "empty").read_bytes() == b""
     with pytest.raises(FileNotFoundError):
-        remote.fetch([(PurePosixPath(home / "absent"), tmp_path / "absent")])
-    for name in ("big", "empty"):
-        (home / name).unlink()
+        remote.fetch([(PurePosixPath(home_file("absent")), tmp_path / "absent")])
+    big.unlink()
+    empty.unlink()
 
 
 def test_a_cut_while_files_come_is_an_error(sshd: Sshd, tmp_path: Path) -> None:
-    big = Path(cluster_user().pw_dir) / "big"
+    big = home_file("big")
     big.write_bytes(bytes(60_000_000))
     with Relay(sshd.port) as relay:
         remote = open_remote(slurm_settings(sshd, port=relay.port, known_hosts=sshd.known_as("127.0.0.1", relay.port)))
