@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 from pathlib import Path
 
 import pytest
@@ -105,22 +103,6 @@ def test_other_work_takes_its_place(on_full: MakeExecutor, tmp_path: Path, parti
     status = until_final(low, attempt)
     assert (status.state, status.reason) == (JobState.FAILED, Reason.PREEMPTED)
     until_running(high, other)
-
-
-def test_its_node_is_lost(on_full: MakeExecutor, full: Cluster, tmp_path: Path) -> None:
-    executor = on_full()
-    attempt = executor.submit(shell_job(tmp_path, LONG), 1, "0" * 16)
-    until_running(executor, attempt)
-    node = full.run("squeue", "-h", "-j", attempt.backend_id, "-o", "%N").strip()
-    frozen = full.kill_node(node)
-    try:
-        status = until_final(executor, attempt, seconds=120)
-        assert (status.state, status.reason) == (JobState.FAILED, Reason.NODE_LOST)
-    finally:
-        for pid in frozen:
-            os.kill(pid, signal.SIGCONT)
-        full.start_node(node)
-        full.wait_for_nodes()
 
 
 @pytest.mark.parametrize(
