@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from nel_action.conclude import conclude, find_baseline
 from nel_action.errors import NelActionError
+from nel_action.files import home_dir
 from nel_action.jobs import Plan
 from nel_action.ledger import Ledger, run_dir_of
 from nel_action.lifecycle.loading import load
@@ -45,11 +46,6 @@ __all__ = ["StillRunningError", "export", "gate", "home_dir", "load_spec", "plan
 
 class StillRunningError(NelActionError):
     """The time to wait was over first; the jobs go on. The command line ends with 5 then."""
-
-
-def home_dir() -> Path:
-    """Return `$NEL_ACTION_HOME`, by default `~/.nel-action`."""
-    return Path(os.environ.get("NEL_ACTION_HOME") or "~/.nel-action").expanduser().absolute()
 
 
 def load_spec(path: str | Path, *, overrides: Sequence[str] = (), tasks: Sequence[str] = ()) -> LoadedSpec:

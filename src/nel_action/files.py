@@ -6,7 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
-__all__ = ["digest_tree", "write_atomically"]
+__all__ = ["digest_tree", "home_dir", "write_atomically"]
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = True) -> None:
@@ -40,3 +40,8 @@ def digest_tree(folder: Path) -> str:
         name = path.relative_to(folder).as_posix()
         total.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return total.hexdigest()
+
+
+def home_dir() -> Path:
+    """Return `$NEL_ACTION_HOME`, by default `~/.nel-action`."""
+    return Path(os.environ.get("NEL_ACTION_HOME") or "~/.nel-action").expanduser().absolute()

@@ -14,17 +14,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nel_action.errors import ExitCode
+from nel_action.files import home_dir
 
 if TYPE_CHECKING:
     from nel_action.lifecycle.session import JobView, Session
     from nel_action.spec.compose import LoadedSpec
 
 __all__ = ["active_exit_code", "home_dir", "load", "session", "spec_options", "stopping"]
-
-
-def home_dir() -> Path:
-    """Return `$NEL_ACTION_HOME`, by default `~/.nel-action`."""
-    return Path(os.environ.get("NEL_ACTION_HOME") or "~/.nel-action").expanduser().absolute()
 
 
 def spec_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nel_action.cli.common import home_dir
 from nel_action.errors import ExitCode, SpecError
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def export(
     flags |= {"format": format_, "log_metrics": log_metrics or None}
     given = _given(dest, config, overrides) | {name: value for name, value in flags.items() if value is not None}
     searched = (*job_dirs, *(Path(one) for one in given.get("job_dirs", ())))
-    outcomes = [deliver(run, dest, os.environ, given) for run in find_runs(invocations, searched, _home())]
+    outcomes = [deliver(run, dest, os.environ, given) for run in find_runs(invocations, searched, home_dir())]
     for outcome in outcomes:
         _tell(outcome)
     return ExitCode.PASS if all(outcome.complete for outcome in outcomes) else ExitCode.UNMEASURABLE
@@ -68,10 +69,6 @@ def _given(destination: str, config: Path | None, overrides: tuple[str, ...]) ->
     if problems:
         raise SpecError(problems)
     return options
-
-
-def _home() -> Path:
-    return Path(os.environ.get("NEL_ACTION_HOME") or Path.home() / ".nel-action")
 
 
 def _tell(outcome: ExportOutcome) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
@@ -14,7 +13,6 @@ from nel_action.errors import ExitCode
 
 if TYPE_CHECKING:
     from nel_action.lifecycle.session import JobView, Session
-    from nel_action.report.progress import JobRow
 
 __all__ = ["follow", "told"]
 
@@ -28,12 +26,12 @@ def follow(session: Session, *, stop: Event, max_wait: float | None) -> ExitCode
         max_wait: seconds; None waits without end.
     """
     from nel_action.lifecycle.watch import finished, wait
-    from nel_action.report.progress import ProgressView
+    from nel_action.report.progress import ProgressView, job_rows
 
     view = ProgressView()
     deadline = None if max_wait is None else time.monotonic() + max_wait
     try:
-        views = wait(session, on_look=lambda seen: view.update(rows(seen)), stop=stop, deadline=deadline)
+        views = wait(session, on_look=lambda seen: view.update(job_rows(seen)), stop=stop, deadline=deadline)
     finally:
         view.close()
     if finished(views):
@@ -79,24 +77,6 @@ def _export(run_dir: Path) -> None:
             click.echo(f"warning: export to {destination}: {problem}", err=True)
         if not problems:
             click.echo(f"exported to {destination}", err=True)
-
-
-def rows(views: Sequence[JobView]) -> list[JobRow]:
-    """Turn jobs into lines of progress."""
-    from nel_action.report.progress import JobRow
-
-    return [
-        JobRow(
-            name=view.job.name,
-            state=view.state,
-            done=view.progress.done if view.progress else None,
-            total=view.progress.total if view.progress else None,
-            started=view.attempt.started if view.attempt else None,
-            ended=view.attempt.ended if view.attempt else None,
-            detail=view.attempt.detail if view.attempt else None,
-        )
-        for view in views
-    ]
 
 
 def _short(path: str) -> str:

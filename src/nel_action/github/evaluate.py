@@ -26,14 +26,14 @@ from nel_action.lifecycle.session import JobView, Session
 from nel_action.lifecycle.start import start
 from nel_action.lifecycle.watch import finished, refresh, wait
 from nel_action.preflight import check_gate
-from nel_action.report.progress import JobRow, ProgressView
+from nel_action.report.progress import ProgressView, job_rows
 
 if TYPE_CHECKING:
     from nel_action.conclude import Rules
     from nel_action.lifecycle.prepare import Prepared
     from nel_action.spec.compose import LoadedSpec
 
-__all__ = ["evaluate", "job_rows"]
+__all__ = ["evaluate"]
 
 
 def evaluate(setting: Setting) -> Outcome:
@@ -243,19 +243,3 @@ class _Evaluation:
         self.publisher.leave_open(said)
         outcome = Outcome(code=ExitCode.RUNNING, invocation=name, state="running", summary=said)
         return _ended(self.setting, outcome, done=True)
-
-
-def job_rows(views: Sequence[JobView]) -> list[JobRow]:
-    """Turn jobs into lines of progress."""
-    return [
-        JobRow(
-            name=view.job.name,
-            state=view.state,
-            done=view.progress.done if view.progress else None,
-            total=view.progress.total if view.progress else None,
-            started=view.attempt.started if view.attempt else None,
-            ended=view.attempt.ended if view.attempt else None,
-            detail=view.attempt.detail if view.attempt else None,
-        )
-        for view in views
-    ]

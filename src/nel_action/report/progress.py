@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-__all__ = ["JobRow", "ProgressView"]
+    from nel_action.lifecycle.session import JobView
+
+__all__ = ["JobRow", "ProgressView", "job_rows"]
 
 _STYLES: Final = {
     JobState.PENDING: "dim",
@@ -156,3 +158,19 @@ def _seconds(when: str) -> float:
     # NOTE: a time without a zone is UTC, as everywhere in our records.
     read = datetime.fromisoformat(when)
     return (read if read.tzinfo else read.replace(tzinfo=UTC)).timestamp()
+
+
+def job_rows(views: Sequence[JobView]) -> list[JobRow]:
+    """Turn jobs into lines of progress."""
+    return [
+        JobRow(
+            name=view.job.name,
+            state=view.state,
+            done=view.progress.done if view.progress else None,
+            total=view.progress.total if view.progress else None,
+            started=view.attempt.started if view.attempt else None,
+            ended=view.attempt.ended if view.attempt else None,
+            detail=view.attempt.detail if view.attempt else None,
+        )
+        for view in views
+    ]
