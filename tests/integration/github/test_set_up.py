@@ -1,0 +1,138 @@
+"""The set-up as action.yml calls it: what it installs, what its cache keeps, and what is said where nothing works."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.support.act import ROOT
+from tests.support.workplace import outputs_of
+
+from nel_action.cli.ci import EXTRAS
+from nel_action.github.inputs import OUTPUTS
+
+SCRIPT = ROOT / "scripts/action-setup"
+SPEC = """\
+execution: {type: slurm, hostname: login, account: a, output_dir: /tmp/x}
+target: {api_endpoint: {model_id: m, url: 'http://127.0.0.1:9/v1/chat/completions'}}
+evaluation: {tasks: [{name: ifeval}]}
+"""
+
+
+class Runner:
+    """A runner with a workspace, on which nothing is set up yet."""
+
+    def __init__(self, folder: Path, **inputs: str) -> None:
+        self.folder = folder
+        self.temp = folder / "temp"
+        self.temp.mkdir(parents=True)
+        self.inputs = {f"INPUT_{name.upper()}": value for name, value in inputs.items()}
+
+    def step(self, name: str, **more: str) -> subprocess.CompletedProcess[str]:
+        kept = {key: os.environ[key] for key in os.environ if not key.startswith(("GITHUB_", "INPUT_"))}
+        own = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "RUNNER_TEMP": str(self.temp),
+            "GITHUB_ACTION_PATH": str(ROOT),
+            "GITHUB_OUTPUT": str(self.temp / f"out-{name}"),
+        }
+        words = [str(SCRIPT), name]
+        environ = kept | own | self.inputs | more
+        return subprocess.run(words, env=environ, cwd=self.folder, capture_output=True, text=True, check=False)
+
+    def key(self) -> str:
+        done = self.step("key")
+        assert done.returncode == 0, done.stderr
+        return (self.temp / "out-key").read_text().strip().removeprefix("key=")
+
+    def imports(self, *modules: str) -> list[str]:
+        """Return those of the modules that the environment has."""
+        code = "import importlib.util as u, sys; print(*[m for m in sys.argv[1:] if u.find_spec(m)])"
+        python = self.temp / "nel-action/venv/bin/python"
+        return subprocess.run(
+            [python, "-I", "-c", code, *modules], capture_output=True, text=True, check=True
+        ).stdout.split()
+
+
+def test_only_what_the_spec_needs_is_installed_and_the_cache_has_all_of_it(tmp_path: Path) -> None:
+    cold = Runner(tmp_path / "cold", spec="spec.yaml")
+    (cold.folder / "spec.yaml").write_text(SPEC)
+    done = cold.step("install")
+    assert done.returncode == 0, done.stderr
+    assert cold.imports("nel_action", "numpy", "paramiko", "wandb", "mlflow", "gspread", "pytest") == [
+        "nel_action",
+        "numpy",
+        "paramiko",
+    ]
+
+    warm = Runner(tmp_path / "warm", spec="spec.yaml")
+    (warm.folder / "spec.yaml").write_text(SPEC)
+    (warm.temp / "nel-action").mkdir()
+    shutil.copytree(cold.temp / "nel-action/uv-cache", warm.temp / "nel-action/uv-cache", symlinks=True)
+    done = warm.step("install", UV_OFFLINE="1")
+    assert done.returncode == 0, done.stderr
+    assert warm.imports("nel_action", "paramiko") == ["nel_action", "paramiko"]
+
+
+def test_a_cache_is_named_by_what_will_be_in_it(tmp_path: Path) -> None:
+    def key(name: str, text: str, **inputs: str) -> str:
+        runner = Runner(tmp_path / name, spec="spec.yaml", **inputs)
+        (runner.folder / "spec.yaml").write_text(text)
+        return runner.key()
+
+    plain = key("plain", "execution: {type: local}\n")
+    assert plain.endswith("-core")
+    assert key("again", "execution: {type: local} # another spec\n") == plain
+    assert key("slurm", "defaults: [execution: slurm/default]\nexport: {wandb: {}}\n").endswith("-slurm-wandb")
+    assert key("override", "execution: {type: local}\n", overrides="execution.runtime=process").endswith("-process")
+    assert key("hostile", "execution: {type: local}\n", overrides="$(touch pwned)\n`x`") == plain
+    assert not (tmp_path / "hostile/pwned").exists()
+
+
+def test_a_cache_is_named_by_the_folder_where_the_spec_is_a_name_in_it(tmp_path: Path) -> None:
+    runner = Runner(tmp_path / "x", config_dir="evals", config_name="gate")
+    (runner.folder / "evals").mkdir()
+    (runner.folder / "evals/gate.yaml").write_text(SPEC)
+    assert runner.key().endswith("-slurm")
+
+
+def test_every_extra_has_its_word_and_its_lock() -> None:
+    found = re.search(r"^words='(.*)'$", SCRIPT.read_text(), re.MULTILINE)
+    assert found
+    assert set(found[1].split("|")) == {*EXTRAS.values(), "process"}
+
+
+def test_where_nothing_could_be_installed_every_output_is_set(tmp_path: Path) -> None:
+    runner = Runner(tmp_path)
+    assert runner.step("finish").returncode == 0
+    lines = (runner.temp / "out-finish").read_text().splitlines()
+    said = dict(line.split("=", 1) for line in lines)
+    assert set(said) == set(OUTPUTS)
+    assert (said["verdict"], said["exit-code"], said["state"]) == ("none", "3", "error")
+
+
+def test_wrong_inputs_still_set_every_output(tmp_path: Path) -> None:
+    runner = Runner(tmp_path, mode="run", comment="loudly")
+    (runner.temp / "nel-action").mkdir()
+    (runner.temp / "nel-action/.installed-own").touch()
+    (runner.temp / "nel-action/venv/bin").mkdir(parents=True)
+    python = runner.temp / "nel-action/venv/bin/python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    runner.step("finish", GITHUB_REPOSITORY="o/r", GITHUB_ACTIONS="true")
+    said = outputs_of(runner.temp / "out-finish")
+    assert set(OUTPUTS) <= set(said)
+    assert said["exit-code"] == "2"
+
+
+@pytest.mark.parametrize("name", ["Fetch cached packages", "Keep results, report and logs"])
+def test_storage_that_refuses_changes_no_verdict(name: str) -> None:
+    steps = yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"]
+    (step,) = (step for step in steps if step["name"] == name)
+    assert step["continue-on-error"] is True
