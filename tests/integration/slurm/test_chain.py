@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from pathlib import Path
 
@@ -106,10 +104,7 @@ def test_its_node_is_lost(
         logs = "".join(path.read_text() for path in (directory(executor, attempt) / "logs").glob("slurm-*"))
         assert "waiting 6 s for what may still run elsewhere" in logs
     finally:
-        for pid in frozen:
-            os.kill(pid, signal.SIGCONT)
-        full.start_node(node)
-        full.wait_for_nodes()
+        full.revive_node(node, frozen)
     assert (directory(executor, attempt) / "state/exit.json").read_text() == before
     assert links(full, attempt)[0] == "NODE_FAIL"
 

@@ -8,13 +8,21 @@ from pathlib import Path
 import pytest
 from tests.integration.slurm.conftest import MakeExecutor
 from tests.support.slurm.cluster import Cluster
+from tests.support.slurm.daemons import wait_until
 from tests.support.slurm.jobs import GOOD, shell_job
 from tests.support.slurm.waiting import until, until_final, until_running
 
 from nel_action.errors import ExecutorError
-from nel_action.executors.interface import JobState, Reason
+from nel_action.executors.interface import Attempt, JobState, Reason
+from nel_action.executors.slurm.executor import SlurmExecutor
+from nel_action.spec.slurm import ClusterEnvironment
 
 LONG = f"{GOOD}\nsleep 600"
+
+
+def until_started(executor: SlurmExecutor, attempt: Attempt) -> None:
+    """Wait until the harness itself has said something."""
+    wait_until(lambda: list(executor.logs(attempt, follow=False)), seconds=60, what="the harness to start")
 
 
 def test_the_harness_fails(on_full: MakeExecutor, tmp_path: Path) -> None:
@@ -103,6 +111,26 @@ def test_other_work_takes_its_place(on_full: MakeExecutor, tmp_path: Path, parti
     status = until_final(low, attempt)
     assert (status.state, status.reason) == (JobState.FAILED, Reason.PREEMPTED)
     until_running(high, other)
+
+
+def test_its_node_is_lost(on_full: MakeExecutor, full: Cluster, tmp_path: Path) -> None:
+    """While the harness works, and while it is about to be started: neither is anybody else's fault."""
+    node = full.conf.node_names[-1]
+    setup = full.scratch / "slow.sh"
+    setup.write_text("sleep 5\n")
+    working = on_full(sbatch_extra_flags={"nodelist": node})
+    starting = on_full(sbatch_extra_flags={"nodelist": node}, environment=ClusterEnvironment(setup=str(setup)))
+    at_work = working.submit(shell_job(tmp_path, LONG), 1, "0" * 16)
+    until_started(working, at_work)
+    about_to = starting.submit(shell_job(tmp_path, LONG), 1, "0" * 16)
+    until_running(starting, about_to)
+    frozen = full.kill_node(node)
+    try:
+        for executor, attempt in ((working, at_work), (starting, about_to)):
+            status = until_final(executor, attempt, seconds=180)
+            assert (status.state, status.reason) == (JobState.FAILED, Reason.NODE_LOST), status
+    finally:
+        full.revive_node(node, frozen)
 
 
 @pytest.mark.parametrize(

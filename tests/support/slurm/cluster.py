@@ -8,8 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -150,11 +149,18 @@ class Cluster:
     def kill_node(self, name: str) -> list[int]:
         """Lose a node: its daemon dies, its steps freeze. Return the frozen processes, for whoever buries them."""
         self.node(name).signal(signal.SIGKILL)
-        frozen = [pid for pid in self.step_daemons() if f"[{name}]" in name or name in _cmdline(pid)]
-        frozen = frozen or self.step_daemons()
+        frozen = [pid for pid in self.step_daemons() if name in _cmdline(pid)] or self.step_daemons()
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)
         return frozen
+
+    def revive_node(self, name: str, frozen: Iterable[int]) -> None:
+        """Wake what was frozen, which then ends by itself, and start the node again."""
+        for pid in frozen:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        self.start_node(name)
+        self.wait_for_nodes()
 
     def step_daemons(self) -> list[int]:
         """Return the processes that look after this cluster's steps."""
@@ -203,7 +209,6 @@ class Cluster:
         if process := getattr(self, "_mariadb", None):
             process.wait(timeout=30)
         self._remove_cgroups()
-        time.sleep(0)
         shutil.rmtree(self.root, ignore_errors=True)
 
     def _remove_cgroups(self) -> None:

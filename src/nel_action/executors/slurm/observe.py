@@ -13,7 +13,7 @@ from nel_action.errors import UnreachableError
 from nel_action.executors.interface import Attempt, JobState, JobStatus, Reason
 from nel_action.executors.slurm.layout import JobDir
 from nel_action.executors.slurm.queue import Row, parse_sacct, parse_squeue, sacct, squeue
-from nel_action.executors.slurm.reconcile import Sources, ended_row, reconcile
+from nel_action.executors.slurm.reconcile import Sources, ended_row, explained, reconcile
 from nel_action.executors.slurm.record import parse_record
 from nel_action.executors.slurm.remote import Remote
 from nel_action.jobs import Key, attempt_name
@@ -130,13 +130,15 @@ class Observer:
         status = reconcile(seen)
         if seen.decided:
             return status
-        blind = status.state is JobState.UNKNOWN and not seen.queue_down and not seen.accounts_down
+        row = ended_row(seen)
+        if status.state.final and row is None and seen.down:
+            return JobStatus(state=JobState.UNKNOWN, detail=f"it has ended, and who knows why is down: {seen.down}")
+        blind = status.state is JobState.UNKNOWN and not seen.down
         if blind and self._lasting(attempt, status, LOST_AFTER):
             detail = "Slurm has forgotten it, and it left no record; was its directory removed?"
             return JobStatus(state=JobState.FAILED, reason=Reason.INFRASTRUCTURE, detail=detail)
-        row = ended_row(seen)
-        if status.state is JobState.CANCELLED and row is not None and (row.who or not seen.accounting):
-            return status  # somebody has said so; there is nothing to wait for
+        if row is not None and (explained(seen, row) or (row.state == "CANCELLED" and not seen.accounting)):
+            return status
         return self._firm(attempt, status, seen.queue, row, now)
 
     def _firm(

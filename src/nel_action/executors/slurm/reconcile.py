@@ -16,7 +16,7 @@ from nel_action.executors.interface import JobState, JobStatus, Reason
 from nel_action.executors.slurm.queue import Row
 from nel_action.executors.slurm.record import ExitRecord
 
-__all__ = ["Sources", "ended_row", "reconcile"]
+__all__ = ["Sources", "ended_row", "explained", "reconcile"]
 
 HELD: Final = {"JobHeldUser": "held by its user", "JobHeldAdmin": "held by an administrator"}
 """Waits that somebody can end."""
@@ -39,6 +39,11 @@ NEVER: Final = {
 STOPPED: Final = "terminated"
 """The script's word for a signal that it cannot explain; Slurm can."""
 
+UNSURE: Final = frozenset(
+    {STOPPED, "not_started", "no_environment", "server_ended", "server_unhealthy", "infrastructure"}
+)
+"""What the script may say of a job whose node was being lost; Slurm knows by the time it has settled."""
+
 WORDS: Final[dict[str, tuple[Reason, str]]] = {
     "harness": (Reason.HARNESS, "the harness failed; see logs/client.log"),
     "time_limit": (Reason.TIME_LIMIT, "its time was used up (execution.walltime, max_walltime, timeout)"),
@@ -47,6 +52,10 @@ WORDS: Final[dict[str, tuple[Reason, str]]] = {
     "server_ended": (Reason.ENDPOINT, "the model's server ended; see logs/server-0.log"),
     "server_unhealthy": (Reason.ENDPOINT, "the model's server did not become healthy; see logs/server-0.log"),
     "not_started": (Reason.IMAGE, "the harness could not be started; see logs/srun-client.log"),
+    "no_environment": (
+        Reason.INFRASTRUCTURE,
+        "the harness could not be started (execution.environment); see logs/srun-client.log",
+    ),
     "infrastructure": (Reason.INFRASTRUCTURE, "it could not go on; see the last logs/slurm-*.log"),
 }
 """What the batch script's words mean."""
@@ -62,6 +71,12 @@ STATES: Final[dict[str, tuple[Reason, str]]] = {
     "FAILED": (Reason.INFRASTRUCTURE, "it ended without leaving a record"),
 }
 """What Slurm's words mean where the job left none itself."""
+
+EXPLAIN: Final = frozenset({"CANCELLED", *STATES} - {"FAILED", "COMPLETED"})
+"""Slurm's words that say why it ended a job."""
+
+LOST: Final = frozenset({"NODE_FAIL", "BOOT_FAIL"})
+"""Slurm's words for a lost node, which explain whatever else the script saw go wrong."""
 
 LAUNCH_FAILED: Final = "JobLaunchFailure"
 """Why a job ended whose working directory or log could not be opened on its node, by the queue."""
@@ -89,7 +104,12 @@ class Sources:
     @property
     def decided(self) -> bool:
         """Whether the job's own record says all there is to say."""
-        return self.record is not None and self.record.reason != STOPPED
+        return self.record is not None and self.record.reason not in UNSURE
+
+    @property
+    def down(self) -> str | None:
+        """Who does not answer, where that keeps Slurm's word from us."""
+        return self.queue_down or self.accounts_down
 
 
 def reconcile(seen: Sources) -> JobStatus:
@@ -116,6 +136,13 @@ def ended_row(seen: Sources) -> Row | None:
         return ended.get(seen.record.job)
     ran = [job for job, row in ended.items() if (row.started and row.started != row.ended) or row.state != "CANCELLED"]
     return ended[max(ran)] if ran else ended[min(ended)] if ended else None
+
+
+def explained(seen: Sources, row: Row) -> bool:
+    """Tell whether job and Slurm together have said why it ended, so that there is nothing to wait for."""
+    if row.state == "CANCELLED" and row.who:
+        return True
+    return seen.record is not None and not row.active and (seen.record.reason != STOPPED or row.state in EXPLAIN)
 
 
 def _alive(active: Sequence[Row], queue: Sequence[Row]) -> JobStatus:
@@ -146,12 +173,14 @@ def _word(record: ExitRecord, row: Row | None) -> JobStatus:
         return JobStatus(state=JobState.CANCELLED, detail=_by_whom(row))
     if record.reason == STOPPED:
         return _terminated(row)
+    if row is not None and row.state in LOST and record.reason not in {"out_of_memory", "time_limit"}:
+        return _by_state(row)
     reason, detail = WORDS.get(record.reason, (Reason.INFRASTRUCTURE, "its record says nothing that is known here"))
     return JobStatus(state=JobState.FAILED, reason=reason, detail=detail)
 
 
 def _terminated(row: Row | None) -> JobStatus:
-    if row is not None and row.state in {"CANCELLED", *STATES} - {"FAILED", "COMPLETED"}:
+    if row is not None and row.state in EXPLAIN:
         return _by_state(row)
     detail = "Slurm ended it, and does not remember why"
     return JobStatus(state=JobState.FAILED, reason=Reason.INFRASTRUCTURE, detail=detail)

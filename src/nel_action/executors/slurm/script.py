@@ -75,6 +75,7 @@ def _settings(bound: BoundJob) -> str:
         "NEL_BUDGET": int(min(limits)),
         "NEL_RESUMES": settings.max_resumes,
         "NEL_FENCE": FENCE,
+        "NEL_RUNTIME": settings.runtime,
     }
     deployment = bound.deployment
     if deployment is not None:

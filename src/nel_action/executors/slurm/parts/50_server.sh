@@ -64,6 +64,7 @@ living() {
 server_failed() {
     say "$1; the end of its log:"
     tail -n 15 "$NEL_DIR"/logs/srun-server-*.log "$NEL_DIR"/logs/server-*.log 2>/dev/null
+    for ((i = 0; i < NEL_INSTANCES; i++)); do blame_node "server-$i"; done
     finish 69 "$2"
 }
 

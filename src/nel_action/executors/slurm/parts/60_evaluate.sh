@@ -34,12 +34,12 @@ done
 
 [ -e "$NEL_DIR/run/.launched-client" ] || {
     say "the harness could not be started: $(tail -n 1 "$NEL_DIR/logs/srun-client.log")"
+    blame_node client
+    [ "$NEL_RUNTIME" != none ] || finish "$((status ? status : 70))" no_environment
     finish "$((status ? status : 70))" not_started
 }
 told=$(cat "$NEL_DIR/run/.launched-client")
 [ "$told" != 0 ] || finish 0 ""
-if [ -z "$told" ] && grep -qi 'node fail' "$NEL_DIR/logs/srun-client.log"; then
-    interrupt node_lost
-fi
+blame_node client
 ! out_of_memory client || finish 137 out_of_memory
 finish "${told:-$((status ? status : 70))}" harness
