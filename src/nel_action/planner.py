@@ -14,13 +14,14 @@ from nel_action.harness.registry import harness
 from nel_action.job_key import job_key
 from nel_action.jobs import Context, Job, Key, Plan
 from nel_action.plan_checks import check_files, check_kind, check_targets, check_trust, homeless
-from nel_action.resolve import Locate, endpoint_type, find_task, merge, resolve_task
+from nel_action.resolve import Locate, asked_route, endpoint_type, find_task, merge, resolve_task
+from nel_action.spec.base import EndpointType
 from nel_action.spec.deployment import Deployment, NoDeployment
 from nel_action.spec.evaluation import Task
 from nel_action.spec.model import Spec
 from nel_action.spec.target import Target
 
-__all__ = ["images", "make_plan"]
+__all__ = ["images", "make_plan", "spec_route"]
 
 
 def nowhere(_path: Sequence[str | int]) -> None:
@@ -31,8 +32,14 @@ def images(spec: Spec) -> tuple[str, ...]:
     """Return the images that the spec's tasks will run in, each once, for an executor to resolve."""
     if not uses_images(spec):
         return ()
-    found = (_image(task, find_task(task, None)) for task in spec.evaluation.tasks)
+    found = (_image(task, find_task(task, None, spec_route(spec, task))) for task in spec.evaluation.tasks)
     return tuple(dict.fromkeys(image for image in found if image))
+
+
+def spec_route(spec: Spec, task: Task) -> EndpointType | None:
+    """Return the route that a spec names for a task; with several targets, the first one's."""
+    target = next(iter(spec.targets.values()), spec.target)
+    return asked_route(task, target.api_endpoint, served=not isinstance(spec.deployment, NoDeployment))
 
 
 def uses_images(spec: Spec) -> bool:
@@ -89,7 +96,7 @@ class _Maker:
         """Make the jobs of one task, a job for each target."""
         task = self.spec.evaluation.tasks[index]
         place = self.locate(("evaluation", "tasks", index, "name"))
-        entry = find_task(task, place)
+        entry = find_task(task, place, spec_route(self.spec, task))
         for label, target in self.targets().items():
             yield self._job(index, task, entry, label, target)
 

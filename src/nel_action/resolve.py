@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from nel_action.catalog.former import former
 from nel_action.catalog.lookup import CatalogTask, lookup
 from nel_action.errors import Location, NotFoundError, Problem, SpecError
 from nel_action.harness.interface import HarnessTask, Params
@@ -19,7 +20,7 @@ from nel_action.spec.model import Spec
 from nel_action.spec.params import TaskParams
 from nel_action.spec.target import ApiEndpoint
 
-__all__ = ["Locate", "endpoint_type", "find_task", "merge", "resolve_task"]
+__all__ = ["Locate", "asked_route", "endpoint_type", "find_task", "merge", "resolve_task"]
 
 Locate = Callable[[Sequence[str | int]], Location | None]
 """From the path of a key in the spec to the place where it was written."""
@@ -32,8 +33,13 @@ ROUTES: Mapping[str, EndpointType] = {
 """What the end of a URL says of the kind of request; the first that fits."""
 
 
-def find_task(task: Task, place: Location | None) -> CatalogTask | None:
+def find_task(task: Task, place: Location | None, route: EndpointType | None = None) -> CatalogTask | None:
     """Return the catalog's entry, or None where the spec itself says who runs the task.
+
+    Args:
+        task: as the user wrote it.
+        place: of its name, for messages.
+        route: what the endpoint speaks, where that is known; it decides between benchmarks that shared a name.
 
     Raises:
         SpecError: no such task, or several; the nearest names are told.
@@ -43,6 +49,9 @@ def find_task(task: Task, place: Location | None) -> CatalogTask | None:
     except NotFoundError as error:
         if task.harness or task.container:
             return None
+        before = former(task.name, route)
+        if before is not None:
+            return before
         raise SpecError([Problem(p.message, place, p.hint) for p in error.problems]) from None
     # NOTE: another harness's task of the same name is another benchmark: its defaults and metric are not this one's.
     return entry if task.harness in {None, entry.adapter} else None
@@ -55,12 +64,20 @@ def endpoint_type(task: Task, entry: CatalogTask | None, api: ApiEndpoint, *, se
     benchmark's own first choice decides.
     """
     supported = [EndpointType(kind) for kind in entry.endpoint_types] if entry else []
-    asked = task.endpoint_type or api.type or (None if served else _by_url(api.url or ""))
+    asked = asked_route(task, api, served=served)
     if asked is None:
         return EndpointType.CHAT if not supported or EndpointType.CHAT in supported else supported[0]
     if asked is EndpointType.COMPLETIONS and asked not in supported and EndpointType.COMPLETIONS_LOGPROBS in supported:
         return EndpointType.COMPLETIONS_LOGPROBS
+    if asked is EndpointType.CHAT and not (task.endpoint_type or api.type) and supported == [EndpointType.VLM]:
+        # NOTE: pictures go to the chat route; its URL alone does not say that it takes none.
+        return EndpointType.VLM
     return asked
+
+
+def asked_route(task: Task, api: ApiEndpoint, *, served: bool) -> EndpointType | None:
+    """Return the route that the task or the target names; None where the benchmark may choose."""
+    return task.endpoint_type or api.type or (None if served else _by_url(api.url or ""))
 
 
 def _by_url(url: str) -> EndpointType | None:

@@ -150,3 +150,37 @@ def test_what_stands_at_the_new_place_wins_and_keeps_its_own_line(tmp_path: Path
 def test_limits_are_given_in_either_style(style: str) -> None:
     loaded = load_spec(config_dir=FOLDER, config_name="local_tools", overrides=[style])
     assert get(loaded.resolved, ("evaluation", "nemo_evaluator_config", "config", "params", "limit_samples")) == 10
+
+
+def test_a_server_s_settings_beside_a_chosen_none_are_left_out(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    server = "deployment: {served_model_name: acme/model-1}\nevaluation: {tasks: [{name: gsm8k}]}\n"
+    file.write_text("defaults: [execution: local, deployment: none, _self_]\n" + server)
+    loaded = load_spec(file)
+    assert [str(warning) for warning in loaded.warnings] == [
+        f"{file}:2:14: 'deployment.served_model_name' is left out: deployment.type is none, so no server is started"
+    ]
+    file.write_text("defaults: [execution: local, _self_]\n" + server)
+    with pytest.raises(SpecError, match="'type' is missing in deployment"):
+        load_spec(file)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("NAME", "host:NAME"), ("$host:NAME", "host:NAME"), ("$runtime:NAME", "runtime:NAME"), ("shm", "lit:shm"),
+     ("7", "lit:7"), ("true", "lit:true")],
+)  # fmt: skip
+def test_earlier_ways_of_writing_variables_are_read_with_a_warning(tmp_path: Path, written: str, meant: str) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(f"env_vars: {{A: {written}}}\nevaluation: {{tasks: [{{name: gsm8k}}]}}\n")
+    loaded = load_spec(file)
+    assert loaded.spec.env_vars == {"A": meant}
+    assert f"write A: {meant}" in str(loaded.warnings[0])
+
+
+def test_variables_of_the_local_executor_become_everybody_s(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text("execution: {env_vars: {A: '${oc.env:B}'}}\nevaluation: {tasks: [{name: gsm8k}]}\n")
+    loaded = load_spec(file, environ={"B": "secret-value"})
+    assert loaded.spec.env_vars == {"A": "host:B"}
+    assert "'execution.env_vars' is now 'env_vars'" in str(loaded.warnings[0])

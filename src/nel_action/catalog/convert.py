@@ -72,7 +72,8 @@ def annotate(data: Mapping[str, Any]) -> dict[str, Any]:
 def _facts(name: str, known: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for rule in known["rules"]:
         if found := re.fullmatch(rule["match"], name):
-            words = {key: known["languages"].get(value, value) for key, value in found.groupdict().items()}
+            spoken = known["languages"]
+            words = {key: spoken.get(text, text) if key == "lang" else text for key, text in found.groupdict().items()}
             for key in ("metric", "items", "source"):
                 if key in rule:
                     yield key, rule[key]

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from nel_action.catalog.lookup import lookup
 from nel_action.errors import NotFoundError, Problem, SpecError
 from nel_action.harness.registry import harness
+from nel_action.planner import spec_route
 from nel_action.resolve import find_task
 from nel_action.spec.compose import LoadedSpec, load_spec
 from nel_action.spec.evaluation import Task
@@ -28,11 +31,35 @@ def load(
         SpecError: all that is wrong with it, each with its place.
     """
     try:
-        return load_spec(path, config_dir=config_dir, config_name=config_name, overrides=overrides)
+        loaded = load_spec(path, config_dir=config_dir, config_name=config_name, overrides=overrides)
     except SpecError as error:
         if path is None or not path.is_file():
             raise
         raise SpecError([*error.problems, *_names(path)]) from None
+    return replace(loaded, warnings=(*loaded.warnings, *_former_names(loaded)))
+
+
+def _former_names(loaded: LoadedSpec) -> Iterator[Problem]:
+    """Say for each name that was clear in earlier releases what it is taken for, and how to write that."""
+    for index, task in enumerate(loaded.spec.evaluation.tasks):
+        place = loaded.locate(("evaluation", "tasks", index, "name"))
+        try:
+            entry = find_task(task, place, spec_route(loaded.spec, task))
+        except SpecError:
+            continue  # told where the plan is made, with everything else that is wrong with it
+        if entry is not None and task.name not in {entry.name, entry.full_name}:
+            yield Problem(f"'{task.name}' is now called '{entry.full_name}'", place)
+        elif entry is not None and task.name == entry.name and _shared(task.name):
+            message = f"several tasks are called '{task.name}'; it is read as '{entry.full_name}', as it always was"
+            yield Problem(message, place, f"write {entry.full_name}, or the one that you mean")
+
+
+def _shared(name: str) -> bool:
+    try:
+        lookup(name)
+    except NotFoundError:
+        return True
+    return False
 
 
 def _names(path: Path) -> Iterator[Problem]:

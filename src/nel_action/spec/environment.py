@@ -14,6 +14,8 @@ __all__ = ["check_environment", "environment_maps"]
 
 _PREFIX = re.compile(r"^(host|lit|runtime):")
 _BARE_NAME = re.compile(r"^[A-Z_][A-Z0-9_]*$")
+_DOLLAR_PREFIX = re.compile(r"^\$(host|runtime):[A-Za-z_][A-Za-z0-9_]*$")
+_SETTING = re.compile(r"^(\d{1,6}|[a-z]{1,5})$")
 _DOLLAR_NAME = re.compile(r"^\$\{?([A-Za-z_][A-Za-z0-9_]*)\}?$")
 
 Locate = Callable[[Loc], Location]
@@ -35,7 +37,7 @@ def environment_maps(data: dict[str, Any]) -> Iterator[tuple[Loc, dict[str, Any]
 
 
 def check_environment(data: dict[str, Any], locate: Locate) -> tuple[list[Problem], list[Problem]]:
-    """Write bare names as `host:NAME`, in place; return problems and warnings.
+    """Write what has no prefix with the one that it means, in place; return problems and warnings.
 
     Must run before interpolation, so that it sees `${oc.env:…}` itself.
     """
@@ -44,13 +46,31 @@ def check_environment(data: dict[str, Any], locate: Locate) -> tuple[list[Proble
     for place, variables in environment_maps(data):
         for name, value in variables.items():
             loc = (*place, name)
-            if isinstance(value, str) and _BARE_NAME.match(value):
-                variables[name] = f"host:{value}"
-                hint = f"write {name}: host:{value}"
-                warnings.append(Problem(f"{dotted(loc)} has no prefix; it is read as host:", locate(loc), hint))
+            meant = _meant(value)
+            if meant is not None:
+                variables[name] = meant
+                kind = meant.partition(":")[0]
+                hint = f"write {name}: {meant}"
+                warnings.append(Problem(f"{dotted(loc)} has no prefix; it is read as {kind}:", locate(loc), hint))
             elif message := _refusal(name, value):
                 problems.append(Problem(f"{dotted(loc)} {message[0]}", locate(loc), message[1]))
     return problems, warnings
+
+
+def _meant(value: Any) -> str | None:  # noqa: ANN401 - what YAML gave
+    """Return what an earlier way of writing stands for; None where it is a reference already or could be a secret."""
+    if isinstance(value, bool):
+        return f"lit:{str(value).lower()}"
+    if isinstance(value, int | float):
+        return f"lit:{value}"
+    if not isinstance(value, str):
+        return None
+    if _BARE_NAME.match(value):
+        return f"host:{value}"
+    if _DOLLAR_PREFIX.match(value):
+        return value[1:]
+    # NOTE: a setting such as `shm`; whatever is longer may be a secret that was pasted here.
+    return f"lit:{value}" if _SETTING.match(value) else None
 
 
 def _refusal(name: str, value: Any) -> tuple[str, str] | None:  # noqa: ANN401 - what YAML gave

@@ -10,6 +10,7 @@ from typing import Any
 from nel_action.errors import Problem
 from nel_action.spec.locate import Sources, dotted
 from nel_action.spec.plain_data import Loc, get, merge, put, remove
+from nel_action.spec.serving import ServedDeployment
 
 __all__ = ["rename"]
 
@@ -24,6 +25,14 @@ _MOVES: tuple[tuple[str, str], ...] = (
     (
         "evaluation.tasks.*.nemo_evaluator_config.config.extra",
         "evaluation.tasks.*.nemo_evaluator_config.config.params.extra",
+    ),
+    (
+        "evaluation.nemo_evaluator_config.config.params.max_tokens",
+        "evaluation.nemo_evaluator_config.config.params.max_new_tokens",
+    ),
+    (
+        "evaluation.tasks.*.nemo_evaluator_config.config.params.max_tokens",
+        "evaluation.tasks.*.nemo_evaluator_config.config.params.max_new_tokens",
     ),
     ("evaluation.tasks.*.nemo_evaluator_config.env_vars", "evaluation.tasks.*.env_vars"),
     ("execution.env_vars.deployment", "deployment.env_vars"),
@@ -68,9 +77,32 @@ def rename(data: dict[str, Any], sources: Sources) -> list[Problem]:
         if _holds(data, loc):
             state.warn(loc, f"is left out: {reason}")
             remove(data, loc)
-    if get(data, ("execution", "env_vars")) == {}:
-        remove(data, ("execution", "env_vars"))
+    _spread_variables(state)
+    _drop_server(state)
     return state.warnings
+
+
+def _spread_variables(state: _Renaming) -> None:
+    """Give what is left in `execution.env_vars` to everything: the local executor had its variables there."""
+    left = get(state.data, ("execution", "env_vars"))
+    if isinstance(left, dict) and left:
+        _move(state, ("execution", "env_vars"), ("env_vars",))
+    elif left == {}:
+        remove(state.data, ("execution", "env_vars"))
+
+
+def _drop_server(state: _Renaming) -> None:
+    """Leave out a server's settings where `deployment: none` was chosen; the launcher passed them by.
+
+    Where nothing was chosen, somebody may have forgotten to, and is told.
+    """
+    deployment = state.data.get("deployment")
+    chosen = {"deployment": "none"} in (state.sources.user.data.get("defaults") or ())
+    if not chosen or not isinstance(deployment, dict) or deployment.get("type") != "none":
+        return
+    for name in [name for name in deployment if name in ServedDeployment.model_fields]:
+        state.warn(("deployment", name), "is left out: deployment.type is none, so no server is started")
+        remove(state.data, ("deployment", name))
 
 
 def _matches(data: Any, pattern: tuple[str, ...], loc: Loc = ()) -> Iterator[tuple[Loc, Loc]]:  # noqa: ANN401
