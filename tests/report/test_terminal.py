@@ -9,7 +9,7 @@ from tests.support import reports
 
 from nel_action.gating.verdict import GateReport, Verdict
 from nel_action.report.model import Report
-from nel_action.report.terminal import print_table
+from nel_action.report.terminal import print_table, standard_output
 
 
 def shown(report: Report, width: int = 160, *, colour: bool = False) -> str:
@@ -47,3 +47,14 @@ def test_each_model_has_a_column() -> None:
     )
     lines = shown(replace(report, gate=GateReport(verdict=Verdict.PASS, exit_code=0, tasks=tasks))).splitlines()
     assert lines[0].split()[:4] == ["task", "metric", "large", "small"]
+
+
+def test_names_are_whole_where_there_is_room_and_a_log_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert all(
+        line.startswith(("task ", "gsm8k ", "ifeval ", " ")) for line in shown(reports.failed(), 80).splitlines()
+    )
+    monkeypatch.setattr("sys.stdout", io.StringIO())
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert standard_output().width == 120
+    monkeypatch.setenv("COLUMNS", "90")
+    assert standard_output().width == 90

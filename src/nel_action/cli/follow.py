@@ -44,13 +44,11 @@ def follow(session: Session, *, stop: Event, max_wait: float | None) -> ExitCode
 
 def told(session: Session, views: list[JobView]) -> ExitCode:
     """Conclude an invocation and print its scores and verdict."""
-    from rich.console import Console
-
     from nel_action.conclude import conclude
-    from nel_action.report.terminal import one_line, print_table
+    from nel_action.report.terminal import one_line, print_table, standard_output
 
     report = conclude(session, views)
-    print_table(report, Console(soft_wrap=False))
+    print_table(report, standard_output())
     for reason in report.gate.reasons:
         click.echo(one_line(reason))
     code = ExitCode(report.gate.exit_code)

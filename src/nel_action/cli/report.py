@@ -45,11 +45,9 @@ def report(*, invocation: str, format_: str, output: Path | None) -> int:
 
 
 def _print(found: Report) -> None:
-    from rich.console import Console
+    from nel_action.report.terminal import one_line, print_table, standard_output
 
-    from nel_action.report.terminal import one_line, print_table
-
-    print_table(found, Console())
+    print_table(found, standard_output())
     for reason in found.gate.reasons:
         click.echo(one_line(reason))
     click.echo(f"\n{found.gate.verdict.value} (exit {found.gate.exit_code})")

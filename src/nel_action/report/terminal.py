@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -14,15 +15,32 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["one_line", "print_table", "table_text"]
+__all__ = ["one_line", "print_table", "standard_output", "table_text"]
+
+_LOG_WIDTH: Final = 120
+"""Characters, where nobody says how wide the paper is: a log has no edge, and words are cut least there."""
+
+_NARROW: Final = 80
+_NAMES: Final = 28
+"""On a terminal of `_NARROW` characters or more, this much of a task's name is on one line."""
 
 _STYLES: Final = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "unmeasurable": "magenta"}
+
+
+def standard_output() -> Console:
+    """Return the console for results: as wide as the terminal, or wide enough for sentences in a log."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=_LOG_WIDTH)
 
 
 def print_table(report: Report, console: Console) -> None:
     """Print one line for each task; with several models, one column for each of them."""
     rows = rows_of(report)
     table = _one_model(report, rows) if len(models_of(rows)) <= 1 else _several_models(rows)
+    if console.width >= _NARROW:
+        table.columns[0].min_width = min(_NAMES, max((len(row.task) for row in rows), default=0))
     console.print(table)
     for note in report.gate.notes:
         console.print(f"note: {one_line(note)}", markup=False, highlight=False)

@@ -38,7 +38,7 @@ LOG_TAIL: Final = 8192
 class LocalExecutor:
     """Runs jobs on this machine; an agent of its own keeps them, whatever becomes of the caller."""
 
-    poll_interval: Final = (0.1, 1.0)
+    poll_interval: Final = (0.1, 0.5)
     """A look costs a few small files, and somebody may be watching."""
 
     def __init__(self, settings: LocalExecution, workspace: Workspace) -> None:
