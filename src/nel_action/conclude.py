@@ -6,11 +6,12 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from nel_action.earlier import earlier_scores
 from nel_action.errors import NotFoundError
 from nel_action.files import write_atomically
 from nel_action.gating.baseline import Baseline, load_baseline
@@ -75,6 +76,7 @@ def conclude(
     gate = gate.model_copy(update={"notes": (*gate.notes, *rules.notes)})
     write_atomically(invocation.run_dir / "gate.json", (gate.model_dump_json(indent=2) + "\n").encode())
     report = Report(results=results, gate=gate, facts=_facts(session, views, baseline))
+    report = replace(report, facts=replace(report.facts, trend=earlier_scores(report, session.ledger)))
     write_reports(report, invocation.run_dir)
     return report
 

@@ -92,7 +92,8 @@ def _stricter(setting: Setting, code: ExitCode, verdict: Verdict) -> Conclusion 
 
 def _with_facts(report: Report, event: EventContext, nights: list[Night]) -> Report:
     links = (*report.facts.links, Link("workflow run and artifacts", event.run_url))
-    facts = replace(report.facts, pull_request=event.pull_request, links=links, trend=trend_of(nights))
+    trend = trend_of(nights) or report.facts.trend
+    facts = replace(report.facts, pull_request=event.pull_request, links=links, trend=trend)
     return replace(report, facts=facts)
 
 

@@ -30,7 +30,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrendPoint:
-    """One earlier score of a task, oldest first in `Facts.trend`."""
+    """One score of a task, as it was at some time."""
 
     task: str
     model: str
@@ -66,6 +66,7 @@ class Facts:
     links: tuple[Link, ...] = ()
     """Full report, artifacts, workflow run, pull request."""
     trend: tuple[TrendPoint, ...] = ()
+    """Scores that can be compared with this run's, oldest first; this run's own are the last, where they are in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,11 @@ class Row:
         return self.broken or self.verdict not in {None, Verdict.PASS}
 
     @property
+    def kind(self) -> str:
+        """The verdict's name, as signs and colours go by it; `none` where there is none."""
+        return self.verdict.value if self.verdict else "unmeasurable" if self.broken else "none"
+
+    @property
     def word(self) -> str:
         """The verdict in a word."""
         if self.verdict is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from tests.support.workplace import Done, Workplace
 
 FLOOR = {"tasks": {"arith": {"min": 0.5}}}
@@ -23,6 +25,7 @@ def test_an_issue_is_opened_when_confirmed_kept_true_and_closed(place: Workplace
     (issue,) = issues()
     assert "arith fell" in issue["title"]
     assert "xychart" in done.summary
+    assert "arith: 3 scores from 80.0" in Path(done.outputs["report-path"]).with_suffix(".html").read_text()
     night(place, 0.22)
     assert [one["number"] for one in issues()] == [issue["number"]]
     assert night(place, 0.8).code == 0

@@ -12,6 +12,7 @@ import pytest
 from tests.support.browser import browser, requests_of
 from tests.support.sampled import PAYLOADS, hostile, sampled
 
+from nel_action.report.anchors import item_anchor, samples_anchor
 from nel_action.report.html import render_html
 from nel_action.report.model import Report
 
@@ -135,6 +136,30 @@ def test_what_flipped_comes_first_and_filters_and_search_narrow(
     choose(page, "query", "no such thing")
     until(page, "document.getElementById('status').textContent === '0 of 3,000 samples'")
     assert "No sample to show" in page.execute_script("return document.getElementById('detail').textContent")
+
+
+def test_an_address_opens_one_item_or_what_got_worse(page: WebDriver, opened: Opened, tmp_path: Path) -> None:
+    address = opened(sampled(tmp_path, 3_000))
+    page.get(f"{address}#{item_anchor('gsm8k', 'acme-7b', 'item-002500')}")
+    until(page, "document.querySelector('#detail h3')?.textContent.startsWith('item-002500')")
+    assert page.execute_script("return document.querySelector('.item[aria-selected=true] span').textContent") == (
+        "item-002500"
+    )
+    press(page, "ArrowDown")
+    until(page, "document.querySelector('#detail h3').textContent.startsWith('item-002501')")
+    assert page.current_url.endswith(item_anchor("gsm8k", "acme-7b", "item-002501"))
+    assert page.execute_script("return document.querySelector('.anchor').href") == page.current_url
+    page.execute_script(f"location.hash = '{samples_anchor('gsm8k', 'acme-7b', 'better')}'")
+    until(page, "document.getElementById('kind').value === 'better'")
+    page.execute_script(f"location.hash = '{item_anchor('gsm8k', 'acme-7b', 'nobody')}'")
+    until(page, "document.getElementById('status').textContent.includes('no sample')")
+
+
+def test_the_table_leads_to_what_got_worse(page: WebDriver, opened: Opened, tmp_path: Path) -> None:
+    opened(sampled(tmp_path, 300))
+    choose(page, "kind", "all")
+    page.execute_script("document.querySelector('.is-difference a').click()")
+    until(page, "document.getElementById('kind').value === 'worse'")
 
 
 def test_many_rows_are_drawn_as_needed(page: WebDriver, opened: Opened, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator, Sequence
 
 from nel_action.report import figures
 from nel_action.report.html.element import Safe, el, join
@@ -38,9 +39,35 @@ def facts_section(report: Report) -> Safe:
         el("h2", "How this was run"),
         _list(known),
         join(el("h3", "What happened on the way"), el("ol", *history)) if history else None,
+        _jobs(results.tasks),
         *(_job(task) for task in results.tasks),
         id="facts",
     )
+
+
+def _jobs(tasks: Sequence[TaskResult]) -> Safe | None:
+    """Put all jobs side by side: what each of them took."""
+    if not tasks:
+        return None
+    heads = ("task", "outcome", "items", "time", "tokens in", "tokens out", "cost", "attempts")
+    rows = [
+        el("tr", el("th", task.task, scope="row"), *(el("td", told or "–") for told in _took(task))) for task in tasks
+    ]
+    head = el("thead", el("tr", *(el("th", name, scope="col") for name in heads)))
+    # NOTE: the only part that may be wider than a phone; it scrolls by itself, also by keyboard.
+    return el(
+        "div", el("table", head, el("tbody", *rows)), class_="wide", tabindex="0", role="region", aria_label="Jobs"
+    )
+
+
+def _took(task: TaskResult) -> Iterator[str | None]:
+    yield ": ".join(part for part in (task.outcome.value, task.reason) if part)
+    yield _items(task)
+    yield figures.duration(task.seconds) if task.seconds is not None else None
+    for name in ("prompt_tokens", "completion_tokens"):
+        yield f"{task.usage[name]:,.0f}" if name in task.usage else None
+    yield f"{task.usage['cost_usd']:,.2f} USD" if "cost_usd" in task.usage else None
+    yield str(task.attempts)
 
 
 def _job(task: TaskResult) -> Safe:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
+from collections.abc import Sequence
 from importlib.resources import files
 
 from nel_action.gating.verdict import Verdict
 from nel_action.report.html.element import Safe, el, join
 from nel_action.report.html.facts import facts_section
+from nel_action.report.html.glance import glance, mark
 from nel_action.report.html.samples import samples_section
 from nel_action.report.html.table import table_section
 from nel_action.report.html.trend import trend_section
 from nel_action.report.model import Report
-from nel_action.report.rows import rows_of
+from nel_action.report.rows import Row, rows_of
 
 __all__ = ["render_html"]
 
@@ -44,7 +46,7 @@ def render_html(report: Report) -> bytes:
     )
     main = el(
         "main",
-        _verdict(report, title),
+        _verdict(report, rows, title),
         table_section(report, rows),
         trend_section(report, rows),
         samples_section(report, rows),
@@ -56,7 +58,7 @@ def render_html(report: Report) -> bytes:
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>{body}</html>\n'.encode()
 
 
-def _verdict(report: Report, title: str) -> Safe:
+def _verdict(report: Report, rows: Sequence[Row], title: str) -> Safe:
     gate, results, facts = report.gate, report.results, report.facts
     told = [
         f"compared with {gate.baseline}" if gate.baseline else "compared with nothing",
@@ -73,18 +75,13 @@ def _verdict(report: Report, title: str) -> Safe:
     ]
     return el(
         "header",
-        el("h1", _mark(gate.verdict), title),
+        el("h1", mark(gate.verdict.value), title),
         el("p", " · ".join(part for part in told if part), class_="quiet"),
+        glance(report, rows),
         el("ul", *(el("li", reason) for reason in gate.reasons), class_="reasons") if gate.reasons else None,
         *(el("p", note, class_="note") for note in gate.notes),
         el("ul", *links, class_="links") if links else None,
     )
-
-
-def _mark(verdict: Verdict) -> Safe:
-    from nel_action.report.figures import SYMBOLS
-
-    return el("span", SYMBOLS[verdict], class_=f"mark {verdict.value}", aria_hidden="true")
 
 
 def _policy(style: str, script: str) -> str:

@@ -84,7 +84,13 @@ def _theirs(report: Report, row: Row, before: Results | None) -> Path | None:
 def _explorer(packed: Sequence[tuple[Row, Packed]]) -> Safe:
     """Make the empty explorer; the script fills it, always with text and never with markup."""
     options = [
-        el("option", f"{row.task} · {row.model} ({one.count:,})", value=str(number))
+        el(
+            "option",
+            f"{row.task} · {row.model} ({one.count:,})",
+            value=number,
+            data_task=row.task,
+            data_model=row.model,
+        )
         for number, (row, one) in enumerate(packed)
     ]
     kinds = [

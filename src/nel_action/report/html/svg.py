@@ -12,7 +12,11 @@ __all__ = ["Scale", "difference_chart", "score_chart", "shared_scale"]
 
 WIDTH = 220
 HEIGHT = 30
+_FOOT = 14
+"""Room below for the figures of the lines."""
 _PAD = 6
+_LETTER = 6.2
+"""Width of a small figure, about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ def difference_chart(row: Row, scale: Scale) -> Safe | None:
     said += f", allowed down to {figures.difference(edge, percent=row.percent)}" if edge is not None else ""
     shapes = [_forbidden(scale, edge, rightward=lower_is_better)] if edge is not None else []
     shapes += [_rule(scale.place(0.0), "zero")]
+    named = [(edge, figures.difference(edge, percent=row.percent))] if edge is not None else []
+    shapes += _labels(scale, [*named, (0.0, "0")])
     shapes += [_span(scale, bounds.low, bounds.high)] if bounds else []
     return _chart(said, [*shapes, _dot(scale.place(compared.difference), row)])
 
@@ -74,12 +80,13 @@ def score_chart(row: Row) -> Safe | None:
     said = f"score {figures.score(row.score, row.stderr, percent=row.percent)}"
     said += f", limit {figures.score(judged.floor, percent=row.percent)}"
     shapes = [_forbidden(scale, judged.floor, rightward=judged.higher_is_better is False)]
+    shapes += _labels(scale, [(judged.floor, f"limit {figures.score(judged.floor, percent=row.percent)}")])
     shapes += [_span(scale, bounds.low, bounds.high)] if bounds else []
     return _chart(said, [*shapes, _dot(scale.place(row.score), row)])
 
 
 def _chart(said: str, shapes: list[Safe]) -> Safe:
-    size = {"viewBox": f"0 0 {WIDTH} {HEIGHT}", "width": WIDTH, "height": HEIGHT}
+    size = {"viewBox": f"0 0 {WIDTH} {HEIGHT + _FOOT}", "width": WIDTH, "height": HEIGHT + _FOOT}
     return el("svg", el("title", said), *shapes, role="img", aria_label=said, class_="chart", **size)
 
 
@@ -89,6 +96,19 @@ def _forbidden(scale: Scale, edge: float, *, rightward: bool) -> Safe:
     x, width = (at, WIDTH - at) if rightward else (0, at)
     shade = el("rect", x=x, y=0, width=round(width, 1), height=HEIGHT, class_="forbidden")
     return Safe(shade + _rule(at, "limit"))
+
+
+def _labels(scale: Scale, named: list[tuple[float, str]]) -> list[Safe]:
+    """Write figures under their lines, as long as one does not run into the one before."""
+    labels: list[Safe] = []
+    taken: list[tuple[float, float]] = []
+    for value, text in named:
+        half = len(text) * _LETTER / 2
+        x = min(max(scale.place(value), half), WIDTH - half)
+        if all(abs(x - other) > half + width + 2 for other, width in taken):
+            taken.append((x, half))
+            labels.append(el("text", text, x=round(x, 1), y=HEIGHT + _FOOT - 3, text_anchor="middle", class_="tick"))
+    return labels
 
 
 def _rule(x: float, kind: str) -> Safe:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nel_action.report import figures
+from nel_action.report.anchors import samples_anchor
 from nel_action.report.html.element import Safe, el, join
+from nel_action.report.html.glance import mark
 from nel_action.report.html.svg import Scale, difference_chart, score_chart, shared_scale
 from nel_action.report.model import Report
 from nel_action.report.rows import Row, models_of
@@ -54,7 +56,7 @@ def _row(row: Row, scale: Scale, *, several: bool) -> Safe:
         _cell("metric", el("span", row.metric, class_="metric") if row.metric else ""),
         _cell("this change", figures.score(row.score, row.stderr, percent=row.percent), _small(_items(row))),
         _cell("baseline", baseline),
-        _cell("difference", moved, _small(spread)),
+        _cell("difference", moved, _small(spread), _flips(row)),
         _cell("against its limit", pictures),
         _cell("verdict", _verdict(row), *(el("p", reason) for reason in row.reasons)),
         role="row",
@@ -62,8 +64,14 @@ def _row(row: Row, scale: Scale, *, several: bool) -> Safe:
     )
 
 
-def _cell(label: str, *children: str) -> Safe:
-    return el("td", *children, role="cell", data_label=label, class_=None if any(children) else "empty")
+def _cell(label: str, *children: str | None) -> Safe:
+    return el(
+        "td",
+        *children,
+        role="cell",
+        data_label=label,
+        class_=f"is-{label.split(maxsplit=1)[0]}{'' if any(children) else ' empty'}",
+    )
 
 
 def _small(text: str) -> Safe:
@@ -75,6 +83,14 @@ def _items(row: Row) -> str:
 
 
 def _verdict(row: Row) -> Safe:
-    kind = row.verdict.value if row.verdict else "unmeasurable" if row.broken else "none"
-    sign = figures.SYMBOLS.get(kind, "·")
-    return el("span", el("span", sign, aria_hidden="true", class_=f"mark {kind}"), row.word, class_="verdict")
+    return el("span", mark(row.kind), row.word, class_="verdict")
+
+
+def _flips(row: Row) -> Safe | None:
+    """Say how many items changed; where they are kept, as a way to them."""
+    compared = row.comparison
+    if compared is None or not (compared.n_worse or compared.n_better):
+        return None
+    told = f"{compared.n_worse:,} worse, {compared.n_better:,} better"
+    kept = row.result is not None and row.result.samples is not None
+    return el("a", told, href=f"#{samples_anchor(row.task, row.model)}") if kept else _small(told)

@@ -177,8 +177,15 @@
     });
   }
 
+  // What stands after the # opens this very item again: in a comment, in a mail.
+  function addressOf(place) {
+    const { task, model } = taskBox.options[number].dataset;
+    return `#${new URLSearchParams({ task, model, item: index.ids[place] })}`;
+  }
+
   async function choose(at, byHand) {
     active = at;
+    if (at >= 0 && byHand) history.replaceState(null, "", addressOf(shown[at]));
     if (at >= 0 && byHand) {
       const top = at * rowHeight();
       if (top < list.scrollTop) list.scrollTop = top;
@@ -228,7 +235,10 @@
       steps.append(button);
     }
     const head = element("h3", "", `${index.ids[place]}: ${change(place)[0]}`);
-    detail.replaceChildren(head, block("Question", question), block("Expected", expected), sides, steps);
+    const link = element("a", "anchor", "link to this sample");
+    link.href = addressOf(place);
+    steps.append(link);
+    detail.replaceChildren(head, steps, block("Question", question), block("Expected", expected), sides);
     detail.scrollTop = 0;
   }
 
@@ -254,6 +264,28 @@
     await filter();
   }
 
+  // Opens what the address asks for; one that asks for nothing here leaves things as they are.
+  async function follow() {
+    const asked = new URLSearchParams(location.hash.slice(1));
+    const wanted = (option) => option.dataset.task === asked.get("task")
+      && (!asked.has("model") || option.dataset.model === asked.get("model"));
+    const option = [...taskBox.options].find(wanted);
+    if (!option) return index ? undefined : open();
+    taskBox.value = option.value;
+    await open();
+    queryBox.value = "";
+    const item = asked.get("item");
+    const kinds = [...kindBox.options].filter((one) => !one.disabled).map((one) => one.value);
+    if (item !== null) kindBox.value = "all";
+    else if (kinds.includes(asked.get("show"))) kindBox.value = asked.get("show");
+    await filter();
+    byId("samples").scrollIntoView();
+    if (item === null) return;
+    const at = shown.findIndex((place) => index.ids[place] === item);
+    if (at < 0) status.textContent = `There is no sample "${item}" on this page.`;
+    else await choose(at, true);
+  }
+
   let waiting = 0;
   queryBox.addEventListener("input", () => {
     clearTimeout(waiting);
@@ -264,11 +296,12 @@
   taskBox.addEventListener("change", open);
   list.addEventListener("scroll", draw, { passive: true });
   list.addEventListener("keydown", onKey);
+  window.addEventListener("hashchange", follow);
   window.addEventListener("resize", () => {
     height = 0;
     if (index) settle(shown, "");
   });
-  const ready = "DecompressionStream" in window ? open() : Promise.reject(new Error("this browser is too old"));
+  const ready = "DecompressionStream" in window ? follow() : Promise.reject(new Error("this browser is too old"));
   ready.then(
     () => (document.documentElement.dataset.ready = "true"),
     (error) => (status.textContent = `Samples cannot be shown: ${error.message}`),
