@@ -11,6 +11,7 @@ from benchmarks.gate_settings import (
     BINARY,
     CLUSTER_MARGIN,
     CLUSTERED,
+    RELATIVE,
     SHAPES,
     SIZES,
     blocks,
@@ -24,6 +25,7 @@ from nel_action.gating.clustered import clustered_evidence
 from nel_action.gating.continuous import mean_evidence
 from nel_action.gating.evidence import Evidence
 from nel_action.gating.multiplicity import holm
+from nel_action.gating.ratio import PairedRatio
 from nel_action.gating.relative import contrast
 
 ALPHA = 0.05
@@ -85,15 +87,30 @@ def unpaired(repeats: int, sizes: Iterable[int] = SIZES, grid: Grid = BINARY) ->
         yield rates(setting, n, found, -margin)
 
 
-def relative(repeats: int, sizes: Iterable[int] = SIZES) -> Iterator[Rates]:
+def relative(repeats: int, sizes: Iterable[int] = SIZES, grid: Grid = RELATIVE) -> Iterator[Rates]:
     """Pairs that are right or wrong and lost exactly the allowed share of the baseline's rate."""
-    grid = [(rate, how, rate * share) for rate, how, share in product((0.3, 0.5, 0.85), (0.0, 0.6), (0.1, 0.25))]
-    for setting, n, chances, margin in of_pairs(sizes, grid):
-        factor = contrast(margin / float(setting.split()[1].rstrip(",")), higher=True)
-        drawn = generator("relative", n, setting).multinomial(n, chances, size=repeats)
-        values = np.array([1.0, -factor, 1 - factor, 0.0])
-        found = ((mean_evidence(np.repeat(values, row), -factor, 1), count) for row, count in unique(drawn))
-        yield rates(setting, n, found, 0.0)
+    for n, (rate, how, share) in product(sizes, grid):
+        for setting, _, (up, down, both, neither), _ in of_pairs((n,), [(rate, how, rate * share)]):
+            named = f"{setting}, share {share}"
+            drawn = generator("relative", n, named).multinomial(n, (up, down, both, neither), size=repeats)[:, :3]
+            found = ((PairedRatio(stay, more, less, n), count) for (more, less, stay), count in unique(drawn))
+            yield rates(named, n, found, 1 - share)
+
+
+def relative_scores(repeats: int, sizes: Iterable[int] = SIZES) -> Iterator[Rates]:
+    """Graded pairs that lost exactly the allowed share of the baseline's mean."""
+    for n, (share, how) in product(sizes, product((0.02, 0.1, 0.25), (0.3, 0.9))):
+        random, factor = generator("relative scores", n, share, how), contrast(share, higher=True)
+        yield rates(f"share {share}, noise {1 - how:.1g}", n, graded(random, n, repeats, factor, how), 0.0)
+
+
+def graded(random: np.random.Generator, n: int, repeats: int, factor: float, how: float) -> Counted:
+    """Draw marks between 0 and 1 whose candidate's mean is `factor` times the baseline's."""
+    for block in blocks(repeats, n):
+        before = random.beta(2, 1, (block, n))
+        after = factor * (how * before + (1 - how) * random.beta(2, 1, (block, n)))
+        for row in after - factor * before:
+            yield mean_evidence(row, -factor, 1), 1
 
 
 def floors(repeats: int, sizes: Iterable[int] = SIZES) -> Iterator[Rates]:
@@ -183,6 +200,7 @@ FAMILIES: dict[str, Callable[[int], Iterator[Rates]]] = {
     "binary": binary,
     "unpaired": unpaired,
     "relative": relative,
+    "relative scores": relative_scores,
     "floors": floors,
     "continuous": continuous,
     "few": few,

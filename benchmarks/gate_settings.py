@@ -12,8 +12,12 @@ Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, int]], Floats]
 
 SIZES = (30, 60, 198, 400, 1_319, 14_042)
-BINARY = tuple(product((0.3, 0.5, 0.7, 0.85, 0.93, 0.97), (0.0, 0.3, 0.6, 0.8, 0.95), (0.01, 0.02, 0.05, 0.1)))
+RATES = (0.3, 0.5, 0.7, 0.85, 0.93, 0.97)
+CORRELATIONS = (0.0, 0.3, 0.6, 0.8, 0.95)
+BINARY = tuple(product(RATES, CORRELATIONS, (0.01, 0.02, 0.05, 0.1)))
 """Rate of the baseline, correlation, margin."""
+RELATIVE = tuple(product(RATES, CORRELATIONS, (0.02, 0.05, 0.1, 0.25)))
+"""Rate of the baseline, correlation, share of the rate that is lost."""
 AT_ONCE = 4_000_000
 """Numbers in memory."""
 

@@ -34,6 +34,7 @@ from nel_action.lifecycle.watch import finished, refresh
 from nel_action.lifecycle.watch import wait as watch
 from nel_action.preflight import check_gate
 from nel_action.report.model import Report
+from nel_action.second_look import second_look
 from nel_action.spec.compose import LoadedSpec
 from nel_action.spec.policy import GatePolicy
 
@@ -130,13 +131,17 @@ def wait(invocation: str, *, timeout: float | None = None) -> Report:
         NotFoundError: there is no such invocation.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    with open_session(invocation, home=home_dir(), environ=os.environ) as session:
-        submit(session)
-        views = watch(session, on_look=lambda _views: None, stop=Event(), deadline=deadline)
-        if finished(views):
-            return conclude(session, views)
-        msg = f"invocation {session.invocation.id} still runs after {timeout:g} s"
-        raise StillRunningError(msg, hint="wait again; nothing was lost")
+    with open_session(invocation, home=home_dir(), environ=os.environ) as opened:
+        submit(opened)
+        again: Session | None = opened
+        while again is not None:
+            current = again
+            views = watch(current, on_look=lambda _views: None, stop=Event(), deadline=deadline)
+            if not finished(views):
+                msg = f"invocation {current.invocation.id} still runs after {timeout:g} s"
+                raise StillRunningError(msg, hint="wait again; nothing was lost")
+            again = second_look(current, views)
+        return conclude(current, views)
 
 
 def status(invocation: str) -> list[JobView]:

@@ -13,18 +13,22 @@ from pathlib import Path
 
 from nel_action.earlier import earlier_scores
 from nel_action.errors import NotFoundError
+from nel_action.executors.interface import JobState
 from nel_action.files import write_atomically
 from nel_action.gating.baseline import Baseline, load_baseline
+from nel_action.gating.confirm import Second, confirm_notes
 from nel_action.gating.judge import judge
+from nel_action.gating.verdict import GateReport
 from nel_action.ledger import AttemptRow, Ledger, run_dir_of
 from nel_action.lifecycle.collect import collect
 from nel_action.lifecycle.session import JobView, Session
 from nel_action.report.model import Event, Facts, Report
 from nel_action.report.write import write_reports
+from nel_action.results import Results
 from nel_action.spec.model import Spec
 from nel_action.spec.policy import GatePolicy
 
-__all__ = ["Resolver", "Rules", "conclude", "find_baseline", "local_branch"]
+__all__ = ["Resolver", "Rules", "conclude", "find_baseline", "local_branch", "measure", "own_rules"]
 
 Resolver = Callable[[str], Path | None]
 """From a branch to the newest passing run of it; None where there is none yet."""
@@ -51,7 +55,8 @@ def conclude(
 ) -> Report:
     """Collect, judge and report an invocation whose jobs have ended.
 
-    Safe to call again; the same results give the same verdict.
+    Safe to call again; the same results give the same verdict. Second runs that the policy asks for are started by
+    `second_look`; here their results, where there are any, are judged together with the first.
 
     Args:
         session: the invocation.
@@ -63,22 +68,51 @@ def conclude(
         The report; `report.gate.exit_code` is what the whole means.
     """
     invocation = session.invocation
-    spec = invocation.plan.spec
-    results = collect(session, views)
-    rules = rules or Rules(
-        policy=spec.gate,
-        expected=tuple(dict.fromkeys(task.name for task in spec.evaluation.tasks)),
-        folder=invocation.base_dir,
-    )
-    ruled = spec.model_copy(update={"gate": rules.policy})
-    baseline = find_baseline(ruled, folder=rules.folder, home=session.ledger.path.parent, branch=branch)
-    gate = judge(results, policy=rules.policy, baseline=baseline, root=invocation.run_dir, expected=rules.expected)
-    gate = gate.model_copy(update={"notes": (*gate.notes, *rules.notes)})
+    rules = rules or own_rules(session)
+    results, baseline, gate = measure(session, views, branch=branch, rules=rules)
+    confirm = rules.policy.confirm if rules.policy else None
+    notes = (*gate.notes, *rules.notes, *confirm_notes(confirm, gate, results, _seconds(views)))
+    gate = gate.model_copy(update={"notes": notes})
     write_atomically(invocation.run_dir / "gate.json", (gate.model_dump_json(indent=2) + "\n").encode())
     report = Report(results=results, gate=gate, facts=_facts(session, views, baseline))
     report = replace(report, facts=replace(report.facts, trend=earlier_scores(report, session.ledger)))
     write_reports(report, invocation.run_dir)
     return report
+
+
+def own_rules(session: Session) -> Rules:
+    """Return the rules that the spec itself brings."""
+    spec = session.invocation.plan.spec
+    expected = tuple(dict.fromkeys(task.name for task in spec.evaluation.tasks))
+    return Rules(policy=spec.gate, expected=expected, folder=session.invocation.base_dir)
+
+
+def measure(
+    session: Session, views: list[JobView], *, branch: Resolver | None, rules: Rules
+) -> tuple[Results, Baseline | None, GateReport]:
+    """Collect and judge: the results, what they were held against, and the verdict."""
+    results = collect(session, views)
+    ruled = session.invocation.plan.spec.model_copy(update={"gate": rules.policy})
+    baseline = find_baseline(ruled, folder=rules.folder, home=session.ledger.path.parent, branch=branch)
+    root = session.invocation.run_dir
+    return results, baseline, judge(results, policy=rules.policy, baseline=baseline, root=root, expected=rules.expected)
+
+
+def _seconds(views: Sequence[JobView]) -> list[Second]:
+    return [
+        Second(view.job.task.display, view.job.model, view.job.task.params.seed, _ended(view))
+        for view in views
+        if view.job.repeats is not None
+    ]
+
+
+def _ended(view: JobView) -> str | None:
+    """Say how a second run ended where it did not succeed."""
+    if view.state is JobState.SUCCEEDED:
+        return None
+    if view.attempt is None or not view.attempt.backend_id:
+        return "could not be submitted"
+    return f"{view.state.value}" + (f" ({view.attempt.reason})" if view.attempt.reason else "")
 
 
 def find_baseline(spec: Spec, *, folder: Path, home: Path, branch: Resolver | None = None) -> Baseline | None:

@@ -68,6 +68,8 @@ class Job:
     """Shell text before the harness; only where the spec trusts it."""
     post_cmd: str | None = None
     """Shell text after the harness; only where the spec trusts it."""
+    repeats: int | None = None
+    """Index of the job that this one does once more, with another seed, before a change is blamed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

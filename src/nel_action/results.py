@@ -132,6 +132,8 @@ class TaskResult(Record):
     seconds: float | None = None
     """Wall time of the attempt that succeeded."""
     attempts: int = 1
+    runs: int = 1
+    """Runs that the scores are the mean of: 2 where a failing task was run once more, with another seed."""
     usage: dict[str, float] = Field(default_factory=dict)
     """What the harness reports of itself: `prompt_tokens`, `completion_tokens`, `cost_usd`, `latency_ms`,
     `error_rate`."""

@@ -1,61 +1,56 @@
 from __future__ import annotations
 
-from pathlib import Path
+from tests.support.gate_results import results, task, verdict
 
-import pytest
-from tests.support.gate_results import results, rule, saved, task, verdict
-
-from nel_action.gating.confirm import pooled, tasks_to_confirm
-from nel_action.gating.judge import judge_runs
-from nel_action.gating.run import Run
-from nel_action.gating.verdict import GateReport, Verdict
-from nel_action.results import JobOutcome
+from nel_action.gating.confirm import Second, confirm_notes, tasks_to_confirm, why_none
 from nel_action.spec.policy import Confirm
 
-GOOD = [1.0] * 160 + [0.0] * 40
-BAD = [0.0] * 30 + [1.0] * 130 + [0.0] * 40
+TWO = results(task("a", seconds=100), task("b", seconds=100))
+FALLEN = verdict(TWO, {"defaults": {"min": 0.95}})
 
 
-def judged(candidate: Run, baseline: Run) -> GateReport:
-    policy = rule({"tasks": {"gsm8k": {"max_drop": 0.07}}})
-    return judge_runs(candidate, policy=policy, baseline=baseline, expected=["gsm8k"])
+def test_the_failing_tasks_are_run_once_more_within_the_budget() -> None:
+    assert tasks_to_confirm(FALLEN, Confirm(), TWO) == (("a", "acme-7b"), ("b", "acme-7b"))
+    assert tasks_to_confirm(FALLEN, Confirm(max_seconds=250), TWO) == (("a", "acme-7b"), ("b", "acme-7b"))
+    assert tasks_to_confirm(verdict(TWO, None), Confirm(), TWO) == ()
 
 
-def test_a_failure_that_comes_again_stands(tmp_path: Path) -> None:
-    before, first, second = (saved(tmp_path / name, items) for name, items in (("a", GOOD), ("b", BAD), ("c", BAD)))
-    report = judged(first, before)
-    assert report.verdict is Verdict.FAIL
-    again = tasks_to_confirm(report, Confirm(), first.results)
-    assert again == ("gsm8k",)
-    assert judged(pooled(first, second, again), before).verdict is Verdict.FAIL
+def test_the_budget_is_kept_and_said() -> None:
+    few = Confirm(max_tasks=1)
+    assert tasks_to_confirm(FALLEN, few, TWO) == ()
+    assert "more than the 1" in (why_none(FALLEN, few, TWO) or "")
+    short = Confirm(max_seconds=150)
+    assert tasks_to_confirm(FALLEN, short, TWO) == ()
+    (note,) = confirm_notes(short, FALLEN, TWO, [])
+    assert "took 200 s, more than the 150 s" in note
+    assert "one run decides" in note
 
 
-def test_a_failure_that_does_not_come_again_is_no_failure(tmp_path: Path) -> None:
-    before, first, second = (saved(tmp_path / name, items) for name, items in (("a", GOOD), ("b", BAD), ("c", GOOD)))
-    assert judged(first, before).verdict is Verdict.FAIL
-    both = pooled(first, second, ["gsm8k"])
-    assert both.results.tasks[0].scores[0].value == pytest.approx(0.725)
-    assert judged(both, before).verdict is not Verdict.FAIL
+def test_what_another_run_could_not_change_is_not_run_again() -> None:
+    dear = verdict(TWO, {"defaults": {"limits": {"seconds": 10}}})
+    assert dear.exit_code == 1
+    assert dear.tasks[0].failed == ("limits",)
+    assert tasks_to_confirm(dear, Confirm(), TWO) == ()
+    first = verdict(TWO, {"defaults": {"max_drop": 0.1}, "on_missing_baseline": "fail"})
+    assert first.tasks[0].failed == ("baseline",)
+    assert tasks_to_confirm(first, Confirm(), TWO) == ()
+    advisory = verdict(TWO, {"defaults": {"min": 0.95, "tier": "advisory"}})
+    assert tasks_to_confirm(advisory, Confirm(), TWO) == ()
 
 
-def test_a_second_run_that_did_not_finish_changes_nothing(tmp_path: Path) -> None:
-    before, first = saved(tmp_path / "a", GOOD), saved(tmp_path / "b", BAD)
-    second = saved(tmp_path / "c", GOOD, outcome=JobOutcome.FAILED)
-    assert judged(pooled(first, second, ["gsm8k"]), before).verdict is Verdict.FAIL
+def test_only_the_model_that_failed_is_run_again() -> None:
+    other = task("a", model="acme-70b", scores=(task().scores[0].model_copy(update={"value": 0.99}),))
+    both = results(task("a"), other)
+    report = verdict(both, {"defaults": {"min": 0.9}}, expected=["a"])
+    assert tasks_to_confirm(report, Confirm(), both) == (("a", "acme-7b"),)
 
 
-def test_other_items_are_no_repeat(tmp_path: Path) -> None:
-    before, first = saved(tmp_path / "a", GOOD), saved(tmp_path / "b", BAD)
-    second = saved(tmp_path / "c", {f"x{place}": value for place, value in enumerate(GOOD)})
-    report = judged(pooled(first, second, ["gsm8k"]), before)
-    assert report.verdict is Verdict.UNMEASURABLE
-    assert "other items" in report.reasons[0]
-
-
-def test_the_budget_is_kept() -> None:
-    both = results(task("a", seconds=100), task("b", seconds=100))
-    report = verdict(both, {"defaults": {"min": 0.95}})
-    assert tasks_to_confirm(report, Confirm(), both) == ("a", "b")
-    assert tasks_to_confirm(report, Confirm(max_tasks=1), both) == ()
-    assert tasks_to_confirm(report, Confirm(max_seconds=150), both) == ()
-    assert tasks_to_confirm(verdict(both, None), Confirm(), both) == ()
+def test_the_notes_say_what_became_of_a_second_run() -> None:
+    joined = results(task("a", runs=2), task("b"))
+    seconds = [Second("a", "acme-7b", 1235, None), Second("b", "acme-7b", 1235, "failed (time_limit)")]
+    together, alone = confirm_notes(Confirm(), FALLEN, joined, seconds)
+    assert together == "a failed and was run once more, with seed 1235: both runs are judged together"
+    assert alone == "b failed; its second run, with seed 1235, failed (time_limit): the first run decides"
+    (other,) = confirm_notes(Confirm(), FALLEN, TWO, [Second("a", "acme-7b", 1235, None)])
+    assert "did not give the same items" in other
+    assert confirm_notes(None, FALLEN, TWO, []) == ()

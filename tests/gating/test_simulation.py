@@ -14,6 +14,7 @@ from benchmarks.gate_families import (
     few,
     floors,
     relative,
+    relative_scores,
     several,
     unpaired,
 )
@@ -63,7 +64,12 @@ def test_proportions_that_cannot_be_paired() -> None:
 
 
 def test_a_share_of_the_baseline() -> None:
-    sound(relative(1000, (60,)))
+    grid = [(0.3, 0.0, 0.02), (0.5, 0.6, 0.1), (0.85, 0.95, 0.05), (0.93, 0.3, 0.02), (0.97, 0.95, 0.25)]
+    sound(relative(3000, (30, 60, 198), grid))
+
+
+def test_a_share_of_the_baselines_marks() -> None:
+    sound(relative_scores(600, (60,)))
 
 
 def test_floors() -> None:

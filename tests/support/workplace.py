@@ -28,13 +28,15 @@ out = pathlib.Path(os.environ["NEL_OUTPUT_DIR"])
 extra = {name[10:].lower(): value for name, value in os.environ.items() if name.startswith("NEL_EXTRA_")}
 print(extra.get("say", "hello"), flush=True)
 deadline = time.monotonic() + 120
-while "until" in extra and not pathlib.Path(extra["until"]).exists() and time.monotonic() < deadline:
+until = extra.get("until_again" if os.environ["NEL_SEED"] == "1235" else "until")
+while until and not pathlib.Path(until).exists() and time.monotonic() < deadline:
     time.sleep(0.02)
 if extra.get("leak"):
     print("key:", os.environ.get(extra["leak"]), flush=True)
 if extra.get("fail"):
     sys.exit(int(extra["fail"]))
-n, right = 400, round(400 * float(extra.get("value", "0.8")))
+value = extra.get("again", extra.get("value", "0.8")) if os.environ["NEL_SEED"] == "1235" else extra.get("value", "0.8")
+n, right = 400, round(400 * float(value))
 hits = [i * right // n != (i + 1) * right // n for i in range(n)]
 samples = [{"id": str(i), "scores": {"accuracy": float(hit)}} for i, hit in enumerate(hits)]
 (out / "samples.jsonl").write_text("".join(json.dumps(one) + "\\n" for one in samples))

@@ -14,7 +14,7 @@ from nel_action.errors import ExitCode
 if TYPE_CHECKING:
     from nel_action.lifecycle.session import JobView, Session
 
-__all__ = ["follow", "told"]
+__all__ = ["follow", "look_again", "told"]
 
 
 def follow(session: Session, *, stop: Event, max_wait: float | None) -> ExitCode:
@@ -28,18 +28,35 @@ def follow(session: Session, *, stop: Event, max_wait: float | None) -> ExitCode
     from nel_action.lifecycle.watch import finished, wait
     from nel_action.report.progress import ProgressView, job_rows
 
-    view = ProgressView()
     deadline = None if max_wait is None else time.monotonic() + max_wait
-    try:
-        views = wait(session, on_look=lambda seen: view.update(job_rows(seen)), stop=stop, deadline=deadline)
-    finally:
-        view.close()
-    if finished(views):
-        return told(session, views)
+    while True:
+        view = ProgressView()
+        try:
+            views = wait(session, on_look=lambda seen: view.update(job_rows(seen)), stop=stop, deadline=deadline)  # noqa: B023 - called within the turn
+        finally:
+            view.close()
+        if not finished(views):
+            break
+        again = look_again(session, views)
+        if again is None:
+            return told(session, views)
+        session = again
     name = session.invocation.id
     why = "left" if stop.is_set() else f"still running after {max_wait:g} s"
     click.echo(f"{why}; the jobs go on: nel-action wait {name} · nel-action kill {name}", err=True)
     return ExitCode.CANCELLED if stop.is_set() else ExitCode.RUNNING
+
+
+def look_again(session: Session, views: list[JobView]) -> Session | None:
+    """Start the second runs that the policy asks for, and say so; None where there are none to wait for."""
+    from nel_action.lifecycle.again import second_runs
+    from nel_action.second_look import second_look
+
+    again = second_look(session, views)
+    if again is not None:
+        names = ", ".join(job.task.display for job in second_runs(again.invocation.plan))
+        click.echo(f"failed, and run once more with another seed before the change is blamed: {names}", err=True)
+    return again
 
 
 def told(session: Session, views: list[JobView]) -> ExitCode:

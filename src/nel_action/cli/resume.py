@@ -16,7 +16,7 @@ __all__ = ["resume"]
 @click.option("--max-wait", type=click.FloatRange(min=0), metavar="SECONDS", help="Leave after so long (exit 5).")
 def resume(*, invocation: str, wait: bool, max_wait: float | None) -> int:
     """Run again what did not succeed in INVOCATION; what succeeded or runs is left alone."""
-    from nel_action.cli.follow import follow, told
+    from nel_action.cli.follow import follow, look_again, told
     from nel_action.lifecycle.submit import resume as place
     from nel_action.lifecycle.watch import finished, refresh
 
@@ -26,8 +26,8 @@ def resume(*, invocation: str, wait: bool, max_wait: float | None) -> int:
         names = ", ".join(job.name for job in jobs) or "nothing to run again"
         click.echo(f"invocation {opened.invocation.id}: {names}", err=True)
         views = refresh(opened)
-        if finished(views):
-            return told(opened, views)
+        if finished(views) and not wait:
+            return told(opened, views) if look_again(opened, views) is None else ExitCode.RUNNING
         if wait or max_wait is not None:
             return follow(opened, stop=stop, max_wait=max_wait)
     return ExitCode.RUNNING

@@ -145,5 +145,6 @@ def gain_claims(found: Against, rules: TaskPolicy, alpha: float) -> tuple[list[C
             problems.append("its relative drop cannot be told from these scores")
         else:
             said = share_lost(relative.moments, normal_quantile(1 - alpha), higher=found.higher)
-            claims.append(Claim(Rule.MAX_RELATIVE_DROP, relative.evidence, 0.0, relative.share, alpha, n, said))
+            rule = Rule.MAX_RELATIVE_DROP
+            claims.append(Claim(rule, relative.evidence, relative.limit, relative.share, alpha, n, said))
     return claims, problems

@@ -7,6 +7,7 @@ fail too often at the margin, a pass on the bound that does not pass too often (
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -20,7 +21,7 @@ from nel_action.gating.special import (
     normal_sf,
 )
 
-__all__ = ["PairedProportions", "Proportion", "TwoProportions"]
+__all__ = ["PairedProportions", "Proportion", "TwoProportions", "lowest"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,32 +68,28 @@ class Proportion:
         return 0.0 if self.right <= 0 else beta_quantile(alpha, self.right, self.n - self.right + 1)
 
 
-@dataclass(frozen=True, slots=True)
-class PairedProportions:
-    """The same items, right or wrong on both sides; the mean is the gain in the share of right ones.
+class _Difference:
+    """A gain in the share of right items: fails on an adjusted interval, passes on a score interval.
 
-    A failure rests on the adjusted interval of Bonett and Price (2012), a pass on the score interval of Tango (1998).
+    Which ones is the matter of the two classes below.
     """
 
-    better: int
-    """Items that are right now and were wrong."""
-    worse: int
-    """Items that are wrong now and were right."""
-    n: int
-    method: ClassVar[str] = "paired: Bonett-Price, Tango"
+    __slots__ = ()
     reach: ClassVar[float] = 1.0
 
     @property
+    @abstractmethod
     def estimate(self) -> float:
         """Gain in the share of right items."""
-        return (self.better - self.worse) / self.n
 
     @property
+    @abstractmethod
     def _adjusted(self) -> tuple[float, float]:
-        """The gain and its standard error with one item of each kind added."""
-        n = self.n + 2
-        up, down = (self.better + 1) / n, (self.worse + 1) / n
-        return up - down, math.sqrt((up + down - (up - down) ** 2) / n)
+        """The gain and its standard error with items of each kind added."""
+
+    @abstractmethod
+    def _spread_at(self, limit: float) -> float:
+        """Variance of the gain under the likeliest rates whose difference is `limit`."""
 
     @property
     def stderr(self) -> float:
@@ -108,18 +105,10 @@ class PairedProportions:
         """See `Evidence.pass_p`."""
         if not -1 < limit < 1:
             return 0.0 if limit <= -1 else 1.0
-        spread = self.n * (2 * self._down_at(limit) + limit * (1 - limit))
-        distance = self.better - self.worse - self.n * limit
+        spread, distance = self._spread_at(limit), self.estimate - limit
         if spread <= 0:
             return 0.0 if distance > 0 else 1.0
         return normal_sf(distance / math.sqrt(spread))
-
-    def _down_at(self, limit: float) -> float:
-        """Most likely chance of getting worse if the true gain were `limit`."""
-        a = 2 * self.n
-        b = -self.better - self.worse + (2 * self.n - self.better + self.worse) * limit
-        c = -self.worse * limit * (1 - limit)
-        return (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
 
     def high(self, alpha: float) -> float:
         """See `Evidence.high`."""
@@ -128,11 +117,49 @@ class PairedProportions:
 
     def low(self, alpha: float) -> float:
         """See `Evidence.low`."""
-        return _lowest(lambda limit: self.pass_p(limit) <= alpha, -1.0, self.estimate)
+        return lowest(lambda limit: self.pass_p(limit) <= alpha, -1.0, self.estimate)
 
 
 @dataclass(frozen=True, slots=True)
-class TwoProportions:
+class PairedProportions(_Difference):
+    """The same items, right or wrong on both sides; the mean is the gain in the share of right ones.
+
+    A failure rests on the adjusted interval of Bonett and Price (2012), a pass on the score interval of Tango (1998).
+    """
+
+    better: int
+    """Items that are right now and were wrong."""
+    worse: int
+    """Items that are wrong now and were right."""
+    n: int
+    method: ClassVar[str] = "paired: Bonett-Price, Tango"
+
+    @property
+    def estimate(self) -> float:
+        """Gain in the share of right items."""
+        return (self.better - self.worse) / self.n
+
+    @property
+    def _adjusted(self) -> tuple[float, float]:
+        """The gain and its standard error with one item of each kind added."""
+        n = self.n + 2
+        up, down = (self.better + 1) / n, (self.worse + 1) / n
+        return up - down, math.sqrt((up + down - (up - down) ** 2) / n)
+
+    def _spread_at(self, limit: float) -> float:
+        """Variance of the gain if the true gain were `limit`."""
+        return (2 * self._down_at(limit) + limit * (1 - limit)) / self.n
+
+    def _down_at(self, limit: float) -> float:
+        """Most likely chance of getting worse if the true gain were `limit`."""
+        a = 2 * self.n
+        b = -self.better - self.worse + (2 * self.n - self.better + self.worse) * limit
+        c = -self.worse * limit * (1 - limit)
+        return (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)
+
+
+@dataclass(frozen=True, slots=True)
+class TwoProportions(_Difference):
     """Two shares of right items that cannot be paired; the mean is the gain.
 
     A failure rests on the adjusted interval of Agresti and Caffo (2000), a pass on the score interval of Miettinen
@@ -142,7 +169,6 @@ class TwoProportions:
     candidate: Proportion
     baseline: Proportion
     method: ClassVar[str] = "unpaired: Agresti-Caffo, Miettinen-Nurminen"
-    reach: ClassVar[float] = 1.0
 
     @property
     def estimate(self) -> float:
@@ -163,26 +189,6 @@ class TwoProportions:
             variance += share * (1 - share) / (side.n + 2)
         return gain, math.sqrt(variance)
 
-    @property
-    def stderr(self) -> float:
-        """Standard error after adjustment; never zero."""
-        return self._adjusted[1]
-
-    def fail_p(self, limit: float) -> float:
-        """See `Evidence.fail_p`."""
-        gain, stderr = self._adjusted
-        return normal_cdf((gain - limit) / stderr)
-
-    def pass_p(self, limit: float) -> float:
-        """See `Evidence.pass_p`."""
-        if not -1 < limit < 1:
-            return 0.0 if limit <= -1 else 1.0
-        spread = self._spread_at(limit)
-        distance = self.estimate - limit
-        if spread <= 0:
-            return 0.0 if distance > 0 else 1.0
-        return normal_sf(distance / math.sqrt(spread))
-
     def _spread_at(self, limit: float) -> float:
         """Variance of the gain under the likeliest rates that differ by `limit` (Farrington and Manning, 1990)."""
         n1, n0 = self.candidate.n, self.baseline.n
@@ -198,17 +204,8 @@ class TwoProportions:
         rate0 = min(1.0, max(0.0, rate1 - limit))
         return (rate1 * (1 - rate1) / n1 + rate0 * (1 - rate0) / n0) * (n1 + n0) / (n1 + n0 - 1)
 
-    def high(self, alpha: float) -> float:
-        """See `Evidence.high`."""
-        gain, stderr = self._adjusted
-        return min(1.0, gain + normal_quantile(1 - alpha) * stderr)
 
-    def low(self, alpha: float) -> float:
-        """See `Evidence.low`."""
-        return _lowest(lambda limit: self.pass_p(limit) <= alpha, -1.0, self.estimate)
-
-
-def _lowest(passes: Callable[[float], bool], bottom: float, top: float) -> float:
+def lowest(passes: Callable[[float], bool], bottom: float, top: float) -> float:
     """Return the highest limit that is still passed."""
     for _ in range(60):
         middle = (bottom + top) / 2

@@ -14,6 +14,7 @@ from nel_action.gating.continuous import mean_evidence
 from nel_action.gating.evidence import Evidence
 from nel_action.gating.items import Items
 from nel_action.gating.pairs import Pairs, bounds_of, is_binary
+from nel_action.gating.ratio import PairedRatio
 from nel_action.gating.relative import Moments, contrast, moments
 from nel_action.results import Score
 
@@ -32,7 +33,8 @@ class Relative:
     """What is known of the candidate against a share of the baseline."""
 
     evidence: Evidence
-    """Of the contrast that `relative.contrast` names; at least zero says that no more than the share was lost."""
+    """At least `limit` says that no more than the share was lost: of the ratio itself, or of `relative.contrast`."""
+    limit: float
     share: float
     moments: Moments
     """In the metric's own orientation, for the interval of the ratio."""
@@ -97,10 +99,7 @@ def gain_from_pairs(
     candidate, baseline = pairs.candidate * scale, pairs.baseline * scale
     relative = None
     if share is not None:
-        factor = contrast(share, higher=higher)
-        ends = sorted((sign * (low - factor * high), sign * (high - factor * low)))
-        evidence = one_mean(sign * (candidate - factor * baseline), pairs.cluster, *ends)
-        relative = Relative(evidence, share, moments(candidate, baseline))
+        relative = _share(pairs, candidate, baseline, (low, high), higher=higher, share=share, scale=scale)
     seen = f"no bounds are known, those seen are used ({low:g} to {high:g}); `bounds` states them"
     return Gain(
         evidence=_paired(sign * (candidate - baseline), pairs, scale=scale, width=high - low),
@@ -110,8 +109,35 @@ def gain_from_pairs(
     )
 
 
+def _right_or_wrong(pairs: Pairs, scale: float) -> bool:
+    return pairs.cluster is None and scale == 1 and is_binary(pairs.candidate, pairs.baseline)
+
+
+def _share(
+    pairs: Pairs,
+    candidate: NDArray[np.float64],
+    baseline: NDArray[np.float64],
+    ends: tuple[float, float],
+    *,
+    higher: bool,
+    share: float,
+    scale: float,
+) -> Relative:
+    """Hold what was lost against a share of the baseline: by the ratio of rates, else by a contrast of means."""
+    known, factor, sign = moments(candidate, baseline), contrast(share, higher=higher), 1 if higher else -1
+    if _right_or_wrong(pairs, scale):
+        # NOTE: where less is better the ratio is turned over, for which bound fails and which passes is not symmetric.
+        up, down = (candidate, baseline) if higher else (baseline, candidate)
+        both, better, worse = (int(sum_.sum()) for sum_ in (up * down, up * (1 - down), (1 - up) * down))
+        return Relative(PairedRatio(both, better, worse, len(pairs)), factor if higher else 1 / factor, share, known)
+    low, high = ends
+    bottom, top = sorted((sign * (low - factor * high), sign * (high - factor * low)))
+    evidence = one_mean(sign * (candidate - factor * baseline), pairs.cluster, bottom, top)
+    return Relative(evidence, 0.0, share, known)
+
+
 def _paired(gain: NDArray[np.float64], pairs: Pairs, *, scale: float, width: float) -> Evidence:
-    if pairs.cluster is None and scale == 1 and is_binary(pairs.candidate, pairs.baseline):
+    if _right_or_wrong(pairs, scale):
         return PairedProportions(better=int((gain > 0).sum()), worse=int((gain < 0).sum()), n=len(pairs))
     return one_mean(gain, pairs.cluster, -width, width)
 
@@ -135,6 +161,6 @@ def gain_from_scores(
         contrasted = difference_evidence(candidate, baseline, higher=higher, factor=contrast(share, higher=higher))
         spreads = [stderr_of(*side) or math.nan for side in (candidate, baseline)]
         known = Moments(candidate[0].value, baseline[0].value, spreads[0] ** 2, spreads[1] ** 2)
-        relative = None if isinstance(contrasted, str) else Relative(contrasted, share, known)
+        relative = None if isinstance(contrasted, str) else Relative(contrasted, 0.0, share, known)
     note = "its items could not be paired; two scores alone find less"
     return Gain(evidence=evidence, n=None, relative=relative, notes=(note,))

@@ -1,4 +1,4 @@
-"""A second look before a change is blamed: which tasks to run once more, and what both runs say together.
+"""A second look before a change is blamed: which tasks to run once more.
 
 A task is blamed only if it fails on the first run and again on both runs taken together, as repeats of the same items.
 That can only make false failures rarer, and keeps nearly all of the power, for the second run halves the noise of
@@ -7,74 +7,74 @@ sampling.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from nel_action.errors import ResultsError
-from nel_action.gating.items import Items
-from nel_action.gating.run import Run
-from nel_action.gating.verdict import GateReport, Verdict
-from nel_action.results import Results, Score, TaskResult
+from nel_action.gating.claim import Rule
+from nel_action.gating.verdict import GateReport, TaskVerdict, Verdict
+from nel_action.results import Results
 from nel_action.spec.policy import Confirm, Tier
 
-__all__ = ["pooled", "tasks_to_confirm"]
+__all__ = ["Cell", "Second", "confirm_notes", "tasks_to_confirm", "why_none"]
+
+Cell = tuple[str, str]
+"""A task and a model."""
 
 
-def tasks_to_confirm(report: GateReport, rule: Confirm, results: Results) -> tuple[str, ...]:
+@dataclass(frozen=True, slots=True)
+class Second:
+    """A second run."""
+
+    task: str
+    model: str
+    seed: int
+    ended: str | None
+    """How it ended where it did not succeed, in words."""
+
+
+def tasks_to_confirm(report: GateReport, rule: Confirm, results: Results) -> tuple[Cell, ...]:
     """Return the failing tasks that are to be run once more, with another seed.
 
     None where more failed than chance explains, or where the first runs took longer than the budget.
     """
-    failing = {one.task for one in report.tasks if one.verdict is Verdict.FAIL and one.tier is not Tier.ADVISORY}
-    spent: Sequence[float] = [one.seconds or 0.0 for one in results.tasks if one.task in failing]
-    if len(failing) > rule.max_tasks or (rule.max_seconds is not None and sum(spent) > rule.max_seconds):
+    failing = _failing(report)
+    return () if why_none(report, rule, results) else tuple(dict.fromkeys((one.task, one.model) for one in failing))
+
+
+def why_none(report: GateReport, rule: Confirm, results: Results) -> str | None:
+    """Return why failing tasks are not run once more; None where they are, or where none failed."""
+    failing = {(one.task, one.model) for one in _failing(report)}
+    if len(failing) > rule.max_tasks:
+        return f"{len(failing)} tasks failed, more than the {rule.max_tasks} that `confirm` runs once more"
+    spent = sum(one.seconds or 0.0 for one in results.tasks if (one.task, one.model) in failing)
+    if rule.max_seconds is not None and spent > rule.max_seconds:
+        return f"what failed took {spent:.0f} s, more than the {rule.max_seconds:g} s that `confirm` may take again"
+    return None
+
+
+def confirm_notes(
+    rule: Confirm | None, report: GateReport, results: Results, seconds: Sequence[Second]
+) -> tuple[str, ...]:
+    """Say which tasks were run once more and what that changed, or why none was."""
+    if rule is None:
         return ()
-    return tuple(dict.fromkeys(one.task for one in report.tasks if one.task in failing))
+    if not seconds and _failing(report):
+        return (f"{why_none(report, rule, results) or 'what failed was not run once more'}; one run decides",)
+    both = {(one.task, one.model) for one in results.tasks if one.runs > 1}
+    return tuple(_note(one, together=(one.task, one.model) in both) for one in seconds)
 
 
-def pooled(first: Run, second: Run, tasks: Collection[str]) -> Run:
-    """Return the first run with both runs' repeats of these tasks, for `judge_runs`.
-
-    A task that the second run did not finish stays as it was.
-    """
-    merged = tuple(_together(one, second.find(one.task, one.model), tasks) for one in first.results.tasks)
-    both = {(one.task, one.model) for one, old in zip(merged, first.results.tasks, strict=True) if one is not old}
-
-    def items(result: TaskResult, metric: str) -> Items | None:
-        ours = first.items(result, metric)
-        again = second.find(result.task, result.model) if (result.task, result.model) in both else None
-        theirs = second.items(again, metric) if again is not None else None
-        return ours if ours is None or theirs is None else _average(ours, theirs, result.task)
-
-    return Run(results=first.results.model_copy(update={"tasks": merged}), items=items, name=first.name)
+def _note(second: Second, *, together: bool) -> str:
+    if together:
+        return f"{second.task} failed and was run once more, with seed {second.seed}: both runs are judged together"
+    ended = second.ended or "did not give the same items and metrics"
+    return f"{second.task} failed; its second run, with seed {second.seed}, {ended}: the first run decides"
 
 
-def _together(one: TaskResult, again: TaskResult | None, tasks: Collection[str]) -> TaskResult:
-    if one.task not in tasks or again is None or again.outcome is not one.outcome or again.n_items != one.n_items:
-        return one
-    scores = tuple(_mean(score, other) if (other := again.score(score.metric)) else score for score in one.scores)
-    return one.model_copy(update={"scores": scores})
-
-
-def _mean(score: Score, other: Score) -> Score:
-    """Average two scores of the same items; their errors are alike, and what the items share does not average out."""
-    known = score.stderr is not None and other.stderr is not None
-    stderr = ((score.stderr or 0.0) + (other.stderr or 0.0)) / 2 if known else None
-    return score.model_copy(update={"value": (score.value + other.value) / 2, "stderr": stderr})
-
-
-def _average(ours: Items, theirs: Items, task: str) -> Items:
-    import numpy as np
-
-    if ours.index.keys() != theirs.index.keys():
-        msg = f"the second run of {task} has other items than the first"
-        raise ResultsError(msg)
-    there = np.fromiter((theirs.index[name] for name in ours.index), dtype=np.int64, count=len(ours))
-    return Items(
-        index=ours.index,
-        values=(ours.values + theirs.values[there]) / 2,
-        clusters=ours.clusters,
-        inputs=ours.inputs,
-        low=min(ours.low, theirs.low),
-        high=max(ours.high, theirs.high),
-        samples=ours.samples + theirs.samples,
-    )
+def _failing(report: GateReport) -> list[TaskVerdict]:
+    """Name the failures that another run could change: those of measured scores."""
+    return [
+        one
+        for one in report.tasks
+        if one.verdict is Verdict.FAIL and one.tier is not Tier.ADVISORY and set(one.failed) & set(Rule)
+    ]

@@ -98,12 +98,15 @@ def _task_verdict(found: Assessment, correction: _Correction, baseline: Run | No
         Verdict.FAIL: list(found.breaches),
         Verdict.UNMEASURABLE: list(found.unmeasurable),
     }
+    failed = ["limits"] if found.breaches else []
     if not found.unmeasurable and baseline is None and needs_baseline(found.rules):
         missing = Verdict.FAIL if policy.on_missing_baseline == "fail" else Verdict.PASS
         reasons.setdefault(missing, []).append("no baseline to compare with")
+        failed += ["baseline"] if missing is Verdict.FAIL else []
     fail_alpha = found.alpha / correction.family
     for claim in found.claims:
         verdict = claim.judge(fails=id(claim) in correction.fails)
+        failed += [claim.rule.value] if verdict is Verdict.FAIL else []
         reason = claim_reason(claim, verdict, found.unit, _settle(claim, verdict, fail_alpha))
         reasons.setdefault(verdict, []).append(reason)
     verdict = next((one for one in _WORST_FIRST if reasons.get(one)), Verdict.PASS)
@@ -116,6 +119,7 @@ def _task_verdict(found: Assessment, correction: _Correction, baseline: Run | No
         tier=rules.tier,
         verdict=verdict,
         reasons=tuple(said or ["measured; the policy sets no limit"]),
+        failed=tuple(failed),
         score=score.value if score else None,
         stderr=score.stderr if score else None,
         n=found.n,

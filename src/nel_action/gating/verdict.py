@@ -76,6 +76,8 @@ class TaskVerdict(Record):
     verdict: Verdict
     reasons: tuple[str, ...] = ()
     """Sentences without a full stop: what fell, by how much, how sure, what would settle it."""
+    failed: tuple[str, ...] = ()
+    """Lines of the policy that failed: `min`, `max_drop`, …, `limits` for costs, `baseline` where one must be there."""
     score: Finite | None = None
     stderr: Finite | None = None
     n: int | None = None

@@ -1,7 +1,8 @@
 """Mode `collect`: find checks that are still open, look once, conclude those whose jobs have ended.
 
 Needs no disk of an earlier run and no checkout of the change: what was run stands in the check, and where it runs
-is found by its keys. It submits nothing.
+is found by its keys. It submits nothing: not even the second runs that a policy's `confirm` asks for, since what a
+check says is no order to run anything.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from nel_action.github.setting import Setting
 from nel_action.github.settle import settle
 from nel_action.github.snapshot import read_snapshot
 from nel_action.github.workflow import Level
+from nel_action.jobs import Job
 from nel_action.lifecycle.session import Session, open_session
 from nel_action.lifecycle.watch import finished, refresh
 from nel_action.report.progress import job_rows
@@ -132,8 +134,9 @@ def _look(
 ) -> Outcome:
     publisher = setting.publisher(event, name=check.name, check_id=check.id)
     environ = dict(setting.environ) | {"NEL_ACTION_COMMIT": check.head_sha}
-    with open_session(str(run_dir), home=setting.home, environ=environ) as session:
-        _must_be_submitted(session)
+    with open_session(str(run_dir), home=setting.home, environ=environ) as opened:
+        _must_be_submitted(opened)
+        session = _without_unplaced(opened)
         views = refresh(session)
         if finished(views):
             rules = parse_rules(facts["rules"], folder)
@@ -146,12 +149,22 @@ def _look(
     return Outcome(code=ExitCode.RUNNING, invocation=name, state="running", summary=f"invocation {name} still runs")
 
 
+def _without_unplaced(session: Session) -> Session:
+    """Leave out second runs that nobody submitted; without them, the first runs decide."""
+    plan = session.invocation.plan
+    jobs = tuple(job for job in plan.jobs if job.repeats is None or _placed(session, job))
+    return replace(session, invocation=replace(session.invocation, plan=replace(plan, jobs=jobs)))
+
+
+def _placed(session: Session, job: Job) -> bool:
+    row = session.attempts().get(job.index)
+    return row is not None and row.backend_id is not None
+
+
 def _must_be_submitted(session: Session) -> None:
     """Tell of jobs that nobody submitted: who came here did so only to look."""
-    rows = session.attempts()
-    missing = [
-        job.name for job in session.invocation.plan.jobs if not (rows.get(job.index) and rows[job.index].backend_id)
-    ]
+    jobs = [job for job in session.invocation.plan.jobs if job.repeats is None]
+    missing = [job.name for job in jobs if not _placed(session, job)]
     if missing:
         msg = f"{', '.join(missing)}: never submitted, or nobody was told"
         raise ResultsError(msg, hint="run the workflow again: what was submitted is found by its key")

@@ -20,6 +20,7 @@ from nel_action.github.settle import Places, places_of, settle
 from nel_action.github.snapshot import take_snapshot
 from nel_action.github.stopper import Stopper
 from nel_action.ledger import Ledger
+from nel_action.lifecycle.again import second_runs
 from nel_action.lifecycle.cancel import cancel
 from nel_action.lifecycle.prepare import check, prepare
 from nel_action.lifecycle.session import JobView, Session
@@ -27,6 +28,7 @@ from nel_action.lifecycle.start import start
 from nel_action.lifecycle.watch import finished, refresh, wait
 from nel_action.preflight import check_gate
 from nel_action.report.progress import ProgressView, job_rows
+from nel_action.second_look import second_look
 
 if TYPE_CHECKING:
     from nel_action.conclude import Rules
@@ -202,14 +204,27 @@ class _Evaluation:
     def _follow(self, session: Session) -> Outcome:
         """Wait as long as may be, and answer where there is an answer."""
         inputs = self.setting.inputs
-        if inputs.mode is Mode.SUBMIT:
-            views = refresh(session)
-        else:
-            views = self._wait(session, time.monotonic() + inputs.max_wait)
+        deadline = time.monotonic() + inputs.max_wait
+        while True:
+            views = refresh(session) if inputs.mode is Mode.SUBMIT else self._wait(session, deadline)
+            again = self._again(session, views) if finished(views) else None
+            if again is None:
+                break
+            session = again
         if finished(views):
             outcome = settle(self.setting, self.publisher, session, views, rules=self.rules, places=self.places)
             return _ended(self.setting, outcome, done=True)
         return self._leave(session)
+
+    def _again(self, session: Session, views: list[JobView]) -> Session | None:
+        """Run once more what failed, where the policy asks for it; the check learns of it at once."""
+        branch = self.setting.baselines()
+        again = second_look(session, views, branch=branch, rules=self.rules)
+        if again is not None:
+            self._snapshot(again)
+            names = ", ".join(job.task.display for job in second_runs(again.invocation.plan))
+            self.setting.workflow.say(f"failed, and run once more with another seed before it is blamed: {names}")
+        return again
 
     def _wait(self, session: Session, deadline: float) -> list[JobView]:
         from rich.console import Console

@@ -15,6 +15,7 @@ from nel_action.harness.interface import HarnessTask, Reading
 from nel_action.harness.registry import harness
 from nel_action.jobs import Job, attempt_name
 from nel_action.ledger import AttemptRow, now
+from nel_action.lifecycle.pool import pooled
 from nel_action.lifecycle.session import JobView, Session, attempt_of
 from nel_action.results import JobOutcome, Results, Score, TaskResult, write_results, write_samples
 from nel_action.version import __version__
@@ -38,9 +39,13 @@ def collect(session: Session, views: list[JobView]) -> Results:
     """Bring home what finished jobs left, read it and write `results.json`.
 
     Safe to call again: what came home whole is not fetched twice. A job whose artifacts do not come whole, or
-    hold no whole result, stands in the results without scores and with the reason.
+    hold no whole result, stands in the results without scores and with the reason. A job that was run once more, with
+    another seed, has one result of both runs.
     """
     invocation = session.invocation
+    found = {view.job.index: _task_result(session, view) for view in views}
+    again = {view.job.repeats: found[view.job.index] for view in views if view.job.repeats is not None}
+    firsts = (view.job.index for view in views if view.job.repeats is None)
     results = Results(
         invocation=invocation.id,
         created=now(),
@@ -48,7 +53,10 @@ def collect(session: Session, views: list[JobView]) -> Results:
         repository=invocation.plan.context.repository,
         commit=invocation.plan.context.commit,
         spec_digest=invocation.spec_digest,
-        tasks=tuple(_task_result(session, view) for view in views),
+        tasks=tuple(
+            pooled(found[index], again[index], invocation.run_dir) if index in again else found[index]
+            for index in firsts
+        ),
     )
     write_results(results, invocation.run_dir / "results.json")
     return results

@@ -26,7 +26,7 @@ from nel_action.ledger import AttemptRow, InvocationRow, Ledger, now
 from nel_action.spec.model import Spec
 from nel_action.version import __version__
 
-__all__ = ["Invocation", "create", "load", "open_invocation", "write_record"]
+__all__ = ["Invocation", "create", "load", "open_invocation", "write_plan", "write_record"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,9 +88,14 @@ def create(
     )
     text = yaml.safe_dump(dict(resolved), sort_keys=False, allow_unicode=True)
     write_atomically(run_dir / "spec.yaml", text.encode())
-    write_atomically(run_dir / "plan.json", _plan_json(plan))
+    write_plan(invocation)
     write_record(invocation, ())
     return invocation
+
+
+def write_plan(invocation: Invocation) -> None:
+    """Write `plan.json`, whole or not at all."""
+    write_atomically(invocation.run_dir / "plan.json", _plan_json(invocation.plan))
 
 
 def write_record(invocation: Invocation, attempts: Sequence[AttemptRow]) -> None:

@@ -141,7 +141,10 @@ class TaskPolicy(SpecModel):
 
 
 class Confirm(SpecModel):
-    """Run what fails once more, with another seed, before the change is blamed."""
+    """Run what fails once more, with another seed, and judge both runs together, before the change is blamed.
+
+    Whoever waits for the jobs does so; `mode: collect` submits nothing, and lets the first run decide.
+    """
 
     max_tasks: Annotated[int, Field(gt=0)] = 3
     """More failing tasks than this are believed at once: so much does not fail by chance."""
