@@ -42,6 +42,8 @@ def job_key(job: Job, task: Task, context: Context, salt: str) -> Key:
             "repository": context.repository,
             "salt": [context.salt, salt],
         }
+        # NOTE: only where there are any, so that the keys of all other jobs stay what they were
+        | ({"auxiliary": _auxiliary(job)} if job.auxiliary else {})
     )
 
 
@@ -49,6 +51,10 @@ def digest_key(identity: Mapping[str, Any]) -> Key:
     """Turn what decides a job's result into its key."""
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), default=str)
     return Key(f"nel-{hashlib.sha256(text.encode()).hexdigest()[:16]}")
+
+
+def _auxiliary(job: Job) -> dict[str, Any]:
+    return {name: one.model_dump(mode="json") for name, one in job.auxiliary.items()}
 
 
 def _digest(path: str | None) -> str | None:

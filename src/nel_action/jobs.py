@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import NewType
 
 from nel_action.harness.interface import HarnessTask
+from nel_action.spec.auxiliary import AuxiliaryDeployment
 from nel_action.spec.deployment import Deployment
 from nel_action.spec.model import Spec
 from nel_action.spec.target import Target
@@ -53,6 +54,8 @@ class Job:
     target: Target
     """With `model_id` and `type` filled in; `url` is None where a deployment serves the model."""
     deployment: Deployment
+    auxiliary: Mapping[str, AuxiliaryDeployment] = field(default_factory=dict)
+    """Further servers that the task needs, such as a judge, by name."""
     image: str | None = None
     """Reference of the harness's image; None where it runs in an environment."""
     image_digest: str | None = None

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 from nel_action.catalog.lookup import CatalogTask, relatives
 from nel_action.errors import Location, Problem
 from nel_action.resolve import Locate
+from nel_action.spec.auxiliary import AuxiliaryKeys
 from nel_action.spec.deployment import NoDeployment
 from nel_action.spec.model import Spec
 from nel_action.spec.target import Target
 
-__all__ = ["check_files", "check_kind", "check_targets", "check_trust", "homeless"]
+__all__ = ["check_auxiliary", "check_files", "check_kind", "check_targets", "check_trust", "homeless"]
+
+NO_AUXILIARY: Final = ("local", "lepton")
+"""Executors of ours that start no servers besides the model's."""
+
+AUXILIARY_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+PREFIX: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+RESERVED: Final = ("SLURM", "PRIMARY", "MODEL", "SERVER", "NEL")
+"""Beginnings of variables that mean something else."""
 
 
 def check_targets(spec: Spec, targets: Mapping[str, Target], locate: Locate) -> Iterator[Problem]:
@@ -30,6 +42,32 @@ def check_targets(spec: Spec, targets: Mapping[str, Target], locate: Locate) -> 
         if not served and not target.api_endpoint.url:
             hint = "give the full URL of the route (https://host/v1/chat/completions), or a deployment"
             yield Problem(f"{name}.url is missing", locate(path), hint)
+
+
+def check_auxiliary(spec: Spec, locate: Locate) -> Iterator[Problem]:
+    """Say what keeps further servers from being told apart, and where nobody would start them."""
+    found = {name: one for name, one in spec.auxiliary_deployments.items() if isinstance(one, AuxiliaryKeys)}
+    if found and spec.execution.type in NO_AUXILIARY:
+        hint = "run it on Slurm, or serve it yourself and write its URL where the task wants it"
+        yield Problem(
+            f"execution {spec.execution.type} starts no further servers", locate(("auxiliary_deployments",)), hint
+        )
+    seen: dict[str, str] = {}
+    for name, one in found.items():
+        place = locate(("auxiliary_deployments", name))
+        prefix = one.env_prefix or name.upper()
+        if not AUXILIARY_NAME.fullmatch(name):
+            yield Problem(f"'{name}' is no name for a server", place, "use letters, digits, - and _")
+        elif not PREFIX.fullmatch(prefix) or prefix in RESERVED:
+            hint = "choose another with env_prefix: JUDGE2"
+            yield Problem(f"{prefix} cannot begin the names of {name}'s variables", place, hint)
+        elif prefix in seen:
+            hint = "give one of them another env_prefix"
+            yield Problem(f"{name} and {seen[prefix]} both have variables that begin with {prefix}", place, hint)
+        if one.num_nodes % one.num_instances:
+            hint = "num_instances must divide num_nodes"
+            yield Problem(f"{one.num_nodes} nodes cannot be shared by {one.num_instances} instances", place, hint)
+        seen[prefix] = name
 
 
 def check_files(spec: Spec, index: int, base_dir: Path, locate: Locate) -> Iterator[Problem]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from nel_action.catalog.lookup import CatalogTask
 from nel_action.errors import NotFoundError, Problem, SpecError
@@ -13,15 +14,18 @@ from nel_action.harness.interface import Harness, HarnessTask
 from nel_action.harness.registry import harness
 from nel_action.job_key import job_key
 from nel_action.jobs import Context, Job, Key, Plan
-from nel_action.plan_checks import check_files, check_kind, check_targets, check_trust, homeless
+from nel_action.plan_checks import check_auxiliary, check_files, check_kind, check_targets, check_trust, homeless
 from nel_action.resolve import Locate, asked_route, endpoint_type, find_task, merge, resolve_task
+from nel_action.spec.auxiliary import AuxiliaryDeployment
 from nel_action.spec.base import EndpointType
-from nel_action.spec.deployment import Deployment, NoDeployment
+from nel_action.spec.deployment import DeploymentBase, NoDeployment, ServedDeployment
 from nel_action.spec.evaluation import Task
 from nel_action.spec.model import Spec
 from nel_action.spec.target import Target
 
 __all__ = ["images", "make_plan", "spec_route"]
+
+Served = TypeVar("Served", bound=DeploymentBase)
 
 
 def nowhere(_path: Sequence[str | int]) -> None:
@@ -60,7 +64,7 @@ def make_plan(spec: Spec, context: Context, *, base_dir: Path, locate: Locate = 
         SpecError: everything that is wrong, at once.
     """
     maker = _Maker(spec, context, base_dir, locate)
-    problems = [*check_targets(spec, maker.targets(), locate)]
+    problems = [*check_targets(spec, maker.targets(), locate), *check_auxiliary(spec, locate)]
     if not spec.evaluation.tasks:
         problems.append(Problem("evaluation.tasks is empty: name at least one task", locate(("evaluation",))))
     jobs: list[Job] = []
@@ -116,7 +120,8 @@ class _Maker:
             harness=program.name,
             model=label,
             target=_with_api(target, type=kind),
-            deployment=_with_variables(spec),
+            deployment=_with_variables(spec, spec.deployment),
+            auxiliary=_auxiliary(spec),
             image=image,
             image_digest=self._digest(image, entry),
             requirements=str(requirements) if requirements else None,
@@ -195,11 +200,17 @@ def _adapted(task: HarnessTask, target: Target) -> HarnessTask:
     return replace(task, config=merge({"target": {"api_endpoint": {"adapter_config": adapter}}}, task.config))
 
 
-def _with_variables(spec: Spec) -> Deployment:
+def _with_variables(spec: Spec, deployment: Served) -> Served:
     """Return the deployment with the variables that the spec gives to everything; its own come first."""
-    if isinstance(spec.deployment, NoDeployment) or not spec.env_vars:
-        return spec.deployment
-    return spec.deployment.model_copy(update={"env_vars": {**spec.env_vars, **spec.deployment.env_vars}})
+    if not isinstance(deployment, ServedDeployment) or not spec.env_vars:
+        return deployment
+    return deployment.model_copy(update={"env_vars": {**spec.env_vars, **deployment.env_vars}})
+
+
+def _auxiliary(spec: Spec) -> dict[str, AuxiliaryDeployment]:
+    """Return the further servers that serve anything."""
+    found = {name: one for name, one in spec.auxiliary_deployments.items() if not isinstance(one, NoDeployment)}
+    return {name: _with_variables(spec, one) for name, one in found.items()}
 
 
 def _with_api(target: Target, **fields: object) -> Target:

@@ -13,6 +13,9 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+TOLD = {"job": "SLURM_JOB_ID", "node": "SLURMD_NODENAME", "rank": "PROC_ID", "gpus": "CUDA_VISIBLE_DEVICES"}
+"""What an answer tells of a server's place in an allocation."""
+
 
 def free_port() -> int:
     """Return a port of the loopback that nobody uses now."""
@@ -35,7 +38,8 @@ def main() -> None:
             self._answer(200 if ready else 503, {"ready": ready})
 
         def do_POST(self) -> None:
-            self._answer(200, {"path": self.path, "key": os.environ.get("SERVER_KEY")})
+            told = {name: os.environ[variable] for name, variable in TOLD.items() if variable in os.environ}
+            self._answer(200, {"path": self.path, "key": os.environ.get("SERVER_KEY"), **told})
 
         def _answer(self, status: int, body: object) -> None:
             data = json.dumps(body).encode()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Field, Tag
 
 from nel_action.spec.base import EnvironmentName, SpecModel
-from nel_action.spec.deployment import DEPLOYMENT_TYPES, GenericDeployment, PluginDeployment
+from nel_action.spec.deployment import DEPLOYMENT_TYPES, GenericDeployment, LlamaCppDeployment, PluginDeployment
 from nel_action.spec.servers import (
     NimDeployment,
     SglangDeployment,
@@ -57,6 +57,10 @@ class AuxiliaryGeneric(AuxiliaryKeys, GenericDeployment):
     """Any server, by its command line."""
 
 
+class AuxiliaryLlamaCpp(AuxiliaryKeys, LlamaCppDeployment):
+    """llama.cpp's server."""
+
+
 class AuxiliaryPlugin(AuxiliaryKeys, PluginDeployment):
     """A server of somebody's plug-in."""
 
@@ -65,7 +69,7 @@ def _tag(value: Any) -> str | None:  # noqa: ANN401 - raw input or a model
     kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
     if not isinstance(kind, str):
         return None
-    return kind if kind in DEPLOYMENT_TYPES and kind != "llamacpp" else "plugin"
+    return kind if kind in DEPLOYMENT_TYPES else "plugin"
 
 
 AuxiliaryDeployment = Annotated[
@@ -76,6 +80,7 @@ AuxiliaryDeployment = Annotated[
     | Annotated[AuxiliaryNim, Tag("nim")]
     | Annotated[AuxiliaryTrtllm, Tag("trtllm")]
     | Annotated[AuxiliaryGeneric, Tag("generic")]
+    | Annotated[AuxiliaryLlamaCpp, Tag("llamacpp")]
     | Annotated[AuxiliaryPlugin, Tag("plugin")],
     Discriminator(_tag),
 ]

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from nel_action.deployment.interface import ServeBinding, ServeCommand, Server
 from nel_action.executors.slurm.containers import Box, root_of
 from nel_action.executors.slurm.layout import JobDir
-from nel_action.harness.interface import Binding, Command
+from nel_action.executors.slurm.service import MODEL, Service, refer, server_kind, services
+from nel_action.harness.interface import Binding, Command, HarnessTask
 from nel_action.harness.registry import harness
 from nel_action.jobs import Job
-from nel_action.spec.deployment import NoDeployment, ServedDeployment
+from nel_action.spec.deployment import ServedDeployment
 from nel_action.spec.slurm import SlurmExecution
 
 __all__ = ["BoundJob"]
-
-FIRST_HOLE: Final = 64_001
-"""A port number that stands for one that only the job knows; the next that is nowhere in the job is taken."""
-
-SERVER_NAMES: Final = ("MASTER_IP", "NODES_PER_INSTANCE", "SLURM_PROCID")
-"""What a server over several nodes knows itself by."""
 
 HOOKED: Final = """\
 set -e
@@ -59,20 +52,22 @@ class BoundJob:
     @property
     def deployment(self) -> ServedDeployment | None:
         """What serves the model in the same allocation, if anything does."""
-        found = self.job.deployment
-        return None if isinstance(found, NoDeployment) else found
-
-    @property
-    def kind(self) -> str:
-        """The deployment's kind."""
-        return str(getattr(self.job.deployment, "type", "none"))
+        return self.job.deployment if isinstance(self.job.deployment, ServedDeployment) else None
 
     @cached_property
-    def holes(self) -> tuple[str, str]:
-        """What stands for the server's port and for the port that the harness speaks to."""
-        text = repr(self.job)
-        free = [str(number) for number in range(FIRST_HOLE, FIRST_HOLE + 100) if str(number) not in text]
-        return free[0], free[1]
+    def services(self) -> tuple[Service, ...]:
+        """All servers of the job, the model's first."""
+        return services(self.job, self.settings, self.place)
+
+    @cached_property
+    def further(self) -> tuple[Service, ...]:
+        """Servers beside the model's."""
+        return tuple(one for one in self.services if one.label != MODEL)
+
+    @property
+    def nodes(self) -> int:
+        """Nodes of the allocation."""
+        return self.settings.num_nodes + sum(one.nodes for one in self.further)
 
     @property
     def root(self) -> PurePosixPath:
@@ -84,8 +79,8 @@ class BoundJob:
         """The route that the harness speaks to."""
         if self.deployment is None:
             return self.job.target.api_endpoint.url or ""
-        route = _server(self.kind).route(self.deployment, self.job.task.endpoint_type)
-        return f"http://127.0.0.1:{self.holes[1]}{route}"
+        server = self.services[0]
+        return f"{server.base}{server_kind(server.kind).route(self.deployment, self.job.task.endpoint_type)}"
 
     @cached_property
     def dataset(self) -> tuple[str, str] | None:
@@ -113,7 +108,7 @@ class BoundJob:
             api_key_name=self.job.target.api_endpoint.api_key_name,
             task_dir=self.root / "task" if self.job.task.task_dir else None,
         )
-        found = harness(self.job.harness).command(self.job.task, binding)
+        found = harness(self.job.harness).command(self._task(), binding)
         hooks = {"pre_cmd.sh": self.job.pre_cmd, "post_cmd.sh": self.job.post_cmd}
         texts = {name: f"{text}\n" for name, text in hooks.items() if text}
         if not texts:
@@ -121,41 +116,37 @@ class BoundJob:
         words = ("bash", "-c", HOOKED, "hooks", *found.argv)
         return Command(argv=words, env=found.env, secret_env=found.secret_env, files={**found.files, **texts})
 
-    @cached_property
-    def serve(self) -> ServeCommand | None:
-        """What serves the model."""
-        if self.deployment is None:
-            return None
-        several = self.settings.num_instances > 1
-        binding = ServeBinding(
-            host="0.0.0.0" if several else "127.0.0.1",  # noqa: S104 instances on other nodes are reached from this one
-            port=int(self.holes[0]),
-            work_dir=self.root / "work",
-            checkpoint=self._checkpoint(),
-        )
-        command = _server(self.kind).command(self.deployment, binding)
-        if not self.deployment.pre_cmd:
-            return command
-        words = ("bash", "-c", 'set -e; . ./pre_server.sh; exec "$@"', "hooks", *command.argv)
-        texts = {"pre_server.sh": f"{self.deployment.pre_cmd}\n"}
-        return ServeCommand(argv=words, env=command.env, files={**command.files, **texts})
+    def _task(self) -> HarnessTask:
+        """Return the task with what it says of further servers filled in."""
+        task = self.job.task
+        references: dict[str, str] = {}
+        for name, one in zip(self.job.auxiliary, self.further, strict=True):
+            facts = {fact.removeprefix(f"{one.prefix}_").lower(): value for fact, value in one.facts.items()}
+            references |= {f"auxiliary_deployments.{name}.{fact}": value for fact, value in facts.items()}
+        if not references:
+            return task
+        params = replace(task.params, extra=refer(task.params.extra, references))
+        command = refer(task.command, references) if task.command else None
+        return replace(task, params=params, config=refer(task.config, references), command=command)
 
-    def _checkpoint(self) -> PurePosixPath | None:
-        if self.deployment is None or not self.deployment.checkpoint_path:
-            return None
-        path = PurePosixPath(self.deployment.checkpoint_path)
-        return path if self.settings.runtime == "none" else PurePosixPath("/checkpoint")
+    @cached_property
+    def evaluation_env(self) -> Mapping[str, str]:
+        """Plain variables of the harness."""
+        facts = {name: value for one in self.further for name, value in one.facts.items()}
+        data = {"NEMO_EVALUATOR_DATASET_DIR": self.dataset[1]} if self.dataset else {}
+        return facts | data | dict(self.command.env)
 
     @property
     def evaluation_names(self) -> tuple[str, ...]:
         """Variables that the harness reads."""
-        own = {*self.job.env, *self.command.env, *self.command.secret_env}
+        own = {*self.job.env, *self.evaluation_env, *self.command.secret_env}
         return tuple(sorted(own | ({"NVIDIA_VISIBLE_DEVICES"} if self.settings.evaluation_gpu_visible else set())))
 
     @property
     def files(self) -> Mapping[str, str]:
         """Text files that commands read, by path relative to where they run."""
-        return {**(self.serve.files if self.serve else {}), **self.command.files}
+        servers = {name: text for one in self.services for name, text in one.command.files.items()}
+        return servers | dict(self.command.files)
 
     @property
     def evaluation_box(self) -> Box:
@@ -173,31 +164,3 @@ class BoundJob:
             gpus=bool(self.settings.evaluation_gpu_visible),
             extra=self.settings.runtime_args,
         )
-
-    @property
-    def server_box(self) -> Box:
-        """What the server runs in."""
-        deployment = self.deployment
-        mounts = dict(self.settings.mounts.deployment)
-        if deployment is not None and deployment.checkpoint_path:
-            mounts[deployment.checkpoint_path] = "/checkpoint:ro"
-        if cache := getattr(deployment, "cache_path", None):
-            mounts[cache] = "/cache"
-        return Box(
-            runtime=self.settings.runtime,
-            image=deployment.image if deployment else None,
-            run_dir=self.place.run,
-            mounts=mounts,
-            env_names=sorted(
-                {*SERVER_NAMES, *(deployment.env_vars if deployment else {}), *(self.serve.env if self.serve else {})}
-            ),
-            home=self.settings.mounts.mount_home,
-            gpus=bool(self.settings.gres or self.settings.gpus_per_node),
-            extra=self.settings.runtime_args,
-        )
-
-
-def _server(kind: str) -> Server:
-    """Return the kind of server; looked up only where there is one."""
-    found: Server = import_module("nel_action.deployment.registry").server(kind)
-    return found

@@ -11,8 +11,10 @@ from nel_action.errors import Problem
 from nel_action.executors.slurm.bound import BoundJob
 from nel_action.executors.slurm.header import header
 from nel_action.executors.slurm.remote import Remote
+from nel_action.executors.slurm.service import MODEL, server_kind
 from nel_action.executors.slurm.submit import hint_for
 from nel_action.executors.slurm.transport import Finished
+from nel_action.spec.deployment import ServedDeployment
 from nel_action.spec.slurm import SlurmExecution, walltime_seconds
 
 __all__ = ["check"]
@@ -34,7 +36,7 @@ def check(remote: Remote, settings: SlurmExecution, jobs: Sequence[BoundJob]) ->
     if not jobs:
         return found
     partition = ["scontrol", "-o", "show", "partition", *([settings.partition] if settings.partition else [])]
-    text = f"#!/bin/bash\n{header(settings, jobs[0].place, 'test')}true\n"
+    text = f"#!/bin/bash\n{header(settings, jobs[0].place, 'test', nodes=jobs[0].nodes)}true\n"
     limits, tested, writable, absent, pyxis = remote.run(
         partition,
         ["sh", "-c", TEST_ONLY, "test-only", text],
@@ -42,7 +44,7 @@ def check(remote: Remote, settings: SlurmExecution, jobs: Sequence[BoundJob]) ->
         ["sh", "-c", ABSENT, "absent", *_paths(settings, jobs)],
         ["sh", "-c", PYXIS] if settings.runtime == "pyxis" else ["true"],
     )
-    found += _limits(limits, settings)
+    found += _limits(limits, settings, jobs[0].nodes)
     if tested.code and not found:
         why = _last_words(tested)
         found.append(Problem(f"Slurm would refuse the jobs: {why}", hint=hint_for(why)))
@@ -72,11 +74,26 @@ def _by_spec(settings: SlurmExecution, jobs: Sequence[BoundJob]) -> Iterator[Pro
         if settings.runtime != "none" and job.job.image is None:
             hint = "name its image with container:, or set execution.runtime: none"
             yield Problem(f"{job.job.name}: no image is known for it", hint=hint)
-        if settings.runtime != "none" and job.deployment is not None and job.deployment.image is None:
-            hint = "name it with deployment.image, or set execution.runtime: none"
-            yield Problem("no image is known for the model's server", hint=hint)
+        yield from _servers(settings, job)
     if settings.max_walltime and walltime_seconds(settings.max_walltime) < walltime_seconds(settings.walltime):
         yield Problem(f"max_walltime ({settings.max_walltime}) is less than walltime ({settings.walltime})")
+
+
+def _servers(settings: SlurmExecution, job: BoundJob) -> Iterator[Problem]:
+    """Ask each kind of server what it lacks."""
+    for one in job.services:
+        yield from server_kind(one.kind).check(_where_it_runs(one.deployment, settings))
+        what = "the model's server" if one.label == MODEL else f"the server {one.label.removeprefix('aux_')}"
+        if settings.runtime != "none" and one.deployment.image is None:
+            yield Problem(f"no image is known for {what}", hint="name it with image:, or set execution.runtime: none")
+        if one.deployment.pre_cmd and not settings.trust_commands:
+            hint = "set execution.trust_commands: true if the spec's authors may run shell text there"
+            yield Problem(f"the pre_cmd of {what} is shell text, which is not run unless it is trusted", hint=hint)
+
+
+def _where_it_runs(deployment: ServedDeployment, settings: SlurmExecution) -> ServedDeployment:
+    """Return the deployment with its runtime in the words of servers: a container, or a plain process."""
+    return deployment.model_copy(update={"runtime": "process" if settings.runtime == "none" else "docker"})
 
 
 def _paths(settings: SlurmExecution, jobs: Sequence[BoundJob]) -> list[str]:
@@ -86,14 +103,14 @@ def _paths(settings: SlurmExecution, jobs: Sequence[BoundJob]) -> list[str]:
     own = [settings.environment, *settings.environments.values()] if settings.runtime == "none" else []
     found = [*mounts, *(path for one in own for path in (one.path, one.setup) if path)]
     for job in jobs:
-        deployment = job.deployment
-        found += [deployment.checkpoint_path] if deployment and deployment.checkpoint_path else []
+        deployments = [one.deployment for one in job.services]
+        found += [path for one in deployments for path in (one.checkpoint_path, one.cache_path) if path]
         if job.dataset and job.copied_dataset is None:
             found.append(job.dataset[0])
     return list(dict.fromkeys(path for path in found if Path(path).is_absolute()))
 
 
-def _limits(answer: Finished, settings: SlurmExecution) -> list[Problem]:
+def _limits(answer: Finished, settings: SlurmExecution, wanted: int) -> list[Problem]:
     """Hold what is asked for against the partition's limits; Slurm takes such a job and never starts it."""
     if answer.code:
         return [Problem(f"there is no partition '{settings.partition}'", hint=hint_for("partition"))]
@@ -109,9 +126,9 @@ def _limits(answer: Finished, settings: SlurmExecution) -> list[Problem]:
         found.append(Problem(f"walltime {settings.walltime} is more than partition {name} gives ({limit})", hint=hint))
     nodes = fields.get("MaxNodes", "UNLIMITED")
     most = min(int(count) for count in (nodes, fields.get("TotalNodes", "")) if count.isdigit()) if nodes else 0
-    if most and settings.num_nodes > most:
+    if most and wanted > most:
         hint = f"set execution.num_nodes to at most {most}, or choose another partition"
-        found.append(Problem(f"{settings.num_nodes} nodes are more than partition {name} gives ({most})", hint=hint))
+        found.append(Problem(f"{wanted} nodes are more than partition {name} gives ({most})", hint=hint))
     if fields.get("State", "UP") not in {"UP", "DRAIN"}:
         found.append(Problem(f"partition {name} is {fields['State'].lower()}", hint="choose another, or wait"))
     return found

@@ -7,7 +7,7 @@ import shlex
 from nel_action.executors.slurm.layout import JobDir
 from nel_action.spec.slurm import SlurmExecution, walltime_seconds
 
-__all__ = ["LEAD", "header", "lead", "needs_nodes"]
+__all__ = ["LEAD", "header", "lead"]
 
 LEAD = 60
 """Seconds before the time limit at which a job is told, so that it stops in order."""
@@ -21,13 +21,8 @@ def lead(settings: SlurmExecution) -> int:
     return LEAD if settings.max_resumes and walltime_seconds(settings.walltime) >= SHORTEST else 0
 
 
-def needs_nodes(settings: SlurmExecution, *, auxiliary: int = 0) -> int:
-    """Return how many nodes a job takes."""
-    return settings.num_nodes + auxiliary
-
-
-def header(settings: SlurmExecution, job_dir: JobDir, comment: str, *, auxiliary: int = 0) -> str:
-    """Return the `#SBATCH` lines of a job."""
+def header(settings: SlurmExecution, job_dir: JobDir, comment: str, *, nodes: int) -> str:
+    """Return the `#SBATCH` lines of a job that takes so many nodes."""
     options: dict[str, str | int | bool | float | None] = {
         "job-name": job_dir.name,
         "chdir": str(job_dir.path),
@@ -39,7 +34,7 @@ def header(settings: SlurmExecution, job_dir: JobDir, comment: str, *, auxiliary
         "account": settings.account,
         "partition": settings.partition,
         "qos": settings.qos,
-        "nodes": needs_nodes(settings, auxiliary=auxiliary),
+        "nodes": nodes,
         "ntasks-per-node": settings.ntasks_per_node,
         "gpus-per-node": settings.gpus_per_node,
         "gres": settings.gres,

@@ -40,18 +40,19 @@ def secrets_text(bound: BoundJob, environ: Mapping[str, str]) -> str:
     Raises:
         SecretError: a variable that the job needs has no value here.
     """
-    own = values(bound.job.env, environ)
-    server = values(bound.deployment.env_vars, environ) if bound.deployment else {}
+    all_of_them = {"evaluation": bound.job.env, **{one.label: one.deployment.env_vars for one in bound.services}}
     for holder in bound.command.secret_env.values():
         if holder not in bound.job.env:
             msg = f"{bound.job.name} needs the variable {holder}, and the spec does not pass it on"
             raise SecretError(msg, hint=f"add {holder}: host:{holder} to env_vars")
-    return _function("secrets_of_evaluation", own) + _function("secrets_of_server", server)
+    return "".join(_function(f"secrets_of_{name}", found, environ) for name, found in all_of_them.items())
 
 
-def _function(name: str, found: Mapping[str, str]) -> str:
-    lines = [f"export {variable}={shlex.quote(value)}" for variable, value in found.items()]
-    return _whole(name, [*lines, f'export NEL_SECRET_NAMES="${{NEL_SECRET_NAMES:-}} {" ".join(found)}"'])
+def _function(name: str, references: Mapping[str, str], environ: Mapping[str, str]) -> str:
+    lines = [f"export {variable}={shlex.quote(value)}" for variable, value in values(references, environ).items()]
+    # NOTE: what stands in the spec as it is (`lit:3600`) is no secret, and logs are easier to read with it
+    hidden = " ".join(variable for variable, reference in references.items() if reference.startswith("host:"))
+    return _whole(name, [*lines, f'export NEL_SECRET_NAMES="{hidden}"'])
 
 
 def _whole(name: str, lines: Iterable[str]) -> str:

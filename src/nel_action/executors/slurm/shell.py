@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,11 +29,13 @@ def quote(word: Word, holes: Mapping[str, str] | None = None) -> str:
     """
     if isinstance(word, Expression):
         return word.text
-    for hole, variable in (holes or {}).items():
-        if hole in word:
-            parts = [_quote(part) if part else "" for part in word.split(hole)]
-            return f'"${variable}"'.join(parts)
-    return _quote(word)
+    if not holes or not any(hole in word for hole in holes):
+        return _quote(word)
+    # NOTE: the longest first; an address with its port holds the port
+    either = "|".join(re.escape(hole) for hole in sorted(holes, key=len, reverse=True))
+    return "".join(
+        f'"${holes[part]}"' if part in holes else _quote(part) for part in re.split(f"({either})", word) if part
+    )
 
 
 def _quote(text: str) -> str:

@@ -5,8 +5,9 @@ trap '' USR1 # may come at once, and would end this shell
 state=$NEL_DIR/state
 me=${SLURM_JOB_ID:?run this with sbatch}
 began=$(date +%s)
-next=       # the job that would continue this one
-servers=()  # process ids of what serves
+export SLURM_EXPORT_ENV=ALL # steps see what this shell gives them, whatever sbatch was told
+next= # the job that would continue this one
+declare -A servers=() # process ids of what serves, by name
 evaluation= # process id of the harness
 
 say() { printf '%s %s\n' "$(date -u +%FT%TZ)" "$*"; }
@@ -34,13 +35,12 @@ stop_steps() {
 
 # Values of secrets that a program printed are taken out of its log. They are passed by the environment, never as words.
 mask_logs() {
-    local log
+    local log secrets
     [ -r "$NEL_DIR/.secrets.env" ] || return 0
-    for log in "$NEL_DIR"/logs/client.log "$NEL_DIR"/logs/server-*.log "$NEL_DIR"/logs/aux-*.log; do
+    for log in "$NEL_DIR"/logs/{client,server-*,aux_*}.log; do
         [ -s "$log" ] || continue
-        (
-            secrets_of_evaluation
-            secrets_of_server
+        for secrets in $(compgen -A function secrets_of_); do (
+            "$secrets"
             umask 077
             LC_ALL=C awk '
                 BEGIN {
@@ -55,7 +55,7 @@ mask_logs() {
                         $0 = substr($0, 1, at - 1) "***" substr($0, at + length(value))
                     print
                 }' "$log" >"$log.masked" && mv -f "$log.masked" "$log"
-        )
+        ); done
     done
 }
 

@@ -14,11 +14,12 @@ fi
 
 # Copy the commands' files to where they are read, with the ports of this job filled in.
 place_files() {
-    local file target
+    local file target found=()
+    for file in "${holes[@]}"; do found+=(-e "$file"); done
     while IFS= read -r -d '' file; do
         target=$NEL_DIR/run/work/${file#"$NEL_DIR"/files/}
         mkdir -p "${target%/*}"
-        sed -e '' "${holes[@]}" "$file" >"$target"
+        sed -e '' "${found[@]}" "$file" >"$target"
     done < <(find "$NEL_DIR/files" -type f -print0 2>/dev/null)
 }
 
@@ -59,4 +60,4 @@ patience() {
     waited=$((waited + pause)) pause=$((pause < 60 ? pause * 2 : 60))
 }
 
-holes=() # for sed: what stands for a port in a file, and the port
+declare -A holes=() # for sed: what stands for a port or an address in files, and what it is

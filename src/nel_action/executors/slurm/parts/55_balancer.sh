@@ -1,30 +1,34 @@
-# ---- One address before all instances ---------------------------------------------------------------------------
+# ---- One address before all instances of a server ---------------------------------------------------------------
 
-choose_port 127.0.0.1 "$NEL_FRONT_FIRST"
-front=$port
-holes+=(-e "s/$NEL_FRONT_HOLE/$front/g")
-{
-    printf 'global\n    maxconn 8192\ndefaults\n    mode http\n    timeout connect 10s\n'
-    printf '    timeout client 24h\n    timeout server 24h\n    retries 3\n    option redispatch\n'
-    printf 'frontend front\n    bind 127.0.0.1:%s\n    default_backend instances\n' "$front"
-    printf 'backend instances\n    balance leastconn\n'
-    printf '    option httpchk GET %s\n    http-check expect status %s\n' "$NEL_FRONT_CHECK_PATH" "$NEL_FRONT_CHECK_STATUS"
-    for ((i = 0; i < NEL_INSTANCES; i++)); do
-        printf '    server instance%s %s:%s check inter 5s\n' "$i" "${addresses[i]}" "${ports[i]}"
+# Start a balancer and wait for it: balance NAME FIRST_PORT HEALTH_PATH STATUS
+balance() {
+    local name=$1 at=balancer-$1 i
+    choose_port 127.0.0.1 "$(($2 + me % 997 * 16))"
+    {
+        printf 'global\n    maxconn 8192\ndefaults\n    mode http\n    timeout connect 10s\n'
+        printf '    timeout client 24h\n    timeout server 24h\n    retries 3\n    option redispatch\n'
+        printf 'frontend front\n    bind 127.0.0.1:%s\n    default_backend instances\n' "$port"
+        printf 'backend instances\n    balance leastconn\n'
+        printf '    option httpchk GET %s\n    http-check expect status %s\n' "$3" "$4"
+        for ((i = 0; i < counts[$name]; i++)); do
+            printf '    server instance%s %s:%s check inter 5s\n' "$i" "${addresses[$name-$i]}" "${ports[$name-$i]}"
+        done
+    } >"$NEL_DIR/run/work/haproxy-$name.cfg"
+    (
+        environment_of_balancer
+        words_of_balancer "$name"
+        exec "${STEP[@]}"
+    ) >"$NEL_DIR/logs/$at.log" 2>&1 &
+    servers[$at]=$!
+    until healthy 127.0.0.1 "$port" "$3" "$4"; do
+        kill -0 "${servers[$at]}" 2>/dev/null || {
+            tail -n 5 "$NEL_DIR/logs/$at.log"
+            server_failed "the balancer of $name ended" server_ended
+        }
+        [ $(($(date +%s) - serving)) -lt "$NEL_READY_SECONDS" ] ||
+            server_failed "the balancer of $name is not healthy" server_unhealthy
+        nap 1
     done
-} >"$NEL_DIR/run/work/haproxy.cfg"
-
-(
-    balancer_words
-    exec "${STEP[@]}"
-) >"$NEL_DIR/logs/balancer.log" 2>&1 &
-servers[NEL_INSTANCES]=$!
-until healthy 127.0.0.1 "$front" "$NEL_FRONT_CHECK_PATH" "$NEL_FRONT_CHECK_STATUS"; do
-    kill -0 "${servers[NEL_INSTANCES]}" 2>/dev/null || {
-        tail -n 5 "$NEL_DIR/logs/balancer.log"
-        server_failed "the balancer ended" server_ended
-    }
-    [ $(($(date +%s) - began)) -lt "$NEL_READY_SECONDS" ] || server_failed "the balancer is not healthy" server_unhealthy
-    nap 1
-done
-say "the balancer answers on 127.0.0.1:$front"
+    front_of[$name]=127.0.0.1:$port
+    say "the balancer of $name answers on ${front_of[$name]}"
+}

@@ -9,7 +9,7 @@ while :; do
         secrets_of_evaluation
         environment_of_evaluation
         cd "$NEL_DIR/run/work" || exit 73
-        evaluation_words
+        words_of_evaluation
         exec "${STEP[@]}"
     ) 2>"$NEL_DIR/logs/srun-client.log" &
     evaluation=$!
@@ -20,8 +20,8 @@ while :; do
         wait -n "$evaluation" "$tick" "${servers[@]}"
         kill "$tick" 2>/dev/null
         kill -0 "$evaluation" 2>/dev/null || break
-        for pid in "${servers[@]}"; do
-            kill -0 "$pid" 2>/dev/null || server_failed "a server ended while it was needed" server_ended
+        for name in "${!servers[@]}"; do
+            kill -0 "${servers[$name]}" 2>/dev/null || server_failed "$name ended while it was needed" server_ended
         done
         has_turn || finish 75 infrastructure
         [ $((began + left)) -gt "$(date +%s)" ] || finish 124 time_limit
