@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 from nel_action.cli.app import COMMANDS
+from nel_action.errors import ExitCode
 
 HEAVY = ("pydantic", "numpy", "scipy", "docker", "requests", "rich", "hydra", "omegaconf", "yaml")
 
@@ -39,3 +42,12 @@ def test_version_is_the_packages() -> None:
     from importlib.metadata import version
 
     assert nel_action("--version").stdout == f"nel-action {version('nel-action')}\n"
+
+
+def test_the_readme_s_exit_codes_are_those_of_the_code() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    rows = re.findall(r"^\| (\d+) \| ([a-z ]+)", readme, re.MULTILINE)
+    named = {ExitCode(int(code)): words for code, words in rows}
+    assert set(named) == set(ExitCode)
+    for code in (ExitCode.PASS, ExitCode.FAIL, ExitCode.UNMEASURABLE, ExitCode.INCONCLUSIVE, ExitCode.CANCELLED):
+        assert named[code].startswith(code.name.lower())

@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.support.images.build import engine_here
 from tests.support.project import Project
+from tests.support.require import require
 
 from nel_action.results import JobOutcome, read_results
 
@@ -180,6 +182,39 @@ def test_a_target_that_is_not_there_is_said_before_anything_runs(project: Projec
     assert done.returncode == 3
     assert "connection refused" in done.stderr
     assert project.ran == []
+
+
+CONTAINERS = (
+    *("-o", "execution.runtime=docker", "-o", "+execution.network=host"),
+    *("-o", "+evaluation.tasks.0.container=127.0.0.1:9/no/such:image"),
+    *("-o", "+evaluation.tasks.1.container=127.0.0.1:9/no/such:image"),
+)
+"""Nothing listens on that port of this machine."""
+
+
+def test_an_engine_that_is_not_there_is_said_with_the_way_out(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{project.folder / 'no.sock'}")
+    done = project.run("--wait", *CONTAINERS)
+    assert done.returncode == 3, done.stderr
+    assert "no.sock" in done.stderr
+    assert "execution.runtime: process" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not project.ran
+    assert not project.runs
+
+
+@pytest.mark.docker
+def test_an_image_that_cannot_be_pulled_is_said_before_anything_runs(project: Project) -> None:
+    require("docker", engine_here(), "no Docker engine answers")
+    done = project.run("--wait", *CONTAINERS)
+    assert done.returncode == 3, done.stderr
+    assert "127.0.0.1:9/no/such:image" in done.stderr
+    assert "docker login" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not project.ran
+    assert not project.runs
 
 
 def test_unknown_invocations_are_a_mistake(project: Project) -> None:

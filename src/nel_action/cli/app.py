@@ -8,7 +8,7 @@ from typing import NoReturn
 
 import click
 
-from nel_action.errors import ExitCode, NelActionError
+from nel_action.errors import ExitCode, NelActionError, NotFoundError
 from nel_action.version import __version__
 
 __all__ = ["COMMANDS", "LazyGroup", "main", "root"]
@@ -112,7 +112,7 @@ def _complain(error: NelActionError) -> ExitCode:
     """Print every problem, and say what it means that there were any."""
     for problem in error.problems:
         click.echo(str(problem), err=True)
-    if error.exit_code is ExitCode.USAGE:
+    if error.exit_code is ExitCode.USAGE and not isinstance(error, NotFoundError):
         count = len(error.problems)
         click.echo(f"{count} problem{'s' if count != 1 else ''}; nothing was run.", err=True)
     return error.exit_code

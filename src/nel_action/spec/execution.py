@@ -87,3 +87,5 @@ class LocalExecution(ExecutionBase):
     """Flags of `docker run` in the launcher's style; those that have no counterpart here are refused by name."""
     mounts: Mounts = Mounts()
     """Host folders that containers see."""
+    keep_days: Annotated[int, Field(gt=0)] | None = 90
+    """Days after which ended attempts leave `$NEL_ACTION_HOME/local`; run directories stay. Null keeps them."""

@@ -29,7 +29,7 @@ def test_a_plan_of_processes_needs_nothing_but_uv(tmp_path: Path) -> None:
 
 def test_no_engine_is_told_with_what_to_do(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, job("one", "pass", image="x"), runtime="docker", network="host")
-    assert problem.startswith("no Docker engine runs here\n  start it")
+    assert problem.startswith("no Docker engine answers at unix:///nowhere/docker.sock (DOCKER_HOST)\n  start it")
     assert "execution.runtime: process" in problem
 
 

@@ -198,6 +198,19 @@ def test_an_agent_that_is_told_to_end_ends_its_jobs(bench: Bench) -> None:
     assert gone(pid)
 
 
+@pytest.mark.parametrize(("keep", "left"), [(30, False), (None, True)])
+def test_what_ended_long_ago_leaves_the_store_when_the_next_starts(bench: Bench, keep: int | None, left: bool) -> None:  # noqa: FBT001 - a table
+    bench.run(job("old", "pass"))
+    bench.run(job("new", "pass"))
+    store = Store(bench.root / "home")
+    ended = store.at(key("old"), 1).path / "exit.json"
+    os.utime(ended, (time.time() - 31 * 86_400,) * 2)
+    executor = bench.executor(keep_days=keep)
+    wait(executor, [executor.submit(job("next", "pass"), 1, "b" * 16)])
+    assert {attempt.key for attempt in store.all()} == {key("new"), key("next")} | ({key("old")} if left else set())
+    assert not list(store.root.glob(".*"))
+
+
 def _submit(root: Path, invocation: str) -> None:
     bench = Bench(root, dict(os.environ))
     bench.executor().submit(job("one", append(root / "ran")), 1, invocation)

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,7 +22,7 @@ from nel_action.executors.interface import JobState, Reason
 from nel_action.executors.local.agents import try_lock
 from nel_action.executors.local.attempt import AttemptDir
 from nel_action.executors.local.attend import Attendance, Site
-from nel_action.executors.local.cleaning import clean_containers, clean_files, clean_processes
+from nel_action.executors.local.cleaning import clean_containers, clean_files, clean_old, clean_processes
 from nel_action.executors.local.container import Engine
 from nel_action.executors.local.queue import Queue
 from nel_action.executors.local.record import AttemptError, Ending, JobRecord
@@ -53,6 +54,8 @@ class Agent:
     async def work(self) -> None:
         """Run what is there and what comes, until nothing is left."""
         clean_files(self._site.store)
+        with suppress(ExecutorError, OSError):
+            clean_old(self._site.store, self._queue)
         clean_processes(self._queue)
         try:
             await self._work()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from nel_action.executors.local.agents import try_lock
 from nel_action.executors.local.attempt import AttemptDir, read_started
@@ -15,10 +16,15 @@ from nel_action.executors.local.queue import Queue
 from nel_action.executors.local.store import Store
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from docker import DockerClient
     from docker.models.containers import Container
 
-__all__ = ["clean_containers", "clean_files", "clean_processes"]
+__all__ = ["clean_containers", "clean_files", "clean_old", "clean_processes"]
+
+_DAY: Final = 86_400.0
+"""Seconds."""
 
 
 def clean_files(store: Store) -> None:
@@ -30,6 +36,32 @@ def clean_files(store: Store) -> None:
     for attempt in store.all():
         if attempt.ended:
             attempt.secrets.unlink(missing_ok=True)
+
+
+def clean_old(store: Store, queue: Queue) -> None:
+    """Remove what ended longer ago than the `keep_days` of the jobs that `queue` is about to run.
+
+    What they still need stays: their own attempts, whatever their age, and everything of invocations that go on.
+    """
+    kept = [attempt.record().settings.keep_days for attempt in queue.unfinished()]
+    if not kept or None in kept:
+        return
+    before = time.time() - max(days for days in kept if days is not None) * _DAY
+    for attempt in store.all():
+        with suppress(FileNotFoundError):
+            if (attempt.path / "exit.json").stat().st_mtime < before:
+                _remove(attempt.path)
+    for folder in (store.root / "agents").iterdir():
+        with suppress(FileNotFoundError):
+            if (folder / "jobs").stat().st_mtime < before and _is_over(store.queue(folder.name), queue):
+                _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Take a folder away at once, so that nobody finds half of it."""
+    gone = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def clean_processes(queue: Queue) -> None:

@@ -31,7 +31,7 @@ def connect(environ: Mapping[str, str]) -> DockerClient:
     """
     client = _client(environ)
     if isinstance(client, str):
-        raise _unreachable(client)
+        raise _unreachable(client, environ.get("DOCKER_HOST"))
     host = urlsplit(client.api.base_url)
     if host.scheme not in {"http+docker", "http+unix", "npipe"} and host.hostname not in ON_THIS_MACHINE:
         client.close()
@@ -82,9 +82,10 @@ def plain(error: Exception) -> str:
     return " ".join(str(explanation or error).split())
 
 
-def _unreachable(text: str) -> EngineError:
+def _unreachable(text: str, host: str | None) -> EngineError:
     if "Permission denied" in text:
         return EngineError("this user may not use the Docker engine", hint=ALLOW_IT)
     if "FileNotFoundError" in text or "Connection refused" in text:
-        return EngineError("no Docker engine runs here", hint=START_IT)
+        where = f"answers at {host} (DOCKER_HOST)" if host else "runs here"
+        return EngineError(f"no Docker engine {where}", hint=START_IT)
     return EngineError(f"the Docker engine does not answer: {text}", hint=START_IT)
