@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.doubles.github.clock import Sleeper
 from tests.doubles.github.server import GitHubDouble, github
 
 from nel_action.github.api import GitHubApi
+from nel_action.github.event import EventContext, EventKind
+from nel_action.github.inputs import read_inputs
+from nel_action.github.outcome import StateFile
+from nel_action.github.setting import Setting
+from nel_action.github.workflow import Workflow
+
+HEAD, BASE = "a" * 40, "b" * 40
+MakeSetting = Callable[..., Setting]
 
 
 @pytest.fixture
@@ -27,3 +39,51 @@ def api(hub: GitHubDouble, sleeper: Sleeper) -> Iterator[GitHubApi]:
     made = GitHubApi(hub.url, hub.token, clock=sleeper.clock)
     yield made
     made.close()
+
+
+@pytest.fixture
+def log() -> io.StringIO:
+    """What steps print."""
+    return io.StringIO()
+
+
+@pytest.fixture
+def make_setting(hub: GitHubDouble, api: GitHubApi, log: io.StringIO, tmp_path: Path) -> MakeSetting:
+    """Return what makes a pull request's setting; keywords are inputs, `event` changes fields of the event."""
+    work = tmp_path / "work"
+    work.mkdir()
+
+    def make(*, event: dict[str, Any] | None = None, environ: dict[str, str] | None = None, **inputs: str) -> Setting:
+        variables = {
+            "GITHUB_ACTIONS": "true",
+            "RUNNER_TEMP": str(tmp_path / "temp"),
+            "GITHUB_OUTPUT": str(tmp_path / "outputs"),
+            "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+            **{f"INPUT_{name.upper()}": value for name, value in inputs.items()},
+            **(environ or {}),
+        }
+        about = EventContext(
+            kind=EventKind.PULL_REQUEST,
+            repository=hub.store.repository,
+            head_sha=HEAD,
+            base_ref="main",
+            base_sha=BASE,
+            pull_request=2,
+            payload={},
+            api_url=hub.url,
+            graphql_url=f"{hub.url}/graphql",
+        )
+        about = replace(about, **(event or {}))
+        given = read_inputs(variables, spec_needed=False)
+        return Setting(
+            environ=variables,
+            event=about,
+            inputs=given,
+            workflow=Workflow(variables, log),
+            api=api,
+            home=tmp_path / "home",
+            root=work,
+            state=StateFile(variables, given.check_name or "off"),
+        )
+
+    return make

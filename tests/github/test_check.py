@@ -8,7 +8,7 @@ from tests.doubles.github.server import Fault, GitHubDouble
 from nel_action.errors import ExitCode
 from nel_action.github.api import GitHubApi
 from nel_action.github.check import OUTPUT_LIMIT, Annotation, Check, Conclusion, conclusion_of, find_open
-from nel_action.github.errors import PermissionRefusedError
+from nel_action.github.errors import GitHubError, PermissionRefusedError
 
 REPOSITORY = "Codertocat/Hello-World"
 SHA = "ec26c3e57ca3a959ca5aad62de7213c562f8c821"
@@ -125,3 +125,14 @@ def test_without_the_right_it_says_which_line_is_missing(api: GitHubApi, hub: Gi
     hub.grant(contents="read")
     with pytest.raises(PermissionRefusedError, match="checks: "):
         start(check(api))
+
+
+def test_one_that_could_not_be_opened_is_made_when_github_answers_again(api: GitHubApi, hub: GitHubDouble) -> None:
+    hub.faults = [Fault("/check-runs", 502, times=6)]
+    check = Check(api, hub.store.repository, name="Gate", head_sha="a" * 40)
+    with pytest.raises(GitHubError):
+        check.start(external_id="x", title="t", summary="s")
+    hub.faults = []
+    check.conclude(Conclusion.FAILURE, title="fail", summary="s")
+    (made,) = hub.store.checks_of("a" * 40)
+    assert (made["status"], made["conclusion"], made["external_id"]) == ("completed", "failure", "nel-action:x")

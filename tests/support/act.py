@@ -36,14 +36,14 @@ def pinned(text: str) -> list[str]:
     return re.findall(r"^\s*(?:- )?uses:\s*([^\s#]+)", text, re.MULTILINE)
 
 
-def copy_of_the_action(into: Path) -> Path:
-    """Copy what the repository holds, changes included, as a checkout of the action would be."""
+def copy_of_the_action(into: Path, *more: str) -> Path:
+    """Copy what the repository holds, changes included, as a checkout of the action would be; and more top folders."""
     listed = subprocess.run(
         ["git", "-C", str(ROOT), "ls-files", "-co", "--exclude-standard"], capture_output=True, text=True, check=True
     )
     for name in listed.stdout.splitlines():
         source = ROOT / name
-        needed = name.split("/")[0] in {"src", "scripts", "requirements"} or source.parent == ROOT
+        needed = name.split("/")[0] in {"src", "scripts", "requirements", *more} or source.parent == ROOT
         if needed and source.is_file():
             (into / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, into / name)
@@ -74,8 +74,10 @@ class Act:
     place: Workplace
     action: Path
     cache: Path
+    source: Path = ROOT / "workflows"
+    """Where workflows are."""
     platform: str = "-self-hosted"
-    """`-self-hosted` runs on this machine; else the name of an image."""
+    """`-self-hosted` runs on this machine; else the name of an image, and each job in a container of it."""
 
     @property
     def artifacts(self) -> Path:
@@ -84,8 +86,8 @@ class Act:
     def command(
         self, workflow: str, event: str, payload: Mapping[str, Any], secrets: Mapping[str, str], options: Sequence[str]
     ) -> list[str]:
-        """Return the words that run one workflow of `workflows/`."""
-        source = ROOT / "workflows" / workflow
+        """Return the words that run one workflow."""
+        source = self.source / workflow
         folder = self.place.work / ".github/workflows"
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, folder / workflow)
@@ -105,7 +107,8 @@ class Act:
         words = [str(act_binary()), event, "-W", f".github/workflows/{workflow}", "-e", str(path), "--json"]
         words += ["-P", f"ubuntu-latest={self.platform}", "-s", f"GITHUB_TOKEN={hub.token}"]
         words += ["--env-file", str(self._env_file())]
-        words += ["--cache-server-addr", "127.0.0.1", "--artifact-server-addr", "127.0.0.1", *options]
+        words += ["--cache-server-addr", "127.0.0.1", "--artifact-server-addr", "127.0.0.1"]
+        words += [*self._containers(), *options]
         for name, value in environ.items():
             words += ["--env", f"{name}={value}"]
         for name, value in secrets.items():
@@ -113,6 +116,15 @@ class Act:
         for uses, local in mapped.items():
             words += ["--local-repository", f"{uses}={local}"]
         return words
+
+    def _containers(self) -> list[str]:
+        """Return what jobs in containers need beyond jobs on this machine: the test's own folders, and no registry."""
+        if self.platform == "-self-hosted":
+            return []
+        shared = [self.place.root, self.cache.parent]
+        mounts = " ".join(f"--volume {folder}:{folder}" for folder in shared)
+        offline = ["--pull=false", "--action-offline-mode", "--rm", "--container-daemon-socket", "-"]
+        return [*offline, "--container-options", f"--init {mounts}"]
 
     def _env_file(self) -> Path:
         """Write down how this machine reaches package registries, in a file: addresses may hold passwords."""
@@ -124,7 +136,8 @@ class Act:
 
     def environ(self) -> dict[str, str]:
         home = self.place.root / "act"
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "DOCKER_HOST") if name in os.environ}
+        kept = kept if self.platform != "-self-hosted" else {**kept, "DOCKER_HOST": ""}
         return kept | {"XDG_CONFIG_HOME": str(home / "config"), "XDG_CACHE_HOME": str(home / "cache")}
 
     def start(self, words: Sequence[str]) -> subprocess.Popen[str]:

@@ -77,6 +77,8 @@ class Workplace:
     environ: dict[str, str] = field(default_factory=dict)
     """Further variables, such as secrets."""
     runs: int = 0
+    python: str = sys.executable
+    """What runs the benchmark."""
 
     @property
     def work(self) -> Path:
@@ -96,7 +98,7 @@ class Workplace:
                 "name": name,
                 "harness": "command",
                 "task_dir": "bench",
-                "command": [sys.executable, "{task_dir}/bench.py"],
+                "command": [self.python, "{task_dir}/bench.py"],
                 "params": {"extra": dict(extra)},
             }
             for name, extra in tasks.items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,8 @@ def extras() -> int:
     except (NelActionError, OSError):
         return ExitCode.PASS  # told by `ci run`, with check and annotations
     execution = loaded.spec.execution
-    words = [str(getattr(execution, "type", "")), *(inputs.exporters or loaded.resolved.get("export") or ())]
+    exporters = loaded.resolved.get("export") or () if inputs.exporters is None else inputs.exporters
+    words = [str(getattr(execution, "type", "")), *exporters]
     if getattr(execution, "runtime", None) == "process":
         click.echo("process")
     for extra in sorted({EXTRAS[word] for word in words if word in EXTRAS}):
@@ -57,12 +59,12 @@ def run() -> int:
     from nel_action.github.inputs import Mode
 
     setting = _setting()
-    if setting.inputs.mode is Mode.COLLECT:
-        outcome = _collect(setting)
-    else:
-        from nel_action.github.evaluate import evaluate
-
-        outcome = evaluate(setting)
+    try:
+        outcome = _collect(setting) if setting.inputs.mode is Mode.COLLECT else _evaluate(setting)
+    except Exception as error:  # noqa: BLE001 - a mistake of ours is neither a verdict nor a cancel; `finish` tells it
+        setting.state.update(crash=f"{type(error).__name__}: {error}"[:300], concluded=False)
+        setting.workflow.untrusted(traceback.format_exc().splitlines())
+        return ExitCode.UNMEASURABLE
     if outcome.state == "finished" and outcome.results:
         _export(setting, Path(outcome.results).parent)
     return _step_code(setting, outcome)
@@ -119,6 +121,12 @@ def _setting(*, spec_needed: bool = True) -> Setting:
         root=Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd()),
         state=StateFile(os.environ, inputs.check_name or "off"),
     )
+
+
+def _evaluate(setting: Setting) -> Outcome:
+    from nel_action.github.evaluate import evaluate
+
+    return evaluate(setting)
 
 
 def _collect(setting: Setting) -> Outcome:

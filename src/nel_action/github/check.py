@@ -14,7 +14,7 @@ from typing import Any, Final, assert_never
 
 from nel_action.errors import ExitCode
 from nel_action.github.api import GitHubApi
-from nel_action.github.errors import UnavailableError
+from nel_action.github.errors import RefusedError, UnavailableError
 
 __all__ = ["OUTPUT_LIMIT", "Annotation", "Check", "Conclusion", "OpenCheck", "conclusion_of", "find_open"]
 
@@ -105,7 +105,8 @@ class Check:
         self._name = name
         self._sha = head_sha
         self.id = number
-        """GitHub's number; None before `start`."""
+        """GitHub's number; None before `start`, and where that did not reach GitHub."""
+        self._external_id = ""
 
     def start(self, *, external_id: str, title: str, summary: str, text: str = "", url: str | None = None) -> None:
         """Open it, in progress, or take over the one that an earlier attempt left open.
@@ -115,26 +116,12 @@ class Check:
         """
         body = {"status": "in_progress", "external_id": PREFIX + external_id, "output": _output(title, summary, text)}
         body |= {"details_url": url} if url else {}
-        if self.id is None:
-            self.id = self._left_open()
-        if self.id is not None:
-            self._patch(body)
-            return
-        new = {"name": self._name, "head_sha": self._sha, "started_at": _now()} | body
-        try:
-            made = self._api.post(f"/repos/{self._repository}/check-runs", new)
-        except UnavailableError:
-            # NOTE: it may have been made and only the answer lost: look before making another.
-            self.id = self._left_open()
-            if self.id is None:
-                made = self._api.post(f"/repos/{self._repository}/check-runs", new)
-                self.id = int(made["id"])
-            return
-        self.id = int(made["id"])
+        self._external_id = external_id
+        self._write(body)
 
     def progress(self, *, title: str, summary: str, text: str = "") -> None:
         """Show how things stand."""
-        self._patch({"status": "in_progress", "output": _output(title, summary, text)})
+        self._write({"status": "in_progress", "output": _output(title, summary, text)})
 
     def conclude(
         self, conclusion: Conclusion, *, title: str, summary: str, text: str = "", notes: Sequence[Annotation] = ()
@@ -144,20 +131,45 @@ class Check:
         Raises:
             GitHubError: it cannot be written.
         """
-        output = _output(title, summary, text)
+        try:
+            self._end(conclusion, _output(title, summary, text), notes)
+        except RefusedError:
+            if not notes:
+                raise
+            # NOTE: a place that GitHub does not take must not keep the verdict from it.
+            self._end(conclusion, _output(title, summary, text), ())
+
+    def _end(self, conclusion: Conclusion, output: dict[str, Any], notes: Sequence[Annotation]) -> None:
         batches = [notes[at : at + ANNOTATIONS_AT_ONCE] for at in range(0, len(notes), ANNOTATIONS_AT_ONCE)] or [()]
         for batch in batches[:-1]:
-            self._patch({"status": "in_progress", "output": output | {"annotations": [_shown(note) for note in batch]}})
+            self._write({"status": "in_progress", "output": output | {"annotations": [_shown(note) for note in batch]}})
         last = output | {"annotations": [_shown(note) for note in batches[-1]]}
         # NOTE: concluded by the last request, so that nobody merges between the first and the last note.
-        self._patch({"status": "completed", "conclusion": conclusion, "completed_at": _now(), "output": last})
+        self._write({"status": "completed", "conclusion": conclusion, "completed_at": _now(), "output": last})
 
     def _left_open(self) -> int | None:
         found = find_open(self._api, self._repository, self._sha, name=self._name)
         return found[0].id if found else None
 
-    def _patch(self, body: dict[str, Any]) -> None:
-        self._api.patch(f"/repos/{self._repository}/check-runs/{self.id}", body)
+    def _write(self, body: dict[str, Any]) -> None:
+        """Change it; make it first where nobody has, or where GitHub did not answer when it should have been made."""
+        if self.id is None:
+            self.id = self._left_open()
+        if self.id is not None:
+            self._api.patch(f"/repos/{self._repository}/check-runs/{self.id}", body)
+            return
+        known = {"name": self._name, "head_sha": self._sha, "external_id": PREFIX + self._external_id}
+        new = known | {"started_at": _now()} | body
+        try:
+            self.id = self._make(new)
+        except UnavailableError:
+            # NOTE: it may have been made and only the answer lost: look before making another.
+            self.id = self._left_open()
+            if self.id is None:
+                self.id = self._make(new)
+
+    def _make(self, new: dict[str, Any]) -> int:
+        return int(self._api.post(f"/repos/{self._repository}/check-runs", new)["id"])
 
 
 def _output(title: str, summary: str, text: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ check says is no order to run anything.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, Final
 from nel_action.errors import ExitCode, NelActionError, ResultsError, UsageError
 from nel_action.github.api import GitHubApi
 from nel_action.github.check import OpenCheck, find_open
-from nel_action.github.errors import MissingError
+from nel_action.github.errors import MissingError, PermissionRefusedError
 from nel_action.github.event import EventContext, EventKind
 from nel_action.github.outcome import Outcome
 from nel_action.github.rules import parse_rules
@@ -32,8 +32,12 @@ from nel_action.report.progress import job_rows
 
 __all__ = ["collect", "commits_to_look_at"]
 
+PULLS: Final = 150
+"""Open pull requests that are looked at, the latest updated first."""
 COMMITS: Final = 30
 """Newest commits of the default branch whose checks are looked at."""
+RUNS: Final = 100
+"""Newest workflow runs whose commits are looked at: they know branches without a pull request, and merge queues."""
 WORST_FIRST: Final = (2, 1, 3, 130, 5, 4, 0)
 
 
@@ -48,7 +52,7 @@ def collect(setting: Setting) -> Outcome:
         msg = "`mode: collect` has no token"
         raise UsageError(msg, hint="set the input `github-token`, with checks: write")
     outcomes = []
-    for sha in dict.fromkeys(commits_to_look_at(setting.api, setting.event)):
+    for sha in dict.fromkeys(commits_to_look_at(setting.api, setting.event, say=setting.workflow.say)):
         for check in _open_checks(setting.api, setting.event.repository, sha):
             with setting.workflow.group(f"{check.name} on {sha[:7]}"):
                 outcomes.append(_one(setting, check))
@@ -57,8 +61,16 @@ def collect(setting: Setting) -> Outcome:
     return min(outcomes, key=lambda outcome: WORST_FIRST.index(outcome.code))
 
 
-def commits_to_look_at(api: GitHubApi, event: EventContext) -> Iterator[str]:
-    """Name the commits whose checks could be open: one that was asked for, or pull requests and recent commits."""
+def commits_to_look_at(
+    api: GitHubApi, event: EventContext, *, say: Callable[[str], None] = lambda _said: None
+) -> Iterator[str]:
+    """Name the commits whose checks could be open: one that was asked for, or of pull requests and of recent work.
+
+    Args:
+        api: whom to ask.
+        event: may ask for one commit.
+        say: is told what could not be looked at.
+    """
     asked = event.payload.get("sha")
     if isinstance(asked, str) and asked:
         if not re.fullmatch(r"[0-9a-f]{40}", asked):
@@ -69,10 +81,16 @@ def commits_to_look_at(api: GitHubApi, event: EventContext) -> Iterator[str]:
     if event.kind is EventKind.CHECK_RUN and event.head_sha:
         yield event.head_sha
         return
-    for pull in api.pages(f"/repos/{event.repository}/pulls", state="open", sort="updated", direction="desc"):
-        yield str(pull["head"]["sha"])
+    pulls = api.pages(f"/repos/{event.repository}/pulls", state="open", sort="updated", direction="desc")
+    yield from (str(pull["head"]["sha"]) for pull in islice(pulls, PULLS))
     commits = api.pages(f"/repos/{event.repository}/commits", per_page=COMMITS)
     yield from (str(commit["sha"]) for commit in islice(commits, COMMITS))
+    try:
+        runs = api.get(f"/repos/{event.repository}/actions/runs", per_page=RUNS)["workflow_runs"]
+    except PermissionRefusedError:
+        say("commits of other branches are not looked at: the token lacks `actions: read`")
+        return
+    yield from (str(run["head_sha"]) for run in runs)
 
 
 def _open_checks(api: GitHubApi, repository: str, sha: str) -> list[OpenCheck]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from nel_action.errors import UnreachableError
+from nel_action.errors import NelActionError, UnreachableError
 
 __all__ = [
     "GitHubError",
@@ -23,6 +23,7 @@ __all__ = [
     "RefusedError",
     "UnavailableError",
     "permission_lines",
+    "said_for_writing",
 ]
 
 
@@ -83,6 +84,16 @@ def permission_lines(method: str, path: str, accepted: str | None = None) -> str
     if not needs:
         needs = [(name, level) for pattern, name in NEEDS if re.search(pattern, path)][:1] or [("contents", level)]
     return "\n".join(["permissions:", *(f"  {name}: {access}" for name, access in needs)])
+
+
+def said_for_writing(error: NelActionError) -> str:
+    """Return an error's words; where reading was refused first, the lines let writing in as well.
+
+    Whoever writes a comment looks for it first, so the request that is refused asks for less than is needed.
+    """
+    problem = error.problems[0]
+    hint = re.sub(r"(?m)^(  [\w-]+: )read$", r"\1write", problem.hint or "")
+    return "\n".join(part for part in (problem.message, hint) if part)
 
 
 def _parse(alternative: str) -> list[tuple[str, str]]:

@@ -104,7 +104,7 @@ def read_event(environ: Mapping[str, str]) -> EventContext:
         run_attempt=_number(environ.get("GITHUB_RUN_ATTEMPT")) or 1,
         server_url=environ.get("GITHUB_SERVER_URL") or "https://github.com",
         api_url=api.rstrip("/"),
-        graphql_url=environ.get("GITHUB_GRAPHQL_URL") or f"{api.rstrip('/')}/graphql",
+        graphql_url=environ.get("GITHUB_GRAPHQL_URL") or f"{api.rstrip('/').removesuffix('/v3')}/graphql",
         **_subject(kind, payload, environ),
     )
 

@@ -28,7 +28,7 @@ def finish(setting: Setting) -> Outcome:
     elif state.concluded:
         outcome = state.outcome
     else:
-        outcome = _after_a_kill(setting, state)
+        outcome = _after_a_crash(setting, state) if state.crash else _after_a_kill(setting, state)
         setting.state.update(outcome=outcome, concluded=True)
     setting.workflow.set_outputs(outcome.outputs() | _kept(setting, state))
     return outcome
@@ -47,6 +47,17 @@ def _after_a_kill(setting: Setting, state: State) -> Outcome:
     said = "cancelled; jobs on other machines go on" if keep else _cancelled(setting, state)
     publisher.trouble(CancelledError(said), conclusion=Conclusion.CANCELLED)
     return replace(outcome, summary=said)
+
+
+def _after_a_crash(setting: Setting, state: State) -> Outcome:
+    """Conclude the check: a mistake of ours is no verdict, and nobody asked to stop."""
+    event = replace(setting.event, head_sha=state.head_sha or setting.event.head_sha)
+    keep = state.on_cancel == OnCancel.KEEP and state.outlives
+    jobs = "jobs on other machines go on, and a re-run finds them" if keep else _cancelled(setting, state)
+    said = f"nel-action itself failed ({state.crash}); {jobs}"
+    error = NelActionError(said, hint="the step's log has the details; please report them")
+    setting.publisher(event, check_id=state.check_id).trouble(error)
+    return replace(state.outcome, code=int(ExitCode.UNMEASURABLE), state="error", verdict="none", summary=said)
 
 
 def _cancelled(setting: Setting, state: State) -> str:

@@ -67,6 +67,8 @@ class State:
     """Names of the variables that the spec takes secrets from; never their values."""
     outlives: bool = False
     """Whether jobs go on when this machine is gone."""
+    crash: str = ""
+    """What went wrong in this program itself, where something did."""
 
     @property
     def verdict(self) -> Verdict | None:

@@ -14,7 +14,7 @@ from nel_action.errors import ExitCode, Location, NelActionError, Problem
 from nel_action.gating.verdict import Verdict
 from nel_action.github.check import Annotation, Check, Conclusion, conclusion_of
 from nel_action.github.comment import CommentMode, StickyComment, worth_a_comment
-from nel_action.github.errors import GitHubError, PermissionRefusedError
+from nel_action.github.errors import GitHubError, PermissionRefusedError, said_for_writing
 from nel_action.github.progress import Ticker, progress_table, progress_title
 from nel_action.github.workflow import SUMMARY_LIMIT, Level, Workflow
 from nel_action.report import escape
@@ -26,6 +26,8 @@ __all__ = ["Publisher"]
 
 BETWEEN_UPDATES = 30.0
 """Seconds between two updates of the check."""
+TROUBLE_LIMIT = 60_000
+"""Characters of problems; both a comment and a check take them, with what stands around."""
 Done = TypeVar("Done")
 
 
@@ -114,13 +116,13 @@ class Publisher:
         """Tell what kept the gate from an answer."""
         first = error.problems[0]
         check, comment = self._check, self._comment
-        summary = "\n\n".join(_said(problem) for problem in error.problems)
+        summary = _all_said(error.problems)
         notes = [note for problem in error.problems if (note := _note(problem))]
         if check:
             self._try_check(lambda: check.conclude(conclusion, title=first.message, summary=summary, notes=notes))
         if comment and self._mode is not CommentMode.OFF:
             body = f"### ! Benchmark gate: no answer\n\n{summary}\n"
-            self._try_comment(lambda: comment.show(body[: comment.room]))
+            self._try_comment(lambda: comment.show(body))
         for problem in error.problems:
             message = f"{problem.message}\n{problem.hint}" if problem.hint else problem.message
             self._workflow.annotate(Level.ERROR, message, location=problem.location)
@@ -155,9 +157,7 @@ class Publisher:
         return True
 
     def _warn(self, what: str, error: GitHubError) -> None:
-        problem = error.problems[0]
-        message = "\n".join(part for part in (problem.message, problem.hint) if part)
-        self._workflow.annotate(Level.WARNING, message, title=f"The {what} could not be written")
+        self._workflow.annotate(Level.WARNING, said_for_writing(error), title=f"The {what} could not be written")
 
 
 def _headline(report: Report) -> str:
@@ -186,6 +186,18 @@ def _note(problem: Problem) -> Annotation | None:
     message = f"{problem.message}\n{problem.hint}" if problem.hint else problem.message
     path, line = str(problem.location.file), problem.location.line
     return Annotation(path=path, line=line, title="nel-action", message=message, failure=True)
+
+
+def _all_said(problems: Sequence[Problem]) -> str:
+    """Say as many as there is room for, each whole, and how many more there are."""
+    said: list[str] = []
+    room = TROUBLE_LIMIT
+    for problem in problems:
+        said.append(_said(problem)[:TROUBLE_LIMIT])
+        room -= len(said[-1]) + 2
+        if room < 0:
+            return "\n\n".join([*(said[:-1] or said), f"and {len(problems) - max(1, len(said) - 1)} more"])
+    return "\n\n".join(said)
 
 
 def _said(problem: Problem) -> str:

@@ -13,6 +13,7 @@ from nel_action.gating.verdict import Verdict
 from nel_action.github.branch import DataBranch
 from nel_action.github.check import Conclusion
 from nel_action.github.comment import who_am_i
+from nel_action.github.errors import said_for_writing
 from nel_action.github.event import EventContext
 from nel_action.github.history import History, Night, night_of, trend_of
 from nel_action.github.issue import StickyIssue, confirmed
@@ -123,9 +124,7 @@ def _remember(setting: Setting, report: Report, event: EventContext) -> list[Nig
     try:
         return history.add(night_of(report.results, report.gate))
     except NelActionError as error:
-        problem = error.problems[0]
-        said = "\n".join(part for part in (problem.message, problem.hint) if part)
-        setting.workflow.annotate(Level.WARNING, said, title="The history could not be written")
+        setting.workflow.annotate(Level.WARNING, said_for_writing(error), title="The history could not be written")
         return []
 
 
@@ -144,6 +143,4 @@ def _keep_issue(setting: Setting, report: Report, nights: list[Night], event: Ev
         elif report.gate.verdict is Verdict.PASS:
             issue.close(f"Recovered with {event.head_short}: [this run]({event.run_url}).")
     except NelActionError as error:
-        problem = error.problems[0]
-        said = "\n".join(part for part in (problem.message, problem.hint) if part)
-        setting.workflow.annotate(Level.WARNING, said, title="The issue could not be written")
+        setting.workflow.annotate(Level.WARNING, said_for_writing(error), title="The issue could not be written")

@@ -337,6 +337,12 @@ def _commit(asked: Asked, sha: str) -> dict[str, Any]:
     return shown | {"parents": parents}
 
 
+@route("GET", r"/actions/runs", "actions")
+def list_runs(asked: Asked) -> Answer:
+    runs = [complete("workflow-run", run) for _, run in sorted(asked.store.runs.items(), reverse=True)]
+    return _paged(asked, runs, "workflow_runs", f"/repos/{asked.store.repository}/actions/runs")
+
+
 @route("GET", r"/actions/runs/(\d+)", "actions")
 def show_run(asked: Asked) -> Answer:
     run = asked.store.runs.get(asked.number())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from tests.doubles.github.server import GitHubDouble, github
 from tests.doubles.openai_server import Model, OpenAIServer
 from tests.support.act import Act, act_binary, copy_of_the_action
+from tests.support.images.build import engine_here
+from tests.support.images.recipes import runner_image
 from tests.support.require import require
 from tests.support.workplace import Workplace
 
@@ -31,5 +34,19 @@ def hub() -> Iterator[GitHubDouble]:
 def act(shared: tuple[Path, Path], hub: GitHubDouble, tmp_path: Path) -> Iterator[Act]:
     with OpenAIServer(Model(name="tiny")) as server:
         place = Workplace(tmp_path, hub, server.url("chat"))
-        yield Act(place, *shared)
+        made = Act(place, *shared)
+        yield contain(made) if os.environ.get("NEL_ACTION_TEST_ACT") == "containers" else made
         place.close()
+
+
+@pytest.fixture
+def contained(act: Act) -> Act:
+    """Return the same with each job in a container that has nothing but Python and git."""
+    return contain(act)
+
+
+def contain(act: Act) -> Act:
+    require("docker", engine_here(), "no Docker engine answers")
+    act.platform = runner_image()
+    act.place.python = "python3"
+    return act

@@ -14,6 +14,7 @@ import platform
 import subprocess
 import sys
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -37,22 +38,22 @@ SYSTEM_PYTHON: Final = ("python3", "python3-venv")
 PREFIX: Final = Path(sys.base_prefix)
 
 
-def base_image() -> str:
-    """Return the name of the image, made first where the engine does not have it."""
+def base_image(*packages: str) -> str:
+    """Return the name of the image, made first where the engine does not have it; it has these Debian packages too."""
     release = Path("/etc/debian_version").read_text().strip()
-    version = platform.python_version()
-    name = f"nel-action-test/base:{digest(Path(__file__), Path(debian.__file__), text=f'{release} {version} {PREFIX}')}"
+    about = f"{release} {platform.python_version()} {PREFIX} {' '.join(packages)}".strip()
+    name = f"nel-action-test/base:{digest(Path(__file__), Path(debian.__file__), text=about)}"
     if not have(name):
-        raw = docker("import", "--change", f"LABEL {LABEL}", "-", stdin=_root()).strip()
+        raw = docker("import", "--change", f"LABEL {LABEL}", "-", stdin=_root(packages)).strip()
         build(name, f"FROM {raw}\nENV {VARIABLES}\nRUN ldconfig\n")
         docker("rmi", "--no-prune", raw, check=False)
     return name
 
 
-def _root() -> bytes:
+def _root(more: Sequence[str]) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
-        tree, packages = Tree(tar), debian.closure(_wanted())
+        tree, packages = Tree(tar), debian.closure({*_wanted(), *more})
         for folder in FOLDERS:
             tree.folder(folder)
         for folder in ("tmp", "var/tmp"):

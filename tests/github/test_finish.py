@@ -1,0 +1,132 @@
+"""The step that always runs: after an end of its own, a kill, a crash, or nothing at all."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from tests.doubles.github.server import GitHubDouble
+from tests.github.conftest import HEAD, MakeSetting
+from tests.support.workplace import outputs_of
+
+from nel_action.errors import ExitCode
+from nel_action.github.finish import finish
+from nel_action.github.inputs import OUTPUTS
+from nel_action.github.outcome import Outcome
+from nel_action.github.setting import Setting
+
+
+def outputs(setting: Setting) -> dict[str, str]:
+    found = outputs_of(Path(setting.environ["GITHUB_OUTPUT"]))
+    assert set(found) == {*OUTPUTS, "artifact-name", "artifact-path"}
+    return found
+
+
+def opened(setting: Setting) -> int:
+    publisher = setting.publisher()
+    publisher.open(external_id="0123456789abcdef:x", summary="begun")
+    assert publisher.check_id is not None
+    return publisher.check_id
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict", "state"),
+    [
+        (ExitCode.PASS, "pass", "finished"),
+        (ExitCode.FAIL, "fail", "finished"),
+        (ExitCode.USAGE, "none", "error"),
+        (ExitCode.UNMEASURABLE, "unmeasurable", "finished"),
+        (ExitCode.INCONCLUSIVE, "inconclusive", "finished"),
+        (ExitCode.RUNNING, "none", "running"),
+        (ExitCode.CANCELLED, "none", "cancelled"),
+    ],
+)
+def test_every_output_is_set_in_every_ending(
+    make_setting: MakeSetting, hub: GitHubDouble, code: ExitCode, verdict: str, state: str
+) -> None:
+    setting = make_setting()
+    known = {"invocation": "0" * 16, "results": "/r/results.json", "report": "/r/report.md", "summary": "so it is"}
+    setting.state.update(outcome=Outcome(code=int(code), verdict=verdict, state=state, **known), concluded=True)
+    finish(setting)
+    said = outputs(setting)
+    assert (said["exit-code"], said["verdict"], said["state"]) == (str(int(code)), verdict, state)
+    assert (said["invocation-id"], said["summary"]) == ("0" * 16, "so it is")
+    assert (said["results-path"], said["report-path"]) == ("/r/results.json", "/r/report.md")
+    assert hub.seen == [], "who concluded has told everybody already"
+
+
+def test_nothing_begun_is_an_error_and_touches_nothing(make_setting: MakeSetting, hub: GitHubDouble) -> None:
+    setting = make_setting()
+    finish(setting)
+    said = outputs(setting)
+    assert (said["exit-code"], said["verdict"], said["artifact-path"]) == ("3", "none", "")
+    assert hub.seen == []
+
+
+def test_a_kill_before_anything_was_submitted_ends_the_check(make_setting: MakeSetting, hub: GitHubDouble) -> None:
+    setting = make_setting()
+    setting.state.update(check_id=opened(setting), head_sha=HEAD)
+    finish(setting)
+    said = outputs(setting)
+    assert (said["exit-code"], said["state"], said["verdict"]) == ("130", "cancelled", "none")
+    (check,) = hub.store.checks_of(HEAD)
+    assert check["conclusion"] == "cancelled"
+    assert "before anything was submitted" in check["output"]["summary"]
+
+
+def test_a_kill_while_jobs_run_elsewhere_keeps_them_and_the_check(make_setting: MakeSetting, hub: GitHubDouble) -> None:
+    setting = make_setting()
+    running = Outcome(code=int(ExitCode.RUNNING), invocation="0123456789abcdef", state="running")
+    setting.state.update(check_id=opened(setting), run_dir="/gone", outlives=True, on_cancel="keep", outcome=running)
+    finish(setting)
+    said = outputs(setting)
+    assert (said["exit-code"], said["invocation-id"]) == ("130", "0123456789abcdef")
+    (check,) = hub.store.checks_of(HEAD)
+    assert check["status"] == "in_progress"
+    assert "collect" in said["summary"]
+
+
+def test_without_a_check_nobody_waits_so_the_kept_jobs_are_told(make_setting: MakeSetting, hub: GitHubDouble) -> None:
+    hub.grant(contents="read", pull_requests="write")
+    setting = make_setting()
+    setting.state.update(run_dir="/gone", outlives=True, on_cancel="keep")
+    finish(setting)
+    assert "go on" in outputs(setting)["summary"]
+    (comment,) = hub.store.comments_of(2)
+    assert "go on" in comment["body"]
+
+
+def test_jobs_that_cannot_be_cancelled_are_told_and_not_hidden(make_setting: MakeSetting, log: io.StringIO) -> None:
+    setting = make_setting()
+    setting.state.update(check_id=opened(setting), run_dir="/no/such/run", outlives=True, on_cancel="cancel")
+    finish(setting)
+    assert "may still run" in outputs(setting)["summary"]
+    assert "::error title=Jobs may still run::" in log.getvalue()
+
+
+def test_a_crash_is_neither_a_cancel_nor_a_verdict(make_setting: MakeSetting, hub: GitHubDouble) -> None:
+    setting = make_setting()
+    setting.state.update(check_id=opened(setting), crash="TypeError: <b>x</b>")
+    finish(setting)
+    said = outputs(setting)
+    assert (said["exit-code"], said["state"], said["verdict"]) == ("3", "error", "none")
+    (check,) = hub.store.checks_of(HEAD)
+    assert check["conclusion"] == "failure"
+    assert "nel-action itself failed" in check["output"]["summary"]
+    assert "<b>" not in check["output"]["summary"]
+
+
+def test_what_is_kept_is_laid_out_without_secrets(make_setting: MakeSetting, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "arith/logs").mkdir(parents=True)
+    (run / "results.json").write_text("{}")
+    (run / "arith/logs/stdout.log").write_text("the key is s3cret-value\n")
+    setting = make_setting(environ={"MODEL_LOGIN": "s3cret-value"})
+    done = Outcome(code=0, verdict="pass", state="finished")
+    setting.state.update(outcome=done, concluded=True, run_dir=str(run), secrets=("MODEL_LOGIN",))
+    finish(setting)
+    kept = Path(outputs(setting)["artifact-path"])
+    assert json.loads((kept / "results.json").read_text()) == {}
+    assert (kept / "arith/logs/stdout.log").read_text() == "the key is ***\n"
