@@ -185,7 +185,8 @@ class _Maker:
     def _env(self, task: Task, target: Target) -> dict[str, str]:
         merged = {**self.spec.env_vars, **self.spec.evaluation.env_vars, **task.env_vars}
         name = target.api_endpoint.api_key_name
-        return {**({name: f"host:{name}"} if name else {}), **merged}
+        there = name in self.spec.execution.variables_there
+        return {**({name: f"{'runtime' if there else 'host'}:{name}"} if name else {}), **merged}
 
 
 def _image(task: Task, entry: CatalogTask | None) -> str | None:

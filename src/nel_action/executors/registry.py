@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["BUILT_IN", "open_executor"]
 
 BUILT_IN = {
+    "lepton": "nel_action.executors.lepton.executor:LeptonExecutor",
     "local": "nel_action.executors.local.executor:LocalExecutor",
     "slurm": "nel_action.executors.slurm.executor:SlurmExecutor",
 }

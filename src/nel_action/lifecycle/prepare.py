@@ -155,6 +155,8 @@ def _check_targets(prepared: Prepared) -> None:
         api = job.target.api_endpoint
         if api.url is None or (api.url, api.model_id, api.type) in seen:
             continue
+        if job.env.get(api.api_key_name or "", "").startswith("runtime:"):
+            continue  # the key is where the job runs; from here the target would refuse us
         seen.add((api.url, api.model_id, api.type))
         path = ("targets", job.model, "api_endpoint", "url") if targets else ("target", "api_endpoint", "url")
         check_endpoint(api, prepared.environ, place=prepared.loaded.locate(path))

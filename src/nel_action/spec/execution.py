@@ -57,6 +57,11 @@ class ExecutionBase(SpecModel):
         return self.output_dir
 
     @property
+    def variables_there(self) -> frozenset[str]:
+        """Names of variables that the place where jobs run supplies, so that they need no value here."""
+        return frozenset()
+
+    @property
     def paths_elsewhere(self) -> bool:
         """Whether absolute paths of data mean the machines where jobs run, not this one."""
         return False

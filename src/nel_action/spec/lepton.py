@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, model_validator
 
 from nel_action.spec.base import Free, SpecModel
 from nel_action.spec.execution import ExecutionBase
@@ -54,19 +54,27 @@ class LeptonToken(SpecModel):
 class LeptonMount(SpecModel):
     """A shared file system in a container."""
 
+    model_config = ConfigDict(populate_by_name=True)
+
     source: Annotated[str | None, Field(alias="from")] = None
     """The volume (`node-nfs:NAME`)."""
     path: str
     """Folder of the volume."""
     mount_path: str
     """Where the container sees it."""
+    local_path: str | None = None
+    """Where this machine sees the same folder, if it does: results are then read there."""
 
 
 class LeptonModelCache(SpecModel):
     """Where an endpoint keeps the model."""
 
+    model_config = ConfigDict(populate_by_name=True)
+
     enabled: bool = False
     """Mount it at all."""
+    source: Annotated[str | None, Field(alias="from")] = None
+    """The volume (`node-nfs:NAME`); that of the first mount of the tasks unless said."""
     cache_path: str | None = None
     """Folder of the volume."""
     mount_path: str | None = None
@@ -96,6 +104,10 @@ class LeptonConfig(SpecModel):
     """Variables of the server; secrets by `value_from`."""
     mounts: LeptonModelCache = LeptonModelCache()
     """Where the model is kept."""
+    shared_memory_size: Annotated[int, Field(gt=0)] | None = None
+    """Shared memory of a replica, in MiB."""
+    keep: bool = False
+    """Leave the endpoint there when the run has ended, for the next one; it still scales to zero when idle."""
 
 
 class LeptonEvaluationTasks(SpecModel):
@@ -106,7 +118,23 @@ class LeptonEvaluationTasks(SpecModel):
     timeout: Seconds = 3600
     """Seconds for one task."""
     use_shared_storage: bool = True
-    """Leave results on the mounted volume."""
+    """Leave results on the mounted volume too, where there is one; they come home through the job's log."""
+    priority_class: str | None = None
+    """The queue's word for how urgent jobs are (`mid-4000`)."""
+    can_preempt: bool | None = None
+    """Whether jobs may push out less urgent ones."""
+    can_be_preempted: bool | None = None
+    """Whether more urgent jobs may push these out."""
+    shared_memory_size: Annotated[int, Field(gt=0)] | None = None
+    """Shared memory of a job, in MiB."""
+    work_dir: str = "/tmp/nel-action"  # noqa: S108 - of a container of its own
+    """Folder in the job's container for its files, where they are not on a mounted volume."""
+    log_limit: Annotated[int, Field(gt=0)] = 64
+    """MiB of packed results that a job sends home through its log; more stays on the mounted volume."""
+    retries: Annotated[int, Field(ge=0)] = 0
+    """How often the platform starts a job again that failed there, by whatever reason."""
+    ttl_seconds_after_finished: Annotated[int, Field(ge=0)] = 7 * 24 * 3600
+    """Seconds that the platform keeps a job that has ended, with its log; the platform's own default is 600."""
 
 
 class LeptonServing(SpecModel):
@@ -155,3 +183,22 @@ class LeptonExecution(ExecutionBase):
     """The machine that a harness runs on."""
     lepton_platform: LeptonPlatform = LeptonPlatform()
     """Settings of the platform."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_timeout(cls, data: Any) -> Any:  # noqa: ANN401 - what the user wrote
+        """Let `evaluation_tasks.timeout` be the time limit of a task, as it is for the launcher."""
+        if not isinstance(data, dict) or "timeout" in data:
+            return data
+        tasks = data.get("evaluation_tasks")
+        return {**data, "timeout": tasks.get("timeout", 3600) if isinstance(tasks, dict) else 3600}
+
+    @property
+    def variables_there(self) -> frozenset[str]:
+        """Names of variables that the workspace supplies, so that they need no value here."""
+        return frozenset(self.lepton_platform.tasks.env_vars)
+
+    @property
+    def paths_elsewhere(self) -> bool:
+        """Absolute paths of data are those of the mounted volume."""
+        return True

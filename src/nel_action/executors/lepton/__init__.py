@@ -1,0 +1,1 @@
+"""DGX Cloud Lepton."""
