@@ -126,7 +126,7 @@ class _Maker:
             image_digest=self._digest(image, entry),
             requirements=str(requirements) if requirements else None,
             env=self._env(task, target),
-            timeout=task.timeout or spec.execution.timeout,
+            timeout=task.timeout or spec.execution.task_timeout,
             dataset=(str(self.base_dir / task.dataset_dir), task.dataset_mount_path) if task.dataset_dir else None,
             pre_cmd=task.pre_cmd or spec.evaluation.pre_cmd,
             post_cmd=task.post_cmd or spec.evaluation.post_cmd,

@@ -57,6 +57,11 @@ class ExecutionBase(SpecModel):
         return self.output_dir
 
     @property
+    def task_timeout(self) -> float:
+        """Seconds for a task that has no time limit of its own."""
+        return self.timeout
+
+    @property
     def variables_there(self) -> frozenset[str]:
         """Names of variables that the place where jobs run supplies, so that they need no value here."""
         return frozenset()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
 
 from nel_action.spec.base import Free, SpecModel
 from nel_action.spec.execution import ExecutionBase
@@ -184,14 +184,10 @@ class LeptonExecution(ExecutionBase):
     lepton_platform: LeptonPlatform = LeptonPlatform()
     """Settings of the platform."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _one_timeout(cls, data: Any) -> Any:  # noqa: ANN401 - what the user wrote
-        """Let `evaluation_tasks.timeout` be the time limit of a task, as it is for the launcher."""
-        if not isinstance(data, dict) or "timeout" in data:
-            return data
-        tasks = data.get("evaluation_tasks")
-        return {**data, "timeout": tasks.get("timeout", 3600) if isinstance(tasks, dict) else 3600}
+    @property
+    def task_timeout(self) -> float:
+        """`evaluation_tasks.timeout` is the time limit of a task, as for the launcher, unless `timeout` is given."""
+        return self.timeout if "timeout" in self.model_fields_set else self.evaluation_tasks.timeout
 
     @property
     def variables_there(self) -> frozenset[str]:
