@@ -98,12 +98,15 @@ def run(
         on_created: called when the invocation is on disk and before anything is submitted.
 
     Raises:
-        SpecError: the spec or its policy is wrong.
+        SpecError: the spec, its policy or its exports are wrong.
         SecretError: a variable that the spec names is not set.
         UnreachableError: the backend or the target does not answer as it should.
     """
+    from nel_action.exporters.preflight import check_exports
+
     home = home_dir()
     check_gate(spec.spec, locate=spec.locate)
+    check_exports(spec, os.environ)
     with prepare(spec, home=home, environ=os.environ, fresh=fresh) as prepared:
         find_baseline(spec.spec, folder=spec.base_dir, home=home)
         check(prepared, endpoint=check_endpoint)

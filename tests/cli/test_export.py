@@ -54,6 +54,26 @@ def test_the_run_s_own_spec_says_how(tmp_path: Path) -> None:
     assert (tmp_path / "o" / "processed_results.csv").exists()
 
 
+def test_an_option_of_the_spec_is_taken_back(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "runs")
+    spec = {"export": {"local": {"output_dir": str(tmp_path / "o"), "output_filename": "x.json"}}}
+    (run / "spec.yaml").write_text(json.dumps(spec))
+    assert call(run, "--dest", "local", "-o", "~export.local.output_filename").return_value == 0
+    assert (tmp_path / "o" / "processed_results.json").exists()
+
+
+def test_options_from_a_file_with_and_without_its_head(tmp_path: Path) -> None:
+    run, file = make_run(tmp_path / "runs"), tmp_path / "export.yaml"
+    for folder, head in (("a", {"export": {"local": {"output_dir": str(tmp_path / "a")}}}), ("b", {})):
+        file.write_text(json.dumps(head or {"output_dir": str(tmp_path / "b")}))
+        assert call(run, "--dest", "local", "--config", file).return_value == 0
+        assert (tmp_path / folder / "processed_results.json").exists()
+    file.write_text('{"export": {"wandb": {}}}')
+    done = call(run, "--dest", "local", "--config", file)
+    assert isinstance(done.exception, NelActionError)
+    assert "has no export.local" in str(done.exception)
+
+
 def test_partial_failure_is_told_and_not_zero(tmp_path: Path) -> None:
     good = make_run(tmp_path / "runs")
     other = reports.passed()

@@ -6,6 +6,7 @@ they do not describe fail the test, since then the double would be lying.
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import re
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-__all__ = ["SheetsDouble", "documents", "sheets_double"]
+__all__ = ["SheetsDouble", "Tab", "documents", "sheets_double"]
 
 Json = dict[str, Any]
 Found = tuple[Json, Json, dict[str, str]]
@@ -35,15 +36,31 @@ def documents() -> list[Path]:
 
 
 @dataclass
+class Tab:
+    """One tab: a grid of values."""
+
+    id: int
+    title: str
+    columns: int
+    grid: list[list[Any]] = field(default_factory=list)
+
+    def rows(self) -> list[Json]:
+        """Return the rows by their heads."""
+        heads, *rows = self.grid
+        return [dict(zip(heads, [*row, *[""] * len(heads)], strict=False)) for row in rows]
+
+
+@dataclass
 class SheetsDouble:
-    """One spreadsheet with one tab."""
+    """One spreadsheet; another one comes only by being made."""
 
     url: str = ""
     identity: str = "S1"
     title: str = "Nightly"
-    tab: str = "Sheet1"
-    columns: int = 5
-    grid: list[list[Any]] = field(default_factory=list)
+    tabs: list[Tab] = field(default_factory=lambda: [Tab(7, "Sheet1", 5)])
+    metadata: dict[int, Json] = field(default_factory=dict)
+    """Developer metadata by id."""
+    shared: list[str] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     bodies: list[Json] = field(default_factory=list)
     failures: list[tuple[int, dict[str, str]]] = field(default_factory=list)
@@ -53,11 +70,17 @@ class SheetsDouble:
     lies: list[str] = field(default_factory=list)
     """Answers of ours that the documents do not describe."""
     tokens: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    """Google carries out one call after the other."""
+
+    @property
+    def grid(self) -> list[list[Any]]:
+        """The first tab's values."""
+        return self.tabs[0].grid
 
     def rows(self) -> list[Json]:
-        """Return the rows by their heads."""
-        heads, *rows = self.grid
-        return [dict(zip(heads, [*row, *[""] * len(heads)], strict=False)) for row in rows]
+        """Return the first tab's rows by their heads."""
+        return self.tabs[0].rows()
 
     def answer(self, method: str, target: str, body: Any) -> tuple[int, Json, dict[str, str]]:  # noqa: ANN401 - JSON
         """Answer one request."""
@@ -90,63 +113,114 @@ class SheetsDouble:
             wanted = re.search(r'name ?= ?"([^"]*)"', query["q"][0])
             mine = wanted is not None and wanted[1] == self.title
             return 200, {"files": [{"id": self.identity, "name": self.title}] if mine else []}
+        if call == "drive.permissions.create":
+            self.shared.append(f"{body['role']} {body['emailAddress']}")
+            return 200, {"id": "p", "kind": "drive#permission", "type": body["type"], "role": body["role"]}
+        if call == "sheets.spreadsheets.create":
+            return self._create(body)
         if named["spreadsheetId"] != self.identity:
             return 404, _problem(404, "Requested entity was not found.")
         if call == "sheets.spreadsheets.get":
             return 200, self._metadata()
         if call == "sheets.spreadsheets.values.get":
             assert query["valueRenderOption"] == ["UNFORMATTED_VALUE"]
-            return 200, {"range": named["range"], "majorDimension": "ROWS", "values": _trimmed(self.grid)}
+            (tab,) = [tab for tab in self.tabs if named["range"] == _quoted(tab.title)]
+            return 200, {"range": named["range"], "majorDimension": "ROWS", "values": _trimmed(tab.grid)}
         assert call == "sheets.spreadsheets.batchUpdate", call
         return self._batch(body["requests"])
 
+    def _create(self, body: Json) -> tuple[int, Json]:
+        self.identity, self.title, self.metadata = "S2", body["properties"]["title"], {}
+        titles = [tab["properties"]["title"] for tab in body.get("sheets", [])] or ["Sheet1"]
+        self.tabs = [Tab(number, title, 26) for number, title in enumerate(titles)]
+        return 200, self._metadata()
+
     def _metadata(self) -> Json:
-        grid = {"rowCount": 1000, "columnCount": self.columns}
-        properties = {"sheetId": 7, "title": self.tab, "index": 0, "sheetType": "GRID", "gridProperties": grid}
         return {
             "spreadsheetId": self.identity,
             "properties": {"title": self.title},
-            "sheets": [{"properties": properties}],
+            "developerMetadata": list(self.metadata.values()),
+            "sheets": [
+                {
+                    "properties": {
+                        "sheetId": tab.id,
+                        "title": tab.title,
+                        "index": place,
+                        "sheetType": "GRID",
+                        "gridProperties": {"rowCount": 1000, "columnCount": tab.columns},
+                    }
+                }
+                for place, tab in enumerate(self.tabs)
+            ],
         }
 
     def _batch(self, requests: list[Json]) -> tuple[int, Json]:
-        before, width = [list(row) for row in self.grid], self.columns
+        before = copy.deepcopy((self.tabs, self.metadata))
         try:
             for request in requests:
                 ((kind, given),) = request.items()
                 getattr(self, f"_{kind}")(given)
-        except IndexError as error:
+        except (IndexError, KeyError) as error:
             # NOTE: all or nothing, as Google promises.
-            self.grid, self.columns = before, width
+            self.tabs, self.metadata = before
             return 400, _problem(400, str(error))
         return 200, {"spreadsheetId": self.identity, "replies": [{} for _ in requests]}
 
-    def _appendDimension(self, given: Json) -> None:  # noqa: N802 - as Google spells it
+    def _tab(self, given: Json) -> Tab:
+        return {tab.id: tab for tab in self.tabs}[given["sheetId"]]
+
+    def _addSheet(self, given: Json) -> None:  # noqa: N802 - as Google spells it
+        new = given["properties"]
+        if any(tab.id == new["sheetId"] or tab.title == new["title"] for tab in self.tabs):
+            msg = f"a sheet with the name {new['title']} already exists"
+            raise IndexError(msg)
+        self.tabs.append(Tab(new["sheetId"], new["title"], new["gridProperties"]["columnCount"]))
+
+    def _createDeveloperMetadata(self, given: Json) -> None:  # noqa: N802
+        new = given["developerMetadata"]
+        # NOTE: "the spreadsheet-scoped unique ID", says the discovery document.
+        if new["metadataId"] in self.metadata:
+            msg = f"developer metadata {new['metadataId']} already exists"
+            raise IndexError(msg)
+        self.metadata[new["metadataId"]] = new
+
+    def _deleteDeveloperMetadata(self, given: Json) -> None:  # noqa: N802
+        wanted = given["dataFilter"]["developerMetadataLookup"].items()
+        self.metadata = {name: one for name, one in self.metadata.items() if not wanted <= one.items()}
+
+    def _appendDimension(self, given: Json) -> None:  # noqa: N802
         assert given["dimension"] == "COLUMNS"
-        self.columns += given["length"]
+        self._tab(given).columns += given["length"]
 
     def _updateCells(self, given: Json) -> None:  # noqa: N802
         assert given["fields"] == "userEnteredValue"
         start = given["start"]
         for offset, row in enumerate(given["rows"]):
-            self._put(start["rowIndex"] + offset, start["columnIndex"], row["values"])
+            _put(self._tab(start), start["rowIndex"] + offset, start["columnIndex"], row["values"])
 
     def _appendCells(self, given: Json) -> None:  # noqa: N802
         assert given["fields"] == "userEnteredValue"
+        tab = self._tab(given)
         for row in given["rows"]:
-            self._put(len(self.grid), 0, row["values"])
+            _put(tab, len(tab.grid), 0, row["values"])
 
-    def _put(self, place: int, column: int, cells: list[Json]) -> None:
-        if column + len(cells) > self.columns:
-            msg = f"column {column + len(cells)} is beyond the grid of {self.columns}"
-            raise IndexError(msg)
-        while len(self.grid) <= place:
-            self.grid.append([])
-        row = self.grid[place]
-        row += [""] * (column + len(cells) - len(row))
-        for offset, cell in enumerate(cells):
-            value = cell.get("userEnteredValue", {})
-            row[column + offset] = value.get("stringValue", value.get("numberValue", ""))
+
+def _put(tab: Tab, place: int, column: int, cells: list[Json]) -> None:
+    if column + len(cells) > tab.columns:
+        msg = f"column {column + len(cells)} is beyond the grid of {tab.columns}"
+        raise IndexError(msg)
+    while len(tab.grid) <= place:
+        tab.grid.append([])
+    row = tab.grid[place]
+    row += [""] * (column + len(cells) - len(row))
+    for offset, cell in enumerate(cells):
+        value = cell.get("userEnteredValue", {})
+        row[column + offset] = value.get("stringValue", value.get("numberValue", ""))
+
+
+def _quoted(title: str) -> str:
+    doubled = title.replace("'", "''")
+    return f"'{doubled}'"
 
 
 def _trimmed(grid: list[list[Any]]) -> list[list[Any]]:
@@ -227,7 +301,8 @@ def _handler(double: SheetsDouble) -> type[BaseHTTPRequestHandler]:
         def _serve(self) -> None:
             data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             body = json.loads(data) if data.startswith(b"{") else None
-            status, result, headers = double.answer(self.command, self.path, body)
+            with double.lock:
+                status, result, headers = double.answer(self.command, self.path, body)
             out = json.dumps(result).encode()
             self.send_response(status)
             for name, value in {"Content-Type": "application/json", **headers}.items():

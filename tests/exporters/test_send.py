@@ -10,6 +10,7 @@ from nel_action.errors import NotFoundError, Problem, SecretError, SpecError
 from nel_action.exporters import registry
 from nel_action.exporters.bundle import Bundle, load_bundle
 from nel_action.exporters.interface import Change, CommonSettings, DestinationError, Exported, ExportOutcome
+from nel_action.exporters.registry import settings_from
 from nel_action.exporters.send import send, variables
 
 
@@ -78,6 +79,12 @@ def test_slips_in_options_are_told_at_once(busy: Busy, bundles: list[Bundle]) ->
     assert "did you mean 'log_metrics'" in messages
     assert "copy_logs" in messages
     assert busy.calls == 0
+
+
+def test_the_launcher_s_spellings_are_understood(busy: Busy) -> None:
+    old = settings_from(busy, {"log_logs": True, "log_artifacts": False, "log_metrics": None, "job_dirs": None})
+    assert (old.copy_logs, old.copy_artifacts, old.log_metrics, old.job_dirs) == (True, False, (), ())
+    assert not settings_from(busy, {"log_logs": True, "copy_logs": False}).copy_logs
 
 
 def test_unknown_destination(bundles: list[Bundle]) -> None:

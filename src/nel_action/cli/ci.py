@@ -16,6 +16,7 @@ from nel_action.errors import ExitCode, NelActionError
 if TYPE_CHECKING:
     from nel_action.github.outcome import Outcome
     from nel_action.github.setting import Setting
+    from nel_action.spec.compose import LoadedSpec
 
 __all__ = ["ci"]
 
@@ -126,7 +127,7 @@ def _setting(*, spec_needed: bool = True) -> Setting:
 def _evaluate(setting: Setting) -> Outcome:
     from nel_action.github.evaluate import evaluate
 
-    return evaluate(setting)
+    return evaluate(setting, also=lambda loaded: _check_exports(setting, loaded))
 
 
 def _collect(setting: Setting) -> Outcome:
@@ -147,6 +148,19 @@ def _collect(setting: Setting) -> Outcome:
         outcome = Outcome(code=int(error.exit_code), summary=error.problems[0].message)
     setting.state.update(outcome=outcome, concluded=True)
     return outcome
+
+
+def _check_exports(setting: Setting, loaded: LoadedSpec) -> None:
+    """Tell mistakes in `export:` before anything is spent; what is only missing so far is a warning."""
+    from nel_action.exporters.preflight import check_exports
+    from nel_action.github.workflow import Level
+
+    listed = [name for name in loaded.resolved.get("export") or () if name != "env_vars"]
+    asked = (loaded.resolved.get("execution") or {}).get("auto_export") or {}
+    chosen = setting.inputs.exporters
+    wanted = [*(asked.get("destinations") or ()), *listed] if chosen is None else list(chosen)
+    for problem in check_exports(loaded, setting.environ, wanted=wanted):
+        setting.workflow.annotate(Level.WARNING, str(problem))
 
 
 def _export(setting: Setting, run_dir: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nel_action.cli.common import home_dir
-from nel_action.errors import ExitCode, SpecError
+from nel_action.errors import ExitCode, Problem, SpecError
 
 if TYPE_CHECKING:
     from nel_action.exporters.interface import ExportOutcome
@@ -64,11 +64,22 @@ def _given(destination: str, config: Path | None, overrides: tuple[str, ...]) ->
 
     options: dict[str, Any] = {}
     if config:
-        options |= (read_yaml(config).get("export") or {}).get(destination) or {}
+        options |= _section(read_yaml(config), destination, config)
     problems = [problem for one in overrides if (problem := override(options, one, destination))]
     if problems:
         raise SpecError(problems)
     return options
+
+
+def _section(data: dict[str, Any], destination: str, path: Path) -> dict[str, Any]:
+    """Return the options of one destination; a file without `export` holds nothing else."""
+    exports = data.get("export")
+    if exports is None:
+        return data
+    if not isinstance(exports, dict) or destination not in exports:
+        msg = f"{path} has no export.{destination}"
+        raise SpecError([Problem(msg, hint=f"write the options under export: {destination}:")])
+    return exports[destination] or {}
 
 
 def _tell(outcome: ExportOutcome) -> None:

@@ -13,6 +13,7 @@ from nel_action.errors import ExitCode
 if TYPE_CHECKING:
     from nel_action.lifecycle.prepare import Prepared
     from nel_action.lifecycle.session import Session
+    from nel_action.spec.compose import LoadedSpec
 
 __all__ = ["run"]
 
@@ -43,6 +44,7 @@ def run(
 
     loaded = load(spec.pop("spec"), **spec)
     check_gate(loaded.spec, locate=loaded.locate)
+    _check_exports(loaded)
     with prepare(loaded, home=home_dir(), environ=os.environ, fresh=fresh, resolve=not dry_run) as prepared:
         if dry_run:
             from nel_action.cli.dry_run import show
@@ -54,6 +56,16 @@ def run(
         find_baseline(loaded.spec, folder=loaded.base_dir, home=home_dir())
         check(prepared, endpoint=not skip_endpoint_check)
         return _go(prepared, wait=wait or max_wait is not None, max_wait=max_wait)
+
+
+def _check_exports(loaded: LoadedSpec) -> None:
+    """Tell mistakes in `export:` now; what is only missing so far is a warning."""
+    if not loaded.resolved.get("export") and not (loaded.resolved.get("execution") or {}).get("auto_export"):
+        return
+    from nel_action.exporters.preflight import check_exports
+
+    for problem in check_exports(loaded, os.environ):
+        click.echo(f"warning: {problem}", err=True)
 
 
 def _go(prepared: Prepared, *, wait: bool, max_wait: float | None) -> int:

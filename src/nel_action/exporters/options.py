@@ -10,12 +10,17 @@ __all__ = ["override"]
 
 
 def override(options: dict[str, Any], text: str, destination: str) -> Problem | None:
-    """Set one option in place; the value is read as YAML. Return what is wrong, if anything."""
+    """Set one option in place; the value is read as YAML. `~export.NAME.KEY` takes one back that the spec sets.
+
+    Returns:
+        What is wrong, if anything.
+    """
     import yaml
 
     name, equals, value = text.partition("=")
-    place = name.lstrip("+").strip().split(".")
-    if not equals or place[:2] != ["export", destination] or len(place) < 3 or not all(place):  # noqa: PLR2004
+    place = name.lstrip("+~").strip().split(".")
+    taken_back = name.startswith("~")
+    if not (equals or taken_back) or place[:2] != ["export", destination] or len(place) < 3 or not all(place):  # noqa: PLR2004
         return Problem(f"cannot read -o {text}", hint=f"write -o export.{destination}.KEY=VALUE")
     try:
         read = yaml.safe_load(value)
@@ -26,5 +31,6 @@ def override(options: dict[str, Any], text: str, destination: str) -> Problem | 
         inner = inner.setdefault(part, {})
         if not isinstance(inner, dict):
             return Problem(f"cannot read -o {text}: {part} holds a value of its own")
-    inner[place[-1]] = read
+    # NOTE: an empty value over the spec's own is the same as none at all.
+    inner[place[-1]] = None if taken_back else read
     return None

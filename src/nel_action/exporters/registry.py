@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from nel_action.errors import NotFoundError, Problem, SpecError
 from nel_action.exporters.interface import CommonSettings, Exporter
 
-__all__ = ["exporter_named", "names", "settings_from"]
+__all__ = ["as_meant", "exporter_named", "names", "settings_from"]
 
 GROUP: Final = "nel_action.exporters"
 
@@ -50,6 +50,17 @@ def exporter_named(name: str) -> Exporter[Any]:
     raise NotFoundError(msg, hint=hint)
 
 
+_RENAMED: Final = {"log_logs": "copy_logs", "log_artifacts": "copy_artifacts"}
+"""Names that NeMo Evaluator Launcher still takes; where both are given the new one counts."""
+
+
+def as_meant(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out keys that are empty, as if nobody had written them, and give old names their new ones."""
+    present = {name: value for name, value in options.items() if value is not None}
+    old = {name: present.pop(name) for name in _RENAMED if name in present}
+    return {**{_RENAMED[name]: value for name, value in old.items()}, **present}
+
+
 def settings_from(exporter: Exporter[Any], options: Mapping[str, Any]) -> CommonSettings:
     """Check the options of `export.<name>`.
 
@@ -58,7 +69,7 @@ def settings_from(exporter: Exporter[Any], options: Mapping[str, Any]) -> Common
     """
     try:
         # NOTE: by way of JSON, so that a YAML list fits a tuple while "yes" still does not fit a bool.
-        settings: CommonSettings = exporter.settings.model_validate_json(_as_json(options))
+        settings: CommonSettings = exporter.settings.model_validate_json(_as_json(as_meant(options)))
     except ValidationError as error:
         known = list(exporter.settings.model_fields)
         raise SpecError([_problem(exporter.name, dict(one), known) for one in error.errors()]) from error

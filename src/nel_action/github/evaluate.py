@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -38,8 +38,12 @@ if TYPE_CHECKING:
 __all__ = ["evaluate"]
 
 
-def evaluate(setting: Setting) -> Outcome:
+def evaluate(setting: Setting, *, also: Callable[[LoadedSpec], None] | None = None) -> Outcome:
     """Run the gate of this event.
+
+    Args:
+        setting: the event and its surroundings.
+        also: looks for further mistakes in the spec before anything is spent: exporters stand beside this floor.
 
     Returns:
         How it ended; everything that GitHub should know has been told.
@@ -56,6 +60,8 @@ def evaluate(setting: Setting) -> Outcome:
                 loaded = load_inputs_spec(setting)
                 rules = rules_for(setting, loaded)
                 _check_rules(loaded, rules)
+                if also is not None:
+                    also(loaded)
             return _Evaluation(setting, publisher, stopper, loaded, rules).run()
     except CancelledError as error:
         return _ended(setting, Outcome(code=ExitCode.CANCELLED, state="cancelled", summary=str(error)), done=False)

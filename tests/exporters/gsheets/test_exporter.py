@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import re
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,6 +85,11 @@ def key(sheet: SheetsDouble, private_key: str) -> str:
     )
 
 
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+
+
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
     return load_bundle(make_run(tmp_path / "runs"))
@@ -131,7 +139,7 @@ def test_exporting_twice_writes_nothing(bundle: Bundle, sheet: SheetsDouble, key
 def test_only_the_cells_that_changed_are_written(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
     export(bundle, key)
     assert changes(export(rescored(bundle, 0.5), key)).count(Change.UPDATED) == 1
-    (request,) = sheet.bodies[-1]["requests"]
+    (request,) = [request for request in sheet.bodies[-1]["requests"] if "updateCells" in request]
     assert request["updateCells"]["rows"] == [{"values": [{"userEnteredValue": {"numberValue": 0.5}}]}]
     assert sheet.rows()[2]["exact_match"] == 0.5
 
@@ -140,8 +148,9 @@ def test_people_s_columns_and_order_are_kept(bundle: Bundle, sheet: SheetsDouble
     export(bundle, key)
     # NOTE: somebody puts a column of notes in front, another head over nothing, and turns the rows round.
     heads, *rows = sheet.grid
-    sheet.grid = [["Notes", *heads, "Owner"]] + [[f"note {n}", *row, "ann"] for n, row in enumerate(reversed(rows))]
-    sheet.columns += 2
+    (tab,) = sheet.tabs
+    tab.grid = [["Notes", *heads, "Owner"]] + [[f"note {n}", *row, "ann"] for n, row in enumerate(reversed(rows))]
+    tab.columns += 2
     before = {row["Job ID"]: (row["Notes"], row["Owner"]) for row in sheet.rows()}
     export(rescored(bundle, 0.5), key)
     assert {row["Job ID"]: (row["Notes"], row["Owner"]) for row in sheet.rows()} == before
@@ -209,8 +218,6 @@ def test_an_answer_that_was_lost_does_not_double_rows(bundle: Bundle, sheet: She
     [
         ({"spreadsheet_id": "other"}, None, "no such sheet"),
         ({}, 403, "share the sheet with robot@project.example"),
-        ({"worksheet": "Nope"}, None, "no tab 'Nope'"),
-        ({"spreadsheet_id": None, "spreadsheet_name": "Other"}, None, "no sheet 'Other'"),
         ({}, 400, "Google Sheets refused"),
     ],
 )
@@ -228,6 +235,86 @@ def test_a_sheet_is_found_by_its_title(bundle: Bundle, sheet: SheetsDouble, key:
     assert len(sheet.grid) == 6
 
 
+def test_a_tab_that_is_not_there_is_made_once(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+    assert changes(export(bundle, key, worksheet="Gate's own")) == [Change.CREATED] * 5
+    assert changes(export(bundle, key, worksheet="Gate's own")) == [Change.UNCHANGED] * 5
+    assert [(tab.title, len(tab.grid)) for tab in sheet.tabs] == [("Sheet1", 0), ("Gate's own", 6)]
+    assert sheet.calls.count("sheets.spreadsheets.batchUpdate") == 1
+
+
+def test_a_sheet_that_is_not_there_is_made_and_shared(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+    options: dict[str, Any] = {"spreadsheet_id": None, "spreadsheet_name": "Other", "share_with": ["ann@e.example"]}
+    outcome = export(bundle, key, **options)
+    assert changes(outcome) == [Change.CREATED] * 5
+    assert "belongs to robot@project.example" in outcome.notes[0]
+    assert (sheet.title, sheet.shared, len(sheet.grid)) == ("Other", ["writer ann@e.example"], 6)
+    assert changes(export(bundle, key, **options)) == [Change.UNCHANGED] * 5
+    assert sheet.calls.count("sheets.spreadsheets.create") == 1
+
+
+def test_the_launcher_s_own_sheet_is_the_default(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+    sheet.title = "NeMo Evaluator Launcher Results"
+    assert changes(export(bundle, key, spreadsheet_id=None)) == [Change.CREATED] * 5
+    assert {"Model Name", "Harness", "Task Name", "Executor", "Container", "Invocation ID", "Job ID"} <= set(
+        sheet.grid[0]
+    )
+
+
+def renamed(bundle: Bundle, number: int) -> Bundle:
+    """Return an invocation of its own with a metric of its own."""
+    task = bundle.results.tasks[0]
+    score = task.scores[0].model_copy(update={"metric": f"metric{number}", "value": number / 10})
+    task = task.model_copy(update={"job_id": f"{number:016x}.0", "scores": (score,)})
+    results = bundle.results.model_copy(update={"invocation": f"{number:016x}", "tasks": (task,)})
+    return replace(bundle, results=results)
+
+
+def at_once(exports: list[tuple[Bundle, str]]) -> list[ExportOutcome]:
+    """Run exports in as many threads, all let go at one moment."""
+    gate = threading.Barrier(len(exports))
+
+    def one(pair: tuple[Bundle, str]) -> ExportOutcome:
+        gate.wait(30)
+        return export(*pair)
+
+    with ThreadPoolExecutor(len(exports)) as pool:
+        return list(pool.map(one, exports))
+
+
+def test_the_same_results_from_several_exports_at_once_are_there_once(
+    bundle: Bundle, sheet: SheetsDouble, key: str
+) -> None:
+    found = [change for outcome in at_once([(bundle, key)] * 5) for change in changes(outcome)]
+    assert (found.count(Change.CREATED), found.count(Change.UNCHANGED)) == (5, 20)
+    assert len(sheet.grid) == 6
+    assert sheet.calls.count("sheets.spreadsheets.batchUpdate") > 1, "nobody came second; nothing was tried"
+
+
+def test_different_metrics_at_once_keep_their_own_columns(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+    at_once([(renamed(bundle, number), key) for number in range(1, 6)])
+    assert len(sheet.rows()) == 5
+    for row in sheet.rows():
+        number = int(row["Invocation ID"], 16)
+        held = {name: value for name, value in row.items() if re.fullmatch(r"metric\d", name) and value != ""}
+        assert held == {f"metric{number}": number / 10}
+
+
+@pytest.mark.usefixtures("sheet")
+def test_key_of_a_user_and_of_a_client_that_a_user_authorised(bundle: Bundle, tmp_path: Path) -> None:
+    # NOTE: a token that still holds: Google's library knows only Google's own address to renew one of a user.
+    user = {"client_id": "c", "client_secret": "s3cret", "refresh_token": "r"}
+    user |= {"token": "t", "expiry": "2999-01-01T00:00:00Z"}
+    client = tmp_path / "credentials.json"
+    client.write_text(json.dumps({"installed": {"client_id": "c"}}))
+    options = {"spreadsheet_id": "S1", "oauth_file": str(client)}
+    with pytest.raises(NelActionError, match="nobody has authorised"):
+        send([bundle], "gsheets", options, {})
+    (tmp_path / "authorized_user.json").write_text(json.dumps(user))
+    assert send([bundle], "gsheets", options, {}).complete
+    options["oauth_file"] = str(tmp_path / "authorized_user.json")
+    assert send([bundle], "gsheets", options, {}).complete
+
+
 def test_key_from_a_file_and_from_a_mounted_one(bundle: Bundle, sheet: SheetsDouble, key: str, tmp_path: Path) -> None:
     file = tmp_path / "key.json"
     file.write_text(key)
@@ -243,7 +330,7 @@ def test_key_from_a_file_and_from_a_mounted_one(bundle: Bundle, sheet: SheetsDou
     ("options", "environ", "message"),
     [
         ({"spreadsheet_id": "S1"}, {}, "no Google credentials"),
-        ({}, {"GOOGLE_SERVICE_ACCOUNT_JSON": "{}"}, "names no sheet"),
+        ({"oauth_file": "/nowhere"}, {}, "cannot read the Google credentials"),
         ({"spreadsheet_id": "S1"}, {"GOOGLE_SERVICE_ACCOUNT_JSON": "s3cret"}, "are not JSON"),
         ({"spreadsheet_id": "S1", "service_account_file": "/nowhere"}, {}, "cannot read the Google credentials"),
     ],

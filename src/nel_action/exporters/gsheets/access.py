@@ -19,16 +19,19 @@ __all__ = ["access_problem", "account", "credentials"]
 _SCOPES: Final = (
     "https://www.googleapis.com/auth/spreadsheets",
     "https://www.googleapis.com/auth/drive.metadata.readonly",
+    "https://www.googleapis.com/auth/drive.file",  # to share a sheet that was made
 )
+_GSPREAD: Final = Path("~/.config/gspread")
+"""Where gspread, and so the Launcher, looks for keys that nobody named."""
 
 
 def access_problem(settings: GsheetsSettings, environ: Mapping[str, str]) -> Problem | None:
     """Say why there are no credentials, if so; never what stands in them."""
     try:
-        known = _key(settings, environ)
+        known = _key(settings, environ) or _user(settings)
     except SecretError as error:
         return error.problems[0]
-    if known is None and settings.oauth_file is None:
+    if known is None:
         hint = f"set {settings.service_account_env}, or export.gsheets.service_account_file or oauth_file"
         return Problem("there are no Google credentials", hint=hint)
     return None
@@ -47,7 +50,8 @@ def credentials(settings: GsheetsSettings, environ: Mapping[str, str]) -> Creden
     try:
         if key is not None:
             return service_account.Credentials.from_service_account_info(key, scopes=_SCOPES)
-        return user.Credentials.from_authorized_user_info(_read(Path(settings.oauth_file or "")), _SCOPES)
+        # NOTE: without scopes: a user granted some once, and asking for others would be refused.
+        return user.Credentials.from_authorized_user_info(_user(settings))
     except ValueError as error:
         # NOTE: the library's message may quote the key; ours does not.
         msg = "the Google credentials are not a whole key"
@@ -62,14 +66,35 @@ def account(settings: GsheetsSettings, environ: Mapping[str, str]) -> str:
 
 def _key(settings: GsheetsSettings, environ: Mapping[str, str]) -> dict[str, Any] | None:
     if settings.service_account_file:
-        return _read(Path(settings.service_account_file))
+        return _read(Path(settings.service_account_file).expanduser())
     if settings.oauth_file:
         return None
     text = secret(settings.service_account_env, environ)
     if text:
         return _parsed(text, settings.service_account_env)
     path = environ.get("GOOGLE_APPLICATION_CREDENTIALS")
-    return _read(Path(path)) if path else None
+    usual = (_GSPREAD / "service_account.json").expanduser()
+    return _read(Path(path)) if path else _read(usual) if usual.is_file() else None
+
+
+def _user(settings: GsheetsSettings) -> dict[str, Any] | None:
+    """Find an authorised user: in the named file, beside the client that it describes, or where gspread left one.
+
+    Raises:
+        SecretError: the file cannot be read, or nobody has authorised the client yet.
+    """
+    usual = (_GSPREAD / "authorized_user.json").expanduser()
+    if not settings.oauth_file:
+        return _read(usual) if usual.is_file() else None
+    path = Path(settings.oauth_file).expanduser()
+    found = _read(path)
+    if "refresh_token" in found:
+        return found
+    beside = path.with_name("authorized_user.json")
+    if beside.is_file() or usual.is_file():
+        return _read(beside if beside.is_file() else usual)
+    msg = f"{path} describes a client that nobody has authorised"
+    raise SecretError(msg, hint=f"run gspread.oauth() once where there is a browser, and put its file at {beside}")
 
 
 def _read(path: Path) -> dict[str, Any]:

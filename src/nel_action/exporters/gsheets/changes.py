@@ -17,6 +17,8 @@ from nel_action.exporters.interface import Change
 __all__ = ["Changes", "Sheet", "changes_for"]
 
 _FIELDS: Final = "userEnteredValue"
+_ROWS: Final = 1_000
+"""Rows of a new tab; it grows as rows are added."""
 Request = dict[str, Any]
 
 
@@ -29,6 +31,8 @@ class Sheet:
     """Width of its grid."""
     values: Sequence[Sequence[Any]]
     """Rows from the top, unformatted; the first one holds the heads."""
+    new: str | None = None
+    """Title of a tab that is to be made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +76,10 @@ def _known(sheet: Sheet, column: int) -> dict[str, int]:
 
 def _heads(sheet: Sheet, start: int, fresh: Sequence[str]) -> Iterator[Request]:
     missing = start + len(fresh) - sheet.columns
-    if fresh and missing > 0:
+    if sheet.new is not None and fresh:
+        grid = {"rowCount": _ROWS, "columnCount": len(fresh)}
+        yield {"addSheet": {"properties": {"sheetId": sheet.id, "title": sheet.new, "gridProperties": grid}}}
+    elif fresh and missing > 0:
         yield {"appendDimension": {"sheetId": sheet.id, "dimension": "COLUMNS", "length": missing}}
     if fresh:
         yield _write(sheet, 0, start, fresh)

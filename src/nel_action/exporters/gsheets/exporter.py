@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 from nel_action.errors import Problem
 from nel_action.exporters.bundle import Bundle
 from nel_action.exporters.gsheets.access import access_problem, account, credentials
-from nel_action.exporters.gsheets.changes import Changes, Sheet, changes_for
+from nel_action.exporters.gsheets.book import bring_up_to_date, found_or_made
 from nel_action.exporters.gsheets.rows import GsheetsSettings, rows_of
 from nel_action.exporters.interface import DestinationError, Exported, ExportError, ExportOutcome, MissingExtraError
 
 if TYPE_CHECKING:
-    import gspread
     from google.auth.credentials import Credentials
     from requests import Session
 
@@ -45,17 +44,15 @@ class GsheetsExporter:
         self._session_for = session_for
 
     def check(self, settings: GsheetsSettings, environ: Mapping[str, str]) -> Sequence[Problem]:
-        """Say whether a sheet is named and a key is there.
+        """Say whether a key is there.
 
         Raises:
             MissingExtraError: gspread is not installed.
         """
         if find_spec("gspread") is None:
             raise MissingExtraError(self.name, "gspread")
-        problems = [] if (problem := access_problem(settings, environ)) is None else [problem]
-        if not settings.spreadsheet_id and not settings.spreadsheet_name:
-            problems.append(Problem("export.gsheets names no sheet", hint="set export.gsheets.spreadsheet_id"))
-        return problems
+        problem = access_problem(settings, environ)
+        return [] if problem is None else [problem]
 
     def export(self, bundle: Bundle, settings: GsheetsSettings, environ: Mapping[str, str]) -> ExportOutcome:
         """Bring the rows of one invocation up to date.
@@ -66,44 +63,15 @@ class GsheetsExporter:
         """
         import gspread
 
-        with _translated(account(settings, environ)):
+        with _translated(name := account(settings, environ)):
             client = gspread.Client(auth=None, session=self._session_for(credentials(settings, environ)))
             client.set_timeout(_PATIENCE)
-            book = (
-                client.open_by_key(settings.spreadsheet_id) if settings.spreadsheet_id else _by_name(client, settings)
-            )
-            changes = changes_for(_sheet(book, settings), rows_of(bundle, settings))
-            _apply(book, changes)
+            book, made = found_or_made(client, settings)
+            changes = bring_up_to_date(book, settings, rows_of(bundle, settings))
         items = tuple(Exported(job, change, str(book.url)) for job, change in changes.jobs.items())
-        return ExportOutcome(destination=self.name, items=items)
-
-
-def _by_name(client: gspread.Client, settings: GsheetsSettings) -> gspread.Spreadsheet:
-    import gspread
-
-    try:
-        return client.open(settings.spreadsheet_name)
-    except gspread.exceptions.SpreadsheetNotFound as error:
-        msg = f"no sheet '{settings.spreadsheet_name}' that the account can see"
-        raise ExportError(msg, hint="make it, share it with the account, and name it by spreadsheet_id") from error
-
-
-def _sheet(book: gspread.Spreadsheet, settings: GsheetsSettings) -> Sheet:
-    import gspread
-
-    try:
-        tab = book.worksheet(settings.worksheet) if settings.worksheet else book.get_worksheet(0)
-    except gspread.exceptions.WorksheetNotFound as error:
-        msg = f"the sheet has no tab '{settings.worksheet}'"
-        raise ExportError(msg, hint="make the tab, or leave export.gsheets.worksheet out for the first one") from error
-    quoted = tab.title.replace("'", "''")
-    found: dict[str, Any] = book.values_get(f"'{quoted}'", params={"valueRenderOption": "UNFORMATTED_VALUE"})
-    return Sheet(id=tab.id, columns=tab.col_count, values=found.get("values", []))
-
-
-def _apply(book: gspread.Spreadsheet, changes: Changes) -> None:
-    if changes.requests:
-        book.batch_update({"requests": list(changes.requests)})
+        shared = ", ".join(settings.share_with) or "nobody else (export.gsheets.share_with)"
+        notes = (f"made '{settings.spreadsheet_name}', which belongs to {name}, shared with {shared}",) if made else ()
+        return ExportOutcome(destination=self.name, items=items, notes=notes)
 
 
 @contextmanager

@@ -22,16 +22,20 @@ class GsheetsSettings(CommonSettings):
 
     spreadsheet_id: str | None = None
     """The long word in the sheet's address."""
-    spreadsheet_name: str | None = None
-    """The sheet's title, where no id is given; found among those that the account can see."""
+    spreadsheet_name: str = "NeMo Evaluator Launcher Results"
+    """The sheet's title, where no id is given; found among those that the account can see, and made where it is not
+    there. The title that is the default is that of the Launcher's own exports."""
+    share_with: tuple[str, ...] = ()
+    """Addresses of people who may write a sheet that was made: it belongs to the account."""
     worksheet: str | None = None
-    """Name of the tab; the first one unless said."""
+    """Name of the tab; the first one unless said. Made where it is not there."""
     service_account_file: str | None = None
     """JSON key of a service account."""
     service_account_env: str = "GOOGLE_SERVICE_ACCOUNT_JSON"
     """Name of the variable that holds such a key's text; with `_FILE` at its end, the path of a mounted one."""
     oauth_file: str | None = None
-    """JSON of an authorised user, as `gcloud` and gspread write it."""
+    """JSON of an authorised user, as `gcloud` and gspread write it, or of a client whose `authorized_user.json` lies
+    beside it."""
 
 
 def rows_of(bundle: Bundle, settings: GsheetsSettings) -> list[dict[str, Cell]]:
@@ -55,8 +59,9 @@ def _row(bundle: Bundle, settings: GsheetsSettings, task: TaskResult) -> dict[st
         "Baseline": compared.baseline if compared else None,
         "Difference": compared.difference if compared else None,
         "Items": task.n_items,
-        "Harness": " ".join(part for part in (task.harness, task.harness_version) if part),
-        "Image": task.image,
+        "Harness": task.harness,
+        "Harness Version": task.harness_version,
+        "Container": task.image,
         "Repository": results.repository,
         "Commit": results.commit,
         "Pull Request": facts.pull_request,

@@ -35,7 +35,7 @@ class MlflowSettings(CommonSettings):
     """`export.mlflow`."""
 
     tracking_uri: str | None = None
-    """Address of the server; MLFLOW_TRACKING_URI unless said."""
+    """Address of the server, or the name of a variable that holds it; MLFLOW_TRACKING_URI unless said."""
     experiment_name: str = "nel-action"
     """Made where it is not there."""
     run_name: str | None = None

@@ -39,7 +39,7 @@ class MlflowExporter:
         """
         if find_spec("mlflow") is None:
             raise MissingExtraError(self.name, "mlflow-skinny")
-        uri = settings.tracking_uri or environ.get("MLFLOW_TRACKING_URI")
+        uri = _address(settings, environ)
         if not uri:
             return [Problem("no MLflow server: export.mlflow.tracking_uri and MLFLOW_TRACKING_URI are both unset")]
         if urlsplit(uri).password:
@@ -49,11 +49,16 @@ class MlflowExporter:
 
     def export(self, bundle: Bundle, settings: MlflowSettings, environ: Mapping[str, str]) -> ExportOutcome:
         """Send one invocation: the parent first; then each job for itself, so that one failure stays alone."""
-        uri = settings.tracking_uri or environ["MLFLOW_TRACKING_URI"]
-        session = Session(uri, settings, environ)
+        session = Session(_address(settings, environ), settings, environ)
         parent = parent_of(bundle, settings, _spec(bundle) if settings.log_config_params else {})
         calls = list(_calls(bundle, settings, session, parent))
         return ExportOutcome(destination=self.name, items=one_by_one(calls, sleep=self._sleep))
+
+
+def _address(settings: MlflowSettings, environ: Mapping[str, str]) -> str:
+    """Return the server's address; a word that is none is the name of a variable, as in the Launcher."""
+    uri = settings.tracking_uri or environ.get("MLFLOW_TRACKING_URI", "")
+    return uri if "://" in uri else environ.get(uri, uri)
 
 
 def _calls(bundle: Bundle, settings: MlflowSettings, session: Session, parent: RunContent) -> Iterator[Call]:

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.support.project import Project
+
+from nel_action.errors import Problem, SpecError
+from nel_action.exporters.preflight import check_exports
+from nel_action.spec.compose import load_spec
+
+SPEC = """\
+target: {api_endpoint: {url: "http://127.0.0.1:9/v1/chat/completions", model_id: tiny}}
+execution: {type: local, auto_export: {destinations: [local]}}
+evaluation: {tasks: [{name: ifeval}]}
+"""
+
+
+def checked(folder: Path, extra: str, *, spec: str = SPEC, wanted: list[str] | None = None) -> tuple[Problem, ...]:
+    path = folder / "spec.yaml"
+    path.write_text(spec + extra)
+    return check_exports(load_spec(path), {}, wanted=wanted)
+
+
+def test_settings_that_are_right_say_nothing(tmp_path: Path) -> None:
+    assert checked(tmp_path, "export: {local: {output_dir: out, format: csv}}\n") == ()
+    assert checked(tmp_path, "") == ()
+
+
+@pytest.mark.parametrize(
+    ("extra", "told"),
+    [
+        ("export:\n  local:\n    frmat: csv\n", "spec.yaml:6:5: unknown key 'frmat'"),
+        ("export:\n  local:\n    format: cvs\n", "did you mean 'csv'"),
+        ("export:\n  mlflow: {samples: perhaps}\n", "spec.yaml:5:12: export.mlflow.samples must be true or false"),
+        ("export:\n  wnadb: {project: x}\n", "spec.yaml:5:3: no exporter 'wnadb'"),
+    ],
+)
+def test_mistakes_are_told_in_their_lines(tmp_path: Path, extra: str, told: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        checked(tmp_path, extra)
+    assert any(told in str(problem) for problem in caught.value.problems), caught.value.problems
+
+
+def test_a_destination_that_nobody_knows_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="no exporter 'pigeon'"):
+        checked(tmp_path, "", spec=SPEC.replace("[local]", "[pigeon]"))
+
+
+def test_a_section_for_a_plug_in_elsewhere_is_a_warning(tmp_path: Path) -> None:
+    (warning,) = checked(tmp_path, "export: {jet: {anything: 1}}\n")
+    assert "no exporter 'jet'" in warning.message
+
+
+def test_what_is_missing_so_far_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("mlflow", reason="needs the mlflow extra")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    extra = "export: {mlflow: {experiment_name: x}}\n"
+    assert checked(tmp_path, extra) == ()
+    (warning,) = checked(tmp_path, extra, wanted=["mlflow"])
+    assert "export to mlflow: no MLflow server" in warning.message
+
+
+def test_a_run_starts_nothing_on_a_mistake(tmp_path: Path) -> None:
+    project = Project(tmp_path / "p", tasks=("alpha",), extra="export: {local: {frmat: csv}}")
+    done = project.run("--wait")
+    assert done.returncode == 2
+    assert "did you mean 'format'" in done.stderr
+    assert "spec.yaml:7:18" in done.stderr
+    assert (project.runs, project.ran) == ([], [])
