@@ -8,13 +8,14 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
 from nel_action.cli.common import home_dir
-from nel_action.errors import ExitCode, NelActionError
+from nel_action.errors import EngineError, ExitCode, NelActionError
 
 __all__ = ["doctor"]
 
@@ -22,10 +23,10 @@ EXTRAS = {
     "slurm": "paramiko",
     "lepton": "leptonai",
     "wandb": "wandb",
-    "mlflow": "mlflow",
+    "mlflow": "mlflow-skinny",
     "gsheets": "gspread",
 }
-"""Extra → the module that it brings."""
+"""Extra → the distribution that it brings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +60,20 @@ def doctor(*, spec: Path | None, as_json: bool) -> int:
 
 
 def _installed() -> Iterator[Finding]:
-    version = ".".join(str(part) for part in sys.version_info[:3])
-    yield Finding("python", "ok", f"{version} at {sys.executable}")
+    python = ".".join(str(part) for part in sys.version_info[:3])
+    yield Finding("python", "ok", f"{python} at {sys.executable}")
     yield _home()
     uv = shutil.which("uv") or ("the uv package" if find_spec("uv") else None)
     fix = None if uv else "pip install 'nel-action[process]', for harnesses without containers"
     yield Finding("uv", "ok" if uv else "missing", uv or "", fix)
-    for extra, module in EXTRAS.items():
-        there = find_spec(module) is not None
-        fix = None if there else f"pip install 'nel-action[{extra}]', where a spec uses it"
-        yield Finding(extra, "ok" if there else "missing", "", fix)
+    yield from (_extra(extra, distribution) for extra, distribution in EXTRAS.items())
+
+
+def _extra(extra: str, distribution: str) -> Finding:
+    try:
+        return Finding(extra, "ok", f"{distribution} {version(distribution)}")
+    except PackageNotFoundError:
+        return Finding(extra, "missing", fix=f"pip install 'nel-action[{extra}]', where a spec uses it")
 
 
 def _home() -> Finding:
@@ -86,18 +91,15 @@ def _home() -> Finding:
 
 def _engines() -> Iterator[Finding]:
     """Look for a Docker engine; not having one is only wrong for a spec that needs it."""
-    import docker
-    from docker.errors import DockerException
+    from nel_action.executors.local.engine import engine
 
     try:
-        client = docker.from_env(timeout=10)
-        version = client.version()
-        client.close()
-    except DockerException as error:
-        cause = str(error).splitlines()[0]
-        yield Finding("docker", "missing", cause, "start it, or set execution.runtime: process where that will do")
+        with engine(os.environ) as client:
+            found = client.version()
+    except EngineError as error:
+        yield from (Finding("docker", "missing", problem.message, problem.hint) for problem in error.problems)
         return
-    yield Finding("docker", "ok", f"engine {version.get('Version')} (API {version.get('ApiVersion')})")
+    yield Finding("docker", "ok", f"engine {found.get('Version')} (API {found.get('ApiVersion')})")
 
 
 def _for_spec(path: Path) -> Iterator[Finding]:
