@@ -114,6 +114,8 @@ def _for_spec(path: Path) -> Iterator[Finding]:
         check_gate(loaded.spec, locate=loaded.locate)
         with prepare(loaded, home=home_dir(), environ=os.environ) as prepared:
             find_baseline(loaded.spec, folder=loaded.base_dir, home=home_dir())
+            facts = getattr(prepared.executor, "facts", None)
+            yield from (Finding(what, "ok", text) for what, text in (facts() if facts else ()))
             check(prepared)
             yield Finding("spec", "ok", f"{path}: {len(prepared.plan.jobs)} jobs could run now")
     except NelActionError as error:

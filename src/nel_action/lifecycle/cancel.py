@@ -24,4 +24,8 @@ def cancel(session: Session, jobs: Collection[int] | None = None) -> list[JobVie
     ]
     if rows:
         session.executor.cancel([attempt_of(row) for row in rows])
+    everything = jobs is None or {job.index for job in session.invocation.plan.jobs} <= set(jobs)
+    if everything and (release := getattr(session.executor, "release", None)) is not None:
+        # NOTE: what serves the model may be there before the first job is.
+        release(session.invocation.id)
     return refresh(session)

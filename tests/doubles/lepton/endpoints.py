@@ -59,6 +59,8 @@ class Endpoints:
         """Take a new spec; whoever asks for replicas wakes what sleeps."""
         before = endpoint.model.spec.container if endpoint.model.spec else None
         assert model.spec
+        if endpoint.asleep:
+            endpoint.since = self._clock.now()  # it has its whole time to become ready again
         endpoint.model, endpoint.raw, endpoint.asleep = model, raw, False
         endpoint.gateway.tokens = token_values(self._settings, model)
         if model.spec.container != before:

@@ -51,7 +51,6 @@ class Cloud:
 
     environ: Mapping[str, str]
     sleep: Callable[[float], None] = field(default=time.sleep)
-    patience: float = PATIENCE
 
     @cached_property
     def client(self) -> APIClient:
@@ -100,7 +99,7 @@ class Cloud:
             ExecutorError: it refuses the request.
             UnreachableError: it does not answer, or asks to come back later than patience lasts.
         """
-        deadline, pause = time.monotonic() + self.patience, 0.5
+        deadline, pause = time.monotonic() + PATIENCE, 0.5
         while True:
             trouble, wait = self._try(what, function)
             if not isinstance(trouble, UnreachableError) or isinstance(trouble, EngineError):
@@ -194,7 +193,8 @@ class Cloud:
             fresh = [item for item in page if item not in seen]
             if fresh:
                 yield fresh
-            if len(page) < limit or not fresh or page[-1][0] >= end:
+            # NOTE: a short page is not the last one: the service may give less than it is asked for.
+            if not fresh or page[-1][0] >= end:
                 return
             # NOTE: several lines may have the last moment, and only some of them may be on this page.
             start = page[-1][0]

@@ -34,7 +34,6 @@ class Collector:
     local: Path | None
     """Where this machine sees the attempts' folders on the mounted volume, if it does."""
     sleep: Callable[[float], None] = time.sleep
-    patience: float = PATIENCE
 
     def collect(self, item: Mapping[str, Any], into: Path) -> None:
         """Bring a job's artifacts and logs into `into`; what was there before stays until all is here.
@@ -74,7 +73,7 @@ class Collector:
         """
         if (found := self._stored(item)) is not None:
             return found
-        deadline, pause = time.monotonic() + self.patience, 1.0
+        deadline, pause = time.monotonic() + PATIENCE, 1.0
         while True:
             message = self.history.message(item)
             end = message.end if message else None

@@ -35,7 +35,7 @@ from nel_action.spec.lepton import LeptonExecution
 
 __all__ = ["LeptonExecutor"]
 
-POLL_INTERVAL: Final = (5.0, 60.0)
+POLL_INTERVAL: Final = (2.0, 60.0)
 """Seconds between looks: the platform moves in seconds, evaluations in minutes."""
 
 LOOK_AGAIN: Final = (0.0, 1.0, 3.0)

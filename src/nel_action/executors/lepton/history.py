@@ -108,7 +108,9 @@ class History:
 
     def _times(self, item: Mapping[str, Any]) -> tuple[int, int]:
         """Return from when to when a job may have written, in nanoseconds; neither may be 0."""
-        now = self.clock()
         created = float(mapping(item.get("metadata")).get("created_at") or 0) / 1000
-        start = max(created - SLACK, now - LONGEST) if created else now - LONGEST
-        return max(int(start * 1e9), 1), int((now + SLACK) * 1e9)
+        ended = float(mapping(item.get("status")).get("completion_time") or 0) / 1000
+        # NOTE: this machine's clock and the platform's may differ, and its lines have the platform's.
+        end = max(self.clock(), created, ended) + SLACK
+        start = max(created - SLACK, end - LONGEST)
+        return max(int(start * 1e9), 1), int(end * 1e9)
