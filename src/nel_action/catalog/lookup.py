@@ -85,19 +85,20 @@ def catalog() -> tuple[CatalogTask, ...]:
     return entries(json.loads(DATA.read_bytes()))
 
 
-def lookup(name: str) -> CatalogTask:
-    """Find a benchmark by `task` or `harness.task`.
+def lookup(name: str, among: Sequence[CatalogTask] | None = None) -> CatalogTask:
+    """Find a benchmark by `task` or `harness.task`, in the catalog unless said.
 
     Raises:
         NotFoundError: there is none, or there are several; the hint has the full names that come next.
     """
-    found = [task for task in catalog() if name in {task.full_name, task.name}]
+    tasks = catalog() if among is None else among
+    found = [task for task in tasks if name in {task.full_name, task.name}]
     if len(found) == 1:
         return found[0]
     if found:
         msg = f"{len(found)} tasks are called '{name}'"
         raise NotFoundError(msg, hint=f"write one of {', '.join(task.full_name for task in found)}")
-    near = _nearest(name)
+    near = _nearest(name, tasks)
     hint = f"nearest: {', '.join(near)}" if near else "`nel-action ls tasks` shows all"
     msg = f"no task '{name}'"
     raise NotFoundError(msg, hint=hint)
@@ -143,13 +144,13 @@ def relatives(task: CatalogTask, endpoint_type: str) -> tuple[CatalogTask, ...]:
     )
 
 
-def _nearest(name: str) -> list[str]:
+def _nearest(name: str, tasks: Sequence[CatalogTask]) -> list[str]:
     """Return full names of tasks that are spelt alike."""
     from difflib import get_close_matches
 
     full = "." in name
     spelling: dict[str, list[str]] = {}
-    for task in catalog():
+    for task in tasks:
         spelling.setdefault((task.full_name if full else task.name).lower(), []).append(task.full_name)
     close = get_close_matches(name.lower(), spelling, n=3, cutoff=0.6)
     return [one for match in close for one in spelling[match]][:4]

@@ -28,9 +28,25 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("nel_action.cli.export:export", "Send results elsewhere."),
     "doctor": ("nel_action.cli.doctor:doctor", "Say what is installed, reachable and usable."),
     "ci": ("nel_action.cli.ci:ci", "Do the steps of a GitHub workflow; action.yml calls it."),
+    "version": ("nel_action.cli.version:version", "Print the version."),
     "schema": ("nel_action.cli.schema:schema", "Print the JSON Schema of specs, for editors."),
 }
 """Name → where it is, and one line about it."""
+
+
+def _say_more(_ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's call
+    if wanted:
+        import logging
+
+        logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
+
+
+def _verbose(*, hidden: bool = False) -> click.Option:
+    """Return `-v`, which may stand before or after the command's name."""
+    text = "Show what the libraries below say too."
+    return click.Option(
+        ["-v", "--verbose"], is_flag=True, expose_value=False, hidden=hidden, callback=_say_more, help=text
+    )
 
 
 class LazyGroup(click.Group):
@@ -51,6 +67,8 @@ class LazyGroup(click.Group):
         module, _, name = self._table[cmd_name][0].partition(":")
         command = getattr(import_module(module), name)
         assert isinstance(command, click.Command)  # noqa: S101 - the table is ours
+        if not any("-v" in parameter.opts for parameter in command.params):
+            command.params.append(_verbose(hidden=True))
         return command
 
     def resolve_command(
@@ -77,7 +95,13 @@ class LazyGroup(click.Group):
 @click.group(
     cls=LazyGroup,
     commands=COMMANDS,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    params=[_verbose()],
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        # NOTE: the launcher takes its options with either sign between words.
+        "token_normalize_func": lambda token: token.replace("_", "-"),
+    },
 )
 @click.version_option(__version__, "-V", "--version", prog_name="nel-action", message="%(prog)s %(version)s")
 def root() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from types import FrameType
@@ -20,7 +21,13 @@ if TYPE_CHECKING:
     from nel_action.lifecycle.session import JobView, Session
     from nel_action.spec.compose import LoadedSpec
 
-__all__ = ["active_exit_code", "home_dir", "load", "session", "spec_options", "stopping"]
+__all__ = ["active_exit_code", "env_file_option", "home_dir", "load", "session", "spec_options", "stopping"]
+
+
+def env_file_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--env-file`."""
+    text = "Variables from this file (./.env, but not in CI)."
+    return click.option("--env-file", type=click.Path(path_type=Path), help=text)(command)
 
 
 def spec_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -31,8 +38,13 @@ def spec_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--config", type=click.Path(path_type=Path), help="The spec's file, as an option."),
             click.option("--config-dir", type=click.Path(path_type=Path), help="Folder of specs and groups."),
             click.option("--config-name", help="The spec's name in that folder."),
+            click.option(
+                "--base-dir", type=click.Path(path_type=Path), help="Where relative paths start; the spec's folder."
+            ),
             click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key."),
-            click.option("-t", "--task", "tasks", multiple=True, metavar="NAME", help="Only this task; repeatable."),
+            click.option(
+                "-t", "--task", "--tasks", "tasks", multiple=True, metavar="NAME", help="Only this task; repeatable."
+            ),
         )
     ):
         command = decorate(command)
@@ -47,6 +59,8 @@ def load(
     config_name: str | None,
     overrides: Sequence[str],
     tasks: Sequence[str],
+    base_dir: Path | None = None,
+    environ: Mapping[str, str] = os.environ,
 ) -> LoadedSpec:
     """Load the spec that the options name.
 
@@ -62,14 +76,18 @@ def load(
     if not (spec or config or config_name):
         msg = "which spec? nel-action run SPEC, or --config-dir DIR --config-name NAME"
         raise click.UsageError(msg)
-    loaded = load_spec(spec or config, config_dir=config_dir, config_name=config_name, overrides=overrides)
+    loaded = load_spec(
+        spec or config, config_dir=config_dir, config_name=config_name, overrides=overrides, environ=environ
+    )
+    if base_dir is not None:
+        loaded = replace(loaded, base_dir=base_dir.absolute())
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     return select_tasks(loaded, tasks)
 
 
 @contextmanager
-def session(prefix: str) -> Iterator[Session]:
+def session(prefix: str, environ: Mapping[str, str] = os.environ) -> Iterator[Session]:
     """Take up an invocation.
 
     Raises:
@@ -77,7 +95,7 @@ def session(prefix: str) -> Iterator[Session]:
     """
     from nel_action.lifecycle.session import open_session
 
-    with open_session(prefix, home=home_dir(), environ=os.environ) as opened:
+    with open_session(prefix, home=home_dir(), environ=environ) as opened:
         yield opened
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nel_action.cli.common import home_dir
+from nel_action.cli.common import env_file_option, home_dir
+from nel_action.cli.env_file import environment
 from nel_action.errors import ExitCode, Problem, SpecError
 
 if TYPE_CHECKING:
@@ -19,19 +20,20 @@ __all__ = ["export"]
 
 @click.command()
 @click.argument("invocations", nargs=-1, metavar="[INVOCATION|DIRECTORY]...")
-@click.option("--dest", required=True, metavar="NAME", help="local, wandb, mlflow, gsheets or a plug-in.")
+@click.option(
+    "--dest", default="local", show_default=True, metavar="NAME", help="Also wandb, mlflow, gsheets, a plug-in."
+)
 @click.option("--job-dirs", multiple=True, type=click.Path(path_type=Path), help="Look for run directories here too.")
 @click.option("--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="YAML with export.NAME.")
 @click.option("-o", "--override", "overrides", multiple=True, metavar="export.NAME.KEY=VALUE", help="Set one option.")
-@click.option("--output-dir", help="Folder of local files.")
-@click.option("--output-filename", help="Name of the local file.")
+@click.option("-out", "--output-dir", "output_dir", help="Folder of local files.")
+@click.option("-fname", "--output-filename", "output_filename", help="Name of the local file.")
 @click.option("--format", "format_", type=click.Choice(["json", "csv", "junit", "parquet"]), help="Of the local file.")
-@click.option("--log-metrics", "--log_metrics", multiple=True, metavar="METRIC", help="Only these metrics.")
-@click.option("--copy-artifacts/--no-copy-artifacts", "--copy_artifacts", default=None, help="Send harness files too.")
-@click.option("--copy-logs/--no-copy-logs", "--copy_logs", default=None, help="Send logs too.")
-@click.option(
-    "--only-required/--all-artifacts", "--only_required", default=None, help="Of harness files, only the results."
-)
+@click.option("--log-metrics", multiple=True, metavar="METRIC", help="Only these metrics.")
+@click.option("--copy-artifacts/--no-copy-artifacts", default=None, help="Send harness files too.")
+@click.option("--copy-logs/--no-copy-logs", default=None, help="Send logs too.")
+@click.option("--only-required/--all-artifacts", default=None, help="Of harness files, only the results.")
+@env_file_option
 def export(
     invocations: tuple[str, ...],
     dest: str,
@@ -40,6 +42,7 @@ def export(
     overrides: tuple[str, ...],
     format_: str | None,
     log_metrics: tuple[str, ...],
+    env_file: Path | None,
     **flags: object,
 ) -> int:
     """Send results elsewhere; sending them twice changes nothing.
@@ -52,7 +55,8 @@ def export(
     flags |= {"format": format_, "log_metrics": log_metrics or None}
     given = _given(dest, config, overrides) | {name: value for name, value in flags.items() if value is not None}
     searched = (*job_dirs, *(Path(one) for one in given.get("job_dirs", ())))
-    outcomes = [deliver(run, dest, os.environ, given) for run in find_runs(invocations, searched, home_dir())]
+    environ = environment(os.environ, env_file)
+    outcomes = [deliver(run, dest, environ, given) for run in find_runs(invocations, searched, home_dir())]
     for outcome in outcomes:
         _tell(outcome)
     return ExitCode.PASS if all(outcome.complete for outcome in outcomes) else ExitCode.UNMEASURABLE

@@ -3,55 +3,130 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from nel_action.cli.common import session
+from nel_action.cli.select import select_jobs
+from nel_action.errors import ExitCode
+
+if TYPE_CHECKING:
+    from nel_action.lifecycle.session import JobView, Session
 
 __all__ = ["info"]
 
 
 @click.command()
-@click.argument("invocation")
+@click.argument("invocations", nargs=-1, required=True)
+@click.option("--config", is_flag=True, help="Print the resolved spec.")
+@click.option("--artifacts", is_flag=True, help="Print where the files of each job's harness lie.")
+@click.option("--logs", is_flag=True, help="Print where each job's logs lie.")
+@click.option("--copy-artifacts", type=click.Path(path_type=Path), metavar="DIR", help="Bring them there.")
+@click.option("--copy-logs", type=click.Path(path_type=Path), metavar="DIR", help="Bring them there.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def info(*, invocation: str, as_json: bool) -> int:
-    """Show where everything of INVOCATION lies."""
-    with session(invocation) as opened:
-        made = opened.invocation
-        facts = {
-            "invocation": made.id,
-            "created": made.created,
-            "executor": made.executor,
-            "spec": made.source,
-            "run_dir": str(made.run_dir),
-            "results": str(made.run_dir / "results.json"),
-            "report": str(made.run_dir / "report.html"),
-            "repository": made.plan.context.repository,
-            "commit": made.plan.context.commit,
-            "jobs": [
-                {
-                    "job_id": f"{made.id}.{view.job.index}",
-                    "task": view.job.name,
-                    "key": str(view.job.key),
-                    "harness": view.job.harness,
-                    "image": view.job.image,
-                    "attempt": view.attempt.number if view.attempt else 0,
-                    "backend_id": view.attempt.backend_id if view.attempt else None,
-                    "artifacts": str(made.job_dir(view.job) / "artifacts"),
-                    "logs": str(made.job_dir(view.job) / "logs"),
-                }
-                for view in opened.views()
-            ],
-        }
-    click.echo(json.dumps(facts, indent=2) if as_json else _text(facts))
-    return 0
+def info(
+    *,
+    invocations: tuple[str, ...],
+    config: bool,
+    artifacts: bool,
+    logs: bool,
+    copy_artifacts: Path | None,
+    copy_logs: Path | None,
+    as_json: bool,
+) -> int:
+    """Show where everything of INVOCATIONS lies; `<invocation>.<n>` means one job."""
+    copies = {kind: into for kind, into in (("artifacts", copy_artifacts), ("logs", copy_logs)) if into is not None}
+    kinds = [kind for kind, wanted in (("artifacts", artifacts), ("logs", logs)) if wanted]
+    told, whole = [], True
+    for name in invocations:
+        with session(name) as opened:
+            views = select_jobs(opened, name)
+            if copies:
+                whole &= _copy(opened, views, copies)
+            elif config:
+                click.echo((opened.invocation.run_dir / "spec.yaml").read_text(encoding="utf-8").rstrip())
+            elif kinds:
+                _list_files(opened, views, kinds)
+            else:
+                told.append(_facts(opened, views))
+    if told:
+        click.echo(
+            json.dumps(told if len(told) > 1 else told[0], indent=2) if as_json else "\n\n".join(map(_text, told))
+        )
+    return ExitCode.PASS if whole else ExitCode.UNMEASURABLE
 
 
-def _text(facts: Mapping[str, object]) -> str:
+def _facts(opened: Session, views: Sequence[JobView]) -> dict[str, Any]:
+    made = opened.invocation
+    return {
+        "invocation": made.id,
+        "created": made.created,
+        "executor": made.executor,
+        "spec": made.source,
+        "run_dir": str(made.run_dir),
+        "results": str(made.run_dir / "results.json"),
+        "report": str(made.run_dir / "report.html"),
+        "repository": made.plan.context.repository,
+        "commit": made.plan.context.commit,
+        "jobs": [
+            {
+                "job_id": f"{made.id}.{view.job.index}",
+                "task": view.job.name,
+                "key": str(view.job.key),
+                "harness": view.job.harness,
+                "image": view.job.image,
+                "attempt": view.attempt.number if view.attempt else 0,
+                "backend_id": view.attempt.backend_id if view.attempt else None,
+                "artifacts": str(made.job_dir(view.job) / "artifacts"),
+                "logs": str(made.job_dir(view.job) / "logs"),
+            }
+            for view in views
+        ],
+    }
+
+
+def _text(facts: Mapping[str, Any]) -> str:
     lines = [f"{name}: {value}" for name, value in facts.items() if name != "jobs" and value is not None]
-    jobs = facts["jobs"]
-    for job in jobs if isinstance(jobs, list) else []:
+    for job in facts["jobs"]:
         lines.append("")
         lines += [f"  {name}: {value}" for name, value in job.items() if value is not None]
     return "\n".join(lines)
+
+
+def _list_files(opened: Session, views: Sequence[JobView], kinds: Sequence[str]) -> None:
+    """Print a job's folders and what lies in them; a folder that is not here yet is said to be so."""
+    for view in views:
+        for kind in kinds:
+            folder = opened.invocation.job_dir(view.job) / kind
+            files = sorted(path for path in folder.rglob("*") if path.is_file())
+            click.echo(f"{view.job.name}: {folder}" + ("" if files else "  (not here; --copy-… brings it)"))
+            for path in files:
+                # NOTE: names come from the job; a terminal must not obey them.
+                name = "".join(char if char.isprintable() else "?" for char in str(path.relative_to(folder)))
+                click.echo(f"  {name}  {path.stat().st_size:,} bytes")
+
+
+def _copy(opened: Session, views: Sequence[JobView], copies: Mapping[str, Path]) -> bool:
+    """Fetch what jobs left from where they ran, also while they run; tell whether each gave something."""
+    import shutil
+    from tempfile import TemporaryDirectory
+
+    from nel_action.lifecycle.session import attempt_of
+
+    whole = True
+    for view in views:
+        if view.attempt is None or view.attempt.backend_id is None:
+            click.echo(f"{view.job.name}: not submitted yet", err=True)
+            whole = False
+            continue
+        with TemporaryDirectory() as scratch:
+            opened.executor.collect(attempt_of(view.attempt), Path(scratch))
+            for kind, into in copies.items():
+                place = into / f"{opened.invocation.id}.{view.job.index}"
+                (Path(scratch) / kind).mkdir(exist_ok=True)
+                shutil.copytree(Path(scratch) / kind, place, dirs_exist_ok=True, symlinks=True)
+                click.echo(f"{view.job.name}: {kind} → {place}")
+    return whole

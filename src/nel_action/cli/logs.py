@@ -11,11 +11,17 @@ __all__ = ["logs"]
 
 
 @click.command()
-@click.argument("invocation")
+@click.argument("invocations", nargs=-1, required=True)
 @click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
 @click.option("-t", "--task", "tasks", multiple=True, metavar="NAME", help="Only this task; repeatable.")
-def logs(*, invocation: str, follow: bool, tasks: tuple[str, ...]) -> int:
-    """Show what the jobs of INVOCATION print; `<invocation>.<n>` shows one."""
+def logs(*, invocations: tuple[str, ...], follow: bool, tasks: tuple[str, ...]) -> int:
+    """Show what the jobs of INVOCATIONS print; `<invocation>.<n>` shows one."""
+    for invocation in invocations:
+        _show(invocation, tasks, follow=follow, several=len(invocations) > 1)
+    return 0
+
+
+def _show(invocation: str, tasks: tuple[str, ...], *, follow: bool, several: bool) -> None:
     from nel_action.lifecycle.session import attempt_of
     from nel_action.report.terminal import one_line
 
@@ -27,5 +33,4 @@ def logs(*, invocation: str, follow: bool, tasks: tuple[str, ...]) -> int:
                 continue
             for line in opened.executor.logs(attempt_of(view.attempt), follow=follow):
                 # NOTE: what jobs print comes from outside; a terminal must not obey it.
-                click.echo(f"{view.job.name} | {one_line(line)}" if len(views) > 1 else one_line(line))
-    return 0
+                click.echo(f"{view.job.name} | {one_line(line)}" if several or len(views) > 1 else one_line(line))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import click
 
-from nel_action.cli.common import session, stopping
+from nel_action.cli.common import env_file_option, session, stopping
+from nel_action.cli.env_file import environment
 from nel_action.errors import ExitCode
 
 __all__ = ["resume"]
@@ -14,13 +18,14 @@ __all__ = ["resume"]
 @click.argument("invocation")
 @click.option("--wait/--no-wait", default=False, help="Stay until the verdict; otherwise return at once (exit 5).")
 @click.option("--max-wait", type=click.FloatRange(min=0), metavar="SECONDS", help="Leave after so long (exit 5).")
-def resume(*, invocation: str, wait: bool, max_wait: float | None) -> int:
+@env_file_option
+def resume(*, invocation: str, env_file: Path | None, wait: bool, max_wait: float | None) -> int:
     """Run again what did not succeed in INVOCATION; what succeeded or runs is left alone."""
     from nel_action.cli.follow import follow, look_again, told
     from nel_action.lifecycle.submit import resume as place
     from nel_action.lifecycle.watch import finished, refresh
 
-    with stopping() as stop, session(invocation) as opened:
+    with stopping() as stop, session(invocation, environment(os.environ, env_file)) as opened:
         refresh(opened)
         jobs = place(opened)
         names = ", ".join(job.name for job in jobs) or "nothing to run again"

@@ -6,38 +6,69 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from itertools import groupby
+from pathlib import Path
 
 import click
 
-from nel_action.catalog.lookup import CatalogTask, lookup, search, select
+from nel_action.catalog.lookup import CatalogTask, catalog, entries, lookup, select
+from nel_action.errors import NotFoundError
 
 __all__ = ["print_task", "print_tasks"]
 
 
-def print_tasks(words: Sequence[str], *, harness: str | None, from_container: str | None, as_json: bool) -> int:
+def print_tasks(
+    words: Sequence[str],
+    *,
+    harness: str | None,
+    from_container: str | None,
+    as_json: bool,
+    tasks_file: Path | None = None,
+) -> int:
     """Print the benchmarks in which all words occur.
 
     Raises:
         NotFoundError: no such harness, or no such image.
         EngineError: an image was to be asked, and the Docker engine is not there.
     """
-    if from_container is not None:
-        from nel_action.cli.container_tasks import tasks_of
-
-        found = select(tasks_of(from_container), words, harness)
-    else:
-        found = search(words, harness)
+    found = select(_source(from_container, tasks_file), words, harness)
     click.echo(json.dumps([_record(task) for task in found], indent=2) if as_json else _table(found))
     return 0
 
 
-def print_task(name: str, *, as_json: bool) -> int:
+def _source(from_container: str | None, tasks_file: Path | None) -> tuple[CatalogTask, ...]:
+    """Return the benchmarks to look among: the catalog's, an image's, or those of a listing."""
+    if from_container is not None:
+        from nel_action.cli.container_tasks import tasks_of
+
+        return tasks_of(from_container)
+    return catalog() if tasks_file is None else _listed(tasks_file)
+
+
+def _listed(file: Path) -> tuple[CatalogTask, ...]:
+    """Read a listing in the launcher's format (`all_tasks_irs.yaml`).
+
+    Raises:
+        NotFoundError: it is not there, or is none.
+    """
+    import yaml
+
+    from nel_action.catalog.convert import annotate, from_launcher
+
+    try:
+        listing = yaml.load(file.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 both are safe
+        return entries(annotate(from_launcher(listing)))
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
+        msg = f"{file} is no listing of tasks"
+        raise NotFoundError(msg, hint="the launcher has one at resources/all_tasks_irs.yaml") from error
+
+
+def print_task(name: str, *, as_json: bool, from_container: str | None = None, tasks_file: Path | None = None) -> int:
     """Print one benchmark with everything that is known of it.
 
     Raises:
         NotFoundError: there is none of that name, or several.
     """
-    record = _record(lookup(name))
+    record = _record(lookup(name, _source(from_container, tasks_file)))
     if as_json:
         click.echo(json.dumps(record, indent=2))
         return 0

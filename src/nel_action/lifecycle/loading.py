@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ def load(
     config_dir: Path | None = None,
     config_name: str | None = None,
     overrides: Sequence[str] = (),
+    environ: Mapping[str, str] = os.environ,
 ) -> LoadedSpec:
     """Load a spec as `load_spec` does; where it is wrong, look at the names in it as well.
 
@@ -31,7 +33,7 @@ def load(
         SpecError: all that is wrong with it, each with its place.
     """
     try:
-        loaded = load_spec(path, config_dir=config_dir, config_name=config_name, overrides=overrides)
+        loaded = load_spec(path, config_dir=config_dir, config_name=config_name, overrides=overrides, environ=environ)
     except SpecError as error:
         if path is None or not path.is_file():
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -71,19 +71,35 @@ def select_tasks(loaded: LoadedSpec, names: Sequence[str]) -> LoadedSpec:
         return loaded
     tasks = loaded.spec.evaluation.tasks
     known = [task.name for task in tasks]
+    wanted: set[int] = set()
     for name in names:
-        if name not in known:
+        hits = _task_places(known, name)
+        if not hits:
             near = get_close_matches(name, known, n=1)
             msg = f"the spec has no task '{name}'"
             raise NotFoundError(msg, hint=f"did you mean '{near[0]}'?" if near else f"it has {', '.join(known)}")
-    kept = tuple(task for task in tasks if task.name in names)
+        wanted.update(hits)
+    kept = tuple(task for index, task in enumerate(tasks) if index in wanted)
     evaluation = loaded.spec.evaluation.model_copy(update={"tasks": kept})
     return replace(
-        loaded, spec=loaded.spec.model_copy(update={"evaluation": evaluation, "gate": _narrowed(loaded, names)})
+        loaded,
+        spec=loaded.spec.model_copy(
+            update={"evaluation": evaluation, "gate": _narrowed(loaded, {task.name for task in kept})}
+        ),
     )
 
 
-def _narrowed(loaded: LoadedSpec, names: Sequence[str]) -> GatePolicy | None:
+def _task_places(known: Sequence[str], name: str) -> list[int]:
+    """Return where tasks of a name stand: `mmlu` is all of them (`simple_evals.mmlu` too), `mmlu.1` the second."""
+    hits = [index for index, one in enumerate(known) if one == name]
+    hits = hits or [index for index, one in enumerate(known) if one.endswith(f".{name}")]
+    plain, dot, number = name.rpartition(".")
+    if hits or not dot or not number.isdigit():
+        return hits
+    return _task_places(known, plain)[int(number) :][:1]
+
+
+def _narrowed(loaded: LoadedSpec, names: Collection[str]) -> GatePolicy | None:
     """Leave out what the policy says of tasks that are not run."""
     gate = loaded.spec.gate
     if gate is None:
