@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 import io
+import json
+import shutil
+import sys
 import time
 import zipfile
 from pathlib import Path
@@ -12,6 +16,7 @@ import pytest
 from tests.doubles.github.events import example
 from tests.doubles.github.store import Identity
 from tests.support.act import ROOT, Act
+from tests.support.slurm.sshd import Sshd
 from tests.support.workplace import Workplace
 
 pytestmark = pytest.mark.act
@@ -116,6 +121,65 @@ def test_submit_leaves_and_collect_concludes(act: Act, tmp_path: Path, workflow:
     ran = act.run("collect.yml", *(dispatch if workflow == "slurm" else ("schedule", {"schedule": "7,27,47 * * * *"})))
     assert (ran.code, check_of(place, head)["conclusion"]) == (0, "success"), ran.log
     assert len(place.hub.store.comments_of(2)) == 1
+
+
+SERVED = {
+    "type": "generic",
+    "command": [sys.executable, "-m", "http.server", "{port}", "--bind", "{host}"],
+    "served_model_name": "tiny",
+    "port": 0,
+    "endpoints": {"health": "/"},
+}
+"""A server that stands for a model: the benchmark of these tests asks it nothing."""
+
+
+def checkpoint(folder: Path, name: str, weights: bytes, *, whole: bool = True) -> None:
+    (folder / name / "shards").mkdir(parents=True, exist_ok=True)
+    (folder / name / "shards" / "weights 1.bin").write_bytes(weights)
+    if whole:
+        (folder / name / "config.json").write_text("{}")
+
+
+def test_each_checkpoint_is_evaluated_once(act: Act, tmp_path: Path) -> None:
+    on_a_machine_that_stays(act)
+    place, models = act.place, tmp_path / "models"
+    place.write_spec({"arith": {"value": 0.8}}, FLOOR, deployment=SERVED)
+    (place.work / "evals/gate.yaml").rename(place.work / "evals/checkpoint.yaml")
+    place.commit("base")
+    checkpoint(models, "step-1", b"1" * 3_000_000)
+    checkpoint(models, "step-2", b"2" * 3_000_000, whole=False)
+    with Sshd(getpass.getuser()) as sshd:
+        reach = {"HOST": f"{getpass.getuser()}@127.0.0.1", "PORT": sshd.port, "FOLDER": models}
+        options = [word for name, value in reach.items() for word in ("--var", f"CHECKPOINT_{name}={value}")]
+        options += ["--var", f"SLURM_KNOWN_HOSTS={sshd.known_hosts.strip()}"]
+        secrets = {"SLURM_SSH_KEY": sshd.key.read_text()}
+
+        def watch(event: str = "schedule", payload: dict[str, Any] | None = None) -> list[str]:
+            """Run the workflow as GitHub would, and return the markers that it left anew."""
+            shutil.rmtree(act.artifacts, ignore_errors=True)
+            given = payload or {"schedule": "11,41 * * * *"}
+            ran = act.run("checkpoint.yml", event, given, secrets=secrets, options=options)
+            assert ran.code == 0, ran.log
+            assert sshd.key.read_text().splitlines()[1] not in ran.log
+            return sorted(path.name for path in act.artifacts.glob("checkpoint-*"))
+
+        (first,) = watch()
+        digest = first.removeprefix("checkpoint-")
+        told = json.loads((act.artifacts / first / "checkpoint.json").read_text())
+        assert told == {"digest": digest, "short": digest[:12], "path": f"{models}/step-1"}
+        check = check_of(place, place.git("rev-parse", "HEAD"))
+        assert check["name"] == f"Checkpoint {digest[:12]}"
+        place.hub.store.add_artifact(4242, first, b"")
+
+        assert watch() == []
+        event = {"action": "nel-action-checkpoint", "client_payload": {"path": "/elsewhere/step-1", "digest": digest}}
+        assert watch("repository_dispatch", event) == []
+        (models / "step-1").rename(models / "renamed")
+        checkpoint(models, "step-2", b"2" * 3_000_000)
+        (second,) = watch()
+        assert second != first
+    wait_for(place, "local/nel-*/artifacts/scores.json")
+    assert len(list(place.home.glob("local/nel-*-*"))) == 2
 
 
 def test_nightly_keeps_history(act: Act) -> None:
