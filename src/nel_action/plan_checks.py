@@ -17,7 +17,7 @@ from nel_action.spec.target import Target
 
 __all__ = ["check_auxiliary", "check_files", "check_kind", "check_targets", "check_trust", "homeless"]
 
-NO_AUXILIARY: Final = ("local", "lepton")
+NO_AUXILIARY: Final = ("lepton",)
 """Executors of ours that start no servers besides the model's."""
 
 AUXILIARY_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -48,7 +48,7 @@ def check_auxiliary(spec: Spec, locate: Locate) -> Iterator[Problem]:
     """Say what keeps further servers from being told apart, and where nobody would start them."""
     found = {name: one for name, one in spec.auxiliary_deployments.items() if isinstance(one, AuxiliaryKeys)}
     if found and spec.execution.type in NO_AUXILIARY:
-        hint = "run it on Slurm, or serve it yourself and write its URL where the task wants it"
+        hint = "run it on Slurm or on one machine, or serve it yourself and write its URL where the task wants it"
         yield Problem(
             f"execution {spec.execution.type} starts no further servers", locate(("auxiliary_deployments",)), hint
         )

@@ -24,13 +24,12 @@ from nel_action.executors.local.attempt import AttemptDir
 from nel_action.executors.local.attend import Attendance, Site
 from nel_action.executors.local.cleaning import clean_containers, clean_files, clean_old, clean_processes
 from nel_action.executors.local.container import Engine
+from nel_action.executors.local.further import server_digests
 from nel_action.executors.local.queue import Queue
 from nel_action.executors.local.record import AttemptError, Ending, JobRecord
 from nel_action.executors.local.server_container import CONTAINER
 from nel_action.executors.local.servers import Servers
-from nel_action.executors.local.serving import server_digest
 from nel_action.executors.local.store import Store
-from nel_action.spec.deployment import ServedDeployment
 
 __all__ = ["Agent", "main"]
 
@@ -140,8 +139,7 @@ class Agent:
     def _wanted(self, digest: str) -> bool:
         """Whether a job still waits for that server."""
         waiting = [record for attempt, record in self._waiting.values() if not attempt.cancelled]
-        served = [record for record in waiting if isinstance(record.job.deployment, ServedDeployment)]
-        return not self._stopped and any(server_digest(record) == digest for record in served)
+        return not self._stopped and any(digest in server_digests(record) for record in waiting)
 
     def _reap(self) -> None:
         for name, (_, task) in list(self._active.items()):

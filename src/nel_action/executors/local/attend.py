@@ -7,7 +7,9 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from nel_action.errors import EngineError, NelActionError, SecretError
@@ -16,13 +18,13 @@ from nel_action.executors.local.attempt import AttemptDir
 from nel_action.executors.local.command import bind, launch, write_files
 from nel_action.executors.local.container import Engine
 from nel_action.executors.local.docker import DockerRuntime
+from nel_action.executors.local.further import further_records, harness_network, with_further
 from nel_action.executors.local.interface import Exit, Running, Runtime, Step
 from nel_action.executors.local.logs import last_line
 from nel_action.executors.local.process import ProcessRuntime
 from nel_action.executors.local.record import AttemptError, Ending, JobRecord, moment
 from nel_action.executors.local.secrets import all_references, mask_file, masker, read_values, resolve
-from nel_action.executors.local.servers import Servers
-from nel_action.executors.local.serving import server_network
+from nel_action.executors.local.servers import Served, Servers
 from nel_action.executors.local.steps import run_steps
 from nel_action.executors.local.store import Store
 from nel_action.executors.local.waiting import unless
@@ -96,14 +98,25 @@ class Attendance:
                 await running.end()
 
     async def _run_with_server(self, runtime: Runtime, running: Running | None, record: JobRecord) -> Ending:
-        """Run it, or see it to its end, while its server lives."""
-        if not isinstance(record.job.deployment, ServedDeployment):
-            running = running or await self._start(runtime, record, record.job.target.api_endpoint.url)
-            return await self._see_to_its_end(running, record)
-        adopt = running is not None
-        async with self._site.servers.use(self.attempt, record, self.stop, adopt=adopt) as served:
-            running = running or await self._start(runtime, record, served.url)
-            return await self._see_to_its_end(running, record, served.lost)
+        """Run it, or see it to its end, while its servers live."""
+        async with AsyncExitStack() as stack:
+
+            async def have(needs: JobRecord, log: Path) -> Served:
+                adopt = running is not None
+                use = self._site.servers.use(self.attempt, needs, self.stop, adopt=adopt, log=log)
+                return await stack.enter_async_context(use)
+
+            url, lost, bases = record.job.target.api_endpoint.url, [], {}
+            if isinstance(record.job.deployment, ServedDeployment):
+                served = await have(record, self.attempt.server_log)
+                url = served.url
+                lost.append(served.lost)
+            for name, needs in further_records(record).items():
+                served = await have(needs, self.attempt.server_log.with_name(f"server-{name}.log"))
+                bases[name] = served.base
+                lost.append(served.lost)
+            running = running or await self._start(runtime, record, url, bases)
+            return await self._see_to_its_end(running, record, *lost)
 
     async def _see_to_its_end(self, running: Running, record: JobRecord, *lost: asyncio.Future[AttemptError]) -> Ending:
         try:
@@ -113,7 +126,7 @@ class Attendance:
 
     def _choose(self, record: JobRecord) -> Runtime:
         if record.settings.runtime == "docker":
-            network = server_network(record)
+            network = harness_network(record)
             return DockerRuntime(self.attempt, record, self._site.engine, network)
         return ProcessRuntime(self.attempt, record, self._site.store.home, self._site.environ)
 
@@ -131,8 +144,8 @@ class Attendance:
             stops=[self.stop],
         )
 
-    async def _start(self, runtime: Runtime, record: JobRecord, url: str | None) -> Running:
-        job = record.job
+    async def _start(self, runtime: Runtime, record: JobRecord, url: str | None, bases: Mapping[str, str]) -> Running:
+        job, told = with_further(record.job, bases)
         if url is None:
             raise AttemptError.failed(Reason.REJECTED, "the target has no URL")
         command = bind(job, runtime.places, url)
@@ -142,7 +155,7 @@ class Attendance:
         except SecretError as error:
             raise AttemptError.failed(Reason.REJECTED, str(error)) from error
         self.attempt.set_phase("starting")
-        return await runtime.start(launch(command, values))
+        return await runtime.start(launch(replace(command, env={**told, **command.env}), values))
 
     async def _watch(self, running: Running, record: JobRecord, *lost: asyncio.Future[AttemptError]) -> Exit:
         started = self.attempt.started()
@@ -169,7 +182,8 @@ class Attendance:
     async def _finish(self, ending: Ending) -> None:
         """Hide secrets in the logs, forget them, write the ending, and only then remove what it was read from."""
         mask = masker(self._values())
-        for log in (self.attempt.setup_log, self.attempt.client_log, self.attempt.server_log):
+        servers = self.attempt.server_log.parent.glob("server*.log")
+        for log in (self.attempt.setup_log, self.attempt.client_log, *servers):
             mask_file(log, mask)
         self.attempt.secrets.unlink(missing_ok=True)
         started = self.attempt.started()

@@ -13,6 +13,7 @@ from nel_action.executors.environments import find_uv
 from nel_action.executors.interface import Workspace
 from nel_action.executors.local.docker_args import parse
 from nel_action.executors.local.engine import engine
+from nel_action.executors.local.further import further_deployments
 from nel_action.executors.local.images import missing
 from nel_action.executors.local.serving import server_kind
 from nel_action.jobs import Job, Plan
@@ -43,8 +44,14 @@ def check(plan: Plan, settings: LocalExecution, workspace: Workspace) -> list[Pr
 
 def runtimes(jobs: Iterable[Job], settings: LocalExecution) -> set[str]:
     """Return which runtimes harnesses and servers use."""
-    served = [job.deployment for job in jobs if isinstance(job.deployment, ServedDeployment)]
+    served = [one for job in jobs for one in _served(job).values()]
     return {settings.runtime} | {deployment.runtime or settings.runtime for deployment in served}
+
+
+def _served(job: Job) -> dict[str, ServedDeployment]:
+    """Return each server of a job by the key under which the spec has it."""
+    further = {f"auxiliary_deployments.{name}": one for name, one in further_deployments(job).items()}
+    return ({"deployment": job.deployment} if isinstance(job.deployment, ServedDeployment) else {}) | further
 
 
 def _home(home: Path) -> Iterator[Problem]:
@@ -56,20 +63,23 @@ def _home(home: Path) -> Iterator[Problem]:
 
 
 def _servers(jobs: Iterable[Job], settings: LocalExecution) -> Iterator[Problem]:
-    """Ask the kind of server what it lacks; a plan has one deployment."""
-    deployment = next((job.deployment for job in jobs if isinstance(job.deployment, ServedDeployment)), None)
-    if deployment is None:
-        return
-    yield from server_kind(deployment).check(deployment)
-    if deployment.pre_cmd and not settings.trust_commands:
-        hint = "set execution.trust_commands: true if the spec's authors may run shell text here"
-        yield Problem("deployment.pre_cmd is shell text, which is not run unless it is trusted", hint=hint)
-    if (deployment.runtime or settings.runtime) == "docker" and deployment.image is None:
-        yield Problem("deployment.image is missing: the server's image", hint="or set deployment.runtime: process")
+    """Ask each kind of server what it lacks; all jobs of a plan have the same ones."""
+    for key, deployment in next((_served(job) for job in jobs), {}).items():
+        for problem in server_kind(deployment).check(deployment):
+            message = problem.message if key == "deployment" else f"{key}: {problem.message}"
+            yield Problem(message, problem.location, problem.hint)
+        if deployment.pre_cmd and not settings.trust_commands:
+            hint = "set execution.trust_commands: true if the spec's authors may run shell text here"
+            yield Problem(f"{key}.pre_cmd is shell text, which is not run unless it is trusted", hint=hint)
+        if (deployment.runtime or settings.runtime) == "docker" and deployment.image is None:
+            yield Problem(f"{key}.image is missing: the server's image", hint=f"or set {key}.runtime: process")
+        if max(getattr(deployment, "num_nodes", 1), getattr(deployment, "num_instances", 1)) > 1:
+            hint = "leave num_nodes and num_instances at 1, or run on Slurm"
+            yield Problem(f"{key} asks for several machines, and this is one", hint=hint)
 
 
 def _processes(jobs: Iterable[Job], environ: Mapping[str, str]) -> Iterator[Problem]:
-    if any(job.requirements or isinstance(job.deployment, ServedDeployment) for job in jobs):
+    if any(job.requirements or _served(job) for job in jobs):
         try:
             find_uv(environ)
         except EngineError as error:
@@ -96,7 +106,9 @@ def _settings(settings: LocalExecution, base_dir: Path) -> Iterator[Problem]:
             parse_bytes(getattr(settings, name) or "1g")
         except DockerException:
             yield Problem(f"execution.{name}: {getattr(settings, name)!r} is no size", hint="write 512m or 8g")
-    for role, binds in {"deployment": settings.mounts.deployment, "evaluation": settings.mounts.evaluation}.items():
+    mounts = settings.mounts
+    roles = {"deployment": mounts.deployment, "evaluation": mounts.evaluation}
+    for role, binds in (roles | {f"auxiliary.{name}": binds for name, binds in mounts.auxiliary.items()}).items():
         for folder in binds:
             if not (base_dir / folder).exists():
                 yield Problem(f"execution.mounts.{role}: there is no {base_dir / folder}")
@@ -150,7 +162,7 @@ def _limits(client: DockerClient, settings: LocalExecution) -> Iterator[Problem]
 
 def _images(client: DockerClient, jobs: Iterable[Job], settings: LocalExecution) -> Iterator[Problem]:
     wanted = {(job.image, job.image_digest) for job in jobs if job.image is not None}
-    served = [job.deployment for job in jobs if isinstance(job.deployment, ServedDeployment)]
+    served = [one for job in jobs for one in _served(job).values()]
     in_container = [each for each in served if (each.runtime or settings.runtime) == "docker"]
     wanted |= {(each.image, None) for each in in_container if each.image is not None}
     for image, digest in sorted(wanted, key=str):

@@ -36,7 +36,15 @@ def bind(job: Job, places: Places, url: str) -> Command:
         api_key_name=job.target.api_endpoint.api_key_name,
         task_dir=places.task if job.task.task_dir else None,
     )
-    return with_hooks(harness(job.harness).command(job.task, binding), job)
+    command = harness(job.harness).command(job.task, binding)
+    return with_hooks(replace(command, env={**_dataset(job, places), **command.env}), job)
+
+
+def _dataset(job: Job, places: Places) -> dict[str, str]:
+    """Say where the data lies: where it is mounted, or, without a container, where it is."""
+    if job.dataset is None:
+        return {}
+    return {"NEMO_EVALUATOR_DATASET_DIR": job.dataset[1] if places.mounted else job.dataset[0]}
 
 
 def with_hooks(command: Command, job: Job) -> Command:

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LABEL_STORE", "PLACES", "DockerRuntime", "container_settings", "labels"]
 
-PLACES: Final = Places(artifacts=PurePosixPath("/results"), work=PurePosixPath("/work"), task=PurePosixPath("/task"))
+PLACES: Final = Places(
+    artifacts=PurePosixPath("/results"), work=PurePosixPath("/work"), task=PurePosixPath("/task"), mounted=True
+)
 """Where a harness in a container finds its directories."""
 
 LABEL: Final = "nel-action"

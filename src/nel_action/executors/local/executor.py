@@ -199,11 +199,14 @@ class LocalExecutor:
 
     def scripts(self, job: Job, number: int) -> Mapping[str, str]:
         """Return `run.sh`."""
-        return {"run.sh": run_script(self._localise(job)[0], number, self._settings)}
+        return {
+            "run.sh": run_script(self._localise(job)[0], number, self._settings, self._workspace.base_dir.absolute())
+        }
 
     def plan_scripts(self, plan: Plan) -> Mapping[str, str]:
         """Return `run_all.sh`, and `serve.sh` where the spec serves the model."""
-        return all_scripts(replace(plan, jobs=tuple(self._localise(job)[0] for job in plan.jobs)), self._settings)
+        local = replace(plan, jobs=tuple(self._localise(job)[0] for job in plan.jobs))
+        return all_scripts(local, self._settings, self._workspace.base_dir.absolute())
 
     def close(self) -> None:
         """There is nothing to let go of."""

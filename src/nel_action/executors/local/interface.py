@@ -33,6 +33,8 @@ class Places:
     artifacts: PurePosixPath
     work: PurePosixPath
     task: PurePosixPath
+    mounted: bool = False
+    """Whether these are places inside a container."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from nel_action.executors.local.command import bind
 from nel_action.executors.local.docker import HOME, PLACES
+from nel_action.executors.local.further import further_deployments, with_further
 from nel_action.executors.local.interface import Places
 from nel_action.harness.interface import Command
 from nel_action.jobs import Job, attempt_name
-from nel_action.spec.deployment import NoDeployment
+from nel_action.spec.deployment import NoDeployment, ServedDeployment
 from nel_action.spec.execution import LocalExecution
 
-__all__ = ["SERVED", "exports", "files", "quote", "requirements_lines", "run_script", "served_url"]
+__all__ = [
+    "SERVED",
+    "exports",
+    "files",
+    "further_ports",
+    "mounted",
+    "quote",
+    "requirements_lines",
+    "run_script",
+    "served_url",
+]
 
 HERE: Final = Places(
     artifacts=PurePosixPath("/@artifacts@"), work=PurePosixPath("/@work@"), task=PurePosixPath("/@task@")
@@ -40,22 +53,25 @@ mkdir -p "$artifacts" "$work" "$task"
 """
 
 
-def run_script(job: Job, number: int, settings: LocalExecution) -> str:
+def run_script(job: Job, number: int, settings: LocalExecution, base_dir: Path = Path()) -> str:
     """Return the text of `run.sh`.
 
     Args:
         job: with absolute paths.
         number: of the attempt that it stands for.
         settings: the spec's `execution`.
+        base_dir: folder that the spec's relative paths start from.
     """
     contained = settings.runtime == "docker"
+    job, told = with_further(job, further_bases(job))
     command = bind(job, PLACES if contained else HERE, served_url(job))
+    command = replace(command, env={**told, **command.env})
     lines = [
         HEAD.format(name=job.name, attempt=attempt_name(job.key, number)),
         *_task_lines(job),
         *files(command.files),
         *exports(job.env, command),
-        *(_container(job, command, settings) if contained else _process(job, command)),
+        *(_container(job, command, settings, base_dir) if contained else _process(job, command)),
     ]
     return "\n".join(lines) + "\n"
 
@@ -70,6 +86,27 @@ def served_url(job: Job) -> str:
     return f"http://127.0.0.1:{deployment.port or SERVED}" + server(deployment.type).route(
         deployment, job.task.endpoint_type
     )
+
+
+def further_ports(job: Job) -> dict[str, int]:
+    """Return the port of each further server when it is started by hand; no two have the same."""
+    main = job.deployment.port or SERVED if isinstance(job.deployment, ServedDeployment) else SERVED
+    taken, ports = {main}, {}
+    for name, one in further_deployments(job).items():
+        ports[name] = next(port for port in count(one.port or SERVED) if port not in taken)
+        taken.add(ports[name])
+    return ports
+
+
+def further_bases(job: Job) -> dict[str, str]:
+    """Return where each further server answers by hand."""
+    return {name: f"http://127.0.0.1:{port}" for name, port in further_ports(job).items()}
+
+
+def mounted(binds: Mapping[str, str], base_dir: Path) -> Iterator[str]:
+    """Write the spec's mounts as `docker run` takes them."""
+    for folder, place in binds.items():
+        yield f"-v {shlex.quote(f'{base_dir / folder}:{place}')}"
 
 
 def quote(word: str, variables: Mapping[str, str] = VARIABLES) -> str:
@@ -146,7 +183,7 @@ def _process(job: Job, command: Command) -> Iterator[str]:
     yield f"exec {_words(command.argv)}"
 
 
-def _container(job: Job, command: Command, settings: LocalExecution) -> Iterator[str]:
+def _container(job: Job, command: Command, settings: LocalExecution, base_dir: Path) -> Iterator[str]:
     names = [*job.env, *command.secret_env, *command.env]
     words = [
         "--init --cap-drop ALL --security-opt no-new-privileges",
@@ -159,6 +196,7 @@ def _container(job: Job, command: Command, settings: LocalExecution) -> Iterator
         *([" ".join(f"-e {name}" for name in dict.fromkeys(names))] if names else []),
         f'-v "$artifacts:{PLACES.artifacts}" -v "$work:{PLACES.work}" -v "$task:{PLACES.task}:ro" -w {PLACES.work}',
         *([f"-v {shlex.quote(f'{job.dataset[0]}:{job.dataset[1]}:ro')}"] if job.dataset else []),
+        *mounted(settings.mounts.evaluation, base_dir),
         *([settings.extra_docker_args] if settings.extra_docker_args else []),
         shlex.quote(job.image or ""),
         _words(command.argv),
@@ -172,7 +210,7 @@ def _network(job: Job, settings: LocalExecution) -> str:
     if settings.network:
         return f"--network {shlex.quote(settings.network)}"
     # NOTE: by hand the server listens on this machine's loopback, which only its own network reaches.
-    served = not isinstance(job.deployment, NoDeployment)
+    served = not isinstance(job.deployment, NoDeployment) or bool(further_deployments(job))
     return "--network host" if served else "--add-host host.docker.internal:host-gateway"
 
 

@@ -42,9 +42,10 @@ def now(references: Iterable[str], environ: Mapping[str, str]) -> Values:
 
 
 def all_references(job: Job) -> list[str]:
-    """Return every reference of a job and of its server."""
+    """Return every reference of a job and of its servers."""
     served = job.deployment.env_vars if isinstance(job.deployment, ServedDeployment) else {}
-    return [*job.env.values(), *served.values()]
+    further = [one.env_vars for one in job.auxiliary.values() if isinstance(one, ServedDeployment)]
+    return [*job.env.values(), *(value for one in (served, *further) for value in one.values())]
 
 
 def read_values(attempt: AttemptDir) -> Values:

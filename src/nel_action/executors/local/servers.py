@@ -8,6 +8,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from nel_action.executors.local.attempt import AttemptDir
 from nel_action.executors.local.container import Engine
@@ -31,6 +32,8 @@ class Served:
 
     url: str
     """The route, as the harness sees it."""
+    base: str
+    """The server alone, as the harness sees it."""
     lost: asyncio.Future[AttemptError]
 
 
@@ -57,9 +60,11 @@ class Servers:
 
     @asynccontextmanager
     async def use(
-        self, attempt: AttemptDir, record: JobRecord, stop: asyncio.Future[AttemptError], *, adopt: bool
+        self, attempt: AttemptDir, record: JobRecord, stop: asyncio.Future[AttemptError], *, adopt: bool, log: Path
     ) -> AsyncIterator[Served]:
         """Have the job's server for as long as the block takes; with `adopt`, only one that runs already.
+
+        What it says is shown in `log` while it grows.
 
         Raises:
             AttemptError: there is no such server, it did not become healthy, or `stop` came first.
@@ -70,10 +75,10 @@ class Servers:
         try:
             attempt.set_phase(live.phase)
             serving = await unless(asyncio.shield(live.ready), stop)
-            _link(live, attempt)
-            yield Served(live.route(serving, record), live.lost)
+            _link(live, log)
+            yield Served(live.route(serving, record), serving.base, live.lost)
         finally:
-            _link(live, attempt)
+            _link(live, log)
             live.users -= 1
             self._note_failure(digest, live)
             if not live.users and (live.broken or not self._wanted(digest)):
@@ -129,7 +134,7 @@ class Servers:
         shutil.rmtree(self._queue.servers, ignore_errors=True)
 
 
-def _link(live: LiveServer, attempt: AttemptDir) -> None:
+def _link(live: LiveServer, log: Path) -> None:
     """Show the server's log among the job's, while it grows."""
-    if live.site.log.exists() and not attempt.server_log.exists():
-        os.link(live.site.log, attempt.server_log)
+    if live.site.log.exists() and not log.exists():
+        os.link(live.site.log, log)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from nel_action.executors.further import refer_in_task, references
 from nel_action.executors.slurm.containers import Box, root_of
 from nel_action.executors.slurm.layout import JobDir
-from nel_action.executors.slurm.service import MODEL, Service, refer, server_kind, services
+from nel_action.executors.slurm.service import MODEL, Service, server_kind, services
 from nel_action.harness.interface import Binding, Command, HarnessTask
 from nel_action.harness.registry import harness
 from nel_action.jobs import Job
@@ -119,15 +120,10 @@ class BoundJob:
     def _task(self) -> HarnessTask:
         """Return the task with what it says of further servers filled in."""
         task = self.job.task
-        references: dict[str, str] = {}
+        known: dict[str, str] = {}
         for name, one in zip(self.job.auxiliary, self.further, strict=True):
-            facts = {fact.removeprefix(f"{one.prefix}_").lower(): value for fact, value in one.facts.items()}
-            references |= {f"auxiliary_deployments.{name}.{fact}": value for fact, value in facts.items()}
-        if not references:
-            return task
-        params = replace(task.params, extra=refer(task.params.extra, references))
-        command = refer(task.command, references) if task.command else None
-        return replace(task, params=params, config=refer(task.config, references), command=command)
+            known |= references(name, one.prefix, one.facts)
+        return refer_in_task(task, known)
 
     @cached_property
     def evaluation_env(self) -> Mapping[str, str]:

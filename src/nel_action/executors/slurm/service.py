@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Final
 
 from nel_action.deployment.interface import ServeBinding, ServeCommand, Server
+from nel_action.executors.further import facts, prefix_of
 from nel_action.executors.slurm.containers import Box, root_of
 from nel_action.executors.slurm.layout import JobDir
 from nel_action.jobs import Job
 from nel_action.spec.deployment import ServedDeployment
 from nel_action.spec.slurm import SlurmExecution
 
-__all__ = ["MODEL", "Service", "refer", "server_kind", "services"]
+__all__ = ["MODEL", "Service", "server_kind", "services"]
 
 MODEL: Final = "server"
 """Label of what serves the model under test."""
@@ -66,9 +67,7 @@ class Service:
     @property
     def facts(self) -> dict[str, str]:
         """What the harness may ask about it: variables that say where it is and what it serves."""
-        routes = self.deployment.endpoints.model_dump(exclude={"health"}, exclude_none=True)
-        urls = {f"{self.prefix}_{name.upper()}_URL": f"{self.base}{path}" for name, path in routes.items()}
-        return urls | {f"{self.prefix}_MODEL_ID": self.deployment.served_model_name or ""}
+        return facts(self.deployment, self.prefix, self.base)
 
 
 def services(job: Job, settings: SlurmExecution, place: JobDir) -> tuple[Service, ...]:
@@ -88,7 +87,7 @@ def _services(job: Job, settings: SlurmExecution, place: JobDir) -> Iterator[Ser
             continue
         sizes = (found.num_nodes, found.num_instances, found.num_nodes)
         label = f"aux_{name.replace('-', '_')}"
-        yield _service(found, label, found.env_prefix or name.upper(), settings, place, sizes, holes, name)
+        yield _service(found, label, prefix_of(name, found), settings, place, sizes, holes, name)
 
 
 def _service(
@@ -171,19 +170,6 @@ def _box(
         gpus=bool(settings.gres or settings.gpus_per_node),
         extra=settings.runtime_args,
     )
-
-
-def refer(value: Any, references: Mapping[str, str]) -> Any:  # noqa: ANN401 whatever YAML can hold
-    """Replace references (`auxiliary_deployments.judge.chat_url`) in every text of a value."""
-    if isinstance(value, str):
-        for reference, text in references.items():
-            value = value.replace(reference, text)
-        return value
-    if isinstance(value, Mapping):
-        return {name: refer(one, references) for name, one in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(refer(one, references) for one in value)
-    return value
 
 
 def server_kind(kind: str) -> Server:
