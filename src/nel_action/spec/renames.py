@@ -12,9 +12,9 @@ from nel_action.spec.locate import Sources, dotted
 from nel_action.spec.plain_data import Loc, get, merge, put, remove
 from nel_action.spec.serving import ServedDeployment
 
-__all__ = ["rename"]
+__all__ = ["MOVES", "rename"]
 
-_MOVES: tuple[tuple[str, str], ...] = (
+MOVES: tuple[tuple[str, str], ...] = (
     ("evaluation.overrides", "evaluation.nemo_evaluator_config"),
     ("evaluation.tasks.*.overrides", "evaluation.tasks.*.nemo_evaluator_config"),
     ("evaluation.tasks.*.config", "evaluation.tasks.*.nemo_evaluator_config"),
@@ -69,7 +69,7 @@ class _Renaming:
 def rename(data: dict[str, Any], sources: Sources) -> list[Problem]:
     """Put what stands at an old place where it belongs now, in place; return a warning for each."""
     state = _Renaming(data, sources)
-    for old, new in _MOVES:
+    for old, new in MOVES:
         for loc, parts in list(_matches(data, tuple(old.split(".")))):
             _move(state, loc, _fill(new, parts))
     for dropped, reason in _DROPPED.items():
