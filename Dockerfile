@@ -1,7 +1,7 @@
 # The containerised runner (target `runner`), and on top of it an evaluation image with lm-evaluation-harness (`harness`).
 #
 #     docker build --target runner --tag nel-action .
-#     docker run --rm --volume "$PWD:/work" nel-action run evals/gate.yaml --wait
+#     docker run --rm --user "$(id -u):$(id -g)" --volume "$PWD:/work" nel-action run evals/gate.yaml
 #
 # The release workflow pins BASE by digest. EXTRAS are those of pyproject.toml, such as "slurm wandb".
 ARG BASE=python:3.12-slim
@@ -31,9 +31,9 @@ RUN /uv/bin/uv pip install --quiet --python /opt/nel-action --no-deps . \
 FROM ${BASE} AS runner
 COPY --from=build /opt/nel-action /opt/nel-action
 RUN ln -s /opt/nel-action/bin/nel-action /usr/local/bin/nel-action \
-    && mkdir -p /home/nel /work \
-    && chown 10001:10001 /home/nel /work
-ENV HOME=/home/nel NEL_ACTION_HOME=/home/nel/.nel-action PYTHONUNBUFFERED=1
+    && mkdir -m 1777 /home/nel /work
+# A container ends with its first process, and jobs on this machine with it: so `run` waits, unless told --no-wait.
+ENV HOME=/home/nel NEL_ACTION_HOME=/home/nel/.nel-action NEL_ACTION_WAIT=true PYTHONUNBUFFERED=1
 WORKDIR /work
 USER 10001:10001
 ENTRYPOINT ["nel-action"]

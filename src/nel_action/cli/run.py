@@ -24,7 +24,12 @@ __all__ = ["run"]
 
 @click.command()
 @spec_options
-@click.option("--wait/--no-wait", default=False, help="Stay until the verdict; otherwise return at once (exit 5).")
+@click.option(
+    "--wait/--no-wait",
+    default=False,
+    envvar="NEL_ACTION_WAIT",
+    help="Stay until the verdict; otherwise return at once (exit 5).",
+)
 @click.option("--max-wait", type=click.FloatRange(min=0), metavar="SECONDS", help="Leave after so long (exit 5).")
 @click.option("-n", "--dry-run", is_flag=True, help="Show the plan and the exact scripts; write and start nothing.")
 @click.option("--fresh", is_flag=True, help="Run everything again, whatever was evaluated before.")
