@@ -55,7 +55,7 @@ def rules_for(setting: Setting, head: LoadedSpec) -> Rules:
     else:
         rules, folder = rules_of(head.spec, None, base_name=None, folder=head.base_dir), setting.root
     if isinstance(inputs.gate, Path):
-        rules = replace(rules, policy=_read_policy(folder / setting.relative(inputs.gate)))
+        rules = _with_policy_file(setting, rules, folder, inputs.gate)
     elif not inputs.gate:
         rules = replace(rules, policy=None)
     if inputs.baseline and rules.policy:
@@ -81,6 +81,15 @@ def _from_base(setting: Setting, head: LoadedSpec) -> tuple[Rules, Path]:
         rules = rules_of(head.spec, None, base_name=None, folder=head.base_dir)
         return replace(rules, notes=(note,)), copy
     return rules_of(head.spec, base.spec, base_name=name, folder=base.base_dir), copy
+
+
+def _with_policy_file(setting: Setting, rules: Rules, folder: Path, path: Path) -> Rules:
+    """Take the policy from a file of its own, as the base has it; one that is new there brings its own rules."""
+    there = folder / setting.relative(path)
+    if there.is_file() or folder == setting.root or not path.is_file():
+        return replace(rules, policy=_read_policy(there))
+    note = f"{setting.event.base_ref} has no {path.name} yet: this change brings its own rules, and they were applied"
+    return replace(rules, policy=_read_policy(path), notes=(*rules.notes, note))
 
 
 def _read_policy(path: Path) -> GatePolicy:

@@ -194,7 +194,9 @@ def list_checks(asked: Asked) -> Answer:
 
 @route("GET", r"/commits", "contents")
 def list_commits(asked: Asked) -> Answer:
-    return _paged(asked, [complete("commit", {"sha": sha}) for sha in asked.store.commits])
+    people = {"author": asked.who.user(), "committer": asked.who.user()}
+    shown = [complete("commit", {"sha": sha} | people) for sha in asked.store.commits]
+    return _paged(asked, shown, path=f"/repos/{asked.store.repository}/commits")
 
 
 @route("GET", r"/commits/([^/]+)/pulls", "pull-requests")

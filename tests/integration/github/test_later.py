@@ -88,6 +88,17 @@ def test_collect_judges_by_the_rules_of_the_base_at_that_time(place: Workplace, 
     assert (done.code, gate.check["conclusion"], done.outputs["verdict"]) == (0, "failure", "fail")
 
 
+def test_collect_finds_what_was_submitted_on_a_branch_without_a_pull_request(place: Workplace, tmp_path: Path) -> None:
+    gate = Gate(place, tmp_path)
+    place.hub.store.pulls.clear()
+    done = place.act("workflow_dispatch", {}, mode="submit")
+    assert done.outputs["state"] == "running"
+    place.hub.store.runs[77] = {"id": 77, "head_sha": gate.head}
+    gate.ended()
+    place.act("schedule", {}, mode="collect", spec="")
+    assert gate.check["conclusion"] == "success"
+
+
 def test_a_dispatch_asks_for_whole_commit_ids_only(gate: Gate, place: Workplace) -> None:
     done = place.act("repository_dispatch", {"client_payload": {"sha": "../../x"}}, mode="collect", spec="")
     assert done.code == 2
