@@ -219,3 +219,25 @@ def test_a_forks_token_is_not_asked_to_write(make_setting: MakeSetting, hub: Git
     publisher.conclude(reports.failed(), ExitCode.FAIL, locate=place)
     writes = [seen for seen in hub.seen if seen.method != "GET" and "graphql" not in seen.target]
     assert bool(writes) is not fork
+
+
+@pytest.mark.parametrize("form", ["sk_a*b|c-s3cret", "c2tfYSpifGMtczNjcmV0"])
+def test_what_jobs_and_backends_say_is_swept_before_it_is_escaped(
+    make_setting: MakeSetting, hub: GitHubDouble, form: str
+) -> None:
+    setting = make_setting(environ={"MODEL_KEY": "sk_a*b|c-s3cret"})
+    report = reports.failed()
+    gate = report.gate.model_copy(update={"reasons": (f"exit status 1: {form}",), "notes": (form,)})
+    tasks = tuple(one.model_copy(update={"reasons": (form,)}) for one in gate.tasks)
+    seen = tuple(one.model_copy(update={"detail": form}) for one in report.results.tasks)
+    results = report.results.model_copy(update={"tasks": seen})
+    spoilt = type(report)(results=results, gate=gate.model_copy(update={"tasks": tasks}), facts=report.facts)
+    publisher = setting.publisher()
+    publisher.open(external_id="x", summary="begun")
+    publisher.show_progress([JobRow(name="a", state=JobState.FAILED, detail=form)])
+    publisher.conclude(spoilt, ExitCode.FAIL, locate=place)
+    publisher.trouble(NelActionError(form, hint=form))
+    told = b"".join(seen.body for seen in hub.seen) + Path(setting.environ["GITHUB_STEP_SUMMARY"]).read_bytes()
+    assert b"s3cret" not in told
+    assert b"c2tfYSpifGM" not in told
+    assert told.count(b"\\*\\*\\*") > 10

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from nel_action.github import stage as stage_module
-from nel_action.github.masks import HIDDEN, Redactor
 from nel_action.github.stage import stage
+from nel_action.masks import HIDDEN, Redactor
 
 SECRET = "s3cret-of-the-model"
 

@@ -23,7 +23,7 @@ __all__ = ["Done", "Workplace"]
 
 BENCH = '''\
 """A benchmark whose score the spec says; it may wait for a file, print a line or leave results out."""
-import json, os, pathlib, random, sys, time
+import base64, json, os, pathlib, random, sys, time, urllib.parse
 out = pathlib.Path(os.environ["NEL_OUTPUT_DIR"])
 extra = {name[10:].lower(): value for name, value in os.environ.items() if name.startswith("NEL_EXTRA_")}
 print(extra.get("say", "hello"), flush=True)
@@ -32,7 +32,9 @@ until = extra.get("until_again" if os.environ["NEL_SEED"] == "1235" else "until"
 while until and not pathlib.Path(until).exists() and time.monotonic() < deadline:
     time.sleep(0.02)
 if extra.get("leak"):
-    print("key:", os.environ.get(extra["leak"]), flush=True)
+    key = os.environ[extra["leak"]]
+    print("key:", key, json.dumps(json.dumps(key)), urllib.parse.quote(key, safe=""), key.encode().hex(), flush=True)
+    print(*(base64.b64encode(f"{user}:{key}".encode()).decode() for user in ("a", "ab", "abc")), flush=True)
 if extra.get("fail"):
     sys.exit(int(extra["fail"]))
 value = extra.get("again", extra.get("value", "0.8")) if os.environ["NEL_SEED"] == "1235" else extra.get("value", "0.8")
@@ -155,6 +157,7 @@ class Workplace:
             "GITHUB_RUN_ID": str(1000 + self.runs),
             "GITHUB_STEP_SUMMARY": str(temp / "summary"),
             "RUNNER_TEMP": str(temp),
+            "TMPDIR": str(temp),
             "NEL_ACTION_HOME": str(self.home),
             "PYTHONWARNINGS": "default",
             **{f"INPUT_{name.upper().replace('-', '_')}": value for name, value in given.items()},

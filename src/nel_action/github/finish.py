@@ -30,7 +30,9 @@ def finish(setting: Setting) -> Outcome:
     else:
         outcome = _after_a_crash(setting, state) if state.crash else _after_a_kill(setting, state)
         setting.state.update(outcome=outcome, concluded=True)
-    setting.workflow.set_outputs(outcome.outputs() | _kept(setting, state))
+    redact = setting.redactor()
+    outputs = outcome.outputs() | {"summary": redact(outcome.summary)}
+    setting.workflow.set_outputs(outputs | _kept(setting, state))
     return outcome
 
 

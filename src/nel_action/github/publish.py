@@ -7,6 +7,7 @@ again; the others go on. The one thing that a refusal changes is whether somebod
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,7 +23,7 @@ from nel_action.report.markdown import render_markdown
 from nel_action.report.model import Report
 from nel_action.report.progress import JobRow
 
-__all__ = ["Publisher"]
+__all__ = ["Publisher", "swept"]
 
 BETWEEN_UPDATES = 30.0
 """Seconds between two updates of the check."""
@@ -35,12 +36,19 @@ class Publisher:
     """The channels of one gate."""
 
     def __init__(
-        self, workflow: Workflow, *, check: Check | None, comment: StickyComment | None, mode: CommentMode
+        self,
+        workflow: Workflow,
+        *,
+        check: Check | None,
+        comment: StickyComment | None,
+        mode: CommentMode,
+        redact: Callable[[str], str] = str,
     ) -> None:
         self._workflow = workflow
         self._check = check
         self._comment = comment
         self._mode = mode
+        self._redact = redact
         self._ticker = Ticker(BETWEEN_UPDATES)
         self._external_id = ""
         self._text = ""
@@ -66,6 +74,8 @@ class Publisher:
 
     def show_progress(self, rows: Sequence[JobRow]) -> None:
         """Show how things stand, no oftener than GitHub likes."""
+        # NOTE: before it is escaped: afterwards a secret in it would not be found.
+        rows = [replace(row, detail=self._redact(row.detail)) if row.detail else row for row in rows]
         title, table = progress_title(rows), progress_table(rows)
         check, comment = self._check, self._comment
         if check and self._ticker.due():
@@ -92,6 +102,7 @@ class Publisher:
             extra: Markdown for the summary: the trend.
             instead: what the check ends with where that is not what the code says.
         """
+        report = swept(report, self._redact)
         title = _headline(report)
         notes = list(_annotations(report, locate))
         conclusion = instead or conclusion_of(code)
@@ -114,16 +125,19 @@ class Publisher:
 
     def trouble(self, error: NelActionError, *, conclusion: Conclusion = Conclusion.FAILURE) -> None:
         """Tell what kept the gate from an answer."""
-        first = error.problems[0]
+        problems = [
+            replace(one, message=self._redact(one.message), hint=self._redact(one.hint) if one.hint else None)
+            for one in error.problems
+        ]
         check, comment = self._check, self._comment
-        summary = _all_said(error.problems)
-        notes = [note for problem in error.problems if (note := _note(problem))]
+        summary = _all_said(problems)
+        notes = [note for problem in problems if (note := _note(problem))]
         if check:
-            self._try_check(lambda: check.conclude(conclusion, title=first.message, summary=summary, notes=notes))
+            self._try_check(lambda: check.conclude(conclusion, title=problems[0].message, summary=summary, notes=notes))
         if comment and self._mode is not CommentMode.OFF:
             body = f"### ! Benchmark gate: no answer\n\n{summary}\n"
             self._try_comment(lambda: comment.show(body))
-        for problem in error.problems:
+        for problem in problems:
             message = f"{problem.message}\n{problem.hint}" if problem.hint else problem.message
             self._workflow.annotate(Level.ERROR, message, location=problem.location)
         self._workflow.summarise(f"### ! Benchmark gate: no answer\n\n{summary}\n")
@@ -158,6 +172,22 @@ class Publisher:
 
     def _warn(self, what: str, error: GitHubError) -> None:
         self._workflow.annotate(Level.WARNING, said_for_writing(error), title=f"The {what} could not be written")
+
+
+def swept(report: Report, redact: Callable[[str], str]) -> Report:
+    """Return the report with no secret in what jobs and backends said: reasons, notes, details."""
+    gate = report.gate
+    judged = [one.model_copy(update={"reasons": tuple(map(redact, one.reasons))}) for one in gate.tasks]
+    said = {"reasons": tuple(map(redact, gate.reasons)), "notes": tuple(map(redact, gate.notes))}
+    seen = [
+        one.model_copy(update={"detail": redact(one.detail) if one.detail else one.detail})
+        for one in report.results.tasks
+    ]
+    return replace(
+        report,
+        gate=gate.model_copy(update=said | {"tasks": tuple(judged)}),
+        results=report.results.model_copy(update={"tasks": tuple(seen)}),
+    )
 
 
 def _headline(report: Report) -> str:

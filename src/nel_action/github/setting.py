@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -17,10 +18,10 @@ from nel_action.github.check import Check
 from nel_action.github.comment import CommentMode, StickyComment, who_am_i
 from nel_action.github.event import EventContext
 from nel_action.github.inputs import Inputs
-from nel_action.github.masks import Redactor
 from nel_action.github.outcome import StateFile
 from nel_action.github.publish import Publisher
 from nel_action.github.workflow import Workflow
+from nel_action.masks import Redactor
 
 __all__ = ["Setting", "likely_secrets"]
 
@@ -34,6 +35,11 @@ def likely_secrets(environ: Mapping[str, str], named: Iterable[str] = ()) -> lis
     """Return the values of variables that look like secrets by their names, and of those named."""
     names = {name for name in environ if SECRET.search(name) and not PLACE.search(name)}
     return [environ[name] for name in sorted(names | set(named)) if environ.get(name)]
+
+
+@lru_cache(maxsize=4)
+def _redactor(values: tuple[str, ...]) -> Redactor:
+    return Redactor(values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +90,7 @@ class Setting:
         if self.api and self.writes and event.pull_request and self.inputs.comment is not CommentMode.OFF:
             author = who_am_i(self.api, event.graphql_url)
             comment = StickyComment(self.api, event.repository, event.pull_request, key=name, author=author)
-        return Publisher(self.workflow, check=check, comment=comment, mode=self.inputs.comment)
+        return Publisher(self.workflow, check=check, comment=comment, mode=self.inputs.comment, redact=self.hide)
 
     def base_files(self) -> BaseFiles:
         """Return where files of the base can be had."""
@@ -102,7 +108,11 @@ class Setting:
     def redactor(self) -> Redactor:
         """Return what hides the secrets of this environment, and those that the spec names."""
         state = self.state.read()
-        return Redactor(likely_secrets(self.environ, state.secrets if state else ()))
+        return _redactor(tuple(likely_secrets(self.environ, state.secrets if state else ())))
+
+    def hide(self, text: str) -> str:
+        """Return the text without secrets; which variables hold them is known once the spec has been read."""
+        return self.redactor()(text)
 
     def relative(self, path: Path) -> Path:
         """Return a path as the repository knows it."""

@@ -18,7 +18,7 @@ from nel_action.github.event import EventContext
 from nel_action.github.history import History, Night, night_of, trend_of
 from nel_action.github.issue import StickyIssue, confirmed
 from nel_action.github.outcome import Outcome, finished_outcome
-from nel_action.github.publish import Publisher
+from nel_action.github.publish import Publisher, swept
 from nel_action.github.setting import Setting
 from nel_action.github.trend import render_trend
 from nel_action.github.workflow import Level
@@ -68,7 +68,7 @@ def settle(
     for note in branches.notes if branches else ():
         setting.workflow.annotate(Level.WARNING, note)
     nights = _remember(setting, report, event)
-    report = _with_facts(report, event, nights)
+    report = swept(_with_facts(report, event, nights), setting.hide)
     write_reports(report, session.invocation.run_dir)
     outcome = finished_outcome(report, session.invocation.run_dir)
     setting.state.update(outcome=outcome, run_dir=str(session.invocation.run_dir))

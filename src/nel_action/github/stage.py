@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from nel_action.github.masks import Redactor
+from nel_action.masks import Redactor
 
 __all__ = ["stage"]
 

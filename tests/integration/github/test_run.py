@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.doubles.github.events import example
 from tests.doubles.github.server import Fault
+from tests.doubles.github.store import Identity
 from tests.support.workplace import Done, Workplace
 
 from nel_action.github.inputs import OUTPUTS
@@ -106,6 +109,7 @@ def test_a_stumbling_server_changes_no_verdict(place: Workplace) -> None:
         Fault("POST .*/comments", 502, after=True),
         Fault("GET .*/comments", None),
         Fault("POST .*/check-runs", 429, headers={"Retry-After": "1"}),
+        Fault("PATCH .*/comments", 403, "You have exceeded a secondary rate limit", {"Retry-After": "1"}),
     ]
     head, base = opened(place, 0.2)
     done = place.act("pull_request", place.pull_request(head, base))
@@ -189,14 +193,56 @@ def test_the_longest_wait_leaves_the_check_open(place: Workplace, tmp_path: Path
     whole(done)
 
 
-@pytest.mark.parametrize("event", ["push", "workflow_dispatch", "schedule", "repository_dispatch", "merge_group"])
-def test_other_events_have_a_check_and_no_comment(place: Workplace, event: str) -> None:
+@pytest.mark.parametrize(
+    ("event", "payload"),
+    [
+        ("push", "push"),
+        ("workflow_dispatch", "workflow_dispatch"),
+        ("schedule", ""),
+        ("repository_dispatch", "repository_dispatch.on-demand-test"),
+        ("merge_group", "merge_group.checks_requested"),
+    ],
+)
+def test_other_events_have_a_check_and_no_comment(place: Workplace, event: str, payload: str) -> None:
     place.write_spec({"arith": {"value": 0.8}}, FLOOR)
     sha = place.commit("base")
-    payload = {"merge_group": {"head_sha": sha, "base_sha": sha, "base_ref": "refs/heads/main"}}
-    done = place.act(event, payload if event == "merge_group" else {})
+    told: dict[str, Any] = example(payload) if payload else {"schedule": "23 3 * * *"}
+    if event == "merge_group":
+        told["merge_group"] |= {"head_sha": sha, "base_sha": sha}
+    done = place.act(event, told)
     assert (done.code, conclusion(place, sha)) == (0, "success"), done.log
     assert place.hub.store.comments == {}
+
+
+def test_a_merge_group_is_judged_by_its_bases_rules(place: Workplace) -> None:
+    head, base = opened(place, 0.2, LAX)
+    told = example("merge_group.checks_requested")
+    told["merge_group"].update(head_sha=head, base_sha=base)
+    done = place.act("merge_group", told)
+    assert (done.code, conclusion(place, head)) == (1, "failure"), done.log
+
+
+def test_among_101_others_and_a_forgery_its_own_comment_is_found_again(place: Workplace) -> None:
+    store = place.hub.store
+    head, base = opened(place)
+    place.act("pull_request", place.pull_request(head, base))
+    (own,) = store.comments_of(2)
+    mallory = Identity("mallory", "User")
+    forged = store.add_comment(2, own["body"], mallory)
+    for number in range(101):
+        store.add_comment(2, f"what about {number}?", mallory)
+    # NOTE: GitHub lists by id: ours goes behind all the others, on the second page.
+    store.comments[store.next_id()] = store.comments.pop(own["id"])
+    moved = max(store.comments)
+    store.comments[moved] |= {"id": moved}
+    store.comment_issue[moved] = 2
+    place.write_spec({"arith": {"value": 0.2}}, FLOOR)
+    worse = place.commit("worse")
+    done = place.act("pull_request", place.pull_request(worse, base))
+    assert done.outputs["verdict"] == "fail"
+    assert len(store.comments_of(2)) == 103
+    assert "✗" in store.comments[moved]["body"]
+    assert "✗" not in forged["body"]
 
 
 def test_a_target_that_refuses_is_told_before_anything_runs(place: Workplace) -> None:

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from urllib.parse import quote
 
 from nel_action.errors import SecretError
 from nel_action.executors.local.attempt import AttemptDir
 from nel_action.jobs import Job
+from nel_action.masks import Redactor
 from nel_action.spec.deployment import ServedDeployment
 
 __all__ = ["Values", "all_references", "mask_file", "masker", "now", "read_values", "resolve"]
 
 Values = dict[str, str]
 """Reference (`host:NAME`) to value."""
-
-SHORTEST = 4
-"""A shorter value is no secret, and hiding it would make the log unreadable."""
-
-HARMLESS = re.compile(r"true|false|none|null|empty|\d{1,6}", re.IGNORECASE)
-"""Values that are nobody's secret."""
 
 
 def now(references: Iterable[str], environ: Mapping[str, str]) -> Values:
@@ -78,25 +70,8 @@ def _value(reference: str, values: Values, environ: Mapping[str, str]) -> str:
 
 
 def masker(values: Iterable[str]) -> Callable[[str], str]:
-    """Return a function that hides the values in a line of text, also as JSON, a URL or base64 would write them."""
-    forms = {form for value in values if _secret(value) for form in _forms(value)}
-    if not forms:
-        return lambda line: line
-    pattern = re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True)))
-    return lambda line: pattern.sub("***", line)
-
-
-def _secret(value: str) -> bool:
-    return len(value) >= SHORTEST and not HARMLESS.fullmatch(value)
-
-
-def _forms(value: str) -> Iterable[str]:
-    yield from (line for line in value.splitlines() if _secret(line))
-    yield json.dumps(value)[1:-1]
-    yield json.dumps(value, ensure_ascii=False)[1:-1]
-    yield quote(value, safe="")
-    yield base64.b64encode(value.encode()).decode().rstrip("=")
-    yield base64.urlsafe_b64encode(value.encode()).decode().rstrip("=")
+    """Return a function that hides the values in a line of text, in every form that encoders make of them."""
+    return Redactor(values)
 
 
 def _shows_any(path: Path, mask: Callable[[str], str]) -> bool:

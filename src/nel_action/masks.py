@@ -17,13 +17,16 @@ __all__ = ["HIDDEN", "Redactor", "derived_forms", "secret_values"]
 HIDDEN: Final = "***"
 SHORTEST: Final = 4
 """Characters; hiding shorter pieces would hide the log and protect nothing."""
+HARMLESS: Final = re.compile(r"true|false|none|null|empty|\d{1,6}", re.IGNORECASE)
+"""Values that are nobody's secret; hiding them would spoil every JSON file."""
 
 
 def derived_forms(secret: str) -> frozenset[str]:
     """Return the secret, its lines, and what encoders make of them: base64, hex, URL, JSON, HTML, shell."""
     whole = secret.strip("\r\n")
     pieces = {secret, whole, *(line.strip() for line in secret.splitlines())}
-    forms = {form for piece in pieces if len(piece) >= SHORTEST for form in _encoded(piece)}
+    likely = (piece for piece in pieces if len(piece) >= SHORTEST and not HARMLESS.fullmatch(piece))
+    forms = {form for piece in likely for form in _encoded(piece)}
     # NOTE: the runner matches line by line; a form with a line break in it would match nothing.
     return frozenset(form for form in forms if len(form) >= SHORTEST and "\n" not in form and "\r" not in form)
 

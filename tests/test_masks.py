@@ -11,7 +11,7 @@ from urllib.parse import quote, quote_plus
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nel_action.github.masks import HIDDEN, Redactor, derived_forms, secret_values
+from nel_action.masks import HIDDEN, Redactor, derived_forms, secret_values
 
 KEY = """-----BEGIN OPENSSH PRIVATE KEY-----
 b3BlbnNzaC1rZXktdjEAAAAABG5vbmUAAAAEbm9uZQAAAAAAAAABAAAAMwAAAAtzc2gtZW
