@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,19 @@ class Runs:
         self.hub, self.folder, self.count = hub, folder, 0
 
     def add(
-        self, value: float, verdict: Verdict = Verdict.PASS, *, branch: str = "main", home: int = 5, data: bytes = b""
+        self,
+        value: float,
+        verdict: Verdict = Verdict.PASS,
+        *,
+        branch: str = "main",
+        home: int = 5,
+        data: bytes = b"",
+        commit: str = "",
+        pull_request: int | None = None,
     ) -> None:
         self.count += 1
-        made = make_report(verdict, make_results(value, commit=f"{self.count:040x}"))
+        made = make_report(verdict, make_results(value, commit=commit or f"{self.count:040x}"))
+        made = replace(made, facts=replace(made.facts, pull_request=pull_request))
         archive = data or archive_of(made, self.folder / str(self.count))
         number = self.hub.store.add_artifact(self.count, "gate", archive)
         self.hub.store.artifacts[number]["workflow_run"] |= {
@@ -65,6 +75,27 @@ def test_other_branches_and_forks_mains_are_not(api: GitHubApi, runs: Runs, tmp_
     runs.add(0.10, branch="change")
     runs.add(0.01, home=99)
     assert score(look(api, tmp_path)("main")) == 0.70
+
+
+def test_what_a_run_on_the_branch_judged_for_a_pull_request_is_not_the_branchs(
+    api: GitHubApi, hub: GitHubDouble, runs: Runs, tmp_path: Path
+) -> None:
+    hub.store.commits = [f"{1:040x}"]
+    runs.add(0.70)
+    runs.add(0.10, commit="d" * 40, pull_request=2)
+    runs.add(0.11, commit=f"{3:040x}", pull_request=2)
+    runs.add(0.12, commit="e" * 40)
+    assert score(look(api, tmp_path)("main")) == 0.70
+
+
+def test_what_was_collected_later_about_a_commit_of_the_branch_is(
+    api: GitHubApi, hub: GitHubDouble, runs: Runs, tmp_path: Path
+) -> None:
+    hub.store.commits = ["d" * 40, f"{1:040x}"]
+    runs.add(0.70)
+    runs.add(0.75, commit="d" * 40)
+    assert score(look(api, tmp_path)("main")) == 0.75
+    assert score(look(api, tmp_path, below="d" * 40)("main")) == 0.70
 
 
 def test_a_commit_is_not_its_own_baseline(api: GitHubApi, runs: Runs, tmp_path: Path) -> None:

@@ -118,6 +118,27 @@ def test_a_crash_is_neither_a_cancel_nor_a_verdict(make_setting: MakeSetting, hu
     assert "<b>" not in check["output"]["summary"]
 
 
+def test_all_that_one_call_concluded_is_kept(make_setting: MakeSetting, tmp_path: Path) -> None:
+    setting = make_setting()
+    for name in ("one", "two", "two"):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "results.json").write_text(f'"{name}"')
+        setting.state.update(run_dir=str(tmp_path / name), concluded=True)
+    finish(setting)
+    kept = Path(outputs(setting)["artifact-path"])
+    assert (kept / "results.json").read_text() == '"two"'
+    assert (kept / "one/results.json").read_text() == '"one"'
+
+
+def test_a_forks_word_is_kept_under_a_name_that_is_nobodys_baseline(make_setting: MakeSetting) -> None:
+    setting = make_setting()
+    (setting.scratch / "fork").mkdir(parents=True)
+    (setting.scratch / "fork/results.json").write_text("{}")
+    setting.state.update(run_dir=str(setting.scratch / "fork"), concluded=True)
+    finish(setting)
+    assert outputs(setting)["artifact-name"] == "nel-action-benchmark-gate-fork"
+
+
 def test_what_is_kept_is_laid_out_without_secrets(make_setting: MakeSetting, tmp_path: Path) -> None:
     run = tmp_path / "run"
     (run / "arith/logs").mkdir(parents=True)

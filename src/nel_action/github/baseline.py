@@ -11,11 +11,12 @@ from nel_action.errors import ResultsError
 from nel_action.gating.verdict import Verdict
 from nel_action.github.api import GitHubApi
 from nel_action.github.artifacts import Artifact, download, find_artifacts
+from nel_action.report.model import Report
 from nel_action.report.store import load_report
 
 __all__ = ["BranchBaselines"]
 
-LOOKED_AT: Final = 20
+LOOKED_AT: Final = 40
 """Artifacts of a branch that are opened in search of one that passed."""
 
 
@@ -49,9 +50,24 @@ class BranchBaselines:
                     f"results of run {artifact.run_id} on {branch} were left out: {error.problems[0].message}"
                 )
                 continue
-            if report.gate.verdict is Verdict.PASS:
+            if report.gate.verdict is Verdict.PASS and self._stands_for(report, artifact, branch):
                 return folder
         return None
+
+    def _stands_for(self, report: Report, artifact: Artifact, branch: str) -> bool:
+        """Whether results are the branch's own, and not only judged by a run that was started there.
+
+        `mode: collect` and the second stage for forks run on the default branch, whatever they judge: what a pull
+        request measured, or a fork made up, must not become what others are held against.
+        """
+        commit = report.results.commit
+        if report.facts.pull_request is not None or commit is None or commit == self._not:
+            return False
+        return commit == artifact.sha or commit in self._commits(branch)
+
+    def _commits(self, branch: str) -> set[str]:
+        listed = self._api.get(f"/repos/{self._repository}/commits", sha=branch, per_page=100)
+        return {str(commit["sha"]) for commit in listed}
 
     def _candidates(self, branch: str) -> list[Artifact]:
         listed = find_artifacts(self._api, self._repository, self._name)

@@ -91,8 +91,13 @@ def _kept(setting: Setting, state: State | None) -> dict[str, str]:
     run_dir = Path(state.run_dir) if state and state.run_dir else None
     if run_dir is None or not run_dir.is_dir():
         return {"artifact-name": setting.artifact, "artifact-path": ""}
-    into = setting.scratch / "artifact" / setting.artifact
-    left = stage(run_dir, into, setting.redactor())
+    # NOTE: a fork's word keeps another name: it is nobody's baseline.
+    name = f"{setting.artifact}-fork" if run_dir == setting.scratch / "fork" else setting.artifact
+    into = setting.scratch / "artifact" / name
+    redact = setting.redactor()
+    left = stage(run_dir, into, redact)
+    for other in map(Path, state.others if state else ()):
+        left += stage(other, into / other.name, redact)
     if left:
         setting.workflow.say(f"left out of the artifact: {', '.join(left[:20])}")
-    return {"artifact-name": setting.artifact, "artifact-path": str(into)}
+    return {"artifact-name": name, "artifact-path": str(into)}

@@ -60,6 +60,8 @@ class State:
     concluded: bool = False
     """Whether the call came to its own end; otherwise something ended it."""
     run_dir: str = ""
+    others: tuple[str, ...] = ()
+    """Run directories that the same call concluded before."""
     check_id: int | None = None
     head_sha: str = ""
     on_cancel: str = "keep"
@@ -87,14 +89,18 @@ class StateFile:
         """Return what was written last; None where nothing was, or nothing whole."""
         try:
             data: dict[str, Any] = json.loads(self.path.read_bytes())
-            named = {"outcome": Outcome(**data["outcome"]), "secrets": tuple(data["secrets"])}
+            lists = {name: tuple(data[name]) for name in ("secrets", "others")}
+            named = {"outcome": Outcome(**data["outcome"]), **lists}
             return State(**(data | named))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def update(self, **changes: Any) -> State:  # noqa: ANN401 - fields of `State`
         """Write the state with these changes."""
-        state = replace(self.read() or State(), **changes)
+        before = self.read() or State()
+        state = replace(before, **changes)
+        if before.run_dir not in {"", state.run_dir}:
+            state = replace(state, others=(*before.others, before.run_dir))
         write_atomically(self.path, json.dumps(asdict(state), indent=2).encode(), mode=0o600)
         return state
 
