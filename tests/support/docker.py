@@ -21,7 +21,7 @@ from nel_action.executors.local.engine import connect
 if TYPE_CHECKING:
     from docker import DockerClient
 
-__all__ = ["client", "tiny_image"]
+__all__ = ["client", "root_archive", "tiny_image"]
 
 COMMANDS = ("sh", "bash", "cat", "cp", "dd", "echo", "env", "false", "head", "httpd", "id", "ls", "mkdir", "nc")
 MORE = ("printf", "pwd", "sleep", "stat", "tail", "test", "touch", "trap", "true", "wc", "wget", "yes")
@@ -52,7 +52,7 @@ def tiny_image(engine: DockerClient) -> str:
     """Return the name of an image with a shell and a few programs; made from this machine's static busybox."""
     busybox = shutil.which("busybox")
     require("docker", busybox is not None, "no busybox here (Debian: apt-get install busybox-static)")
-    data = _root(Path(str(busybox)))
+    data = root_archive(Path(str(busybox)))
     name = f"nel-action-test/tiny:{hashlib.sha256(data).hexdigest()[:12]}"
     if not engine.images.list(name=name):
         repository, _, tag = name.partition(":")
@@ -60,7 +60,7 @@ def tiny_image(engine: DockerClient) -> str:
     return name
 
 
-def _root(busybox: Path) -> bytes:
+def root_archive(busybox: Path) -> bytes:
     """Return a root file system as a tar archive, the same bytes each time."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:

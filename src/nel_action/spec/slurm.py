@@ -206,7 +206,7 @@ class SlurmExecution(ExecutionBase):
     runtime: Literal["pyxis", "apptainer", "podman", "charliecloud", "none"] = "pyxis"
     """What runs containers on the compute nodes; `none` runs programs as they are."""
     runtime_args: tuple[str, ...] = ()
-    """Further words for the container runtime's command line."""
+    """Further words for the container runtime's command line; for podman, those before a `--` come before its `run`."""
     environment: ClusterEnvironment = ClusterEnvironment()
     """For programs that run without a container."""
     environments: dict[str, ClusterEnvironment] = {}

@@ -145,10 +145,11 @@ def test_a_server_that_ends_at_once(on_light: MakeExecutor, folder: Path, tmp_pa
 
 
 def test_a_server_that_dies_while_it_is_asked(on_light: MakeExecutor, folder: Path, tmp_path: Path) -> None:
-    text = f"kill -9 $(cat {folder}/starts); sleep 600"
+    text = f"trap 'touch told; exit' TERM; kill -9 $(cat {folder}/starts); sleep 600 & wait"
     status, place = run(on_light(max_resumes=2), shell_job(tmp_path, text, deployment=model(folder)))
     assert (status.state, status.reason) == (JobState.FAILED, Reason.ENDPOINT)
     assert len((place / "state/links").read_text().splitlines()) == 1
+    assert (place / "run/work/told").exists(), "the harness was killed before it was asked to end"
 
 
 def test_a_port_that_goes_to_somebody_else(on_light: MakeExecutor, folder: Path, tmp_path: Path) -> None:

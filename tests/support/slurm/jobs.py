@@ -21,7 +21,7 @@ echo '{"scores": {"accuracy": {"value": 0.5}}, "n_items": 4}' > "$NEL_OUTPUT_DIR
 """A program that evaluates in no time."""
 
 
-def shell_job(folder: Path, text: str = GOOD, *, name: str = "quick", **fields: Any) -> Job:  # noqa: ANN401
+def shell_job(folder: Path, text: str = GOOD, *, name: str = "quick", program: str = "bash", **fields: Any) -> Job:  # noqa: ANN401
     """Return a job whose harness is the shell text; its key is a fresh one unless given."""
     task_dir = folder / f"task-{os.urandom(4).hex()}"
     task_dir.mkdir()
@@ -32,7 +32,7 @@ def shell_job(folder: Path, text: str = GOOD, *, name: str = "quick", **fields: 
         endpoint_type=EndpointType.CHAT,
         params=Params(),
         task_dir=task_dir,
-        command=("bash", "{task_dir}/run.sh"),
+        command=(program, "{task_dir}/run.sh"),
     )
     plain: dict[str, Any] = {
         "key": Key(f"nel-{os.urandom(8).hex()}"),

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Literal, assert_never
+from typing import Final, Literal, assert_never
 
 from nel_action.executors.slurm.shell import Expression, Word
 
@@ -18,6 +18,13 @@ __all__ = ["Box", "Runtime", "root_of", "wrap"]
 Runtime = Literal["pyxis", "apptainer", "podman", "charliecloud", "none"]
 
 REGISTRY = re.compile(r"^(?P<host>[^/]+[.:][^/]*|localhost)/(?P<rest>.+)$")
+
+GUARD: Final = (
+    "{ trap '' TERM; while kill -0 $PPID && kill -0 $$; do sleep 1; done; "
+    'kill -TERM -$$ && sleep 5 && kill -KILL -$$; } </dev/null >/dev/null 2>&1 & exec "$@"'
+)
+"""Ends what runs in a container when podman is gone: Slurm does not see into the control groups that podman makes, and
+would leave it running when step and job have ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +45,7 @@ class Box:
     gpus: bool = False
     """Whether GPUs are passed into the container, where the runtime must be asked."""
     extra: Sequence[str] = ()
-    """Further words for the runtime."""
+    """Further words for the runtime; for podman, those before a `--` come before its `run`."""
 
     @property
     def root(self) -> PurePosixPath:
@@ -70,7 +77,7 @@ def wrap(box: Box, program: Sequence[Word]) -> tuple[list[Word], list[Word]]:
         case "apptainer":
             return [], [*_apptainer(box, image), *program]
         case "podman":
-            return [], [*_podman(box, image), *program]
+            return [], [*_podman(box, image), "sh", "-c", GUARD, "guard", *program]
         case "charliecloud":
             return [], [*_charliecloud(box, image), *program]
         case _:
@@ -114,21 +121,11 @@ def _podman(box: Box, image: str) -> list[Word]:
     home: list[Word] = [Expression('--volume="$HOME:$HOME"')] if box.home else []
     names = [word for name in box.env_names for word in ("--env", name)]
     gpus = ["--device", "nvidia.com/gpu=all"] if box.gpus else []
-    return [
-        "podman",
-        *box.extra,
-        "run",
-        "--rm",
-        "--network=host",
-        "--entrypoint=",
-        *volumes,
-        *home,
-        *names,
-        *gpus,
-        "--workdir",
-        f"{box.root}/work",
-        image,
-    ]
+    cut = box.extra.index("--") if "--" in box.extra else 0
+    own, more = box.extra[:cut], box.extra[cut + 1 if cut else 0 :]
+    # NOTE: with the host's process ids nothing is number 1 there, and so a signal ends it as it does elsewhere
+    run = ["run", "--rm", "--network=host", "--pid=host", "--entrypoint="]
+    return ["podman", *own, *run, *volumes, *home, *names, *gpus, "--workdir", f"{box.root}/work", *more, image]
 
 
 def _charliecloud(box: Box, image: str) -> list[Word]:

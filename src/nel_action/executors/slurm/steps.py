@@ -19,8 +19,12 @@ SRUN: Final = ("srun", "--overlap", "--kill-on-bad-exit=1", "--cpu-bind=none", "
 
 ONE: Final = ("--nodes=1", "--ntasks=1")
 
-# NOTE: srun has been seen to end with status 0 when its node was lost; so the program's own status is kept.
-KEEP_STATUS: Final = 'echo > "$0"; "$@"; code=$?; echo "$code" > "$0"; exit "$code"'
+# NOTE: srun has been seen to end with status 0 when its node was lost; so the program's own status is kept. And Slurm
+# signals the first process of a step alone, so this one passes on that the program is asked to end.
+KEEP_STATUS: Final = (
+    'echo > "$0"; "$@" & child=$!; trap "kill -TERM $child" TERM; wait "$child"; code=$?; '
+    'while kill -0 "$child" 2>/dev/null; do wait "$child"; code=$?; done; echo "$code" > "$0"; exit "$code"'
+)
 
 # NOTE: a server over several nodes knows by PROC_ID which of its tasks it is; the tasks are Slurm's.
 TELL_RANK: Final = 'echo > "$0"; PROC_ID=${SLURM_PROCID:-0}; export PROC_ID; exec "$@"'

@@ -21,15 +21,22 @@ record() { printf '%s\n' "$2" >"$state/.$1.$me" && mv -f "$state/.$1.$me" "$stat
 # Whether this job still has the turn: another may continue it when its node was given up for lost.
 has_turn() { [ "$(cat "$state/turn" 2>/dev/null)" = "$me" ]; }
 
+# Ask all programs to end, then make them. A signal to srun would kill them at once, so Slurm is asked to pass it on.
 stop_steps() {
-    local pid try
-    for pid in $evaluation "${servers[@]}"; do kill -TERM "$pid" 2>/dev/null; done
-    for pid in $evaluation "${servers[@]}"; do
-        for ((try = 0; try < 40; try++)); do
-            kill -0 "$pid" 2>/dev/null || break
-            sleep 0.25
+    local try sign pid alive
+    for sign in ask TERM KILL; do
+        for ((try = 0; try < 32; try++)); do
+            alive=()
+            for pid in $evaluation "${servers[@]}"; do ! kill -0 "$pid" 2>/dev/null || alive+=("$pid"); done
+            [ "${#alive[@]}" -gt 0 ] || return
+            if [ "$try" -gt 0 ]; then
+                sleep 0.25
+            elif [ "$sign" = ask ]; then
+                timeout 5 scancel -Q -s TERM "$me" || break
+            else
+                kill "-$sign" "${alive[@]}" 2>/dev/null
+            fi
         done
-        kill -KILL "$pid" 2>/dev/null
     done
 }
 
