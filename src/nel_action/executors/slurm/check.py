@@ -75,6 +75,11 @@ def _by_spec(settings: SlurmExecution, jobs: Sequence[BoundJob]) -> Iterator[Pro
             hint = "name its image with container:, or set execution.runtime: none"
             yield Problem(f"{job.job.name}: no image is known for it", hint=hint)
         yield from _servers(settings, job)
+        images = [job.job.image, *(one.deployment.image for one in job.services)]
+        for image in dict.fromkeys(images) if settings.runtime == "pyxis" else ():
+            if image and "@" in image and ":" not in image.partition("@")[0].rpartition("/")[2]:
+                hint = "write its tag as well (name:tag@sha256:...), or the path of an image file on the cluster"
+                yield Problem(f"{image}: pyxis knows no digests, and would take the newest", hint=hint)
     if settings.max_walltime and walltime_seconds(settings.max_walltime) < walltime_seconds(settings.walltime):
         yield Problem(f"max_walltime ({settings.max_walltime}) is less than walltime ({settings.walltime})")
 

@@ -1,0 +1,115 @@
+"""Steps as text: what each runtime and each kind of server is told, against texts that a person has read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.slurm.jobs import shell_job
+from tests.support.slurm.settings import slurm_settings
+from tests.support.snapshots import assert_snapshot
+
+from nel_action.executors.slurm import steps
+from nel_action.executors.slurm.bound import BoundJob
+from nel_action.executors.slurm.script import script
+from nel_action.jobs import Key
+from nel_action.spec.deployment import ServedDeployment
+from nel_action.spec.execution import Mounts
+from nel_action.spec.model import Spec
+
+STORED = Path(__file__).with_name("stored")
+SIZES = {"tensor_parallel_size": 4, "pipeline_parallel_size": 2}
+DATA = {"data_parallel_size": 2}
+SERVERS: dict[str, dict[str, Any]] = {
+    "vllm": {"checkpoint_path": "/models/acme 7b", **SIZES, **DATA, "extra_args": "--max-model-len '8 192'"},
+    "vllm_ray": {"hf_model_handle": "acme/model-1", **SIZES, **DATA},
+    "sglang": {"checkpoint_path": "/models/acme", **SIZES, **DATA},
+    "trtllm": {"checkpoint_path": "/models/acme", **SIZES},
+    "nim": {"env_vars": {"NIM_TENSOR_PARALLEL_SIZE": "lit:4", "NGC_API_KEY": "host:NGC_API_KEY"}},
+    "generic": {"command": "serve --tp 4 --pp 2 --dp 2 --listen {host}:{port} --model {checkpoint} {work_dir}/x.json"},
+}
+
+
+def parse(part: dict[str, Any], **more: Any) -> Spec:  # noqa: ANN401
+    usual = {"served_model_name": "acme-7b", "image": "registry.example/server:1.0"} if part else {}
+    text = {"deployment": {**usual, **part}, **more}
+    return Spec.model_validate_json(json.dumps(text))
+
+
+def bound(folder: Path, runtime: str, spec: Spec, **fields: Any) -> BoundJob:  # noqa: ANN401
+    settings = slurm_settings(None, output_dir="/scratch/runs", runtime=runtime, **fields)
+    job = shell_job(
+        folder,
+        key=Key("nel-0123456789abcdef"),
+        image="registry.example:5000/acme/harness:2@sha256:" + "0" * 64,
+        deployment=spec.deployment,
+        auxiliary=spec.auxiliary_deployments,
+        env={"MODEL_API_KEY": "host:KEY"},
+        dataset=("/data/items", "/datasets"),
+    )
+    return BoundJob(job, 1, settings)
+
+
+@pytest.mark.parametrize("runtime", ["pyxis", "apptainer", "podman", "charliecloud", "none"])
+def test_each_runtime_is_told_image_mounts_and_variables(tmp_path: Path, runtime: str) -> None:
+    spec = parse({"type": "vllm", "checkpoint_path": "/models/acme", "cache_path": "/cache/hf"})
+    mounts = Mounts(deployment={"/shared/a": "/a"}, evaluation={"/shared/b": "/b:ro"}, mount_home=runtime == "podman")
+    job = bound(
+        tmp_path,
+        runtime,
+        spec,
+        mounts=mounts,
+        gres="gpu:8",
+        num_nodes=2,
+        num_instances=2,
+        mpi="pmix",
+        evaluation_gpu_visible="0,1",
+        runtime_args={"podman": ("--root", "/scratch/p", "--", "--ipc=host")}.get(runtime, ()),
+    )
+    text = "\n".join([steps.server(job, job.services[0]), steps.balancer(job), steps.evaluation(job)])
+    assert_snapshot(text, STORED / f"runtime_{runtime}.sh")
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_each_server_is_told_its_sizes(tmp_path: Path, kind: str) -> None:
+    spec = parse({"type": kind, **SERVERS[kind]})
+    job = bound(tmp_path, "pyxis", spec, num_nodes=2, gres="gpu:8")
+    assert isinstance(spec.deployment, ServedDeployment)
+    assert_snapshot(steps.server(job, job.services[0]), STORED / f"server_{kind}.sh")
+
+
+def test_a_judge_is_told_apart(tmp_path: Path) -> None:
+    judge = {"type": "vllm", "hf_model_handle": "acme/judge", "served_model_name": "judge-1", "image": "judge:1"}
+    spec = parse(
+        {"type": "vllm", "hf_model_handle": "acme/model-1"},
+        auxiliary_deployments={"strict-judge": {**judge, "num_nodes": 4, "num_instances": 2, "env_prefix": "JUDGE"}},
+    )
+    job = bound(tmp_path, "pyxis", spec, mounts=Mounts(auxiliary={"strict-judge": {"/shared/j": "/j"}}))
+    judges = job.services[1]
+    assert job.nodes == 5
+    assert (judges.label, judges.nodes, judges.instances, judges.tasks) == ("aux_strict_judge", 4, 2, 2)
+    text = (
+        steps.server(job, judges) + script(job).partition("# ---- What serves: all")[2].partition("# ---- The eval")[0]
+    )
+    assert_snapshot(text, STORED / "judge.sh")
+    assert "#SBATCH --nodes=5\n" in script(job)
+
+
+def test_what_a_task_says_of_a_judge_is_filled_in(tmp_path: Path) -> None:
+    judge = {"type": "generic", "command": "serve {port}", "served_model_name": "judge-1", "image": "judge:1"}
+    spec = parse({}, auxiliary_deployments={"judge": judge})
+    job = bound(tmp_path, "none", spec)
+    words = ("ask", "auxiliary_deployments.judge.chat_url", "as auxiliary_deployments.judge.model_id")
+    job = replace(job, job=replace(job.job, task=replace(job.job.task, command=words)))
+    argv = job.command.argv
+    front = job.services[0].front_hole
+    assert argv == ("ask", f"http://{front}/v1/chat/completions", "as judge-1")
+    assert "JUDGE_EMBEDDING_URL" in job.evaluation_names
+    text = f"front_aux_judge=node7:8123 here=x\n{steps.evaluation(job)}\nwords_of_evaluation\n"
+    text += 'printf "%s\\n" "${STEP[@]}"'
+    shown = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True).stdout
+    assert "http://node7:8123/v1/chat/completions" in shown
