@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.slurm.jobs import shell_job
+from tests.support.slurm.scripts import shellcheck
 from tests.support.slurm.settings import slurm_settings
 
 from nel_action.executors.slurm.bound import BoundJob
@@ -21,13 +21,6 @@ from nel_action.spec.slurm import ClusterEnvironment, SlurmExecution
 
 SERVED = GenericDeployment(command="serve --port {port}", served_model_name="acme-7b", image="acme/serve:1")
 HOSTILE = "a b\"c'd$(touch /tmp/pwned)`id`;\\"
-
-
-def shellcheck(text: str, path: Path, *, dialect: str = "bash") -> str:
-    path.write_text(text)
-    subprocess.run(["bash", "-n", path], check=True)
-    words = [str(Path(sys.executable).with_name("shellcheck")), "--external-sources", f"--shell={dialect}", str(path)]
-    return subprocess.run(words, capture_output=True, text=True, check=False).stdout
 
 
 def bound(folder: Path, settings: SlurmExecution | None = None, **fields: Any) -> BoundJob:  # noqa: ANN401
