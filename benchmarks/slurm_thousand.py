@@ -58,8 +58,10 @@ def seconds(act: Callable[[], object]) -> float:
 
 def nel(folder: Path, *words: str) -> str:
     """Run the command line; return what it printed."""
+    # NOTE: with bytecode kept, as where it is installed
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     words = (sys.executable, "-m", "nel_action", *words)
-    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(words, cwd=folder, env=environ, capture_output=True, text=True, check=False)
     if done.returncode not in {0, 3, 5}:
         raise SystemExit(done.stdout + done.stderr)
     return done.stdout

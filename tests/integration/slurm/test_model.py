@@ -76,17 +76,23 @@ def requirements() -> dict[str, tuple[str, ...] | Path]:
     return {"lm_eval": lock, "llamacpp": tuple(SERVER.requirements(settings))}
 
 
-def evaluate(folder: Path, home: Path, execution: str) -> TaskResult:
-    """Run the spec to its end in that folder; return its one result."""
+def nel(folder: Path, home: Path, *words: str) -> str:
+    """Run the command line on the folder's spec; return what it printed."""
+    environ = {**os.environ, "NEL_ACTION_HOME": str(home)}
+    argv = [sys.executable, "-m", "nel_action", "run", "spec.yaml", *words]
+    done = subprocess.run(argv, cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=500)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def evaluate(folder: Path, home: Path, execution: str) -> tuple[TaskResult, Path]:
+    """Run the spec to its end in that folder; return its one result, and its task's folder."""
     folder.mkdir()
     (folder / "spec.yaml").write_text(SPEC.format(execution=execution))
-    words = [sys.executable, "-m", "nel_action", "run", "spec.yaml", "--wait"]
-    environ = {**os.environ, "NEL_ACTION_HOME": str(home)}
-    done = subprocess.run(words, cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=500)
-    assert done.returncode == 0, done.stdout + done.stderr
+    nel(folder, home, "--wait")
     (run_dir,) = (folder / "runs").iterdir()
     (task,) = read_results(run_dir / "results.json").tasks
-    return task
+    return task, run_dir / task.task
 
 
 @pytest.mark.model
@@ -101,8 +107,12 @@ def test_scores_are_those_of_the_local_run(light: Cluster, light_sshd: Sshd, hom
         output=light.scratch / "model",
         **paths,
     )
-    slurm = evaluate(tmp_path / "slurm", home, there)
-    local = evaluate(tmp_path / "local", home, LOCAL)
+    slurm, came_home = evaluate(tmp_path / "slurm", home, there)
+    local, _ = evaluate(tmp_path / "local", home, LOCAL)
     assert slurm.outcome is local.outcome is JobOutcome.SUCCEEDED
     assert slurm.n_items == local.n_items == 8
     assert slurm.scores == local.scores
+    assert "POST /v1/chat/completions" in (came_home / "logs/server-0.log").read_text()
+    assert "quickstart_arithmetic" in (came_home / "logs/client.log").read_text()
+    sent = (light.scratch / "model").glob("*/sbatch_quickstart_arithmetic.sh")
+    assert next(sent).read_text() in nel(tmp_path / "slurm", home, "--dry-run") + "\n"
