@@ -216,9 +216,10 @@ def _submit(root: Path, invocation: str) -> None:
     bench.executor().submit(job("one", append(root / "ran")), 1, invocation)
 
 
-def test_two_invocations_at_once_run_the_same_job_once(bench: Bench) -> None:
+@pytest.mark.parametrize("invocations", [1, 8])
+def test_callers_at_once_run_the_same_job_once(bench: Bench, invocations: int) -> None:
     with ProcessPoolExecutor(4, mp_context=get_context("spawn")) as pool:
-        for future in [pool.submit(_submit, bench.root, f"{n:016x}") for n in range(8)]:
+        for future in [pool.submit(_submit, bench.root, f"{n % invocations:016x}") for n in range(8)]:
             future.result()
     executor = bench.executor()
     wait(executor, executor.find([key("one")]).values())

@@ -93,7 +93,9 @@ class LocalExecutor:
         queue = self._store.queue(invocation).open()
         name = attempt_name(job.key, number)
         queue.announce(name)
-        if not self._store.claim(record, values=values, folders=folders):
+        claimed = self._store.claim(record, values=values, folders=folders)
+        if not claimed and self._record(self._store.at(job.key, number)).invocation != invocation:
+            # NOTE: another caller of this same invocation has announced it just as we did; its agent must find it
             queue.withdraw(name)
 
     def _localise(self, job: Job) -> tuple[Job, dict[str, Path]]:
