@@ -151,6 +151,9 @@ class SlurmExecution(ExecutionBase):
     """Seconds for making a connection."""
     command_timeout: Annotated[float, Field(gt=0)] = 60
     """Seconds for one command on the login node."""
+    outage_timeout: Annotated[float, Field(ge=0)] = 300
+    """Seconds for which submitting, cancelling and collecting wait out a login node or a controller that is down;
+    waiting for results waits it out for as long as there is time."""
 
     output_dir: ClusterPath
     """Where jobs and what they leave lie on the cluster; absolute, seen by login and compute nodes alike."""

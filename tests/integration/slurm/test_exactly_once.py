@@ -70,7 +70,7 @@ def test_ssh_is_cut_again_and_again(
         for number, job in enumerate(jobs[1:]):
             # NOTE: every other caller dies of its first loss, and the next one starts with nothing in its memory
             monkeypatch.setattr(submit, "TRIES", 1 if number % 2 else 20)
-            executor = on_light(output_dir=str(output), **fields)
+            executor = on_light(output_dir=str(output), outage_timeout=0, **fields)
             executor.remote.run(["true"])
 
             def cut(after: float = chance.uniform(0, span)) -> None:
@@ -127,7 +127,7 @@ def test_the_caller_is_killed_while_sbatch_works(
     (programs / "sbatch").chmod(0o755)
     monkeypatch.setattr(submit, "TRIES", 1)
     job = counted_job(tmp_path)
-    first = on_light(bin_dir=str(programs), output_dir=str(light.scratch / "slow"))
+    first = on_light(bin_dir=str(programs), output_dir=str(light.scratch / "slow"), outage_timeout=0)
     first.remote.run(["true"])
     threading.Timer(1, first.close).start()
     with pytest.raises(UnreachableError):

@@ -154,6 +154,15 @@ class Cluster:
             os.kill(pid, signal.SIGSTOP)
         return frozen
 
+    def kill_processes(self, job: str) -> None:
+        """Kill everything that a job runs, its script first, so that nothing of it has a last word."""
+        mine, ours = f"SLURM_JOB_ID={job}".encode(), f"SLURM_CONF={self.root}/slurm.conf".encode()
+        for folder in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
+            with suppress(OSError):
+                environ = (folder / "environ").read_bytes().split(b"\0")
+                if mine in environ and ours in environ and (folder / "comm").read_text() != "slurmstepd\n":
+                    os.kill(int(folder.name), signal.SIGKILL)
+
     def revive_node(self, name: str, frozen: Iterable[int]) -> None:
         """Wake what was frozen, which then ends by itself, and start the node again."""
         for pid in frozen:
@@ -186,11 +195,12 @@ class Cluster:
             self.run("scontrol", "reconfigure")
 
     def cancel_all(self) -> None:
-        """End every job and see that all are gone."""
+        """End every job and see that none runs; nodes that missed the controller clean up after some for a minute."""
         self.run("scancel", "--full", "-s", "KILL", "-t", "RUNNING", "-u", USER, check=False)
         if waiting := self.run("squeue", "-h", "-o", "%A", check=False).split():
             self.run("scancel", "-Q", *waiting, check=False)
-        wait_until(lambda: not self.run("squeue", "-h", "-o", "%A", check=False).split(), seconds=40, what="no jobs")
+        left = ["squeue", "-h", "-t", "PENDING,RUNNING,SUSPENDED,CONFIGURING", "-o", "%A"]
+        wait_until(lambda: not self.run(*left, check=False).split(), seconds=60, what="no jobs")
 
     def stop(self) -> None:
         """End everything and remove the directory."""

@@ -8,8 +8,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-from nel_action.errors import EngineError, ExecutorError
+from nel_action.errors import ExecutorError
 from nel_action.executors.slurm.layout import JobDir
+from nel_action.executors.slurm.outage import answered
 from nel_action.executors.slurm.queue import Row, parse_squeue, squeue
 from nel_action.executors.slurm.remote import Remote
 
@@ -48,11 +49,8 @@ def _alive(remote: Remote, wanted: Mapping[str, JobDir]) -> dict[str, list[Row]]
         EngineError: the controller does not answer; no answer is not an empty queue.
     """
     (answer,) = remote.run(squeue())
-    if answer.code:
-        msg = f"the Slurm controller does not answer: {answer.complaint}"
-        raise EngineError(msg, hint="nothing is known to have ended; try again")
     alive: dict[str, list[Row]] = {}
-    for row in parse_squeue(answer.text):
+    for row in parse_squeue(answered(remote, answer, "nothing is known to have ended; try again")):
         if row.active and row.name in wanted:
             alive.setdefault(row.name, []).append(row)
     return alive

@@ -15,6 +15,7 @@ from typing import Final
 
 from nel_action.errors import CollectError, UnreachableError
 from nel_action.executors.slurm.layout import JobDir
+from nel_action.executors.slurm.outage import outlast
 from nel_action.executors.slurm.record import ExitRecord, parse_record
 from nel_action.executors.slurm.remote import Remote
 
@@ -46,12 +47,26 @@ class Item:
         return PurePosixPath(PLACES[folder]) / self.path.removeprefix(f"{folder}/")
 
 
-def collect(remote: Remote, place: JobDir, into: Path) -> None:
+def collect(remote: Remote, place: JobDir, into: Path, *, patience: float = 0) -> None:
     """Bring an attempt's artifacts and logs into `into`; what was there before stays until all is here.
+
+    Args:
+        remote: the login node.
+        place: the attempt's directory there.
+        into: where `artifacts` and `logs` are put.
+        patience: seconds for which a connection that breaks is made again, and everything fetched anew.
 
     Raises:
         CollectError: less came than there is, or it cannot be written.
     """
+    try:
+        outlast(lambda: _bring(remote, place, into), patience)
+    except UnreachableError as error:
+        msg = f"the results of {place.name} did not come whole: {error.problems[0].message}"
+        raise CollectError(msg, hint="nothing is lost: collect again") from error
+
+
+def _bring(remote: Remote, place: JobDir, into: Path) -> None:
     partial = into / f".collect-{secrets.token_hex(4)}"
     try:
         items = _listing(remote, place)
@@ -65,9 +80,6 @@ def collect(remote: Remote, place: JobDir, into: Path) -> None:
             _verify(item, partial / item.target)
         for folder in PLACES.values():
             _replace(partial / folder, into / folder)
-    except UnreachableError as error:
-        msg = f"the results of {place.name} did not come whole: {error.problems[0].message}"
-        raise CollectError(msg, hint="nothing is lost: collect again") from error
     except OSError as error:
         msg = f"cannot bring {place.path} into {into}: {error.strerror or error} ({error.filename or remote.place})"
         raise CollectError(msg, hint="nothing is lost: collect again when that is mended") from error

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from nel_action.errors import Problem
 from nel_action.executors.interface import Attempt, JobStatus, Workspace, newest
@@ -16,6 +16,7 @@ from nel_action.executors.slurm.connect import open_transport
 from nel_action.executors.slurm.find import find
 from nel_action.executors.slurm.logs import stream
 from nel_action.executors.slurm.observe import Observer
+from nel_action.executors.slurm.outage import outlast
 from nel_action.executors.slurm.payload import payload
 from nel_action.executors.slurm.remote import Remote
 from nel_action.executors.slurm.script import script
@@ -24,6 +25,8 @@ from nel_action.jobs import Job, Key, Plan
 from nel_action.spec.slurm import SlurmExecution
 
 __all__ = ["SlurmExecutor"]
+
+Answer = TypeVar("Answer")
 
 POLL_INTERVAL: Final = (2.0, 60.0)
 """Seconds between looks. A controller serves everybody; most sites ask for at least half a minute."""
@@ -60,6 +63,9 @@ class SlurmExecutor:
     def _bind(self, job: Job, number: int) -> BoundJob:
         return BoundJob(job, number, self._settings, self._workspace.base_dir)
 
+    def _outlast(self, action: Callable[[], Answer]) -> Answer:
+        return outlast(action, self._settings.outage_timeout)
+
     def check(self, plan: Plan) -> Sequence[Problem]:
         """Say what would keep the plan from running there."""
         from nel_action.executors.slurm.check import check
@@ -76,7 +82,7 @@ class SlurmExecutor:
         Raises:
             UnreachableError: the cluster did not answer.
         """
-        return newest(find(self.remote, self._settings.output_dir, keys))
+        return newest(self._outlast(lambda: find(self.remote, self._settings.output_dir, keys)))
 
     def submit(self, job: Job, number: int, invocation: str) -> Attempt:
         """Submit an attempt, or return the one that is there.
@@ -87,12 +93,15 @@ class SlurmExecutor:
             UnreachableError: it is not known whether it was submitted; `find` or another call tells.
         """
         bound = self._bind(job, number)
-        identity = place(
-            self.remote,
-            output_dir=self._settings.output_dir,
-            name=bound.place.name,
-            script=bound.script_name,
-            archive=payload(bound, invocation, self._workspace.environ),
+        archive = payload(bound, invocation, self._workspace.environ)
+        identity = self._outlast(
+            lambda: place(
+                self.remote,
+                output_dir=self._settings.output_dir,
+                name=bound.place.name,
+                script=bound.script_name,
+                archive=archive,
+            )
         )
         return Attempt(key=job.key, number=number, backend_id=identity)
 
@@ -125,7 +134,8 @@ class SlurmExecutor:
             UnreachableError: the cluster does not answer.
         """
         if attempts:
-            cancel(self.remote, [self._observer.place(attempt) for attempt in attempts])
+            places = [self._observer.place(attempt) for attempt in attempts]
+            self._outlast(lambda: cancel(self.remote, places))
 
     def collect(self, attempt: Attempt, into: Path) -> None:
         """Bring artifacts and logs home, whole.
@@ -133,7 +143,7 @@ class SlurmExecutor:
         Raises:
             CollectError: they did not come whole.
         """
-        collect(self.remote, self._observer.place(attempt), into)
+        collect(self.remote, self._observer.place(attempt), into, patience=self._settings.outage_timeout)
 
     def scripts(self, job: Job, number: int) -> Mapping[str, str]:
         """Return the batch script."""

@@ -8,9 +8,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-from nel_action.errors import EngineError
 from nel_action.executors.interface import Attempt
 from nel_action.executors.slurm.layout import split_name
+from nel_action.executors.slurm.outage import answered
 from nel_action.executors.slurm.queue import parse_squeue, squeue
 from nel_action.executors.slurm.remote import Remote
 from nel_action.executors.slurm.submit import SBATCH_SECONDS
@@ -39,9 +39,7 @@ def find(remote: Remote, output_dir: str, keys: Sequence[Key]) -> list[Attempt]:
 
 def _look(remote: Remote, output_dir: str, wanted: set[Key]) -> tuple[dict[str, Attempt], bool]:
     written, queue = remote.run(["sh", "-c", _script(), "find.sh", output_dir], squeue())
-    if queue.code:
-        msg = f"the Slurm controller on {remote.place} does not answer: {queue.complaint}"
-        raise EngineError(msg, hint="nothing was submitted; try again when it does")
+    text = answered(remote, queue, "nothing was submitted; try again when it does")
     found: dict[str, Attempt] = {}
     intents: dict[str, int] = {}
     *lines, now = written.text.splitlines() or ["0"]
@@ -55,7 +53,7 @@ def _look(remote: Remote, output_dir: str, wanted: set[Key]) -> tuple[dict[str, 
         else:
             key, number = key_number
             found.setdefault(name, Attempt(key=key, number=number, backend_id=value))
-    for row in sorted(parse_squeue(queue.text), key=lambda row: row.job):
+    for row in sorted(parse_squeue(text), key=lambda row: row.job):
         key_number = split_name(row.name)
         if key_number is not None and key_number[0] in wanted:
             key, number = key_number

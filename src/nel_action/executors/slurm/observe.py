@@ -13,7 +13,7 @@ from nel_action.errors import UnreachableError
 from nel_action.executors.interface import Attempt, JobState, JobStatus, Reason
 from nel_action.executors.slurm.layout import JobDir
 from nel_action.executors.slurm.queue import Row, parse_sacct, parse_squeue, sacct, squeue
-from nel_action.executors.slurm.reconcile import Sources, ended_row, explained, reconcile
+from nel_action.executors.slurm.reconcile import Sources, blind, ended_row, explained, reconcile
 from nel_action.executors.slurm.record import parse_record
 from nel_action.executors.slurm.remote import Remote
 from nel_action.jobs import Key, attempt_name
@@ -31,6 +31,9 @@ LOOKBACK_DAYS: Final = 30
 
 CHUNK: Final = 1000
 """Paths in one command line."""
+
+CLOCK: Final = ("sh", "-c", "scontrol show config | head -n 1")
+"""How the controller is asked for its own time, which its jobs' times are told in. Login nodes may have another."""
 
 NO_ACCOUNTS: Final = "accounting storage is disabled"
 """What `sacct` says where there is no database."""
@@ -91,7 +94,7 @@ class Observer:
         asked = sacct(names, days=_days(attempts))
         paths = [str(self.place(attempt).exit_record) for attempt in attempts]
         reads = [["grep", "-Hs", ".", *paths[start : start + CHUNK]] for start in range(0, len(paths), CHUNK)]
-        clock, *answers = self.remote.run(["date", "-u", "+%Y-%m-%dT%H:%M:%S"], *asked, *reads)
+        clock, *answers = self.remote.run(["true"] if down else CLOCK, *asked, *reads)
         records = {}
         for answer in answers[len(asked) :]:
             for line in answer.text.splitlines():
@@ -117,7 +120,7 @@ class Observer:
                 accounts_down=trouble,
                 accounting=accounting,
             )
-            now = _seconds(clock.text.strip() + "Z")
+            now = _seconds(clock.text.splitlines()[0].split()[-1] + "Z") if clock.text.strip() else None
             found[attempt.key] = self._settle(attempt, seen, now)
         return found
 
@@ -132,9 +135,9 @@ class Observer:
             return status
         row = ended_row(seen)
         if status.state.final and row is None and seen.down:
-            return JobStatus(state=JobState.UNKNOWN, detail=f"it has ended, and who knows why is down: {seen.down}")
-        blind = status.state is JobState.UNKNOWN and not seen.down
-        if blind and self._lasting(attempt, status, LOST_AFTER):
+            return JobStatus(state=JobState.UNKNOWN, detail=f"it has ended, and why is not known: {blind(seen)}")
+        forgotten = status.state is JobState.UNKNOWN and not seen.down
+        if forgotten and self._lasting(attempt, status, LOST_AFTER):
             detail = "Slurm has forgotten it, and it left no record; was its directory removed?"
             return JobStatus(state=JobState.FAILED, reason=Reason.INFRASTRUCTURE, detail=detail)
         if row is not None and (explained(seen, row) or (row.state == "CANCELLED" and not seen.accounting)):

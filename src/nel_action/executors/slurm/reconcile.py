@@ -16,7 +16,7 @@ from nel_action.executors.interface import JobState, JobStatus, Reason
 from nel_action.executors.slurm.queue import Row
 from nel_action.executors.slurm.record import ExitRecord
 
-__all__ = ["Sources", "ended_row", "explained", "reconcile"]
+__all__ = ["Sources", "blind", "ended_row", "explained", "reconcile"]
 
 HELD: Final = {"JobHeldUser": "held by its user", "JobHeldAdmin": "held by an administrator"}
 """Waits that somebody can end."""
@@ -122,7 +122,7 @@ def reconcile(seen: Sources) -> JobStatus:
         return _by_record(seen.record, row)
     if row is not None:
         return _by_state(row)
-    return JobStatus(state=JobState.UNKNOWN, detail=_blind(seen))
+    return JobStatus(state=JobState.UNKNOWN, detail=blind(seen))
 
 
 def ended_row(seen: Sources) -> Row | None:
@@ -210,7 +210,8 @@ def _by_whom(row: Row | None) -> str:
     return f"cancelled by user {row.who}" if row is not None and row.who else "cancelled"
 
 
-def _blind(seen: Sources) -> str:
+def blind(seen: Sources) -> str:
+    """Say who is silent, where nothing can be said of a job."""
     if seen.queue_down:
         return f"the Slurm controller does not answer: {seen.queue_down}"
     if seen.accounts_down:

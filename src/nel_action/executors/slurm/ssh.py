@@ -93,7 +93,9 @@ class SshTransport:
                 # tells only one of them why. What tells a refusal from a broken connection is that it lives.
                 if time.monotonic() > deadline or (number and not transport.is_active()):
                     self._drop(transport)
-                    msg = f"{self.place} opens no session: {str(error) or type(error).__name__}"
+                    silent = "timeout" in str(error).lower() or isinstance(error, TimeoutError)
+                    how = "does not answer" if silent else f"opens no session: {str(error) or type(error).__name__}"
+                    msg = f"{self.place} {how}"
                     raise UnreachableError(msg) from error
                 if not transport.is_active():
                     self._drop(transport)

@@ -18,6 +18,9 @@ nap() { sleep "$1" & wait "$!"; }
 # Write a file whole or not at all: record NAME TEXT
 record() { printf '%s\n' "$2" >"$state/.$1.$me" && mv -f "$state/.$1.$me" "$state/$1"; }
 
+# Room for the last words, should the file system be full by then.
+reserve() { head -c 16384 /dev/urandom >"$state/.reserve"; }
+
 # Whether this job still has the turn: another may continue it when its node was given up for lost.
 has_turn() { [ "$(cat "$state/turn" 2>/dev/null)" = "$me" ]; }
 
@@ -46,7 +49,7 @@ mask_logs() {
     [ -r "$NEL_DIR/.secrets.env" ] || return 0
     for log in "$NEL_DIR"/logs/{client,server-*,aux_*}.log; do
         [ -s "$log" ] || continue
-        for secrets in $(compgen -A function secrets_of_); do (
+        for secrets in $(compgen -A function secrets_of_); do if (
             "$secrets"
             umask 077
             LC_ALL=C awk '
@@ -61,8 +64,13 @@ mask_logs() {
                     for (value in hidden) while (at = index($0, value))
                         $0 = substr($0, 1, at - 1) "***" substr($0, at + length(value))
                     print
-                }' "$log" >"$log.masked" && mv -f "$log.masked" "$log"
-        ); done
+                }' "$log" >"$log.masked"
+        ); then
+            mv -f "$log.masked" "$log"
+        else
+            rm -f "$log.masked"
+            say "cannot hide values of secrets in $log; is the file system full?"
+        fi; done
     done
 }
 
@@ -89,7 +97,7 @@ finish() {
     esac
     stop_steps
     mask_logs
-    rm -f "$NEL_DIR/.secrets.env"
+    rm -f "$NEL_DIR/.secrets.env" "$state/.reserve"
     if [ -z "$written" ] && ! write_end "$status" "$reason"; then
         say "cannot write $state/exit.json: is the file system full?"
         [ "$status" -ne 0 ] || status=74

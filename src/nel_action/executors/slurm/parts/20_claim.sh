@@ -14,6 +14,16 @@ if [ "$owner" != "$me" ] && [ "${1:-}" != "continue" ]; then
     exit 0
 fi
 
+# Only one job continues another, even if it was submitted twice.
+if [ "${1:-}" = "continue" ]; then
+    (set -o noclobber && echo "$me" >"$state/after-$2") 2>/dev/null
+    after=$(cat "$state/after-$2" 2>/dev/null)
+    if [ -n "$after" ] && [ "$after" != "$me" ]; then
+        say "job $after continues job $2; this job was submitted twice and does nothing"
+        exit 0
+    fi
+fi
+
 # However it came to run again, what has ended is not done twice.
 if [ -s "$state/exit.json" ]; then
     say "this has ended already: $(cat "$state/exit.json")"
@@ -37,6 +47,7 @@ done < <(cat "$state/links" 2>/dev/null)
 [ -z "$open" ] || spent=$((spent + (began - open < NEL_WALLTIME ? began - open : NEL_WALLTIME)))
 
 record turn "$me" || exit 74
+reserve
 echo "start $me $began" >>"$state/links" || exit 74
 say "$NEL_NAME: job $me on ${SLURM_JOB_NODELIST:-$(hostname)}, start $((runs + 1)), $spent s spent before"
 

@@ -1,6 +1,8 @@
-# Runs on the login node: find.sh OUTPUT_DIR. Prints what was written down of every attempt: NAME FILE CONTENTS
+# Runs on the login node: find.sh OUTPUT_DIR. Prints what was written down of every attempt: NAME FILE CONTENTS, and for
+# a submission that may be under way NAME intent SECONDS, its time by the file system's clock; that clock's time is last.
 cd "$1" 2>/dev/null || exit 0
-for file in owner submitted intent; do
+for file in owner submitted; do
     grep -Hs . nel-*/state/$file | sed -n "s|^\(nel-[0-9a-f-]*\)/state/$file:|\1 $file |p"
 done
-date +%s
+stat -c '%n %Y' nel-*/state/intent 2>/dev/null | sed -n 's|^\(nel-[0-9a-f-]*\)/state/intent |\1 intent |p'
+{ probe=$(mktemp .nel-XXXXXX) && stat -c %Y "$probe" && rm -f "$probe"; } 2>/dev/null || date +%s

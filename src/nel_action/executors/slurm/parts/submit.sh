@@ -16,13 +16,17 @@ recorded() {
 recorded
 
 # One at a time: whoever makes this file submits; it is void once its sbatch cannot be under way any more.
-now=$(date +%s)
-mine="$now $$ $(hostname)"
+# NOTE: its age is told by the file system's clock alone, since login nodes disagree about the time.
+mine="$(date +%s) $$ $(hostname)"
+age() {
+    : >"$state/.now.$$" && echo $(($(stat -c %Y "$state/.now.$$") - $(stat -c %Y "$state/intent" || echo 0)))
+    rm -f "$state/.now.$$"
+}
 release() { [ "$(cat "$state/intent" 2>/dev/null)" != "$mine" ] || rm -f "$state/intent"; }
 if ! (set -o noclobber && echo "$mine" >"$state/intent") 2>/dev/null; then
     [ -w "$state" ] || exit 73
-    then=$(cut -d ' ' -f 1 "$state/intent" 2>/dev/null)
-    if [ $((now - ${then:-$now})) -le $(($4 + 2)) ]; then
+    since=$(age 2>/dev/null)
+    if [ "${since:-0}" -le $(($4 + 2)) ]; then
         echo "it is being submitted at this moment" >&2
         exit 75
     fi
