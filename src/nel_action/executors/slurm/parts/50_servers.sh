@@ -58,6 +58,8 @@ addresses_of() {
 }
 
 server_failed() {
+    stop_steps
+    mask_logs # what is shown here stays
     say "$1; the end of its log:"
     tail -n 15 "$NEL_DIR"/logs/srun-{server,aux_}*.log "$NEL_DIR"/logs/{server,aux_}*.log 2>/dev/null
     blame_node "${!ports[@]}"
