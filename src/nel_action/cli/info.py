@@ -82,17 +82,29 @@ def _facts(opened: Session, views: Sequence[JobView]) -> dict[str, Any]:
                 "backend_id": view.attempt.backend_id if view.attempt else None,
                 "artifacts": str(made.job_dir(view.job) / "artifacts"),
                 "logs": str(made.job_dir(view.job) / "logs"),
+                "there": _there(opened, view),
             }
             for view in views
         ],
     }
 
 
+def _there(opened: Session, view: JobView) -> dict[str, str] | None:
+    """Return where the newest attempt's things lie on its backend, where that is elsewhere."""
+    from nel_action.executors.interface import Describing
+    from nel_action.lifecycle.session import attempt_of
+
+    if view.attempt is None or not view.attempt.backend_id or not isinstance(opened.executor, Describing):
+        return None
+    return dict(opened.executor.describe(attempt_of(view.attempt)))
+
+
 def _text(facts: Mapping[str, Any]) -> str:
     lines = [f"{name}: {value}" for name, value in facts.items() if name != "jobs" and value is not None]
     for job in facts["jobs"]:
         lines.append("")
-        lines += [f"  {name}: {value}" for name, value in job.items() if value is not None]
+        lines += [f"  {name}: {value}" for name, value in job.items() if name != "there" and value is not None]
+        lines += [f"  there: {name}: {value}" for name, value in (job["there"] or {}).items()]
     return "\n".join(lines)
 
 

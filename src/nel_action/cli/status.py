@@ -25,14 +25,17 @@ def status(*, invocations: tuple[str, ...], as_json: bool) -> int:
     \b
     Exit codes: 0 all succeeded, 3 some failed or were cancelled, 5 some still run or could not be seen.
     """  # noqa: D301 - click's mark
-    from nel_action.lifecycle.watch import refresh
+    from contextlib import ExitStack
+
+    from nel_action.lifecycle.watch import refresh_all
 
     codes, records = [], []
-    for prefix in invocations:
-        with session(prefix) as opened:
-            views = [view for view in refresh(opened) if _wanted(view, prefix)]
+    with ExitStack() as stack:
+        opened = [stack.enter_context(session(prefix)) for prefix in invocations]
+        for prefix, one, seen in zip(invocations, opened, refresh_all(opened), strict=True):
+            views = [view for view in seen if _wanted(view, prefix)]
             codes.append(active_exit_code(views))
-            records += [_record(opened, view) for view in views]
+            records += [_record(one, view) for view in views]
     click.echo(json.dumps(records, indent=2) if as_json else _table(records))
     return max(codes, key=[ExitCode.PASS, ExitCode.RUNNING, ExitCode.UNMEASURABLE].index)
 

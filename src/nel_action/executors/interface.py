@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from nel_action.errors import Problem
 from nel_action.harness.interface import Progress
 from nel_action.jobs import Job, Key, Plan
 
-__all__ = ["Attempt", "Executor", "JobState", "JobStatus", "Reason", "Workspace"]
+__all__ = ["Attempt", "Describing", "Executor", "JobState", "JobStatus", "Pooling", "Reason", "Workspace"]
 
 
 class JobState(StrEnum):
@@ -148,6 +148,26 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Let go of connections; never of jobs."""
+
+
+@runtime_checkable
+class Describing(Protocol):
+    """An executor that can say where an attempt's things lie on its backend, without asking it."""
+
+    def describe(self, attempt: Attempt) -> Mapping[str, str]:
+        """Return names and places (`directory`, `logs`), in the order in which they are shown."""
+
+
+@runtime_checkable
+class Pooling(Protocol):
+    """An executor that can look at attempts of others as well, in the same round trip."""
+
+    @property
+    def poll_group(self) -> str:
+        """The same for all that can look for one another."""
+
+    def adopt(self, other: Executor, attempts: Sequence[Attempt]) -> None:
+        """Be ready to look at these attempts of another of the same group, with `poll`."""
 
 
 def newest(attempts: Iterable[Attempt]) -> dict[Key, Attempt]:

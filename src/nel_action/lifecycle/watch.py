@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event
 
-from nel_action.executors.interface import JobState
+from nel_action.executors.interface import Attempt, JobState, JobStatus, Pooling
+from nel_action.jobs import Key
+from nel_action.ledger import AttemptRow
 from nel_action.lifecycle.session import JobView, Session, attempt_of
 
-__all__ = ["finished", "refresh", "wait"]
+__all__ = ["finished", "refresh", "refresh_all", "wait"]
 
 BACKOFF = 1.5
 """How much longer each quiet look waits than the one before."""
@@ -17,10 +19,51 @@ BACKOFF = 1.5
 
 def refresh(session: Session) -> list[JobView]:
     """Look once at everything that can still change, and record what was seen."""
-    rows = [row for row in session.attempts().values() if row.backend_id and not JobState(row.state).final]
+    rows = _open_rows(session)
+    return _note(session, rows, session.executor.poll([attempt_of(row) for row in rows]) if rows else {})
+
+
+def refresh_all(sessions: Sequence[Session]) -> list[list[JobView]]:
+    """Look once at several invocations; those on the same backend in the same look."""
+    groups: dict[str, list[int]] = {}
+    for index, session in enumerate(sessions):
+        executor = session.executor
+        groups.setdefault(executor.poll_group if isinstance(executor, Pooling) else str(index), []).append(index)
+    found: dict[int, list[JobView]] = {}
+    for members in groups.values():
+        open_rows = {index: _open_rows(sessions[index]) for index in members}
+        seen = _look(sessions, open_rows)
+        for index, rows in open_rows.items():
+            statuses = {attempt_of(row).key: seen[attempt_of(row)] for row in rows}
+            found[index] = _note(sessions[index], rows, statuses)
+    return [found[index] for index in range(len(sessions))]
+
+
+def _look(sessions: Sequence[Session], open_rows: Mapping[int, Sequence[AttemptRow]]) -> dict[Attempt, JobStatus]:
+    """Let the first session's executor look at the attempts of all; at most one of each key at a time."""
+    leader = sessions[next(iter(open_rows))].executor
+    wanted: dict[Attempt, None] = {}
+    for index, rows in open_rows.items():
+        attempts = [attempt_of(row) for row in rows]
+        wanted |= dict.fromkeys(attempts)
+        if isinstance(leader, Pooling):
+            leader.adopt(sessions[index].executor, attempts)
+    seen: dict[Attempt, JobStatus] = {}
+    while left := [attempt for attempt in wanted if attempt not in seen]:
+        batch = {attempt.key: attempt for attempt in left}
+        statuses = leader.poll(list(batch.values()))
+        seen |= {attempt: statuses[key] for key, attempt in batch.items()}
+    return seen
+
+
+def _open_rows(session: Session) -> list[AttemptRow]:
+    return [row for row in session.attempts().values() if row.backend_id and not JobState(row.state).final]
+
+
+def _note(session: Session, rows: Sequence[AttemptRow], statuses: Mapping[Key, JobStatus]) -> list[JobView]:
+    """Record what was seen of these attempts."""
     if not rows:
         return session.views()
-    statuses = session.executor.poll([attempt_of(row) for row in rows])
     before = session.attempts()
     for row in rows:
         session.observe(row, statuses[attempt_of(row).key])

@@ -48,7 +48,7 @@ def test_every_script_is_sound(tmp_path: Path, fields: dict[str, object], served
     assert shellcheck(text, tmp_path / "job.sh") == ""
 
 
-@pytest.mark.parametrize("name", ["submit.sh", "find.sh", "cancel.sh", "collect.sh"])
+@pytest.mark.parametrize("name", ["submit.sh", "find.sh", "cancel.sh", "collect.sh", "sweep.sh"])
 def test_what_runs_on_the_login_node_is_sound(tmp_path: Path, name: str) -> None:
     text = files("nel_action.executors.slurm").joinpath("parts", name).read_text("utf-8")
     dialect = "bash" if name == "collect.sh" else "sh"

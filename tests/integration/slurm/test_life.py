@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 from tests.integration.slurm.conftest import MakeExecutor
 from tests.support.slurm.cluster import Cluster
+from tests.support.slurm.daemons import wait_until
 from tests.support.slurm.jobs import shell_job
 from tests.support.slurm.waiting import until_final
 
@@ -34,3 +37,42 @@ def test_the_exit_status_is_the_evaluation_s(on_light: MakeExecutor, light: Clus
     status = until_final(executor, attempt)
     assert (status.state, status.reason, status.exit_code) == (JobState.FAILED, Reason.HARNESS, 7)
     assert "ExitCode=7:0" in light.run("scontrol", "-o", "show", "job", attempt.backend_id)
+
+
+def test_what_nobody_needs_any_more_is_swept(on_light: MakeExecutor, light: Cluster, tmp_path: Path) -> None:
+    output = light.scratch / f"swept-{os.urandom(3).hex()}"
+    first = on_light(output_dir=str(output), environ={"KEY": "sk-made-up"})
+    jobs = {name: shell_job(tmp_path, env={"KEY": "host:KEY"}) for name in ("old", "wanted", "young", "killed", "held")}
+    held = on_light(output_dir=str(output), environ={"KEY": "sk-made-up"}, sbatch_extra_flags={"hold": True})
+    attempts = {name: (held if name == "held" else first).submit(job, 1, "0" * 16) for name, job in jobs.items()}
+    where = {name: Path(first.describe(attempt)["directory"]) for name, attempt in attempts.items()}
+    for name in ("old", "wanted", "young", "killed"):
+        until_final(first, attempts[name])
+    (where["killed"] / "state/exit.json").unlink()
+    for name in ("killed", "held"):
+        (where[name] / ".secrets.env").write_text("never read\n")
+        os.chown(where[name] / ".secrets.env", light.user.pw_uid, light.user.pw_gid)
+        age(where[name] / ".secrets.env", days=1)
+    for name in ("old", "wanted"):
+        age(where[name] / "state/exit.json", days=9)
+    stranger = output / "nel-not-ours-1/state/exit.json"
+    stranger.parent.mkdir(parents=True)
+    stranger.touch()
+    age(stranger, days=99)
+    wait_until(lambda: set(light.run("squeue", "-h", "-o", "%T").split()) == {"PENDING"}, seconds=60, what="the rest")
+
+    on_light(output_dir=str(output), keep_days=30).find([jobs["wanted"].key])
+    assert where["old"].exists()
+    assert not (where["killed"] / ".secrets.env").exists()
+    assert (where["held"] / ".secrets.env").exists(), "its job has yet to read it"
+    found = on_light(output_dir=str(output), keep_days=7).find([jobs["wanted"].key])
+    assert list(found) == [jobs["wanted"].key]
+    left = {name for name, path in where.items() if path.exists()}
+    assert left == {"wanted", "young", "killed", "held"}
+    assert stranger.exists()
+    assert sorted(path.name for path in output.iterdir() if path.name.startswith(".")) == []
+
+
+def age(path: Path, *, days: int) -> None:
+    then = time.time() - days * 86_400
+    os.utime(path, (then, then))

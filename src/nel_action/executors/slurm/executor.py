@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from nel_action.errors import Problem
-from nel_action.executors.interface import Attempt, JobStatus, Workspace, newest
+from nel_action.executors.interface import Attempt, Executor, JobStatus, Workspace, newest
 from nel_action.executors.slurm.bound import BoundJob
 from nel_action.executors.slurm.cancel import cancel
 from nel_action.executors.slurm.collect import collect
 from nel_action.executors.slurm.connect import open_transport
-from nel_action.executors.slurm.find import find
+from nel_action.executors.slurm.find import find, sweep
 from nel_action.executors.slurm.logs import stream
 from nel_action.executors.slurm.observe import Observer
 from nel_action.executors.slurm.outage import outlast
@@ -38,6 +38,7 @@ class SlurmExecutor:
     def __init__(self, settings: SlurmExecution, workspace: Workspace) -> None:
         self._settings = settings
         self._workspace = workspace
+        self._swept = False
 
     @property
     def poll_interval(self) -> tuple[float, float]:
@@ -82,7 +83,12 @@ class SlurmExecutor:
         Raises:
             UnreachableError: the cluster did not answer.
         """
-        return newest(self._outlast(lambda: find(self.remote, self._settings.output_dir, keys)))
+        output_dir, days = self._settings.output_dir, self._settings.keep_days
+        found = self._outlast(lambda: find(self.remote, output_dir, keys))
+        if not self._swept:
+            self._outlast(lambda: sweep(self.remote, output_dir, keys, days))
+            self._swept = True
+        return newest(found)
 
     def submit(self, job: Job, number: int, invocation: str) -> Attempt:
         """Submit an attempt, or return the one that is there.
@@ -157,13 +163,29 @@ class SlurmExecutor:
     def describe(self, attempt: Attempt) -> Mapping[str, str]:
         """Say where everything of an attempt lies on the cluster."""
         place = self._observer.place(attempt)
+        user = f"{self._settings.username}@" if self._settings.username else ""
         return {
-            "host": self.remote.place,
+            "host": f"{user}{self._settings.hostname}",
             "job": attempt.backend_id,
             "directory": str(place.path),
+            "script": f"{place.path}/sbatch_*.sh",
             "artifacts": f"{place.run}/artifacts",
             "logs": str(place.logs),
+            "state": str(place.state),
         }
+
+    @property
+    def poll_group(self) -> str:
+        """What executors have in common that one of them can look for: the login node and how it is reached."""
+        reach = {"bin_dir", "hostname", "key_file", "key_name", "login_shell", "port", "proxy_jump", "username"}
+        return f"slurm {self._settings.model_dump_json(include=reach)}"
+
+    def adopt(self, other: Executor, attempts: Sequence[Attempt]) -> None:
+        """Learn where attempts of another executor lie, so that `poll` can look at them too."""
+        if isinstance(other, SlurmExecutor):
+            for attempt in attempts:
+                place = other._observer.place(attempt)  # noqa: SLF001 one of our own kind
+                self._observer.directories.setdefault(place.name, place)
 
     def close(self) -> None:
         """Hang up."""

@@ -16,9 +16,18 @@ from nel_action.executors.slurm.remote import Remote
 from nel_action.executors.slurm.submit import SBATCH_SECONDS
 from nel_action.jobs import Key
 
-__all__ = ["find"]
+__all__ = ["find", "sweep"]
 
 PAUSE: Final = 0.5
+
+
+def sweep(remote: Remote, output_dir: str, keys: Sequence[Key], keep_days: int | None) -> list[str]:
+    """Take away secrets that no job will read, and attempts that ended more than `keep_days` ago; return their names.
+
+    Nothing is taken away while the controller does not answer, nor what is in the queue or has one of these keys.
+    """
+    (done,) = remote.run(["sh", "-c", _part("sweep.sh"), "sweep.sh", output_dir, str(keep_days or 0), *keys])
+    return [line.removeprefix("removed ") for line in done.text.splitlines()]
 
 
 def find(remote: Remote, output_dir: str, keys: Sequence[Key]) -> list[Attempt]:
@@ -38,7 +47,7 @@ def find(remote: Remote, output_dir: str, keys: Sequence[Key]) -> list[Attempt]:
 
 
 def _look(remote: Remote, output_dir: str, wanted: set[Key]) -> tuple[dict[str, Attempt], bool]:
-    written, queue = remote.run(["sh", "-c", _script(), "find.sh", output_dir], squeue())
+    written, queue = remote.run(["sh", "-c", _part("find.sh"), "find.sh", output_dir], squeue())
     text = answered(remote, queue, "nothing was submitted; try again when it does")
     found: dict[str, Attempt] = {}
     intents: dict[str, int] = {}
@@ -66,5 +75,5 @@ def _look(remote: Remote, output_dir: str, wanted: set[Key]) -> tuple[dict[str, 
 
 
 @cache
-def _script() -> str:
-    return files("nel_action.executors.slurm").joinpath("parts", "find.sh").read_text("utf-8")
+def _part(name: str) -> str:
+    return files("nel_action.executors.slurm").joinpath("parts", name).read_text("utf-8")
