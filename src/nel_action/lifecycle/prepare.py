@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,10 @@ from nel_action.spec.compose import LoadedSpec
 from nel_action.spec.policy import GatePolicy
 
 __all__ = ["Prepared", "check", "prepare", "select_tasks"]
+
+
+SETTING = re.compile(r"\bexecution\.([a-z_]+(?:\.[a-z_]+)*)")
+"""How executors speak of a setting in their problems and hints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +125,19 @@ def check(prepared: Prepared, *, endpoint: bool = True) -> None:
     missing = list(_missing_variables(prepared))
     if missing:
         raise _with(SecretError(missing[0].message), missing)
-    problems = list(prepared.executor.check(prepared.plan))
+    problems = [_placed(prepared.loaded, problem) for problem in prepared.executor.check(prepared.plan)]
     if problems:
         raise _with(EngineError(problems[0].message), problems)
     if endpoint:
         _check_targets(prepared)
+
+
+def _placed(loaded: LoadedSpec, problem: Problem) -> Problem:
+    """Add the line of the setting that an executor's problem speaks of."""
+    named = SETTING.search(f"{problem.message} {problem.hint or ''}")
+    if problem.location is not None or named is None:
+        return problem
+    return replace(problem, location=loaded.locate(("execution", *named[1].split("."))))
 
 
 def _with(error: NelActionError, problems: Sequence[Problem]) -> NelActionError:

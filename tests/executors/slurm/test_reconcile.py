@@ -128,6 +128,8 @@ def test_a_record_decides_only_once_no_job_of_the_attempt_runs() -> None:
     [
         ("DependencyNeverSatisfied", Reason.INFRASTRUCTURE),
         ("PartitionTimeLimit", Reason.REJECTED),
+        ("QOSMaxWallDurationPerJobLimit", Reason.REJECTED),
+        ("AssocMaxGRESPerJob", Reason.REJECTED),
         ("launch failed requeued held", Reason.INFRASTRUCTURE),
     ],
 )
@@ -137,6 +139,8 @@ def test_what_will_never_start_has_failed(reason: str, told: Reason) -> None:
     assert "never start" in (status.detail or "")
 
 
-@pytest.mark.parametrize("reason", ["Priority", "Resources", "JobHeldUser", "BeginTime", "ReqNodeNotAvail", ""])
+@pytest.mark.parametrize(
+    "reason", ["Priority", "Resources", "JobHeldUser", "BeginTime", "ReqNodeNotAvail", "QOSGrpNodeLimit", ""]
+)
 def test_what_may_start_yet_waits(reason: str) -> None:
     assert reconcile(Sources(queue=[row("PENDING", reason=reason)])).state is JobState.PENDING

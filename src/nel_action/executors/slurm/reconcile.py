@@ -8,6 +8,7 @@ settled; and where nothing is seen, nothing is said.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -30,11 +31,12 @@ NEVER: Final = {
     "InvalidAccount": (Reason.REJECTED, "there is no such account (execution.account)"),
     "InvalidQOS": (Reason.REJECTED, "there is no such quality of service (execution.qos)"),
     "QOSNotAllowed": (Reason.REJECTED, "this account may not use that quality of service (execution.qos)"),
-    "AssocMaxWallDurationPerJobLimit": (Reason.REJECTED, "the account does not give that much time"),
-    "QOSMaxWallDurationPerJobLimit": (Reason.REJECTED, "the quality of service does not give that much time"),
     "launch failed requeued held": (Reason.INFRASTRUCTURE, "Slurm could not start it on its node and holds it now"),
 }
 """Waits that nobody ends, and why."""
+
+PER_JOB: Final = re.compile(r"(QOS|Assoc)Max\w+PerJob(?:Limit)?")
+"""Waits for a limit on single jobs (`QOSMaxNodePerJobLimit`, `AssocMaxGRESPerJob`), which no other job's end lifts."""
 
 STOPPED: Final = "terminated"
 """The script's word for a signal that it cannot explain; Slurm can."""
@@ -153,12 +155,20 @@ def _alive(active: Sequence[Row], queue: Sequence[Row]) -> JobStatus:
     if running:
         return JobStatus(state=JobState.RUNNING, detail=again, started=running[0].started)
     row = min(active, key=lambda one: one.job)
-    if row.reason in NEVER:
-        reason, why = NEVER[row.reason]
+    if (never := _never(row.reason)) is not None:
+        reason, why = never
         return JobStatus(state=JobState.FAILED, reason=reason, detail=f"it will never start: {why} ({row.reason})")
     why = HELD.get(row.reason) or row.reason or row.state.lower()
     release = f"; scontrol release {row.job}" if row.reason in HELD else ""
     return JobStatus(state=JobState.PENDING, detail=f"{why}{release}" + (f"; {again}" if again else ""))
+
+
+def _never(reason: str) -> tuple[Reason, str] | None:
+    """Return what a wait that nobody ends comes to, and why; None for one that may end."""
+    if (limit := PER_JOB.fullmatch(reason)) is not None:
+        who = "quality of service (execution.qos)" if limit[1] == "QOS" else "account (execution.account)"
+        return Reason.REJECTED, f"the {who} does not give one job that much"
+    return NEVER.get(reason)
 
 
 def _by_record(record: ExitRecord, row: Row | None) -> JobStatus:
@@ -189,8 +199,8 @@ def _terminated(row: Row | None) -> JobStatus:
 def _by_state(row: Row) -> JobStatus:
     """Say how a job ended by Slurm's word alone."""
     if row.state == "CANCELLED":
-        if row.reason in NEVER:
-            reason, why = NEVER[row.reason]
+        if (never := _never(row.reason)) is not None:
+            reason, why = never
             return JobStatus(state=JobState.FAILED, reason=reason, detail=f"it never started: {why}", ended=row.ended)
         return JobStatus(state=JobState.CANCELLED, detail=_by_whom(row), started=row.started, ended=row.ended)
     reason, detail = STATES.get(row.state, (Reason.INFRASTRUCTURE, f"Slurm calls it {row.state}"))
