@@ -10,9 +10,10 @@ from tests.integration.slurm.conftest import MakeExecutor
 from tests.support.slurm.cluster import Cluster
 from tests.support.slurm.daemons import wait_until
 from tests.support.slurm.jobs import shell_job
-from tests.support.slurm.waiting import until_final
+from tests.support.slurm.waiting import until, until_final, until_running
 
 from nel_action.executors.interface import JobState, Reason
+from nel_action.harness.interface import Progress
 
 
 def test_a_job_runs_and_its_results_come_home(on_light: MakeExecutor, tmp_path: Path) -> None:
@@ -37,6 +38,20 @@ def test_the_exit_status_is_the_evaluation_s(on_light: MakeExecutor, light: Clus
     status = until_final(executor, attempt)
     assert (status.state, status.reason, status.exit_code) == (JobState.FAILED, Reason.HARNESS, 7)
     assert "ExitCode=7:0" in light.run("scontrol", "-o", "show", "job", attempt.backend_id)
+
+
+def test_a_running_job_says_how_far_it_is(on_light: MakeExecutor, tmp_path: Path) -> None:
+    executor = on_light()
+    text = """echo '{"done": 3, "total": 10}' > "$NEL_OUTPUT_DIR/progress.json"; sleep 600"""
+    first, second = (executor.submit(shell_job(tmp_path, one), 1, "0" * 16) for one in (text, "sleep 600"))
+    until(executor, first, lambda one: one.progress == Progress(3, 10))
+    until_running(executor, second)
+    before = executor.remote.round_trips
+    seen = executor.poll([first, second])
+    assert executor.remote.round_trips - before == 2
+    assert [seen[one.key].progress for one in (first, second)] == [Progress(3, 10), None]
+    executor.cancel([first, second])
+    assert executor.poll([first])[first.key].progress is None
 
 
 def test_what_nobody_needs_any_more_is_swept(on_light: MakeExecutor, light: Cluster, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Final
@@ -12,6 +12,7 @@ from typing import Final
 from nel_action.errors import UnreachableError
 from nel_action.executors.interface import Attempt, JobState, JobStatus, Reason
 from nel_action.executors.slurm.layout import JobDir
+from nel_action.executors.slurm.progress import ProgressReader
 from nel_action.executors.slurm.queue import Row, parse_sacct, parse_squeue, sacct, squeue
 from nel_action.executors.slurm.reconcile import Sources, blind, ended_row, explained, reconcile
 from nel_action.executors.slurm.record import parse_record
@@ -50,6 +51,7 @@ class Observer:
     """Where attempts lie that were submitted with another `output_dir`."""
     doomed: list[int] = field(default_factory=list)
     """Slurm jobs that will never start, and that somebody should take out of the queue."""
+    _progress: ProgressReader = field(default_factory=ProgressReader)
     _since: dict[str, tuple[tuple[JobState, Reason | None], float]] = field(default_factory=dict)
 
     def place(self, attempt: Attempt) -> JobDir:
@@ -82,21 +84,38 @@ class Observer:
                 found[attempt.key] = self._firm(attempt, reconcile(Sources(queue=rows)), rows, None)
             else:
                 quiet.append(attempt)
-        if quiet:
-            found |= self._look_closer(quiet, queue, down)
+        at_work = [one for one in attempts if one.key in found and found[one.key].state is JobState.RUNNING]
+        if quiet or at_work:
+            found |= self._look_closer(quiet, queue, down, found, at_work)
         return found
 
     def _look_closer(
-        self, attempts: Sequence[Attempt], queue: Mapping[str, Sequence[Row]], down: str | None
+        self,
+        attempts: Sequence[Attempt],
+        queue: Mapping[str, Sequence[Row]],
+        down: str | None,
+        running: Mapping[Key, JobStatus],
+        at_work: Sequence[Attempt],
     ) -> dict[Key, JobStatus]:
-        """Ask accounts and the jobs' own records about those that the queue does not show alive."""
+        """Ask accounts and the jobs' own records about those that the queue does not show alive.
+
+        Those that run are asked how far they are.
+        """
         names = [attempt_name(attempt.key, attempt.number) for attempt in attempts]
-        asked = sacct(names, days=_days(attempts))
+        asked = sacct(names, days=_days(attempts)) if names else []
         paths = [str(self.place(attempt).exit_record) for attempt in attempts]
         reads = [["grep", "-Hs", ".", *paths[start : start + CHUNK]] for start in range(0, len(paths), CHUNK)]
-        clock, *answers = self.remote.run(["true"] if down else CLOCK, *asked, *reads)
+        places = [self.place(attempt) for attempt in at_work]
+        far = self._progress.commands(places) if places else []
+        clock, *answers = self.remote.run(["true"] if down or not names else CLOCK, *asked, *reads, *far)
+        sources = len(asked) + len(reads)
+        told = self._progress.read(places, answers[sources:]) if places else {}
+        found = {
+            attempt.key: replace(running[attempt.key], progress=told.get(str(self.place(attempt).path)))
+            for attempt in at_work
+        }
         records = {}
-        for answer in answers[len(asked) :]:
+        for answer in answers[len(asked) : sources]:
             for line in answer.text.splitlines():
                 path, _, text = line.partition(".json:")
                 records[f"{path}.json"] = parse_record(text)
@@ -110,7 +129,6 @@ class Observer:
             for row in parse_sacct(answer.text):
                 accounts.setdefault(row.name, []).append(row)
                 self._remember(row)
-        found = {}
         for attempt, name in zip(attempts, names, strict=True):
             seen = Sources(
                 queue=queue.get(name, ()),
