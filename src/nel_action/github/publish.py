@@ -43,12 +43,14 @@ class Publisher:
         comment: StickyComment | None,
         mode: CommentMode,
         redact: Callable[[str], str] = str,
+        relative: Callable[[Path], Path] = Path,
     ) -> None:
         self._workflow = workflow
         self._check = check
         self._comment = comment
         self._mode = mode
         self._redact = redact
+        self._relative = relative
         self._ticker = Ticker(BETWEEN_UPDATES)
         self._external_id = ""
         self._text = ""
@@ -125,10 +127,7 @@ class Publisher:
 
     def trouble(self, error: NelActionError, *, conclusion: Conclusion = Conclusion.FAILURE) -> None:
         """Tell what kept the gate from an answer."""
-        problems = [
-            replace(one, message=self._redact(one.message), hint=self._redact(one.hint) if one.hint else None)
-            for one in error.problems
-        ]
+        problems = [self._told(problem) for problem in error.problems]
         check, comment = self._check, self._comment
         summary = _all_said(problems)
         notes = [note for problem in problems if (note := _note(problem))]
@@ -141,6 +140,12 @@ class Publisher:
             message = f"{problem.message}\n{problem.hint}" if problem.hint else problem.message
             self._workflow.annotate(Level.ERROR, message, location=problem.location)
         self._workflow.summarise(f"### ! Benchmark gate: no answer\n\n{summary}\n")
+
+    def _told(self, problem: Problem) -> Problem:
+        """Return it without secrets, at its place in the repository and not in the folder that we work in."""
+        place = problem.location and replace(problem.location, file=self._relative(problem.location.file))
+        hint = self._redact(problem.hint) if problem.hint else None
+        return Problem(self._redact(problem.message), place, hint)
 
     def leave_open(self, message: str) -> None:
         """Say that the jobs go on without us; the check stays in progress."""
@@ -211,7 +216,7 @@ def _annotations(report: Report, locate: Callable[[str], Location | None]) -> It
 
 
 def _note(problem: Problem) -> Annotation | None:
-    if problem.location is None or problem.location.line is None:
+    if problem.location is None or problem.location.line is None or ".." in problem.location.file.parts:
         return None
     message = f"{problem.message}\n{problem.hint}" if problem.hint else problem.message
     path, line = str(problem.location.file), problem.location.line

@@ -90,7 +90,14 @@ class Setting:
         if self.api and self.writes and event.pull_request and self.inputs.comment is not CommentMode.OFF:
             author = who_am_i(self.api, event.graphql_url)
             comment = StickyComment(self.api, event.repository, event.pull_request, key=name, author=author)
-        return Publisher(self.workflow, check=check, comment=comment, mode=self.inputs.comment, redact=self.hide)
+        return Publisher(
+            self.workflow,
+            check=check,
+            comment=comment,
+            mode=self.inputs.comment,
+            redact=self.hide,
+            relative=self.relative,
+        )
 
     def base_files(self) -> BaseFiles:
         """Return where files of the base can be had."""
