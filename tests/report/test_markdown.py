@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -52,10 +53,10 @@ def test_github_s_own_renderer_makes_nothing_live() -> None:
 def test_details_go_before_rows_and_passes_before_bad_news() -> None:
     report = reports.failed()
     whole = render_markdown(report)
-    shorter = render_markdown(report, limit=len(whole) - 1)
+    shorter = render_markdown(report, limit=len(whole.encode()) - 1)
     assert "How this was run" in shorter
     assert "Reasons and method" not in shorter
-    tight = render_markdown(report, limit=len(whole.split("<details>")[0]) - 5)
+    tight = render_markdown(report, limit=len(whole.split("<details>")[0].encode()) - 5)
     assert "1 more task without bad news" in tight
     assert all(task in tight for task in ("gsm8k", "mmlu", "ifeval", "style"))
 
@@ -63,7 +64,16 @@ def test_details_go_before_rows_and_passes_before_bad_news() -> None:
 @pytest.mark.parametrize("limit", [65_536, 5_000, 400, 40])
 @pytest.mark.parametrize("kind", [Verdict.FAIL, Verdict.PASS])
 def test_any_number_of_tasks_fits(limit: int, kind: Verdict) -> None:
-    assert len(render_markdown(reports.many(2_000, kind), limit=limit)) <= limit
+    assert len(render_markdown(reports.many(2_000, kind), limit=limit).encode()) <= limit
+
+
+@pytest.mark.parametrize("limit", [65_536, 1024 * 1024])
+def test_what_is_not_ascii_counts_as_many_bytes_as_it_has(limit: int) -> None:
+    report = reports.many(3_000, Verdict.FAIL)
+    tasks = tuple(one.model_copy(update={"reasons": ("测" * 150 + "😀" * 40,)}) for one in report.gate.tasks)
+    shown = render_markdown(replace(report, gate=report.gate.model_copy(update={"tasks": tasks})), limit=limit)
+    assert limit / 2 < len(shown.encode()) <= limit
+    assert len(shown) < limit
 
 
 def test_every_failed_task_is_named_while_names_fit() -> None:

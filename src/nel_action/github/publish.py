@@ -114,7 +114,7 @@ class Publisher:
             self._try_check(lambda: check.conclude(conclusion, title=title, summary=summary, notes=notes))
         if comment and self._mode is not CommentMode.OFF:
             self._try_comment(lambda: self._say_in_comment(comment, report))
-        self._workflow.summarise(render_markdown(report, limit=SUMMARY_LIMIT // 4) + "\n" + extra)
+        self._workflow.summarise(render_markdown(report, limit=SUMMARY_LIMIT * 7 // 8) + "\n" + extra)
         for note in notes[:10]:
             place = Location(Path(note.path), note.line)
             level = Level.ERROR if note.failure else Level.WARNING

@@ -14,7 +14,8 @@ from nel_action.report.rows import Row, models_of, rows_of, unchanged
 __all__ = ["COMMENT_LIMIT", "render_markdown"]
 
 COMMENT_LIMIT: Final = 65_536
-"""Characters of a comment's body, as GitHub refuses more."""
+"""Characters of a comment's body, as GitHub refuses more. Held in bytes, which are never fewer, however a
+character is counted."""
 
 _WORDS: Final = {
     Verdict.PASS: "passed",
@@ -28,13 +29,13 @@ _BARE: Final = 24
 
 
 def render_markdown(report: Report, *, limit: int = COMMENT_LIMIT) -> str:
-    """Render the report in at most `limit` characters.
+    """Render the report in at most `limit` bytes of UTF-8.
 
     What is dropped where there is no room, in this order: folded details, rows of tasks that passed, the ends
     of long reasons. A row with bad news goes last, and its number is told where even names do not fit.
     """
     rows = rows_of(report)
-    fitting = (page for page in _pages(report, rows) if len(page) <= limit)
+    fitting = (page for page in _pages(report, rows) if _size(page) <= limit)
     return next(fitting, None) or _names_only(report, rows, limit)
 
 
@@ -123,9 +124,13 @@ def _names_only(report: Report, rows: Sequence[Row], limit: int) -> str:
     for kept in range(len(names), -1, -1):
         rest = f" and {len(names) - kept} more" if kept < len(names) else ""
         page = f"{head}\n\nBad news on {', '.join(names[:kept])}{rest}; see the full report.\n"
-        if len(page) <= limit:
+        if _size(page) <= limit:
             return page
-    return f"{figures.SYMBOLS[report.gate.verdict]} {report.gate.verdict.value}"[:limit]
+    return report.gate.verdict.value[:limit]
+
+
+def _size(text: str) -> int:
+    return len(text.encode())
 
 
 def _tasks(count: int) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.mlflow_server import mlflow_server, server_command
+from tests.support.project import Project
 from tests.support.require import require
 from tests.support.runs import make_run
 
@@ -16,6 +17,7 @@ from nel_action.exporters.bundle import Bundle, load_bundle
 from nel_action.exporters.interface import Change, ExportOutcome
 from nel_action.exporters.mlflow.baseline import fetch
 from nel_action.exporters.send import send
+from nel_action.report.store import load_report
 from nel_action.results import Sample, read_results, read_samples, write_results, write_samples
 
 if TYPE_CHECKING:
@@ -27,6 +29,16 @@ pytestmark = [
     pytest.mark.xdist_group("mlflow"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow"),
 ]
+
+
+SAMPLES = """
+right = 30
+lines = [json.dumps({"id": str(n), "scores": {"accuracy": float(n < right)}, "output": "x"}) for n in range(40)]
+pathlib.Path(os.environ["NEL_OUTPUT_DIR"], "samples.jsonl").write_text("".join(line + chr(10) for line in lines))
+score = {"value": right / 40, "stderr": 0.07, "n": 40, "higher_is_better": True}
+data = {"scores": {"accuracy": score}, "n_items": 40, "n_expected": 40}
+pathlib.Path(os.environ["NEL_OUTPUT_DIR"], "scores.json").write_text(json.dumps(data))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +225,28 @@ def test_an_exported_run_is_a_baseline_with_its_samples(
         assert found is not None
         assert read_results(found / "results.json") == results
         assert [sample.id for sample in read_samples(found / str(task.samples))] == ["a"]
+
+
+def test_a_gate_compares_item_by_item_with_an_exported_run(
+    uri: str, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    project = Project(tmp_path / "p", tasks=("alpha",))
+    program = project.folder / "own" / "program.py"
+    program.write_text(program.read_text().replace("sys.exit(code)", SAMPLES))
+    settings = ["-o", "+execution.auto_export.destinations=[mlflow]", "-o", "+export.mlflow.experiment_name=gate"]
+    first = project.run("--wait", *settings, "-o", "+export.mlflow.samples=true", timeout=240)
+    assert (first.returncode, "exported to mlflow" in first.stderr) == (0, True), first.stderr
+    parent = next(run for name, run in runs(client, "gate").items() if name.startswith("invocation"))
+    project.extra = f"gate: {{baseline: 'mlflow:{parent.info.run_id}', tasks: {{alpha: {{max_drop: 0.1}}}}}}"
+    project.write_spec()
+    program.write_text(program.read_text().replace("right = 30", "right = 0"))
+    second = project.run("--fresh", "--wait", timeout=240)
+    assert second.returncode == 1, second.stdout + second.stderr
+    compared = load_report(project.runs[-1]).gate.tasks[0].comparison
+    assert compared is not None
+    assert (compared.n_paired, compared.n_worse, compared.n_better) == (40, 30, 0)
+    assert "Baseline" in (project.runs[-1] / "report.html").read_text()
 
 
 def test_a_run_that_is_not_there_is_no_baseline(uri: str, tmp_path: Path) -> None:

@@ -66,6 +66,19 @@ def test_one_run_for_the_invocation_holds_everything(bundle: Bundle, backend: Wa
     assert run.complete
 
 
+def test_two_models_in_one_run_keep_their_own_scores(bundle: Bundle, backend: WandbBackend) -> None:
+    first = bundle.results.tasks[2]
+    score = first.scores[0].model_copy(update={"value": 0.5})
+    second = first.model_copy(update={"model": "other", "job_id": "x.9", "scores": (score,)})
+    results = bundle.results.model_copy(update={"tasks": (first, second)})
+    both = Bundle(results=results, run_dir=bundle.run_dir, gate=bundle.gate)
+    export(both, backend, log_mode="multi_task", copy_artifacts=False)
+    (run,) = backend.runs.values()
+    assert run.summary["gsm8k@acme-7b/exact_match"] == 0.741
+    assert run.summary["gsm8k@other/exact_match"] == 0.5
+    assert set(run.values()["tasks"]) == {"gsm8k@acme-7b", "gsm8k@other"}
+
+
 def test_exporting_twice_writes_nothing(bundle: Bundle, backend: WandbBackend) -> None:
     export(bundle, backend, log_mode="multi_task")
     before = len(backend.writes())
@@ -96,12 +109,16 @@ def test_files_and_samples_by_choice(bundle: Bundle, backend: WandbBackend) -> N
     write_samples(samples, bundle.run_dir / "samples" / "gsm8k.jsonl.gz")
     results = bundle.results.model_copy(update={"tasks": (task,)})
     chosen = Bundle(results=results, run_dir=bundle.run_dir, gate=bundle.gate, job_dirs=bundle.job_dirs)
-    export(chosen, backend, samples=5)
+    assert [item.change for item in export(chosen, backend, samples=5).items] == [Change.CREATED]
+    assert [item.change for item in export(chosen, backend, samples=5).items] == [Change.UNCHANGED]
     assert all(artifact["state"] == "COMMITTED" for artifact in backend.artifacts.values())
     table = json.loads(backend.uploads["samples.table.json"])
     assert len(table["data"]) == 5
     assert any(name.endswith("artifacts/results.yml") for name in backend.uploads)
     assert not any("big.bin" in name for name in backend.uploads)
+    write_samples(samples[:3], bundle.run_dir / "samples" / "gsm8k.jsonl.gz")
+    assert [item.change for item in export(chosen, backend, samples=5).items] == [Change.UPDATED]
+    assert len(json.loads(backend.uploads["samples.table.json"])["data"]) == 3
 
 
 def test_filters_reach_the_service(bundle: Bundle, backend: WandbBackend) -> None:

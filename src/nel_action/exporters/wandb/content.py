@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
@@ -14,6 +15,7 @@ from pydantic import Field
 from nel_action.exporters.bundle import Attachment, Bundle
 from nel_action.exporters.interface import CommonSettings
 from nel_action.exporters.records import provenance, records_of, verdict_of
+from nel_action.report.samples import samples_path
 from nel_action.results import TaskResult
 
 __all__ = ["DIGEST", "LogMode", "RunContent", "WandbSettings", "contents_of"]
@@ -94,8 +96,13 @@ def contents_of(bundle: Bundle, settings: WandbSettings) -> Iterator[RunContent]
 def _content(
     bundle: Bundle, settings: WandbSettings, tasks: tuple[TaskResult, ...], identity: str, name: str
 ) -> RunContent:
-    config: dict[str, Any] = {**settings.extra_metadata, "tasks": {task.task: _config(bundle, task) for task in tasks}}
-    summary = {name: value for task in tasks for name, value in _summary(bundle, settings, task).items()}
+    # NOTE: with several models in one run a task's name alone would let one model's scores hide another's.
+    several = len({task.model for task in tasks}) > 1
+    named = {f"{task.task}@{task.model}" if several else task.task: task for task in tasks}
+    config = {**settings.extra_metadata, "tasks": {label: _config(bundle, task) for label, task in named.items()}}
+    summary = {
+        name: value for label, task in named.items() for name, value in _summary(bundle, settings, task, label).items()
+    }
     files = tuple(
         Attachment(file.path, f"{task.job_id}/{file.name}")
         for task in tasks
@@ -115,30 +122,30 @@ def _content(
         tasks=tasks,
         files=files,
     )
-    return _sealed(content, settings)
+    return _sealed(content, settings, bundle.run_dir)
 
 
 def _config(bundle: Bundle, task: TaskResult) -> dict[str, Any]:
     return {**provenance(bundle, task), "params": task.params, "command": list(task.command), "attempts": task.attempts}
 
 
-def _summary(bundle: Bundle, settings: WandbSettings, task: TaskResult) -> dict[str, float | int | str]:
-    summary: dict[str, float | int | str | None] = {f"{task.task}/outcome": task.outcome.value}
+def _summary(bundle: Bundle, settings: WandbSettings, task: TaskResult, label: str) -> dict[str, float | int | str]:
+    summary: dict[str, float | int | str | None] = {f"{label}/outcome": task.outcome.value}
     for record in records_of(bundle, settings.log_metrics):
         if record.task is task:
-            name = f"{task.task}/{record.score.metric}"
+            name = f"{label}/{record.score.metric}"
             summary[name] = record.score.value
             summary |= {f"{name}_stderr": record.score.stderr, f"{name}_n": record.score.n}
     judged = verdict_of(bundle, task)
     compared = judged.comparison if judged else None
-    summary[f"{task.task}/verdict"] = judged.verdict.value if judged else None
-    summary[f"{task.task}/difference"] = compared.difference if compared else None
-    summary[f"{task.task}/seconds"] = task.seconds
-    summary |= {f"{task.task}/{name}": value for name, value in task.usage.items()}
+    summary[f"{label}/verdict"] = judged.verdict.value if judged else None
+    summary[f"{label}/difference"] = compared.difference if compared else None
+    summary[f"{label}/seconds"] = task.seconds
+    summary |= {f"{label}/{name}": value for name, value in task.usage.items()}
     return {name: value for name, value in summary.items() if value is not None}
 
 
-def _sealed(content: RunContent, settings: WandbSettings) -> RunContent:
+def _sealed(content: RunContent, settings: WandbSettings, run_dir: Path) -> RunContent:
     told = {
         "settings": settings.model_dump(mode="json"),
         "name": content.name,
@@ -146,7 +153,20 @@ def _sealed(content: RunContent, settings: WandbSettings) -> RunContent:
         "tags": content.tags,
         "config": content.config,
         "summary": content.summary,
-        "files": {file.name: hashlib.sha256(file.path.read_bytes()).hexdigest() for file in content.files},
+        "files": {file.name: _digest(file.path) for file in content.files},
+        "samples": [_digest(path) for path in _samples(content.tasks, run_dir)] if settings.samples else [],
     }
     digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
     return replace(content, digest=digest, config={**content.config, DIGEST: digest})
+
+
+def _samples(tasks: Iterable[TaskResult], run_dir: Path) -> Iterator[Path]:
+    for task in tasks:
+        path = samples_path(run_dir, task)
+        if path and path.is_file():
+            yield path
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
