@@ -6,42 +6,78 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 from tests.support.require import require
 from tests.support.runs import make_run
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "exporter_plugin"
+from nel_action.report.html import render_html
+from nel_action.report.store import load_report
+from nel_action.report.write import placed
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "exporter_plugin"
 
 pytestmark = [pytest.mark.package, pytest.mark.xdist_group("package")]
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the package beside this environment; return the folder it is in."""
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build both packages and install their wheels into an environment of their own; return its Python.
+
+    What nel-action depends on comes from this environment, but no module of this checkout does.
+    """
     uv = shutil.which("uv")
     require("package", uv is not None, "uv is not installed")
-    folder = tmp_path_factory.mktemp("installed")
-    source = shutil.copytree(EXAMPLE, tmp_path_factory.mktemp("source") / "plugin")
-    words = [str(uv), "pip", "install", "--quiet", "--no-deps", "--python", sys.executable, "--target", str(folder)]
-    done = subprocess.run([*words, str(source)], capture_output=True, text=True, check=False, timeout=240)
-    require("package", done.returncode == 0, f"the example cannot be built here: {done.stderr[-500:]}")
-    return folder
+    folder = tmp_path_factory.mktemp("package")
+    example = shutil.copytree(EXAMPLE, folder / "plugin")
+    for source in (ROOT, example):
+        done = uv_does("build", "--quiet", "--wheel", "--out-dir", str(folder / "wheels"), str(source))
+        require("package", done.returncode == 0, f"nothing can be built here: {done.stderr[-500:]}")
+    uv_does("venv", "--quiet", "--python", sys.executable, str(folder / "venv"))
+    own = next((folder / "venv").glob("lib/python*/site-packages"))
+    # NOTE: a plain path, so that the checkout's own editable install is not followed.
+    (own / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    wheels = [str(wheel) for wheel in (folder / "wheels").glob("*.whl")]
+    done = uv_does("pip", "install", "--quiet", "--no-deps", "--python", str(folder / "venv/bin/python"), *wheels)
+    assert done.returncode == 0, done.stderr
+    return folder / "venv" / "bin" / "python"
 
 
-def export(installed: Path, run: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environ = {**os.environ, "PYTHONPATH": str(installed), "NEL_ACTION_HOME": str(run.parent / "home")}
-    command = [sys.executable, "-m", "nel_action", "export", str(run), "--dest", "prometheus", *words]
-    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=120)
+def uv_does(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["uv", *words], capture_output=True, text=True, check=False, timeout=240)
 
 
-def test_it_is_found_by_its_name_and_writes_once(installed: Path, tmp_path: Path) -> None:
+def export(python: Path, run: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environ = {**os.environ, "NEL_ACTION_HOME": str(run.parent / "home")}
+    command = [str(python), "-m", "nel_action", "export", str(run), "--dest", "prometheus", *words]
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=120, cwd=run)
+
+
+def test_the_wheel_holds_every_file_that_is_not_python(python: Path) -> None:
+    installed = next(python.parents[1].glob("lib/python*/site-packages/nel_action"))
+    source = ROOT / "src" / "nel_action"
+    expected = {path.relative_to(source) for path in source.rglob("*") if path.is_file() and ".py" not in path.suffix}
+    assert {Path("report/html/assets/report.css"), Path("report/html/assets/report.js")} <= expected
+    assert [path for path in expected if not (installed / path).is_file()] == []
+
+
+def test_the_installed_package_writes_the_same_report(python: Path, tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    words = [str(python), "-m", "nel_action", "report", str(run), "--format", "html", "--output", str(run / "x.html")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (run / "x.html").read_bytes() == render_html(placed(load_report(run), run))
+
+
+def test_it_is_found_by_its_name_and_writes_once(python: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "runs")
     folder = tmp_path / "metrics"
     folder.mkdir()
     option = f"export.prometheus.directory={folder}"
-    first, second = (export(installed, run, "-o", option) for _ in range(2))
+    first, second = (export(python, run, "-o", option) for _ in range(2))
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert "created" in first.stdout
     assert "unchanged" in second.stdout
@@ -49,9 +85,9 @@ def test_it_is_found_by_its_name_and_writes_once(installed: Path, tmp_path: Path
     assert 'nel_action_score{task="gsm8k",model="acme-7b",metric="exact_match"} 0.741' in text
 
 
-def test_its_options_are_checked_like_ours(installed: Path, tmp_path: Path) -> None:
+def test_its_options_are_checked_like_ours(python: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "runs")
-    done = export(installed, run, "-o", "export.prometheus.directry=x")
+    done = export(python, run, "-o", "export.prometheus.directry=x")
     assert done.returncode == 2
     assert "did you mean 'directory'" in done.stderr
     assert "Traceback" not in done.stderr
