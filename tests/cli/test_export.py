@@ -40,6 +40,14 @@ def test_ids_are_found_in_job_dirs(tmp_path: Path) -> None:
     assert (tmp_path / "o" / "processed_results.json").exists()
 
 
+@pytest.mark.parametrize("place", ["", "..", "../..", "gsm8k", "gsm8k/artifacts"])
+def test_directories_from_elsewhere_are_found_whatever_they_are_called(tmp_path: Path, place: str) -> None:
+    run = make_run(tmp_path / "runs").rename(tmp_path / "runs" / "downloaded")
+    done = call("4f1c", "--dest", "local", "--job-dirs", run / place, "--output-dir", tmp_path / "o")
+    assert (done.return_value, done.exception) == (0, None)
+    assert (tmp_path / "o" / "processed_results.json").exists()
+
+
 def test_all_of_job_dirs(tmp_path: Path) -> None:
     make_run(tmp_path / "runs")
     done = call("--dest", "local", "--job-dirs", tmp_path / "runs", "--output-dir", tmp_path / "o")
@@ -68,6 +76,8 @@ def test_options_from_a_file_with_and_without_its_head(tmp_path: Path) -> None:
         file.write_text(json.dumps(head or {"output_dir": str(tmp_path / "b")}))
         assert call(run, "--dest", "local", "--config", file).return_value == 0
         assert (tmp_path / folder / "processed_results.json").exists()
+    file.write_text(json.dumps({"output_dir": str(tmp_path / "b"), "job_dirs": None}))
+    assert call(run, "--dest", "local", "--config", file).return_value == 0
     file.write_text('{"export": {"wandb": {}}}')
     done = call(run, "--dest", "local", "--config", file)
     assert isinstance(done.exception, NelActionError)

@@ -42,6 +42,24 @@ def test_mistakes_are_told_in_their_lines(tmp_path: Path, extra: str, told: str)
     assert any(told in str(problem) for problem in caught.value.problems), caught.value.problems
 
 
+COMMON = "copy_logs: true, copy_artifacts: false, only_required: false, log_metrics: [acc], job_dirs: null"
+LAUNCHER = {
+    "local": "output_dir: o, output_filename: x.json, format: json",
+    "wandb": "entity: e, project: p, log_mode: multi_task, name: n, group: g, job_type: j, tags: [t], description: d,"
+    " extra_metadata: {a: 1}, run_id: r, log_logs: true",
+    "mlflow": "tracking_uri: http://127.0.0.1:9, experiment_name: e, log_config_params: true,"
+    " log_config_params_max_depth: 3, skip_existing: true, run_name: r, description: d, tags: {a: b},"
+    " extra_metadata: {a: [1]}, exclude_patterns: ['*.bin'], log_artifacts: null",
+    "gsheets": "service_account_file: s.json, oauth_file: o.json, spreadsheet_id: i, spreadsheet_name: n",
+}
+"""Every key of each of NeMo Evaluator Launcher 0.2.6's export groups."""
+
+
+@pytest.mark.parametrize("name", LAUNCHER)
+def test_every_key_of_the_launcher_is_understood(tmp_path: Path, name: str) -> None:
+    assert checked(tmp_path, f"export: {{{name}: {{{LAUNCHER[name]}, {COMMON}}}}}\n") == ()
+
+
 def test_a_destination_that_nobody_knows_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="no exporter 'pigeon'"):
         checked(tmp_path, "", spec=SPEC.replace("[local]", "[pigeon]"))

@@ -54,7 +54,7 @@ def export(
 
     flags |= {"format": format_, "log_metrics": log_metrics or None}
     given = _given(dest, config, overrides) | {name: value for name, value in flags.items() if value is not None}
-    searched = (*job_dirs, *(Path(one) for one in given.get("job_dirs", ())))
+    searched = (*job_dirs, *(Path(one) for one in given.get("job_dirs") or ()))
     environ = environment(os.environ, env_file)
     outcomes = [deliver(run, dest, environ, given) for run in find_runs(invocations, searched, home_dir())]
     for outcome in outcomes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -35,9 +36,9 @@ def _find(name: str, there: Sequence[Path], home: Path) -> Path:
     path = Path(name)
     if (path / "results.json").is_file() or (path / "invocation.json").is_file():
         return path.resolve()
-    # NOTE: a run directory is named <time>-<invocation>; a job id (`<invocation>.<n>`) means its invocation.
+    # NOTE: a job id (`<invocation>.<n>`) means its invocation.
     identity = name.partition(".")[0]
-    matching = [run for run in there if run.name.rpartition("-")[2].startswith(identity)]
+    matching = [run for run in there if _invocation(run).startswith(identity)]
     if len(matching) > 1:
         msg = f"'{name}' is the beginning of several invocations: {', '.join(run.name for run in matching)}"
         raise NotFoundError(msg, hint="give more of its digits")
@@ -47,6 +48,23 @@ def _find(name: str, there: Sequence[Path], home: Path) -> Path:
 
 
 def _runs_in(folder: Path) -> Iterator[Path]:
-    for path in (folder, *sorted(folder.glob("*"))):
-        if (path / "results.json").is_file():
+    """Find runs in a folder or one below it; a folder inside a run, such as a job's, stands for the run."""
+    within = next((path for path in (folder, *folder.resolve().parents[:2]) if _is_run(path)), None)
+    if within is not None:
+        yield within.resolve()
+        return
+    for path in (*sorted(folder.glob("*")), *sorted(folder.glob("*/*"))):
+        if _is_run(path):
             yield path.resolve()
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "results.json").is_file()
+
+
+def _invocation(run: Path) -> str:
+    """Read whose results these are: a directory from elsewhere may bear any name."""
+    try:
+        return str(json.loads((run / "results.json").read_bytes())["invocation"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return run.name.rpartition("-")[2]
