@@ -65,3 +65,48 @@ def test_unknown_progress_is_not_made_up(clock: Clock) -> None:
     view = ProgressView(Console(file=out, width=80), clock=clock)
     view.update([JobRow(name="x", state=JobState.UNKNOWN, detail="could not see")])
     assert out.getvalue().split() == ["x", "unknown", "could", "not", "see"]
+
+
+def drawn(rows: list[JobRow], width: int, height: int = 40) -> list[str]:
+    """Return the last picture that a terminal of this size gets while jobs run."""
+    out = io.StringIO()
+    console = Console(file=out, width=width, height=height, force_terminal=True, color_system=None)
+    view = ProgressView(console, clock=lambda: NOON + 100)
+    view.update(rows)
+    lines = out.getvalue().replace("\x1b[?25l", "").splitlines()
+    view.close()
+    return [line.rstrip() for line in lines]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
+def test_a_long_name_or_reason_pushes_nothing_out(width: int) -> None:
+    long = JobRow(
+        name="lm-evaluation-harness.a_very_long_name_of_a_group.ifeval",
+        state=JobState.RUNNING,
+        done=271,
+        total=400,
+        started=START,
+    )
+    broken = JobRow(name="mmlu", state=JobState.FAILED, started=START, ended=START, detail="no memory " * 30)
+    first, second = drawn([long, broken], width)
+    assert "ifeval" in first
+    assert "271/400" in first
+    assert "running" in first
+    assert "failed" in second
+    assert max(len(first), len(second)) <= width
+    assert width < 80 or "2.7/s  48s left" in first
+
+
+def test_more_jobs_than_lines_show_what_needs_a_look(clock: Clock) -> None:
+    states = [JobState.SUCCEEDED] * 30 + [JobState.RUNNING] * 3 + [JobState.FAILED] * 2 + [JobState.PENDING] * 20
+    rows = [JobRow(name=f"task{number}", state=state) for number, state in enumerate(states)]
+    lines = drawn(rows, 100, height=12)
+    assert len(lines) <= 11
+    assert sum("running" in line for line in lines) == 3
+    assert sum("failed" in line for line in lines) == 2
+    assert lines[-1] == "and 30 succeeded, 15 pending"
+    out = io.StringIO()
+    view = ProgressView(Console(file=out, width=100, height=12, force_terminal=True), clock=clock)
+    view.update(rows)
+    view.close()
+    assert all(row.name in out.getvalue().rpartition("and ")[2] for row in rows)

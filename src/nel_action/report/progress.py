@@ -4,50 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from nel_action.executors.interface import JobState
 from nel_action.report.figures import duration
+from nel_action.report.progress_row import JobRow, items_of
+from nel_action.report.progress_table import picture
 from nel_action.report.terminal import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
-    from rich.table import Table
 
     from nel_action.lifecycle.session import JobView
 
 __all__ = ["JobRow", "ProgressView", "job_rows"]
-
-_STYLES: Final = {
-    JobState.PENDING: "dim",
-    JobState.RUNNING: "cyan",
-    JobState.SUCCEEDED: "green",
-    JobState.FAILED: "bold red",
-    JobState.CANCELLED: "yellow",
-    JobState.UNKNOWN: "magenta",
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobRow:
-    """What is known of one job, just now."""
-
-    name: str
-    state: JobState
-    done: int | None = None
-    """Items so far."""
-    total: int | None = None
-    started: str | None = None
-    """RFC 3339, UTC; the rate is told from it."""
-    ended: str | None = None
-    """RFC 3339, UTC."""
-    eta: float | None = None
-    """Seconds left; told from the rate where not given."""
-    detail: str | None = None
-    """The backend's words. Untrusted text."""
 
 
 class ProgressView:
@@ -70,6 +42,7 @@ class ProgressView:
         self._every = every
         self._clock = clock
         self._live: Live | None = None
+        self._last: tuple[JobRow, ...] = ()
         self._states: dict[str, JobState] = {}
         self._told: dict[str, float] = {}
 
@@ -83,6 +56,9 @@ class ProgressView:
     def close(self) -> None:
         """Leave the last picture standing and give the terminal back; safe to call again."""
         if self._live is not None:
+            # NOTE: in the end every job is told, also where they are more than the terminal has lines.
+            self._live.vertical_overflow = "visible"
+            self._live.update(picture(self._last, self._rest, width=self._console.size.width))
             self._live.stop()
             self._live = None
 
@@ -92,27 +68,9 @@ class ProgressView:
         if self._live is None:
             self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
             self._live.start()
-        self._live.update(self._table(rows), refresh=True)
-
-    def _table(self, rows: Sequence[JobRow]) -> Table:
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
-        from rich.text import Text
-
-        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-        for _ in range(5):
-            table.add_column(overflow="ellipsis", no_wrap=True)
-        for row in rows:
-            whole = row.total or 1
-            shown = whole if row.state is JobState.SUCCEEDED else min(row.done or 0, whole)
-            table.add_row(
-                Text(one_line(row.name)),
-                ProgressBar(total=whole, completed=shown, width=20),
-                Text(_items(row)),
-                Text(row.state.value, style=_STYLES[row.state]),
-                Text(self._rest(row)),
-            )
-        return table
+        self._last = tuple(rows)
+        size = self._console.size
+        self._live.update(picture(rows, self._rest, width=size.width, height=size.height - 1), refresh=True)
 
     def _tell(self, rows: Sequence[JobRow]) -> None:
         now = self._clock()
@@ -120,7 +78,7 @@ class ProgressView:
             turned = self._states.get(row.name) is not row.state
             due = row.state is JobState.RUNNING and now - self._told.get(row.name, now) >= self._every
             if turned or due:
-                parts = (row.name, row.state.value, _items(row), self._rest(row))
+                parts = (row.name, row.state.value, items_of(row), self._rest(row))
                 line = "  ".join(one_line(part) for part in parts if part)
                 self._console.print(line, markup=False, highlight=False, soft_wrap=True)
                 self._states[row.name], self._told[row.name] = row.state, now
@@ -140,12 +98,6 @@ class ProgressView:
             left = max(row.total - (row.done or 0), 0) / rate
         parts = [f"{rate:.1f}/s"] if rate else []
         return [*parts, f"{duration(left)} left"] if left is not None else parts
-
-
-def _items(row: JobRow) -> str:
-    if row.done is None:
-        return "" if row.total is None else f"0/{row.total}"
-    return str(row.done) if row.total is None else f"{row.done}/{row.total}"
 
 
 def _took(row: JobRow) -> str:

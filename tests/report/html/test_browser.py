@@ -226,6 +226,8 @@ def test_dark_is_dark(page: WebDriver, opened: Opened, tmp_path: Path) -> None:
 def test_it_prints_without_its_controls(page: WebDriver, opened: Opened, tmp_path: Path) -> None:
     opened(sampled(tmp_path, 50))
     media(page, "print")
+    page.execute_script("window.dispatchEvent(new Event('beforeprint'))")
+    assert page.execute_script("return document.querySelectorAll('details:not([open])').length") == 0
     hidden = page.execute_script(
         "return ['#list', '.controls', '.steps'].map((one) => getComputedStyle(document.querySelector(one)).display)"
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 
-__all__ = ["Safe", "el", "join"]
+__all__ = ["Safe", "breakable", "el", "join"]
 
 _VOID = frozenset({"br", "hr", "input", "meta"})
+_SEAMS = re.compile(r"(?<=[._/:,-])(?=\w)")
 
 
 class Safe(str):
@@ -28,3 +30,8 @@ def el(name: str, /, *children: str | None, **attributes: object) -> Safe:
 def join(*children: str | None) -> Safe:
     """Put children one after the other."""
     return Safe("".join(child if isinstance(child, Safe) else escape(child) for child in children if child is not None))
+
+
+def breakable(name: str) -> Safe:
+    """Write a long name so that it breaks between its parts rather than anywhere."""
+    return Safe("<wbr>".join(escape(part) for part in _SEAMS.split(name)))

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from nel_action.report import figures
-from nel_action.report.html.element import Safe, el, join
+from nel_action.report.html.element import Safe, breakable, el, join
 from nel_action.report.model import Report
 from nel_action.results import TaskResult
 
@@ -49,15 +49,22 @@ def _jobs(tasks: Sequence[TaskResult]) -> Safe | None:
     """Put all jobs side by side: what each of them took."""
     if not tasks:
         return None
+    several = len({task.model for task in tasks}) > 1
     heads = ("task", "outcome", "items", "time", "tokens in", "tokens out", "cost", "attempts")
     rows = [
-        el("tr", el("th", task.task, scope="row"), *(el("td", told or "–") for told in _took(task))) for task in tasks
+        el("tr", el("th", _name(task, several=several), scope="row"), *(el("td", told or "–") for told in _took(task)))
+        for task in tasks
     ]
     head = el("thead", el("tr", *(el("th", name, scope="col") for name in heads)))
     # NOTE: the only part that may be wider than a phone; it scrolls by itself, also by keyboard.
     return el(
         "div", el("table", head, el("tbody", *rows)), class_="wide", tabindex="0", role="region", aria_label="Jobs"
     )
+
+
+def _name(task: TaskResult, *, several: bool) -> Safe:
+    name = breakable(task.task)
+    return join(name, " · ", el("span", breakable(task.model), class_="quiet")) if several else name
 
 
 def _took(task: TaskResult) -> Iterator[str | None]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nel_action.report import figures
 from nel_action.report.anchors import samples_anchor
-from nel_action.report.html.element import Safe, el, join
+from nel_action.report.html.element import Safe, breakable, el, join
 from nel_action.report.html.glance import mark
 from nel_action.report.html.svg import Scale, difference_chart, score_chart, shared_scale
 from nel_action.report.model import Report
@@ -45,7 +45,8 @@ def _caption(report: Report) -> str:
 
 
 def _row(row: Row, scale: Scale, *, several: bool) -> Safe:
-    name = join(row.task, el("span", f" · {row.model}", class_="quiet")) if several else row.task
+    name = breakable(row.task)
+    name = join(name, " · ", el("span", breakable(row.model), class_="quiet")) if several else name
     pictures = join(difference_chart(row, scale), score_chart(row))
     moved = figures.difference(row.comparison.difference, percent=row.percent) if row.comparison else ""
     spread = figures.interval(row.comparison.interval, percent=row.percent) if row.comparison else ""
@@ -53,7 +54,7 @@ def _row(row: Row, scale: Scale, *, several: bool) -> Safe:
     return el(
         "tr",
         el("th", name, scope="row", role="rowheader"),
-        _cell("metric", el("span", row.metric, class_="metric") if row.metric else ""),
+        _cell("metric", el("span", breakable(row.metric), class_="metric") if row.metric else ""),
         _cell("this change", figures.score(row.score, row.stderr, percent=row.percent), _small(_items(row))),
         _cell("baseline", baseline),
         _cell("difference", moved, _small(spread), _flips(row)),

@@ -2,6 +2,8 @@
 "use strict";
 (() => {
   const byId = (id) => document.getElementById(id);
+  // What is folded on a screen cannot be unfolded on paper.
+  window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => (one.open = true)));
   const list = byId("list");
   if (!list) return;
   const [spacer, detail, status] = ["spacer", "detail", "status"].map(byId);
