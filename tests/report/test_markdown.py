@@ -11,6 +11,7 @@ from tests.support.snapshots import assert_snapshot
 
 from nel_action.gating.verdict import Verdict
 from nel_action.report.markdown import render_markdown
+from nel_action.report.model import Link
 
 ALLOWED = frozenset(
     "h3 blockquote p table thead tbody tr th td strong a details summary ul li code".split()  # noqa: SIM905 - reads best
@@ -48,6 +49,15 @@ def test_github_s_own_renderer_makes_nothing_live() -> None:
     assert re.findall(r'href="([^"]*)"', html) == ["https://x.example/a%20b%29%7C"]
     rows = [len(re.findall("<td", row)) for row in re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)]
     assert set(rows) == {0, 6, 8}
+
+
+def test_an_item_that_got_worse_leads_to_itself_where_the_report_has_an_address() -> None:
+    report = reports.failed()
+    assert "**gsm8k**: w0, w1, w2, w3, w4, w5, w6, w7, w8, w9 and 19 more" in render_markdown(report)
+    links = (Link("Full report", "https://ci.example/4f1c/report.html"),)
+    hosted = replace(report, facts=replace(report.facts, links=links))
+    html = github_flavored_markdown_to_html(render_markdown(hosted))
+    assert '<a href="https://ci.example/4f1c/report.html#task=gsm8k&amp;model=acme-7b&amp;item=w3"' in html
 
 
 def test_details_go_before_rows_and_passes_before_bad_news() -> None:

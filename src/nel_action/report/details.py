@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Final
+from urllib.parse import urlsplit
 
 from nel_action.report import escape, figures
+from nel_action.report.anchors import item_anchor
 from nel_action.report.model import Report
 from nel_action.report.rows import Row
 from nel_action.results import TaskResult
 
-__all__ = ["how_it_was_run", "reasons_in_full"]
+__all__ = ["how_it_was_run", "reasons_in_full", "what_got_worse"]
+
+_ITEMS: Final = 10
+"""Items that are named for each task; the full report has them all."""
 
 
 def how_it_was_run(report: Report, rows: Sequence[Row]) -> str:
@@ -29,6 +35,26 @@ def reasons_in_full(report: Report, rows: Sequence[Row]) -> str:
         f"tests are corrected by {escape.text(report.gate.correction)}."
     )
     return "\n".join(["<details><summary>Reasons and method</summary>", "", *told, "", meaning, "", "</details>"])
+
+
+def what_got_worse(report: Report, rows: Sequence[Row]) -> str:
+    """Fold the items that went from right to wrong; where the full report has an address, each leads to itself."""
+    lines = [line for row in rows if row.comparison and row.comparison.worse for line in [_worse(report, row)]]
+    return (
+        "\n".join(["<details><summary>Items that got worse</summary>", "", *lines, "", "</details>"]) if lines else ""
+    )
+
+
+def _worse(report: Report, row: Row) -> str:
+    assert row.comparison is not None  # noqa: S101 - the caller chose rows by it
+    page = next((one.url for one in report.facts.links if urlsplit(one.url).path.endswith(".html")), None)
+    named = []
+    for flip in row.comparison.worse[:_ITEMS]:
+        url = f"{page}#{item_anchor(row.task, row.model, flip.id)}" if page else ""
+        named.append(escape.link(flip.id, url) or escape.text(flip.id, limit=80))
+    more = row.comparison.n_worse - len(named)
+    rest = f" and {more:,} more" if more > 0 else ""
+    return f"- **{escape.text(row.task, limit=120)}**: {', '.join(named)}{rest}"
 
 
 def _facts(report: Report) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from nel_action.gating.verdict import Verdict
 from nel_action.report import escape, figures
-from nel_action.report.details import how_it_was_run, reasons_in_full
+from nel_action.report.details import how_it_was_run, reasons_in_full, what_got_worse
 from nel_action.report.model import Report
 from nel_action.report.rows import Row, models_of, rows_of, unchanged
 
@@ -42,8 +42,8 @@ def render_markdown(report: Report, *, limit: int = COMMENT_LIMIT) -> str:
 def _pages(report: Report, rows: Sequence[Row]) -> Iterator[str]:
     """Render ever shorter pages, each only when it is asked for."""
     bad = [row for row in rows if row.bad]
-    details = [how_it_was_run, reasons_in_full]
-    for kept in (details, details[:1], []):
+    details = [what_got_worse, how_it_was_run, reasons_in_full]
+    for kept in (details, details[:2], details[:1], []):
         yield _page(report, rows, [part(report, rows) for part in kept])
     for width in (_FULL, _SHORT, _BARE):
         yield _page(report, bad, [], left_out=len(rows) - len(bad), width=width)
