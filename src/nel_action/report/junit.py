@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from typing import Final, assert_never
 from xml.etree import ElementTree as ET
 
 from nel_action.gating.verdict import Verdict
 from nel_action.report.model import Report
 from nel_action.report.rows import Row, rows_of
+from nel_action.results import TaskResult
 
 __all__ = ["render_junit"]
 
@@ -20,6 +23,7 @@ def render_junit(report: Report) -> bytes:
     """Render fail as failure, unmeasurable as error, inconclusive and advisory as skipped."""
     rows = rows_of(report)
     suite = ET.Element("testsuite", name="nel-action", tests=str(len(rows)))
+    _properties(suite, _origin(report))
     for row in rows:
         _case(suite, row)
     for name, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
@@ -35,14 +39,34 @@ def render_junit(report: Report) -> bytes:
 def _case(suite: ET.Element, row: Row) -> None:
     seconds = row.result.seconds if row.result and row.result.seconds else 0.0
     case = ET.SubElement(suite, "testcase", classname=_spoken(row.model), name=_spoken(row.task), time=f"{seconds:.3f}")
-    properties = ET.SubElement(case, "properties")
-    for name, value in _figures(row).items():
-        if value is not None:
-            ET.SubElement(properties, "property", name=name, value=_spoken(value))
+    _properties(case, _figures(row))
     tag = _tag(row)
     if tag:
         outcome = ET.SubElement(case, tag, message=_spoken(row.reason or row.word), type=row.word)
         outcome.text = _spoken("\n".join(row.reasons))
+
+
+def _properties(element: ET.Element, known: Mapping[str, object]) -> None:
+    properties = ET.SubElement(element, "properties")
+    for name, value in known.items():
+        if value is not None:
+            ET.SubElement(properties, "property", name=_spoken(name), value=_spoken(value))
+
+
+def _origin(report: Report) -> dict[str, object]:
+    results, facts = report.results, report.facts
+    return {
+        "invocation": results.invocation,
+        "repository": results.repository,
+        "commit": results.commit,
+        "pull request": facts.pull_request,
+        "verdict": report.gate.verdict.value if report.gate.tasks else None,
+        "baseline": report.gate.baseline,
+        "spec digest": results.spec_digest,
+        "nel-action": results.tool_version,
+        "executor": facts.executor,
+        **{f"link: {link.label}": link.url for link in facts.links},
+    }
 
 
 def _tag(row: Row) -> str | None:
@@ -73,6 +97,20 @@ def _figures(row: Row) -> dict[str, object]:
         "baseline": compared.baseline if compared else None,
         "difference": compared.difference if compared else None,
         "verdict": row.word,
+        **(_program(row.result) if row.result else {}),
+    }
+
+
+def _program(task: TaskResult) -> dict[str, object]:
+    return {
+        "job": task.job_id,
+        "harness": task.harness,
+        "harness version": task.harness_version,
+        "task version": task.task_version,
+        "task digest": task.task_hash,
+        "image": task.image,
+        "environment": task.environment,
+        "parameters": json.dumps(task.params, sort_keys=True, default=str) if task.params else None,
     }
 
 

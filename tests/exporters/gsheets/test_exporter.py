@@ -124,6 +124,9 @@ def test_an_empty_sheet_gets_heads_and_a_row_for_each_job(bundle: Bundle, sheet:
     row = sheet.rows()[2]
     assert (row["Task Name"], row["Verdict"], row["Commit"]) == ("gsm8k", "fail", "a1b2c3d")
     assert (row["exact_match"], row["exact_match stderr"], row["exact_match n"]) == (0.741, 0.019, 541)
+    assert json.loads(row["Parameters"]) == {"limit_samples": 541, "temperature": 0.0}
+    assert (row["Gate"], row["Spec Digest"], row["Harness Version"]) == ("fail", "0" * 64, "0.4.9")
+    assert "https://ci.example/run/1" in row["Links"]
     assert sheet.calls.count("sheets.spreadsheets.batchUpdate") == 1
 
 

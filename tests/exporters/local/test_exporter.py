@@ -75,6 +75,21 @@ def test_json_carries_error_count_and_provenance(bundle: Bundle, tmp_path: Path)
     assert entry["gate"]["comparison"]["n_worse"] == 29
 
 
+def test_tables_and_junit_tell_where_a_score_comes_from(bundle: Bundle, tmp_path: Path) -> None:
+    for kind in ("csv", "junit"):
+        export(bundle, tmp_path, format=kind)
+    with (tmp_path / "processed_results.csv").open(newline="") as lines:
+        row = next(row for row in csv.DictReader(lines) if row["task"] == "gsm8k")
+    assert json.loads(row["params"]) == {"limit_samples": 541, "temperature": 0.0}
+    assert (row["spec_digest"], row["gate"], row["tool_version"]) == ("0" * 64, "fail", "0.1.0")
+    assert "https://ci.example/run/1" in row["links"]
+    suite = ET.fromstring((tmp_path / "junit-4f1c9a2000000000.xml").read_bytes())[0]  # noqa: S314 - our own text
+    told = {one.get("name"): one.get("value") for one in suite.iterfind("properties/property")}
+    assert (told["commit"], told["link: Full report"]) == ("a1b2c3d", "https://ci.example/run/1")
+    cases = {one.get("name"): one.get("value") for one in suite.iterfind("testcase[@name='gsm8k']/properties/property")}
+    assert (cases["harness version"], cases["stderr"], cases["items"]) == ("0.4.9", "0.019", "541")
+
+
 def test_a_second_invocation_is_added_beside_the_first(bundle: Bundle, tmp_path: Path) -> None:
     other = bundle.results.model_copy(
         update={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 from nel_action.exporters.bundle import Bundle
@@ -66,6 +67,14 @@ def _row(bundle: Bundle, settings: GsheetsSettings, task: TaskResult) -> dict[st
         "Commit": results.commit,
         "Pull Request": facts.pull_request,
         "Seconds": task.seconds,
+        "Gate": bundle.gate.verdict.value if bundle.gate else None,
+        "Parameters": json.dumps(task.params, sort_keys=True, ensure_ascii=False) if task.params else None,
+        "Task Version": task.task_version,
+        "Task Digest": task.task_hash,
+        "Environment": task.environment,
+        "Spec Digest": results.spec_digest,
+        "nel-action": results.tool_version,
+        "Links": " ".join(link.url for link in facts.links) or None,
     }
     for record in records_of(bundle, settings.log_metrics):
         if record.task is task:

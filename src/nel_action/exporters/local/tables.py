@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -41,6 +42,11 @@ COLUMNS: Final = (
     "pull_request",
     "spec_digest",
     "tool_version",
+    "gate",
+    "task_hash",
+    "environment",
+    "params",
+    "links",
 )
 NUMBERS: Final = frozenset({"value", "stderr", "baseline", "difference", "interval_low", "interval_high"})
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
@@ -99,7 +105,9 @@ def _rows(bundle: Bundle, wanted: Sequence[str]) -> list[Row]:
 
 
 def _origin(bundle: Bundle, task: TaskResult) -> Row:
-    known = {**provenance(bundle, task), "timestamp": bundle.results.created}
+    known: Row = {**provenance(bundle, task), "timestamp": bundle.results.created}
+    known["params"] = json.dumps(task.params, sort_keys=True, ensure_ascii=False) if task.params else None
+    known["links"] = " ".join(link.url for link in bundle.facts.links) or None
     return {name: known.get(name) for name in COLUMNS}
 
 
