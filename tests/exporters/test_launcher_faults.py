@@ -39,7 +39,7 @@ def call(*words: object) -> Result:
 
 
 def test_1_log_metrics_leaves_the_others_out(run: Path, tmp_path: Path) -> None:
-    done = call(run, "--dest", "local", "--output-dir", tmp_path, "--log_metrics", "prompt_level")
+    done = call(run, "--dest", "local", "--output-dir", tmp_path, "--log-metrics", "prompt_level")
     assert done.return_value == 0
     text = (tmp_path / "processed_results.json").read_text()
     assert "prompt_level" in text
