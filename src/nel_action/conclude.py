@@ -12,7 +12,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from nel_action.earlier import earlier_scores
-from nel_action.errors import NotFoundError
+from nel_action.errors import AmbiguousError, NotFoundError
 from nel_action.executors.interface import JobState
 from nel_action.files import write_atomically
 from nel_action.gating.baseline import Baseline, load_baseline
@@ -28,7 +28,7 @@ from nel_action.results import Results
 from nel_action.spec.model import Spec
 from nel_action.spec.policy import GatePolicy
 
-__all__ = ["Resolver", "Rules", "conclude", "find_baseline", "local_branch", "measure", "own_rules"]
+__all__ = ["Resolver", "Rules", "conclude", "find_baseline", "local_branch", "measure", "open_baseline", "own_rules"]
 
 Resolver = Callable[[str], Path | None]
 """From a branch to the newest passing run of it; None where there is none yet."""
@@ -123,12 +123,31 @@ def find_baseline(spec: Spec, *, folder: Path, home: Path, branch: Resolver | No
         ResultsError: what it names is not whole.
     """
     reference = spec.gate.baseline if spec.gate else None
-    if reference is None:
-        return None
+    return None if reference is None else open_baseline(reference, folder=folder, home=home, branch=branch)
+
+
+def open_baseline(reference: str, *, folder: Path, home: Path, branch: Resolver | None = None) -> Baseline | None:
+    """Read what a reference stands for: a path, an invocation of this machine, `mlflow:<run>`, or a branch.
+
+    Args:
+        reference: as `gate.baseline` has it.
+        folder: where relative paths start, and whose checkout has the branches.
+        home: `$NEL_ACTION_HOME`.
+        branch: finds the newest passing run of a branch; by default among the runs of this machine.
+
+    Returns:
+        The run; None where a branch has none yet.
+
+    Raises:
+        NotFoundError: there is nothing of that name, or several.
+        ResultsError: what it names is not whole.
+    """
 
     def invocation(prefix: str) -> Path | None:
         try:
             return run_dir_of(prefix, home)
+        except AmbiguousError:
+            raise
         except NotFoundError:
             return None
 

@@ -4,6 +4,7 @@ NelActionError                 3   what could not be seen cannot be judged
 ├── UsageError                 2   the spec or the command line is wrong
 │   ├── SpecError              2   one or more problems in a spec, each with its place
 │   └── NotFoundError          2   no such invocation, task, metric, file
+│       └── AmbiguousError     2   several answer to it
 ├── UnreachableError           3   a backend, endpoint or engine does not answer
 │   ├── EndpointError          3   the target refused or failed the one tiny request
 │   └── EngineError            3   Docker, Slurm, Lepton: not there, not allowed, not working
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import ClassVar
 
 __all__ = [
+    "AmbiguousError",
     "CancelledError",
     "CollectError",
     "EndpointError",
@@ -111,6 +113,10 @@ class SpecError(UsageError):
 
 class NotFoundError(UsageError):
     """A name that nothing answers to."""
+
+
+class AmbiguousError(NotFoundError):
+    """A name that several things answer to."""
 
 
 class UnreachableError(NelActionError):

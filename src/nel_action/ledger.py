@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from nel_action.errors import NotFoundError, UsageError
+from nel_action.errors import AmbiguousError, NotFoundError, UsageError
 
 __all__ = ["AttemptRow", "InvocationRow", "Ledger", "now", "run_dir_of"]
 
@@ -184,7 +184,7 @@ class Ledger:
         if rows and wanted:
             ids = ", ".join(row["id"] for row in rows[:2])
             msg = f"'{prefix}' is the beginning of several invocations: {ids}{', …' if len(rows) > 2 else ''}"  # noqa: PLR2004
-            raise NotFoundError(msg, hint="give more of its digits")
+            raise AmbiguousError(msg, hint="give more of its digits")
         msg = f"no invocation '{prefix}' in {self.path}"
         raise NotFoundError(msg, hint="nel-action ls runs shows them; a run directory's path works too")
 

@@ -12,40 +12,35 @@ from nel_action.github.history import Night, NightTask
 from nel_action.github.issue import StickyIssue, confirmed
 
 REPOSITORY = "Codertocat/Hello-World"
-PASS, FAIL, UNMEASURABLE, INCONCLUSIVE = Verdict.PASS, Verdict.FAIL, Verdict.UNMEASURABLE, Verdict.INCONCLUSIVE
 
 
-def nights(*verdicts: Verdict) -> list[Night]:
+def nights(*values: float | None) -> list[Night]:
+    """One task with a floor of 0.7, night by night; None where it could not be measured."""
     return [
-        Night(
-            when=f"2026-11-{number + 1:02d}",
-            invocation=str(number),
-            verdict=verdict,
-            tasks=(NightTask(task="gsm8k", model="m", verdict=verdict),),
-        )
-        for number, verdict in enumerate(verdicts)
+        Night(when=f"2026-11-{number + 1:02d}", invocation=str(number), verdict=task.verdict, tasks=(task,))
+        for number, task in enumerate(map(mark, values))
     ]
 
 
+def mark(value: float | None) -> NightTask:
+    verdict = Verdict.UNMEASURABLE if value is None else (Verdict.FAIL if value < 0.7 else Verdict.PASS)
+    return NightTask(task="gsm8k", model="m", value=value, stderr=0.02, n=400, verdict=verdict, limits={"min": 0.7})
+
+
 @pytest.mark.parametrize(
-    ("verdicts", "found"),
+    ("values", "found"),
     [
-        ((), []),
-        ((FAIL,), []),
-        ((FAIL, FAIL), ["gsm8k"]),
-        ((FAIL, PASS, FAIL), []),
-        ((FAIL, UNMEASURABLE, FAIL), ["gsm8k"]),
-        ((FAIL, FAIL, PASS), []),
-        ((FAIL, FAIL, UNMEASURABLE), []),
-        ((FAIL, INCONCLUSIVE, FAIL), []),
+        ((), False),
+        ((0.5,), False),
+        ((0.5, 0.5), True),
+        ((0.5, None, 0.5), True),
+        ((0.5, 0.5, 0.8), False),
+        ((0.8, 0.8, 0.68, 0.68), False),
+        ((0.5, 0.5, None), True),
     ],
 )
-def test_a_regression_is_confirmed_by_a_second_night(verdicts: tuple[Verdict, ...], found: list[str]) -> None:
-    assert confirmed(nights(*verdicts)) == found
-
-
-def test_one_night_is_enough_where_one_is_asked_for() -> None:
-    assert confirmed(nights(FAIL), times=1) == ["gsm8k"]
+def test_a_regression_is_confirmed_by_all_nights_together(values: tuple[float | None, ...], found: bool) -> None:  # noqa: FBT001
+    assert [one.task for one in confirmed(nights(*values))] == ["gsm8k"] * found
 
 
 def issue(api: GitHubApi, key: str = "nightly") -> StickyIssue:

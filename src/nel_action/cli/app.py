@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ls": ("nel_action.cli.ls:ls", "List tasks or runs."),
     "report": ("nel_action.cli.report:report", "Write or print the report of an invocation."),
     "gate": ("nel_action.cli.gate:gate", "Judge results against a baseline and a policy."),
+    "history": ("nel_action.cli.history:history", "Judge a row of runs, valid however often one looks."),
     "calibrate": ("nel_action.cli.calibrate:calibrate", "Try a policy on repeated runs of the same model."),
     "export": ("nel_action.cli.export:export", "Send results elsewhere."),
     "doctor": ("nel_action.cli.doctor:doctor", "Say what is installed, reachable and usable."),

@@ -14,19 +14,20 @@ __all__ = ["calibrate"]
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN…", type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True, metavar="RUN…")
 @click.option("-p", "--policy", required=True, type=click.Path(path_type=Path), help="The policy to try.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def calibrate(runs: tuple[Path, ...], policy: Path, as_json: bool) -> None:  # noqa: FBT001 - click's way
+def calibrate(runs: tuple[str, ...], policy: Path, as_json: bool) -> None:  # noqa: FBT001 - click's way
     """Hold repeated runs of the same model against each other.
 
-    Nothing changed between them, so whatever fails is a false alarm. Each RUN is a file or a folder, as for `gate`.
+    Nothing changed between them, so whatever fails is a false alarm. Each RUN is a file, a folder, an invocation
+    or mlflow:<run>, as for `gate`.
     """
+    from nel_action.cli.common import open_reference
     from nel_action.gating.calibrate import calibrate as try_policy
     from nel_action.gating.policy_file import load_policy
-    from nel_action.gating.readers import open_run
 
-    found = try_policy([open_run(path) for path in runs], load_policy(policy))
+    found = try_policy([open_reference(run) for run in runs], load_policy(policy))
     click.echo(found.model_dump_json(indent=2) if as_json else _text(found))
 
 

@@ -14,14 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nel_action.errors import ExitCode
+from nel_action.errors import ExitCode, NotFoundError
 from nel_action.files import home_dir
 
 if TYPE_CHECKING:
+    from nel_action.gating.run import Run
     from nel_action.lifecycle.session import JobView, Session
     from nel_action.spec.compose import LoadedSpec
 
-__all__ = ["active_exit_code", "env_file_option", "home_dir", "load", "session", "spec_options", "stopping"]
+__all__ = [
+    "active_exit_code",
+    "env_file_option",
+    "home_dir",
+    "load",
+    "open_reference",
+    "session",
+    "spec_options",
+    "stopping",
+]
 
 
 def env_file_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,6 +94,26 @@ def load(
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
     return select_tasks(loaded, tasks)
+
+
+def open_reference(reference: str) -> Run:
+    """Open a run that was named on the command line: a path, an invocation of this machine, or `mlflow:<run>`.
+
+    Raises:
+        NotFoundError: there is nothing of that name, or several.
+        ResultsError: it is not whole.
+    """
+    from nel_action.conclude import open_baseline
+
+    def no_branch(name: str) -> None:
+        msg = f"{name} does not exist"
+        raise NotFoundError(
+            msg, hint="name a results file, a folder, an invocation (nel-action ls runs) or mlflow:<run>"
+        )
+
+    found = open_baseline(reference, folder=Path(), home=home_dir(), branch=no_branch)
+    assert found is not None  # noqa: S101 - only branches may be without a run
+    return found
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nel_action.errors import NotFoundError
+
 if TYPE_CHECKING:
     from nel_action.gating.run import Run
     from nel_action.gating.verdict import GateReport
@@ -16,7 +18,7 @@ __all__ = ["gate"]
 
 
 @click.command(epilog="The exit code is the verdict's: 0 pass, 1 fail, 3 unmeasurable, 4 inconclusive.")
-@click.argument("runs", nargs=-1, required=True, metavar="[BASELINE] CANDIDATE", type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True, metavar="[BASELINE] CANDIDATE")
 @click.option(
     "-p",
     "--policy",
@@ -25,11 +27,12 @@ __all__ = ["gate"]
 )
 @click.option("--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True)
 @click.pass_context
-def gate(context: click.Context, runs: tuple[Path, ...], policy: Path | None, form: str) -> None:
+def gate(context: click.Context, runs: tuple[str, ...], policy: Path | None, form: str) -> None:
     """Judge a run against a baseline and a policy.
 
-    Each run is a file or a folder: a results.json of nel-action, lm-eval results with their samples, inspect logs, a
-    nemo-evaluator results.yml, or its bundles (eval-*.json with results.jsonl).
+    Each run is a file or a folder (a results.json of nel-action, lm-eval results with their samples, inspect logs, a
+    nemo-evaluator results.yml, or its bundles: eval-*.json with results.jsonl), an invocation of this machine by the
+    beginning of its id, or mlflow:<run>. The baseline may also be a branch: the newest run of it here that passed.
     """
     from nel_action.gating.policy_file import load_policy
 
@@ -42,19 +45,32 @@ def gate(context: click.Context, runs: tuple[Path, ...], policy: Path | None, fo
     context.exit(report.exit_code)
 
 
-def _judge(runs: tuple[Path, ...], rules: GatePolicy | None, folder: Path) -> tuple[Run, GateReport]:
-    from nel_action.gating.baseline import load_baseline
+def _judge(runs: tuple[str, ...], rules: GatePolicy | None, folder: Path) -> tuple[Run, GateReport]:
+    from nel_action.cli.common import home_dir, open_reference
+    from nel_action.conclude import open_baseline
     from nel_action.gating.judge import judge_runs
-    from nel_action.gating.readers import open_run
 
-    candidate = open_run(runs[-1])
-    baseline = open_run(runs[0]) if len(runs) > 1 else None
-    if baseline is None and rules is not None and rules.baseline is not None:
-        baseline = load_baseline(rules.baseline, folder=folder)
+    candidate, baseline = open_reference(runs[-1]), None
+    if len(runs) > 1:
+        baseline = _there(open_baseline(runs[0], folder=Path(), home=home_dir()), runs[0])
+    elif rules is not None and rules.baseline is not None:
+        baseline = open_baseline(rules.baseline, folder=folder, home=home_dir())
     # NOTE: a task that only the baseline has is expected all the same: it must not vanish unseen.
     sides = [side for side in (candidate, baseline) if side]
     expected = list(dict.fromkeys(result.task for side in sides for result in side.results.tasks))
     return candidate, judge_runs(candidate, policy=rules, baseline=baseline, expected=expected)
+
+
+def _there(found: Run | None, reference: str) -> Run:
+    """Refuse a baseline that was named and has no run.
+
+    Raises:
+        NotFoundError: it has none.
+    """
+    if found is None:
+        msg = f"no passing run of '{reference}' on this machine"
+        raise NotFoundError(msg, hint="nel-action ls runs shows what there is; a path or an invocation works too")
+    return found
 
 
 def _render(form: str, candidate: Run, report: GateReport) -> str:

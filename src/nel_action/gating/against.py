@@ -52,6 +52,7 @@ class Against:
             baseline=self.baseline.score.value,
             difference=sign * evidence.estimate,
             interval=Interval(low=ends[0], high=ends[1], level=1 - 2 * alpha, method=evidence.method),
+            stderr=evidence.stderr,
             n_paired=self.gain.n,
             worse=worse,
             better=better,

@@ -36,6 +36,8 @@ class History:
     evidence: float
     """The e-value of the last night; an alarm needs `threshold` of it."""
     threshold: float
+    course: tuple[float, ...] = ()
+    """The e-value of every night."""
 
 
 def judge_history(
@@ -58,7 +60,8 @@ def judge_history(
     half = (1 - confidence) / 2
     allowed = margin + normal_quantile(1 - half) * baseline_stderr
     sums: list[tuple[float, float, float]] = []
-    alarm, evidence, threshold = None, 1.0, 1 / half
+    course: list[float] = []
+    threshold = 1 / half
     for place, night in enumerate(nights):
         if not (math.isfinite(night.drop) and math.isfinite(night.stderr) and night.stderr > 0):
             msg = f"night {place} has no finite drop with a standard error"
@@ -69,9 +72,9 @@ def judge_history(
         # NOTE: a start on night j has weight 1 / (j (j + 1)); what is left stands for starts that are yet to come.
         evidence = 1 / (len(sums) + 1)
         evidence += sum(_wealth(*one) / (start * (start + 1)) for start, one in enumerate(sums, 1))
-        if alarm is None and evidence >= threshold:
-            alarm = place
-    return History(alarm=alarm, evidence=evidence, threshold=threshold)
+        course.append(evidence)
+    alarm = next((place for place, evidence in enumerate(course) if evidence >= threshold), None)
+    return History(alarm, course[-1] if course else 1.0, threshold, tuple(course))
 
 
 def _wealth(total: float, spread: float, first: float) -> float:

@@ -52,6 +52,8 @@ class Comparison(Record):
     """Candidate minus baseline, in the metric's unit, whichever way is better."""
     interval: Interval | None = None
     """Of `difference`."""
+    stderr: Finite | None = None
+    """Of `difference`; never zero."""
     n_paired: Annotated[int, Field(ge=0)] | None = None
     """Items on both sides; None where only aggregates could be compared."""
     worse: tuple[Flip, ...] = ()

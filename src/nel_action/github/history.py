@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Final
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from nel_action.errors import ResultsError
-from nel_action.gating.verdict import GateReport, TaskVerdict, Verdict
+from nel_action.gating.nightly import Mark, marks_of
+from nel_action.gating.verdict import GateReport, Verdict
 from nel_action.github.branch import DataBranch
 from nel_action.report.model import TrendPoint
 from nel_action.results import Record, Results
+from nel_action.spec.policy import GatePolicy
 
 __all__ = ["History", "Night", "NightTask", "night_of", "trend_of"]
 
+NightTask = Mark
+"""One task on one night."""
+
 KEPT: Final = 400
 """Runs; older ones fall off the end."""
-
-
-class NightTask(Record):
-    """One task's score on one night."""
-
-    task: str
-    model: str
-    metric: str | None = None
-    value: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    stderr: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    n: int | None = None
-    verdict: Verdict
 
 
 class Night(Record):
@@ -42,23 +35,11 @@ class Night(Record):
     tasks: tuple[NightTask, ...] = ()
 
 
-def night_of(results: Results, gate: GateReport) -> Night:
-    """Boil a run down to what its successors need."""
-    tasks = tuple(_task(verdict) for verdict in gate.tasks)
+def night_of(results: Results, gate: GateReport, policy: GatePolicy | None = None, *, fixed: bool = False) -> Night:
+    """Boil a run down to what its successors need; `fixed` says that its baseline stays where it is."""
+    tasks = marks_of(results, gate, policy, fixed=fixed)
     common = {"when": results.created, "commit": results.commit, "invocation": results.invocation}
     return Night.model_validate({**common, "verdict": gate.verdict, "tasks": tasks})
-
-
-def _task(verdict: TaskVerdict) -> NightTask:
-    return NightTask(
-        task=verdict.task,
-        model=verdict.model,
-        metric=verdict.metric,
-        value=verdict.score,
-        stderr=verdict.stderr,
-        n=verdict.n,
-        verdict=verdict.verdict,
-    )
 
 
 def trend_of(nights: Sequence[Night]) -> tuple[TrendPoint, ...]:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, Final
 
-from nel_action.gating.verdict import Verdict
+from nel_action.gating.nightly import Standing, by_task, standing_of
 from nel_action.github.api import GitHubApi
 from nel_action.github.history import Night
 
@@ -17,21 +17,11 @@ BODY_LIMIT: Final = 65_536
 """Characters."""
 
 
-def confirmed(nights: Sequence[Night], *, times: int = 2) -> list[str]:
-    """Return the tasks that failed in each of the last `times` nights that measured them: chance seldom does."""
-    names = {task.task for night in nights[-1:] for task in night.tasks if task.verdict is Verdict.FAIL}
-    return sorted(name for name in names if _failed_last(nights, name, times))
-
-
-def _failed_last(nights: Sequence[Night], name: str, times: int) -> bool:
-    seen = [
-        task.verdict is Verdict.FAIL
-        for night in nights
-        for task in night.tasks
-        # NOTE: a night that could not measure says nothing, neither way.
-        if task.task == name and task.verdict is not Verdict.UNMEASURABLE
-    ]
-    return len(seen) >= times and all(seen[-times:])
+def confirmed(nights: Sequence[Night], *, confidence: float = 0.95) -> list[Standing]:
+    """Return the tasks that have fallen by all nights together: valid however often one looks."""
+    rows = by_task([night.tasks for night in nights])
+    standings = (standing_of(marks, confidence=confidence) for marks in rows.values())
+    return sorted((one for one in standings if one.fallen), key=lambda one: (one.task, one.model))
 
 
 class StickyIssue:

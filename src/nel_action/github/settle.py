@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from nel_action.conclude import Rules, conclude
 from nel_action.errors import ExitCode, Location, NelActionError
+from nel_action.gating.nightly import Standing
 from nel_action.gating.verdict import Verdict
 from nel_action.github.branch import DataBranch
 from nel_action.github.check import Conclusion
@@ -23,6 +24,7 @@ from nel_action.github.setting import Setting
 from nel_action.github.trend import render_trend
 from nel_action.github.workflow import Level
 from nel_action.lifecycle.session import JobView, Session
+from nel_action.report import escape
 from nel_action.report.markdown import render_markdown
 from nel_action.report.model import Link, Report
 from nel_action.report.write import write_reports
@@ -67,7 +69,7 @@ def settle(
     report = conclude(session, views, branch=branches, rules=rules)
     for note in branches.notes if branches else ():
         setting.workflow.annotate(Level.WARNING, note)
-    nights = _remember(setting, report, event)
+    nights = _remember(setting, report, event, rules)
     report = swept(_with_facts(report, event, nights), setting.hide)
     write_reports(report, session.invocation.run_dir)
     outcome = finished_outcome(report, session.invocation.run_dir)
@@ -81,7 +83,7 @@ def settle(
         extra=render_trend(report.facts.trend),
         instead=_stricter(setting, code, report.gate.verdict),
     )
-    _keep_issue(setting, report, nights, event)
+    _keep_issue(setting, report, nights, event, rules)
     return outcome
 
 
@@ -115,32 +117,40 @@ def _log_failures(setting: Setting, session: Session, views: list[JobView]) -> N
             setting.workflow.untrusted(redact(line) for line in lines)
 
 
-def _remember(setting: Setting, report: Report, event: EventContext) -> list[Night]:
+def _remember(setting: Setting, report: Report, event: EventContext, rules: Rules) -> list[Night]:
     """Add this run to the history; a pull request is no night."""
     branch = setting.inputs.history_branch
     if not branch or not setting.api or not setting.writes or event.pull_request is not None:
         return []
     history = History(DataBranch(setting.api, event.repository, branch), setting.artifact)
     try:
-        return history.add(night_of(report.results, report.gate))
+        reference = rules.policy.baseline if rules.policy else None
+        fixed = bool(reference) and (rules.folder / str(reference)).exists()
+        return history.add(night_of(report.results, report.gate, rules.policy, fixed=fixed))
     except NelActionError as error:
         setting.workflow.annotate(Level.WARNING, said_for_writing(error), title="The history could not be written")
         return []
 
 
-def _keep_issue(setting: Setting, report: Report, nights: list[Night], event: EventContext) -> None:
+def _keep_issue(setting: Setting, report: Report, nights: list[Night], event: EventContext, rules: Rules) -> None:
     """Open, update or close the one issue of a nightly gate."""
     if not nights or not setting.api:
         return
     author = who_am_i(setting.api, event.graphql_url)
     issue = StickyIssue(setting.api, event.repository, key=setting.inputs.check_name, author=author)
-    fallen = confirmed(nights)
+    fallen = confirmed(nights, confidence=rules.policy.confidence if rules.policy else 0.95)
     try:
         if fallen:
-            title = f"{setting.inputs.check_name}: {', '.join(fallen)} fell"
+            title = f"{setting.inputs.check_name}: {', '.join(dict.fromkeys(one.task for one in fallen))} fell"
+            said = "\n".join(_standing(one) for one in fallen)
             body = render_markdown(report, limit=50_000) + "\n" + render_trend(report.facts.trend, charts=3)
-            issue.show(title, body)
+            issue.show(title, f"{said}\n\n{body}")
         elif report.gate.verdict is Verdict.PASS:
             issue.close(f"Recovered with {event.head_short}: [this run]({event.run_url}).")
     except NelActionError as error:
         setting.workflow.annotate(Level.WARNING, said_for_writing(error), title="The issue could not be written")
+
+
+def _standing(one: Standing) -> str:
+    """Say why an issue is open, by all nights: by a test that stays valid however often one looks."""
+    return f"- **{escape.text(one.task)}**, {one.nights} nights judged together: {escape.text(one.said)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Any
 import pytest
 from tests.doubles.openai_server import Fault, Model, OpenAIServer
 from tests.support.bindings import harness_task
-from tests.support.real_harness import Finished, run_harness, start_harness, uv
+from tests.support.real_harness import Finished, environment, run_harness, start_harness, uv
 from tests.support.record import FOLDERS
 from tests.support.require import require
 
 from nel_action.errors import ResultsError
+from nel_action.gating.readers import open_run
 from nel_action.harness.interface import HarnessTask
 from nel_action.results import Sample
 from nel_action.spec.base import EndpointType
@@ -183,3 +185,16 @@ def _wait_for(condition: Any, seconds: float = 60) -> None:  # noqa: ANN401 any 
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert condition()
+
+
+def test_inspect_s_zipped_log_says_what_its_json_says(tmp_path: Path) -> None:
+    with OpenAIServer(Model(accuracy=0.6)) as server:
+        finished = run("inspect", small("inspect", metric=METRICS["inspect"]), tmp_path, server)
+    convert = [str(environment("inspect") / "bin" / "inspect"), "log", "convert", "--to", "eval", "--output-dir"]
+    subprocess.run([*convert, str(tmp_path / "zipped"), *map(str, finished.artifacts.glob("*.json"))], check=True)
+    (plain,), (packed,) = (open_run(path).results.tasks for path in (finished.artifacts, tmp_path / "zipped"))
+    assert plain == packed
+    sides = [open_run(path).items(plain, "match.accuracy") for path in (finished.artifacts, tmp_path / "zipped")]
+    assert sides[0] is not None
+    assert sides[1] is not None
+    assert (sides[0].index, sides[0].values.tolist()) == (sides[1].index, sides[1].values.tolist())

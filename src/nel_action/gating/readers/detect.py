@@ -69,7 +69,7 @@ def _nemo(path: Path, name: str) -> Run | None:
 def _inspect(path: Path, name: str) -> Run | None:
     from nel_action.gating.readers.harnesses import read_inspect
 
-    patterns = ("*.eval", "*.json", "**/*.eval")
+    patterns = ("*.eval", "*.json", "**/*.eval", "**/*.json")
     return _where(path, patterns, lambda files: read_inspect(files, name=name))
 
 

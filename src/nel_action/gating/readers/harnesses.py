@@ -12,6 +12,7 @@ from typing import Any, Final
 from nel_action.errors import NelActionError, ResultsError
 from nel_action.gating.readers.foreign import Records, foreign_run, foreign_task, unreadable
 from nel_action.gating.run import Run
+from nel_action.harness.inspect.log import load_head
 from nel_action.harness.interface import Harness, HarnessTask, Params, Reading
 from nel_action.results import Sample, TaskResult
 from nel_action.spec.base import EndpointType
@@ -25,21 +26,23 @@ _SAME: Final = (
 
 
 def read_lm_eval(files: Sequence[Path], *, name: str) -> Run | None:
-    """Read the results file of one lm-eval run, with the samples beside it.
+    """Read results files of lm-eval, with the samples beside them; several are of different tasks.
 
     Raises:
-        ResultsError: it is not whole, or there are several, of which none can be preferred.
+        ResultsError: one is not whole, or a task is there twice, of which none can be preferred.
     """
-    if len(files) > 1:
-        listed = ", ".join(file.name for file in files[:4])
-        msg = f"{len(files)} results files are there ({listed}); which one is meant cannot be told"
-        raise ResultsError(msg, hint="name the file itself")
-    data = _json(files[0])
-    if not isinstance(data.get("results"), dict):
-        return None
+    tasks: dict[str, tuple[TaskResult, Records]] = {}
+    for file in files:
+        data = _json(file)
+        if not isinstance(data.get("results"), dict):
+            continue
+        _add(tasks, dict(_lm_eval_tasks(data, file)), file)
+    return foreign_run(tasks, name=name) if tasks else None
+
+
+def _lm_eval_tasks(data: Mapping[str, Any], file: Path) -> Iterator[tuple[str, tuple[TaskResult, Records]]]:
     config = data.get("config") or {}
     model = _lm_eval_model(data, config)
-    tasks = {}
     for task in _top_level(data):
         known = HarnessTask(
             name=task,
@@ -47,8 +50,21 @@ def read_lm_eval(files: Sequence[Path], *, name: str) -> Run | None:
             endpoint_type=EndpointType.CHAT,
             params=Params(limit_samples=config.get("limit")),
         )
-        tasks[task] = _read("lm_eval", known, files[0].parent, model, {"limit_samples": config.get("limit")})
-    return foreign_run(tasks, name=name)
+        yield task, _read("lm_eval", known, file, model, {"limit_samples": config.get("limit")})
+
+
+def _add(
+    tasks: dict[str, tuple[TaskResult, Records]], found: Mapping[str, tuple[TaskResult, Records]], file: Path
+) -> None:
+    """Add a file's tasks to those of other files.
+
+    Raises:
+        ResultsError: one is there already.
+    """
+    if twice := sorted(tasks.keys() & found.keys()):
+        msg = f"{twice[0]} is there twice: {file.name} and another; which one is meant cannot be told"
+        raise ResultsError(msg, hint="name the file itself, or the folder of one run")
+    tasks.update(found)
 
 
 def _lm_eval_model(data: Mapping[str, Any], config: Mapping[str, Any]) -> str:
@@ -101,20 +117,20 @@ def _nemo_task(task: str, config: Mapping[str, Any], data: Any, folder: Path) ->
 
 
 def read_inspect(files: Sequence[Path], *, name: str) -> Run | None:
-    """Read an inspect log; None where the file is something else.
+    """Read inspect logs, in JSON or zipped, one task each; None where the files are something else.
 
     Raises:
-        ResultsError: it is not whole, in the binary format, or one of several.
+        ResultsError: one is not whole, or a task is there twice: inspect keeps a log of every try.
     """
-    if any(file.suffix == ".eval" for file in files):
-        msg = f"{files[0].name} is a log in inspect's binary format"
-        raise ResultsError(msg, hint="write it as JSON: inspect log convert --to json --output-dir DIR FILE")
-    if len(files) > 1:
-        msg = f"{len(files)} JSON files are there ({', '.join(file.name for file in files[:4])})"
-        raise ResultsError(msg, hint="name a folder with one inspect log; inspect keeps one of every try")
-    head = _json(files[0]).get("eval")
-    if not isinstance(head, dict) or not isinstance(head.get("task"), str):
-        return None
+    tasks: dict[str, tuple[TaskResult, Records]] = {}
+    for file in files:
+        head = (load_head(file) if file.suffix == ".eval" else _json(file)).get("eval")
+        if isinstance(head, dict) and isinstance(head.get("task"), str):
+            _add(tasks, dict([_inspect_task(head, file)]), file)
+    return foreign_run(tasks, name=name) if tasks else None
+
+
+def _inspect_task(head: Mapping[str, Any], file: Path) -> tuple[str, tuple[TaskResult, Records]]:
     limit = (head.get("config") or {}).get("limit")
     task = HarnessTask(
         name=head["task"],
@@ -122,8 +138,7 @@ def read_inspect(files: Sequence[Path], *, name: str) -> Run | None:
         endpoint_type=EndpointType.CHAT,
         params=Params(limit_samples=limit),
     )
-    read = _read("inspect", task, files[0].parent, str(head.get("model", "")), {"limit_samples": limit})
-    return foreign_run({task.display: read}, name=name)
+    return task.display, _read("inspect", task, file, str(head.get("model", "")), {"limit_samples": limit})
 
 
 def _read(

@@ -34,12 +34,13 @@ __all__ = ["read_results"]
 
 
 def read_results(task: HarnessTask, artifacts: Path) -> Reading:
-    """Read what one run of one task or group left.
+    """Read what one run of one task or group left: in a folder that holds no other run, or its results file itself.
 
     Raises:
         ResultsError: files are missing, truncated, of another run or task, or hold no finite score.
     """
-    path = only_file(artifacts.rglob("results_*.json"), wanted="results_*.json")
+    wanted = "results_*.json"
+    path = artifacts if artifacts.is_file() else only_file(artifacts.rglob(wanted), wanted=wanted)
     with shaped(path.name):
         return _read(task, path, load_json(path))
 

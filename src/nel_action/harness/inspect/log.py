@@ -5,16 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from nel_action.errors import ResultsError
+from nel_action.harness.inspect.zipped import open_zip, zip_errors
 from nel_action.harness.reading import clip, finite
 
-__all__ = ["Item", "load_log"]
+__all__ = ["Item", "load_head", "load_log"]
 
+HEADER: Final = "header.json"
+SAMPLES: Final = "samples/"
+"""In a zipped log: everything but the samples, and the folder of those."""
+_TORN: Final[tuple[type[Exception], ...]] = (
+    OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RecursionError, *zip_errors()
+)  # fmt: skip
 SPACE: Final = re.compile(r"[\s,]*")
 WORDS: Final = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0, "yes": 1.0, "true": 1.0, "no": 0.0, "false": 0.0}
 """inspect's own values: correct, partial, incorrect, no answer; and the words that it takes for them."""
@@ -42,15 +50,49 @@ def load_log(path: Path) -> tuple[dict[str, Any], list[Item]]:
     Raises:
         ResultsError: it is truncated, or no inspect log.
     """
-    try:
-        log, items = _walk(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        msg = f"{path.name} is not a whole inspect log: {error}"
-        raise ResultsError(msg, hint="the job may have been ended while writing, or its disk was full") from error
+    with _whole(path):
+        log, items = _unzip(path) if path.suffix == ".eval" else _walk(path.read_text(encoding="utf-8"))
     if not isinstance(log.get("eval"), dict):
         msg = f"{path.name} is not an inspect log: it has no eval"
         raise ResultsError(msg)
     return log, items
+
+
+def load_head(path: Path) -> dict[str, Any]:
+    """Read what a zipped log says of itself, without its samples.
+
+    Raises:
+        ResultsError: it is truncated, or no inspect log.
+    """
+    with _whole(path), open_zip(path) as zipped:
+        head = json.loads(zipped.read(HEADER))
+        return head if isinstance(head, dict) else {}
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Tell of a log that is not whole, whatever shows it.
+
+    Raises:
+        ResultsError: in its place.
+    """
+    try:
+        yield
+    except NotImplementedError as error:
+        msg = f"{path.name} is packed in a way that this Python cannot open"
+        hint = "install nel-action[inspect], or: inspect log convert --to json --output-dir DIR FILE"
+        raise ResultsError(msg, hint=hint) from error
+    except _TORN as error:
+        msg = f"{path.name} is not a whole inspect log: {error}"
+        raise ResultsError(msg, hint="the job may have been ended while writing, or its disk was full") from error
+
+
+def _unzip(path: Path) -> tuple[dict[str, Any], list[Item]]:
+    """Go through a zipped log's members; each sample is one of them."""
+    with open_zip(path) as zipped:
+        # NOTE: a sample that was tried again is there twice under one name, of which the last counts, as for inspect.
+        names = dict.fromkeys(name for name in zipped.namelist() if name.startswith(SAMPLES))
+        return json.loads(zipped.read(HEADER)), [_item(json.loads(zipped.read(name))) for name in names]
 
 
 def _walk(content: str) -> tuple[dict[str, Any], list[Item]]:

@@ -1,4 +1,4 @@
-"""What inspect leaves: one log with scores and samples, in JSON.
+"""What inspect leaves: one log with scores and samples, in JSON or in its own zipped format.
 
 A log counts only where its status is `success` and its limit is the spec's. The traps: a standard error of 0.0 stands
 for "cannot say" where there is one item or one cluster; a sample that failed may be left out of the mean; a value that
@@ -27,12 +27,12 @@ MEANS = {"accuracy", "mean"}
 
 
 def read_log(task: HarnessTask, artifacts: Path) -> Reading:
-    """Read what one run of one task left.
+    """Read what one run of one task left: in a folder that holds no other log, or its log itself.
 
     Raises:
         ResultsError: the log is missing, truncated, unfinished, of another run or task, or holds no finite score.
     """
-    path = only_file(artifacts.glob("*.json"), wanted="inspect logs")
+    path = artifacts if artifacts.is_file() else only_file(artifacts.glob("*.json"), wanted="inspect logs")
     log, items = load_log(path)
     with shaped(path.name):
         return _read(task, path, log, items)
