@@ -93,7 +93,10 @@ def measure(
     """Collect and judge: the results, what they were held against, and the verdict."""
     results = collect(session, views)
     ruled = session.invocation.plan.spec.model_copy(update={"gate": rules.policy})
-    baseline = find_baseline(ruled, folder=rules.folder, home=session.ledger.path.parent, branch=branch)
+    home = session.ledger.path.parent
+    # NOTE: judged again, this commit's own earlier pass would be its baseline, and nothing could have changed.
+    look = branch or (lambda name: local_branch(name, folder=rules.folder, home=home, below=results.commit))
+    baseline = find_baseline(ruled, folder=rules.folder, home=home, branch=look)
     root = session.invocation.run_dir
     return results, baseline, judge(results, policy=rules.policy, baseline=baseline, root=root, expected=rules.expected)
 
@@ -165,8 +168,8 @@ def _fetched(scheme: str, reference: str, home: Path) -> Path | None:
     return None
 
 
-def local_branch(name: str, *, folder: Path, home: Path) -> Path | None:
-    """Return the newest passing run on this machine whose commit is on a branch of the checkout.
+def local_branch(name: str, *, folder: Path, home: Path, below: str | None = None) -> Path | None:
+    """Return the newest passing run on this machine whose commit is on a branch of the checkout; not that of `below`.
 
     Raises:
         NotFoundError: the checkout has no such branch.
@@ -182,7 +185,7 @@ def local_branch(name: str, *, folder: Path, home: Path) -> Path | None:
         runs = [row.run_dir for row in ledger.invocations()]
     finally:
         ledger.close()
-    passed = [(order[commit], run) for run in runs if (commit := _passing_commit(run)) in order]
+    passed = [(order[commit], run) for run in runs if (commit := _passing_commit(run)) in order and commit != below]
     return min(passed, key=lambda one: one[0])[1] if passed else None
 
 

@@ -178,7 +178,7 @@ def read_results(path: Path) -> Results:
     except OSError as error:
         msg = f"cannot read {path}: {error.strerror or error}"
         raise ResultsError(msg) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         msg = f"{path} is not whole JSON: {error}"
         raise ResultsError(msg) from error
     version = str(data.get("schema_version", "")) if isinstance(data, dict) else ""

@@ -89,5 +89,5 @@ def test_only_a_failed_jobs_log_is_shown_its_end_masked_and_inert(
 
 def test_a_pull_request_is_no_night(make_setting: MakeSetting, hub: GitHubDouble) -> None:
     setting = make_setting(history_branch="data")
-    assert settle._remember(setting, cast("Any", None), setting.event) == []
+    assert settle._remember(setting, cast("Any", None), setting.event, cast("Any", None)) == []
     assert hub.seen == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,4 +82,7 @@ def saved(
         "samples": f"samples/{file.name}",
         **changes,
     }
-    return run_from_results(results(task(name, **fields)), root, name=root.name)
+    # NOTE: another folder is another run.
+    identity = hashlib.sha256(str(root).encode()).hexdigest()[:16]
+    found = results(task(name, **fields)).model_copy(update={"invocation": identity})
+    return run_from_results(found, root, name=root.name)

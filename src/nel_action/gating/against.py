@@ -16,7 +16,7 @@ from nel_action.gating.run import Run
 from nel_action.gating.side import Side, load_side
 from nel_action.gating.special import normal_quantile
 from nel_action.gating.verdict import Comparison, Interval
-from nel_action.results import Score
+from nel_action.results import Score, TaskResult
 from nel_action.spec.policy import Difference, Direction, TaskPolicy
 
 __all__ = ["Against", "compare", "gain_claims"]
@@ -78,13 +78,14 @@ def _higher_is_better(rules: TaskPolicy, ours: Score, theirs: Score) -> bool:
     return said == {True}
 
 
-def compare(candidate: Side, rules: TaskPolicy, baseline: Run) -> Against | list[str]:
+def compare(candidate: Side, rules: TaskPolicy, baseline: Run, theirs: TaskResult) -> Against | list[str]:
     """Hold a task against its baseline.
 
     Args:
         candidate: the side that is judged.
         rules: what holds for the task.
         baseline: the whole run to compare with.
+        theirs: its result of the same task.
 
     Returns:
         What was found, or why the two cannot be compared.
@@ -92,10 +93,11 @@ def compare(candidate: Side, rules: TaskPolicy, baseline: Run) -> Against | list
     Raises:
         ResultsError: items are not whole, do not pair, or lie outside their bounds.
     """
-    theirs = baseline.find(candidate.result.task, candidate.result.model)
     refused, allowed = not_comparable(candidate.result, theirs, rules.allow)
-    if refused or theirs is None:
+    if refused:
         return refused
+    if theirs.model != candidate.result.model:
+        allowed.append(f"the model is called {candidate.result.model}, and {theirs.model} in the baseline")
     same_metric = rules.model_copy(update={"metric": candidate.score.metric, "min_items": None})
     if missing := what_is_missing(theirs, same_metric):
         return [f"in the baseline, {reason}" for reason in missing]
@@ -111,7 +113,9 @@ def _gain(candidate: Side, baseline: Side, rules: TaskPolicy, notes: tuple[str, 
     share = rules.max_relative_drop
     if share is not None and baseline.score.value <= 0:
         return [f"the baseline's score is {baseline.score.value:g}, of which no share can be lost"]
-    if candidate.items is None or baseline.items is None or candidate.scale != baseline.scale:
+    if candidate.items is not None and baseline.items is not None and candidate.scale != baseline.scale:
+        return ["its score is a percentage on one side and a share on the other"]
+    if candidate.items is None or baseline.items is None:
         gain = gain_from_scores(candidate.measured, baseline.measured, higher=higher, share=share)
         return [gain] if isinstance(gain, str) else Against(baseline, gain, None, higher, notes + gain.notes)
     pairs = pair(candidate.items, baseline.items)
@@ -124,6 +128,8 @@ def _gain(candidate: Side, baseline: Side, rules: TaskPolicy, notes: tuple[str, 
 def _uneven(pairs: Pairs, rules: TaskPolicy) -> list[str]:
     """Say which items are not on both sides, or were asked something else."""
     problems = []
+    if rules.min_items is not None and len(pairs) < rules.min_items:
+        problems.append(f"only {len(pairs):,} items are on both sides, fewer than the {rules.min_items:,} asked for")
     missing = {"this run": pairs.only_baseline, "the baseline": pairs.only_candidate}
     if Difference.ITEMS not in rules.allow:
         problems += [f"{count:,} items are missing from {where}" for where, count in missing.items() if count]

@@ -61,18 +61,20 @@ class Assessment:
         return 1 - (self.rules.confidence or GatePolicy().confidence)
 
 
-def assess(task: str, model: str, rules: TaskPolicy, *, candidate: Run, baseline: Run | None) -> Assessment:
+def assess(
+    task: str, model: str, rules: TaskPolicy, result: TaskResult | None, *, candidate: Run, baseline: Run | None
+) -> Assessment:
     """Look at one task; never raises for what is wrong with its results.
 
     Args:
         task: its name in the spec.
         model: the target's name.
         rules: what holds for it, as `policy.task_policy` gives it.
+        result: what came out, if anything did.
         candidate: the run that is judged.
         baseline: what it is compared with, if there is anything.
     """
     found = Assessment(task, model, rules)
-    result = candidate.find(task, model)
     found.unmeasurable += what_is_missing(result, rules)
     if found.unmeasurable or result is None:
         return found
@@ -83,18 +85,23 @@ def assess(task: str, model: str, rules: TaskPolicy, *, candidate: Run, baseline
     found.score, found.n = score, score.n if score.n is not None else result.n_items
     _cost(found, result)
     try:
-        _statistics(found, load_side(candidate, result, score), baseline)
+        _statistics(found, load_side(candidate, result, score), candidate, baseline)
     except ResultsError as error:
         found.unmeasurable.append(str(error))
     return found
 
 
-def _statistics(found: Assessment, side: Side, baseline: Run | None) -> None:
+def _statistics(found: Assessment, side: Side, candidate: Run, baseline: Run | None) -> None:
     found.side, found.n = side, side.n
     found.notes += side.notes
     _floors(found, side)
-    if baseline is not None and needs_baseline(found.rules):
-        _against(found, side, baseline)
+    if baseline is None:
+        return
+    theirs = baseline.counterpart(side.result, candidate)
+    if needs_baseline(found.rules):
+        _against(found, side, baseline, theirs)
+    else:
+        _shown(found, side, baseline, theirs)
 
 
 def _cost(found: Assessment, result: TaskResult) -> None:
@@ -102,7 +109,7 @@ def _cost(found: Assessment, result: TaskResult) -> None:
     limits = found.rules.limits.model_dump(exclude_none=True) if found.rules.limits else {}
     for name, limit in limits.items():
         spent = result.seconds if name == "seconds" else result.usage.get(name)
-        if spent is None or not math.isfinite(spent):
+        if spent is None or not math.isfinite(spent) or spent < 0:
             found.unmeasurable.append(f"{name} is limited, and the harness does not report it")
         elif spent > limit:
             found.breaches.append(f"{name} is {spent:g}, more than the {limit:g} allowed")
@@ -118,8 +125,8 @@ def _floors(found: Assessment, side: Side) -> None:
     found.unmeasurable += problems
 
 
-def _against(found: Assessment, side: Side, baseline: Run) -> None:
-    against = compare(side, found.rules, baseline)
+def _against(found: Assessment, side: Side, baseline: Run, theirs: TaskResult | str) -> None:
+    against = [theirs] if isinstance(theirs, str) else compare(side, found.rules, baseline, theirs)
     if isinstance(against, list):
         found.unmeasurable += against
         return
@@ -128,3 +135,16 @@ def _against(found: Assessment, side: Side, baseline: Run) -> None:
     claims, problems = gain_claims(against, found.rules, found.alpha)
     found.claims += claims
     found.unmeasurable += problems
+
+
+def _shown(found: Assessment, side: Side, baseline: Run, theirs: TaskResult | str) -> None:
+    """Show how far a task moved of which nothing is asked; what cannot be compared is no harm then."""
+    if isinstance(theirs, str):
+        return
+    try:
+        against = compare(side, found.rules, baseline, theirs)
+    except ResultsError as error:
+        against = [error.problems[0].message]
+    if isinstance(against, Against):
+        found.against = against
+        found.notes += against.notes

@@ -40,17 +40,15 @@ def _said(value: object, nothing: str = "not said") -> str:
 
 
 def not_comparable(
-    candidate: TaskResult, baseline: TaskResult | None, allow: Collection[Difference]
+    candidate: TaskResult, baseline: TaskResult, allow: Collection[Difference]
 ) -> tuple[list[str], list[str]]:
     """Return why two results cannot be compared, and which differences the policy lets pass.
 
     Args:
         candidate: the result that is judged.
-        baseline: the baseline's result of the same task, if it has one.
+        baseline: the baseline's result of the same task.
         allow: differences that do not matter.
     """
-    if baseline is None:
-        return ["the baseline has no result of this task"], []
     refused, allowed = [], []
     for name, words in differences(candidate, baseline):
         if name in allow:

@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import math
+import sys
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Collector", "Items", "json_batches", "read_items"]
 
 _BUFFER: Final = 1 << 20
+_LARGEST: Final = sys.float_info.max
+_REPEATS: Final = 2**31
 _AT_ONCE: Final = 512
 """Lines that are parsed together: one call of the parser is dearer than a line."""
 
@@ -80,9 +83,12 @@ class Collector:
             values = [record["scores"][self.metric] for record in records]
             repeats = [record.get("repeat", 0) for record in records]
             same = [(record.get("cluster"), record.get("input")) for record in records]
-            good = _all_of(names, str) and _all_of(repeats, int) and _all_of(values, float, int)
+            good = _all_of(names, str) and _all_of(repeats, int) and _all_of(values, float, int) and all(names)
+            good = good and min(repeats) >= 0 and max(repeats) < _REPEATS
             good = good and all(map(math.isfinite, values)) and _all_of([one for one, _ in same], str, _NONE)
-        except (KeyError, TypeError, AttributeError):
+            # NOTE: half a surrogate pair is no text that a report could be written in.
+            good = good and bool("".join(names).encode())
+        except (KeyError, TypeError, AttributeError, OverflowError, UnicodeEncodeError):
             good = False
         if not good:
             self._complain(records, before)
@@ -168,11 +174,12 @@ def _what_is_wrong(record: object, metric: str) -> str | None:
     if not isinstance(scores, Mapping) or metric not in scores:
         return f"no {metric!r} in its scores"
     value = scores[metric]
-    if not _all_of([value], float, int) or not math.isfinite(value):
+    if not _all_of([value], float, int) or not abs(value) < math.inf or abs(value) > _LARGEST:
         return f"{metric} is not a finite number"
-    if type(record.get("id")) is not str:
+    name = record.get("id")
+    if type(name) is not str or not name or name.encode(errors="replace").decode() != name:
         return "its id is no text"
-    if type(record.get("repeat", 0)) is not int:
+    if type(record.get("repeat", 0)) is not int or not 0 <= record.get("repeat", 0) < _REPEATS:
         return "its repeat is no whole number"
     return None if _all_of([record.get("cluster")], str, _NONE) else "its cluster is no text"
 
@@ -216,7 +223,7 @@ def json_batches(lines: Iterable[bytes]) -> Iterator[tuple[int, list[Any]]]:
 def _parse(batch: list[bytes], before: int) -> list[Any]:
     try:
         values = json.loads(b"[" + b",".join(batch) + b"]")
-    except ValueError:
+    except (ValueError, RecursionError):
         values = []
     # NOTE: two values on one line parse too when lines are joined; then each line is read by itself, and told.
     if len(values) == len(batch):
@@ -227,6 +234,6 @@ def _parse(batch: list[bytes], before: int) -> list[Any]:
 def _parse_one(line: bytes, number: int) -> Any:  # noqa: ANN401 - JSON
     try:
         return json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         msg = f"line {number}: {error}"
         raise ValueError(msg) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from nel_action.gating.power import items_to_settle
 from nel_action.gating.run import Run, run_from_results
 from nel_action.gating.verdict import GateReport, TaskVerdict, Verdict
 from nel_action.gating.words import claim_reason
-from nel_action.results import Results
+from nel_action.results import Results, TaskResult
 from nel_action.spec.policy import Correction, GatePolicy, OnInconclusive, Tier
 
 __all__ = ["judge", "judge_runs"]
@@ -52,23 +52,37 @@ def judge_runs(
     """Judge one run, wherever it comes from, as `judge` does."""
     if policy is not None and (problems := check_policy(policy, expected)):
         raise SpecError(problems)
-    policy = policy or GatePolicy()
+    limited, policy = policy is not None, policy or GatePolicy()
     found = [
-        assess(task, model, task_policy(policy, task), candidate=candidate, baseline=baseline)
-        for task, model in _cells(candidate, expected)
+        assess(task, model, task_policy(policy, task), result, candidate=candidate, baseline=baseline)
+        for task, model, result in _cells(candidate, expected)
     ]
     correction = _correct(policy, found)
     tasks = tuple(_task_verdict(one, correction, baseline, policy) for one in found)
-    return _whole(policy, found, tasks, baseline)
+    report = _whole(policy, found, tasks, baseline)
+    notes = tuple(_about_baseline(candidate, baseline, expected, limited=limited)) if baseline else ()
+    return report.model_copy(update={"notes": report.notes + notes})
 
 
-def _cells(run: Run, expected: Sequence[str]) -> list[tuple[str, str]]:
-    """Name every task on every model, those without a result among them."""
-    cells = []
+def _cells(run: Run, expected: Sequence[str]) -> Iterator[tuple[str, str, TaskResult | None]]:
+    """Name every task on every model with its result: all that there are, and tasks without any."""
     for task in dict.fromkeys(expected):
-        models = [result.model for result in run.results.tasks if result.task == task]
-        cells += [(task, model) for model in dict.fromkeys(models or [""])]
-    return cells
+        here = run.of_task(task)
+        yield from ((task, result.model, result) for result in here)
+        if not here:
+            yield task, "", None
+
+
+def _about_baseline(run: Run, baseline: Run, expected: Sequence[str], *, limited: bool) -> Iterator[str]:
+    """Say what makes the comparison mean less than it seems to."""
+    if not limited:
+        yield "there is no policy: nothing that fell can fail this gate"
+    if baseline.results.invocation == run.results.invocation and set(run.results.invocation) != {"0"}:
+        yield "the baseline is this very run: nothing could have changed"
+    for task in dict.fromkeys(expected):
+        here, there = ({one.model for one in side.of_task(task)} for side in (run, baseline))
+        if here and len(there) > len(here) and (gone := sorted(there - here)):
+            yield f"{task}: the baseline also has {', '.join(gone)}, which this run lacks"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,13 +25,29 @@ class Run:
     root: Path | None = None
     """Folder of its `results.json`, where it has one: there the report finds answers to show beside ours."""
 
-    def find(self, task: str, model: str | None = None) -> TaskResult | None:
-        """Return the task's result: that model's, or the only one there is."""
-        found = [result for result in self.results.tasks if result.task == task]
-        same = [result for result in found if result.model == model]
+    def of_task(self, task: str) -> list[TaskResult]:
+        """Return the task's results, one for each model."""
+        return [result for result in self.results.tasks if result.task == task]
+
+    def counterpart(self, result: TaskResult, run: Run) -> TaskResult | str:
+        """Return this run's result of the same task and model, or why there is none.
+
+        A model that was renamed is found where both runs have one alone.
+
+        Args:
+            result: of another run.
+            run: that run.
+        """
+        found = self.of_task(result.task)
+        same = [one for one in found if one.model == result.model]
+        ours = [one for one in run.of_task(result.task) if one.model == result.model]
+        if len(same) > 1 or len(ours) > 1:
+            return "it is there more than once, and which belongs to which cannot be told: give each a name of its own"
         if same:
             return same[0]
-        return found[0] if len(found) == 1 else None
+        if len(found) == 1 and len(run.of_task(result.task)) == 1:
+            return found[0]
+        return "the baseline has no result of this task" + (f" on {result.model}" if found else "")
 
 
 def run_from_results(results: Results, root: Path, *, name: str) -> Run:

@@ -44,7 +44,7 @@ def read_bundles(files: Sequence[Path], *, name: str) -> Run | None:
 def _load(file: Path) -> dict[str, Any] | None:
     try:
         data = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         msg = f"cannot read {file}: {error}"
         raise ResultsError(msg) from error
     benchmark = data.get("benchmark") if isinstance(data, dict) else None

@@ -60,6 +60,6 @@ def collect(records: Iterable[Mapping[str, Any]], metric: str, *, of: str) -> It
             collector.extend(batch, before)
             before += len(batch)
         return collector.done()
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         msg = f"the samples of {of} are not whole: {error}"
         raise ResultsError(msg) from error

@@ -177,7 +177,7 @@ def _plain(sample: Sample) -> dict[str, Any]:
 def _json(file: Path) -> dict[str, Any]:
     try:
         data = json.loads(file.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         msg = f"cannot read {file}: {error}"
         raise ResultsError(msg) from error
     return data if isinstance(data, dict) else {}

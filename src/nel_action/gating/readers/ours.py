@@ -19,7 +19,7 @@ def read_ours(file: Path, *, name: str) -> Run | None:
     """
     try:
         data = json.loads(file.read_bytes())
-    except ValueError:
+    except (OSError, ValueError, RecursionError):
         data = {"invocation": None}
     if not isinstance(data, dict) or "invocation" not in data:
         return None
