@@ -74,10 +74,16 @@ def evaluate(setting: Setting, *, also: Callable[[LoadedSpec], None] | None = No
 
 
 def _refuse_what_is_unsafe(setting: Setting) -> None:
-    """Stop where a fork's change would meet this repository's secrets."""
-    if setting.event.kind is EventKind.PULL_REQUEST_TARGET and setting.event.fork:
-        msg = "pull_request_target hands this repository's secrets to a pull request from a fork"
+    """Stop where a fork's change would meet this repository's secrets, or where nobody says which commit is meant."""
+    kind = setting.event.kind
+    if kind in {EventKind.PULL_REQUEST_TARGET, EventKind.WORKFLOW_RUN} and setting.event.fork:
+        msg = f"{kind} hands this repository's secrets to a pull request from a fork"
         raise UsageError(msg, hint="use pull_request, and workflows/fork-gate.yml for forks; see docs/security.md")
+    if kind is EventKind.ISSUE_COMMENT:
+        msg = "a comment names no commit, so what is checked out may be any"
+        raise UsageError(
+            msg, hint="start by a label, as workflows/gate.yml does, or by workflow_dispatch on the branch"
+        )
 
 
 def _check_rules(loaded: LoadedSpec, rules: Rules) -> None:

@@ -31,6 +31,9 @@ def judge_fork(setting: Setting) -> Outcome:
     if setting.api is None:
         msg = "the second stage has no token"
         raise UsageError(msg, hint="set the input `github-token`, with checks: write and pull-requests: write")
+    if not setting.event.fork:
+        # NOTE: stage one skipped it, and a skipped run ends like any other; its own gate has the word.
+        return Outcome(code=ExitCode.PASS, state="finished", summary="not from a fork: nothing to judge here")
     event = derive_pull_request(setting.api, setting.event)
     setting = replace(setting, event=event)
     publisher = setting.publisher(event)

@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.doubles.github.events import example
 from tests.doubles.github.store import Identity
 from tests.support.workplace import Done, Workplace
@@ -76,6 +77,34 @@ def test_stage_two_names_no_other_pull_request(place: Workplace) -> None:
     assert done.code == 2
     assert place.hub.store.comments == {}
     assert place.hub.store.checks == {}
+
+
+def test_stage_two_leaves_this_repositorys_own_pull_requests_to_their_own_gate(place: Workplace) -> None:
+    # NOTE: stage one's job is skipped for them, and a skipped run ends and is told of like any other.
+    place.write_spec({"arith": {"value": 0.8}}, FLOOR)
+    head = place.commit("head")
+    place.pull_request(head, head)
+    payload: dict[str, Any] = example("workflow_run.completed")
+    here = {"full_name": place.hub.store.repository}
+    payload["workflow_run"] |= {"id": 42, "head_sha": head, "head_branch": "change", "head_repository": here}
+    done = place.act("workflow_run", payload, mode="collect")
+    assert (done.code, done.outputs["verdict"]) == (0, "none")
+    assert place.hub.store.checks == {}
+    assert place.hub.store.comments == {}
+
+
+@pytest.mark.parametrize("event", ["workflow_run", "issue_comment"])
+def test_what_could_judge_another_commit_than_it_says_is_refused(place: Workplace, event: str) -> None:
+    place.write_spec({"arith": {"value": 0.8}}, FLOOR)
+    place.commit("base")
+    payload = example("workflow_run.completed" if event == "workflow_run" else "issue_comment.created")
+    if event == "workflow_run":
+        payload["workflow_run"] |= {"head_repository": {"full_name": "mallory/Hello-World"}}
+    else:
+        payload["issue"]["pull_request"] = {"url": "https://x.example"}
+    done = place.act(event, payload)
+    assert done.code == 2, done.log
+    assert not (place.home / "local").exists()
 
 
 def test_pull_request_target_of_a_fork_is_refused(place: Workplace) -> None:
