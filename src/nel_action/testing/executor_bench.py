@@ -52,6 +52,9 @@ class ExecutorBench:
     """Keeps the backend from answering for as long as the context lasts."""
     lose_answer: Callable[[], object] | None = None
     """Makes the backend do what it is asked next, and its answer to a submission get lost."""
+    queueing: Callable[[], AbstractContextManager[object]] | None = None
+    """Keeps jobs waiting for as long as the context lasts; for a backend that takes a name twice, where callers have to
+    agree on one job before any starts."""
     round_trips: Callable[[], int] | None = None
     """How often the backend has been asked so far."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 from nel_action.errors import ExecutorError, UnreachableError
@@ -62,7 +63,7 @@ class PlacingTests:
     def test_many_callers_at_once_start_one_job(self, bench: ExecutorBench) -> None:
         """Re-run workflows meet: the backend, not luck, decides who is first."""
         job, began = bench.counted(QUICK)
-        with ThreadPoolExecutor(4) as pool:
+        with bench.queueing() if bench.queueing else nullcontext(), ThreadPoolExecutor(4) as pool:
             attempts = list(pool.map(lambda _: _persist(bench.open(), job), range(4)))
         expect(len({a.backend_id for a in attempts}) == 1, f"four callers got different jobs: {attempts}")
         (status,) = bench.until_final(bench.open(), attempts[0])

@@ -79,7 +79,7 @@ class WatchingTests:
             ours = [line for line in lines if line.startswith("line ")]
             expect(ours == wanted, f"logs(follow={follow}) returned {len(ours)} of {LINES} lines, or not in order")
             expect(any(line.startswith("odd ") for line in lines), "a line with odd bytes is missing")
-            expect(lines[-1].endswith("last"), f"the last line is {lines[-1]!r}")
+            expect("last" in lines, "the last line, which has no end, is missing")
 
     def test_logs_can_be_followed_while_the_job_runs(self, bench: ExecutorBench) -> None:
         """Lines come when they are written, not when the job has ended."""

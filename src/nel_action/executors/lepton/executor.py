@@ -183,7 +183,20 @@ class LeptonExecutor:
             if (there := self._named(name)) is not None:
                 return there
             raise
-        return answer if isinstance(answer, dict) and job_id(answer) else (self._named(name) or {})
+        if not isinstance(answer, dict) or not job_id(answer):
+            return self._named(name) or {}
+        return self._eldest(name, answer)
+
+    def _eldest(self, name: str, made: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Give way to whoever submitted the same at the same time: Lepton may take a name twice."""
+        try:
+            chosen, second = choose(item for item in self.cloud.jobs(name) if job_name(item) == name)
+        except UnreachableError:
+            return made  # `poll` ends what was submitted a second time
+        for item in second:
+            if job_id(item) == job_id(made) and active(item):
+                self.observer.stop(item)
+        return chosen.get(name, made)
 
     def _named(self, name: str) -> Mapping[str, Any] | None:
         """Return the job of that name, alive or archived."""
