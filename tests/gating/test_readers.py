@@ -221,3 +221,87 @@ def test_a_policy_file_tells_its_mistakes_with_their_places(tmp_path: Path) -> N
 def test_three_runs_are_too_many(tmp_path: Path) -> None:
     done = CliRunner().invoke(gate, [str(tmp_path)] * 3)
     assert done.exit_code == 2
+
+
+def entered(home: Path, root: Path, name: str, identity: str, items: list[float]) -> Path:
+    """Write a run directory and enter it in the ledger."""
+    from nel_action.ledger import InvocationRow, Ledger
+
+    run = ours(root / f"2026-11-22-10-30-45-{identity}", items)
+    (run / "invocation.json").write_text("{}")
+    ledger = Ledger(home)
+    ledger.add(InvocationRow(id=identity, created=name, run_dir=run, spec="spec.yaml", executor="local"))
+    ledger.close()
+    return run
+
+
+def test_invocations_are_named_by_the_beginning_of_their_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv("NEL_ACTION_HOME", str(home))
+    good = [1.0] * 160 + [0.0] * 40
+    before = entered(home, tmp_path / "runs", "2026-11-22T10:00:00Z", "4f1c9a20aaaaaaaa", good)
+    entered(home, tmp_path / "runs", "2026-11-22T11:00:00Z", "4f1caaaabbbbbbbb", [0.0] * 40 + [1.0] * 120 + [0.0] * 40)
+    file = tmp_path / "policy.yaml"
+    file.write_text(POLICY)
+
+    def asked(*names: str) -> Result:
+        return CliRunner().invoke(gate, [*names, "--policy", str(file)])
+
+    assert asked("4f1c9a", "4f1caa").exit_code == 1
+    assert asked(str(before), "4f1caa").exit_code == 1
+    assert asked("4f1caa", "4f1c9a").exit_code == 0
+    several = asked("4f1c", "4f1caa")
+    assert isinstance(several.exception, NotFoundError)
+    assert "several invocations" in str(several.exception)
+    missing = asked("4f1c9a", "nowhere")
+    assert "nowhere does not exist" in str(missing.exception)
+    assert isinstance(asked("no-such-branch", "4f1caa").exception, NotFoundError)
+
+
+def test_a_row_of_runs_is_judged_as_one_history(tmp_path: Path) -> None:
+    from nel_action.cli.history import history
+
+    names = []
+    for night in range(6):
+        worse = 0 if night < 3 else 50
+        names.append(str(ours(tmp_path / str(night), [0.0] * worse + [1.0] * (160 - worse) + [0.0] * 40)))
+    file = tmp_path / "policy.yaml"
+    file.write_text("tasks: {gsm8k: {max_drop: 0.02}}")
+    done = CliRunner().invoke(history, [*names, "-p", str(file)], standalone_mode=False)
+    assert "gsm8k: fallen (5 nights judged together; max_drop 0.02: evidence" in done.output
+    assert done.return_value == 1
+    calm = CliRunner().invoke(history, [*names[:3], "-p", str(file), "--json"], standalone_mode=False)
+    assert calm.return_value == 0
+    assert json.loads(calm.output)[0]["fallen"] is False
+    alone = CliRunner().invoke(history, [names[0], "-p", str(file)], standalone_mode=False)
+    assert "at least two runs" in str(alone.exception)
+    held = CliRunner().invoke(history, [*names[3:], "-p", str(file), "--baseline", names[0]], standalone_mode=False)
+    assert held.return_value == 1
+
+
+def test_results_of_several_tasks_lie_in_one_folder_and_one_can_be_named(tmp_path: Path) -> None:
+    for name in ("lm_eval_sums_add", "lm_eval_sums_sub"):
+        shutil.copytree(RECORDED / name, tmp_path / "run", dirs_exist_ok=True)
+    both = open_run(tmp_path / "run")
+    assert {one.task for one in both.results.tasks} == {"sums_add", "sums_sub"}
+    assert all(one.reason is None and one.n_items for one in both.results.tasks)
+    file = next((RECORDED / "lm_eval_sums_add").glob("results_*.json"))
+    (one,) = open_run(tmp_path / "run" / file.name).results.tasks
+    assert (one.task, one.reason) == ("sums_add", None)
+    later = tmp_path / "run" / "results_2027-01-01T00-00-00.000000.json"
+    shutil.copy(file, later)
+    with pytest.raises(ResultsError, match="sums_add is there twice"):
+        open_run(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{", b"[" * 200_000, b'{"invocation": 1}', b'{"results": 7}', b"null", b"\xff\xfe", b'"\\ud800"']
+)
+@pytest.mark.parametrize("name", ["results.json", "results_x.json", "eval-x.json", "x.json", "results.yml", "x.eval"])
+def test_junk_is_told_and_never_a_traceback(tmp_path: Path, name: str, data: bytes) -> None:
+    (tmp_path / name).write_bytes(data)
+    done = CliRunner().invoke(gate, [str(tmp_path)])
+    assert done.exit_code != 0
+    assert isinstance(done.exception, ResultsError | NotFoundError | SystemExit), repr(done.exception)
+    if isinstance(done.exception, SystemExit):
+        assert done.exit_code == 3, done.output

@@ -90,8 +90,9 @@ def read_nemo(files: Sequence[Path], *, name: str) -> Run | None:
     tasks: dict[str, tuple[TaskResult, Records]] = {}
     for file in files:
         try:
-            data = yaml.load(file.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - safe
-        except (OSError, yaml.YAMLError) as error:
+            # NOTE: not the parser in C: brackets nested too deep are the end of the process there.
+            data = yaml.safe_load(file.read_bytes())
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             msg = f"cannot read {file}: {error}"
             raise ResultsError(msg) from error
         config = data.get("config") if isinstance(data, dict) else None
