@@ -11,7 +11,7 @@ import click
 
 from nel_action.cli.common import session
 from nel_action.cli.select import select_jobs
-from nel_action.errors import ExitCode
+from nel_action.errors import ExitCode, NelActionError
 
 if TYPE_CHECKING:
     from nel_action.lifecycle.session import JobView, Session
@@ -96,7 +96,10 @@ def _there(opened: Session, view: JobView) -> dict[str, str] | None:
 
     if view.attempt is None or not view.attempt.backend_id or not isinstance(opened.executor, Describing):
         return None
-    return dict(opened.executor.describe(attempt_of(view.attempt)))
+    try:
+        return dict(opened.executor.describe(attempt_of(view.attempt)))
+    except NelActionError as error:
+        return {"not known": error.problems[0].message}
 
 
 def _text(facts: Mapping[str, Any]) -> str:

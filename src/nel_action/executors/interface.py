@@ -152,7 +152,7 @@ class Executor(Protocol):
 
 @runtime_checkable
 class Describing(Protocol):
-    """An executor that can say where an attempt's things lie on its backend, without asking it."""
+    """An executor that can say where an attempt's things lie on its backend."""
 
     def describe(self, attempt: Attempt) -> Mapping[str, str]:
         """Return names and places (`directory`, `logs`), in the order in which they are shown."""

@@ -44,7 +44,7 @@ def test_from_run_to_verdict(full: Cluster, full_sshd: Sshd, tmp_path: Path) -> 
         assert done.returncode == 5, done.stderr
         ids.append(identity(project))
     status = project.nel("status", *ids, "--json")
-    assert status.returncode == 5, status.stderr
+    assert status.returncode in {0, 5}, status.stderr  # they may have ended by now
     assert {record["task"]: record["executor"] for record in json.loads(status.stdout)} == {
         "one": "slurm",
         "two": "slurm",
