@@ -166,6 +166,13 @@ def test_releasing_an_invocation_takes_its_endpoints_down(bench: Bench) -> None:
     assert not bench.double.endpoints.records
 
 
+def test_releasing_an_invocation_ends_jobs_that_were_never_noted(bench: Bench) -> None:
+    _, _, attempt = submitted(bench)
+    bench.executor().release(INVOCATION)
+    assert bench.double.jobs.get(attempt.backend_id).state.value == "Stopped"
+    assert not bench.double.endpoints.records
+
+
 def test_an_end_is_told_only_when_the_endpoint_is_gone(bench: Bench) -> None:
     executor, job, attempt = submitted(bench, leaves())
     bench.double.faults.append(Fault("DELETE /deployments", status=400, times=2))

@@ -254,8 +254,8 @@ def test_a_failed_job_is_tried_again_as_often_as_asked(bench: Bench) -> None:
     flag = bench.root / "second"
     once = f"p = {str(flag)!r}\nif not os.path.exists(p):\n    open(p, 'w'); raise SystemExit(5)"
     job = bench.job("alpha", leaves("run", then=once))
-    attempt = executor.submit(job, 1, INVOCATION)
-    assert wait(executor, [attempt])[job.key].state is JobState.SUCCEEDED
+    status = wait(executor, [executor.submit(job, 1, INVOCATION)])[job.key]
+    assert (status.state, status.detail) == (JobState.SUCCEEDED, "run 2; before: Failed")
     assert [started.run for started in bench.double.started] == [1, 2]
 
 

@@ -20,7 +20,7 @@ from nel_action.executors.lepton.endpoints import Endpoints
 from nel_action.executors.lepton.history import History, job_id, job_name
 from nel_action.executors.lepton.logs import stream
 from nel_action.executors.lepton.names import split_attempt, split_secret
-from nel_action.executors.lepton.observe import Observer, active, choose, endpoint_of
+from nel_action.executors.lepton.observe import Observer, active, choose, endpoint_of, invocation_of
 from nel_action.executors.lepton.specs import (
     endpoint_body,
     endpoint_environment,
@@ -232,12 +232,16 @@ class LeptonExecutor:
             cancel(self.observer, {attempt_name(attempt.key, attempt.number) for attempt in attempts})
 
     def release(self, invocation: str) -> None:
-        """Take down endpoints that an invocation made and no job needs, also where it never came to submit one.
+        """End all that an invocation has made: jobs whose submission it never came to note, and endpoints.
 
         Raises:
-            NelActionError: one is still there, or the workspace does not answer.
+            NelActionError: something is still there, or the workspace does not answer.
         """
-        needed = {endpoint_of(item) for item in self.observer.listing() if active(item)}
+        items = self.observer.listing()
+        if names := {job_name(item) for item in items if active(item) and invocation_of(item) == invocation}:
+            cancel(self.observer, names)
+            items = self.observer.listing()
+        needed = {endpoint_of(item) for item in items if active(item)}
         for name in self._endpoints.of(invocation) - needed:
             self._endpoints.remove(name)
 

@@ -13,12 +13,12 @@ from nel_action.executors.interface import Attempt, JobState, JobStatus, Reason
 from nel_action.executors.lepton.cloud import Cloud, TokenError
 from nel_action.executors.lepton.endpoints import Endpoints, Sight
 from nel_action.executors.lepton.history import History, job_id, job_name
-from nel_action.executors.lepton.names import ENDPOINT_LABEL, mapping
-from nel_action.executors.lepton.states import ENDED, by_events, by_record, seen, word_of
+from nel_action.executors.lepton.names import ENDPOINT_LABEL, INVOCATION_LABEL, mapping
+from nel_action.executors.lepton.states import ENDED, by_events, by_record, runs_before, seen, word_of
 from nel_action.executors.lepton.vault import Vault
 from nel_action.jobs import Key, attempt_name
 
-__all__ = ["Observer", "active", "choose", "endpoint_of"]
+__all__ = ["Observer", "active", "choose", "endpoint_of", "invocation_of"]
 
 GRACE: Final = 45.0
 """Seconds that a job's own record may come after the platform's word: logs arrive late."""
@@ -48,6 +48,11 @@ def endpoint_of(item: Mapping[str, Any]) -> str | None:
     """Return the name of the endpoint that a job needs."""
     found = mapping(mapping(item.get("metadata")).get("labels")).get(ENDPOINT_LABEL)
     return str(found) if found else None
+
+
+def invocation_of(item: Mapping[str, Any]) -> str:
+    """Return the id of the invocation that submitted a job."""
+    return str(mapping(mapping(item.get("metadata")).get("labels")).get(INVOCATION_LABEL) or "")
 
 
 def choose(items: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Mapping[str, Any]], list[Mapping[str, Any]]]:
@@ -140,7 +145,8 @@ class Observer:
             return JobStatus(state=JobState.FAILED, reason=reason, detail=detail)
         record = self.history.record(item)
         if record is not None:
-            return by_record(record, word)
+            status = by_record(record, word)
+            return replace(status, detail="; ".join(filter(None, (status.detail, runs_before(item)))) or None)
         if word in {"Stopped", "Deleted"}:
             return JobStatus(state=JobState.CANCELLED, detail=f"Lepton says {word}")
         if self._lasting(name, word) < GRACE:
