@@ -80,7 +80,7 @@ def main() -> None:
         folder = Path(name)
         (folder / "spec.yaml").write_text(SPEC)
         core, core_size, core_count = install(folder / "core", [str(ROOT)])
-        everything = f"{ROOT}[process,slurm,wandb,mlflow,gsheets]"
+        everything = f"{ROOT}[process,slurm,lepton,wandb,mlflow,gsheets]"
         _, all_size, all_count = install(folder / "all", [everything])
         peer, peer_size, peer_count = install(folder / "peer", [PEER])
         ours, theirs = str(core / "nel-action"), str(peer / "nemo-evaluator-launcher")
