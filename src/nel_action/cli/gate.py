@@ -46,19 +46,26 @@ def gate(context: click.Context, runs: tuple[str, ...], policy: Path | None, for
 
 
 def _judge(runs: tuple[str, ...], rules: GatePolicy | None, folder: Path) -> tuple[Run, GateReport]:
-    from nel_action.cli.common import home_dir, open_reference
-    from nel_action.conclude import open_baseline
+    from nel_action.cli.common import open_reference
     from nel_action.gating.judge import judge_runs
 
     candidate, baseline = open_reference(runs[-1]), None
     if len(runs) > 1:
-        baseline = _there(open_baseline(runs[0], folder=Path(), home=home_dir()), runs[0])
+        baseline = open_reference(runs[0]) if Path(runs[0]).exists() else _there(_named(runs[0], Path()), runs[0])
     elif rules is not None and rules.baseline is not None:
-        baseline = open_baseline(rules.baseline, folder=folder, home=home_dir())
+        baseline = _named(rules.baseline, folder)
     # NOTE: a task that only the baseline has is expected all the same: it must not vanish unseen.
     sides = [side for side in (candidate, baseline) if side]
     expected = list(dict.fromkeys(result.task for side in sides for result in side.results.tasks))
     return candidate, judge_runs(candidate, policy=rules, baseline=baseline, expected=expected)
+
+
+def _named(reference: str, folder: Path) -> Run | None:
+    """Open a baseline by whatever name a policy may give it."""
+    from nel_action.cli.common import home_dir
+    from nel_action.conclude import open_baseline
+
+    return open_baseline(reference, folder=folder, home=home_dir())
 
 
 def _there(found: Run | None, reference: str) -> Run:
