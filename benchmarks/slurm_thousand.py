@@ -69,14 +69,18 @@ def nel(folder: Path, *words: str) -> str:
 
 def status(folder: Path, invocation: str, rounds: int, what: str) -> None:
     """Measure the command, and count its round trips."""
+    before = os.times()
     times = [seconds(lambda: nel(folder, "status", invocation)) for _ in range(rounds)]
+    after = os.times()
+    busy = (after.children_user - before.children_user + after.children_system - before.children_system) / rounds
     with session(invocation) as opened:
         views = []
         within = seconds(lambda: views.extend(refresh(opened)))
         trips = opened.executor.remote.round_trips
     states = sorted({view.state.value for view in views})
-    print(f"status, {what}: {statistics.median(times):.2f} s ({min(times):.2f} to {max(times):.2f}), of which ", end="")
-    print(f"{within:.2f} s looking, connecting included; {trips} remote commands; {len(views)} jobs {states}")
+    print(f"status, {what}: {statistics.median(times):.2f} s ({min(times):.2f} to {max(times):.2f}), ", end="")
+    print(f"{busy:.2f} s of a processor; of it {within:.2f} s looking, connecting included; ", end="")
+    print(f"{trips} remote commands; {len(views)} jobs {states}")
 
 
 def look_again(invocation: str) -> None:
@@ -145,6 +149,7 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
 
 
 def main() -> None:
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--jobs", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
