@@ -70,7 +70,8 @@ def settle(
     for note in branches.notes if branches else ():
         setting.workflow.annotate(Level.WARNING, note)
     nights = _remember(setting, report, event, rules)
-    report = swept(_with_facts(report, event, nights), setting.hide)
+    shown = nights or _nights_before(setting, event)
+    report = swept(_with_facts(report, event, shown), setting.hide)
     write_reports(report, session.invocation.run_dir)
     outcome = finished_outcome(report, session.invocation.run_dir)
     setting.state.update(outcome=outcome, run_dir=str(session.invocation.run_dir))
@@ -129,6 +130,18 @@ def _remember(setting: Setting, report: Report, event: EventContext, rules: Rule
         return history.add(night_of(report.results, report.gate, rules.policy, fixed=fixed))
     except NelActionError as error:
         setting.workflow.annotate(Level.WARNING, said_for_writing(error), title="The history could not be written")
+        return []
+
+
+def _nights_before(setting: Setting, event: EventContext) -> list[Night]:
+    """Read the nights that a pull request's scores stand beside; without them its report has no trend, that is all."""
+    branch = setting.inputs.history_branch
+    if not branch or not setting.api or event.pull_request is None:
+        return []
+    try:
+        return History(DataBranch(setting.api, event.repository, branch), setting.artifact).read()
+    except NelActionError as error:
+        setting.workflow.annotate(Level.WARNING, error.problems[0].message, title="The history could not be read")
         return []
 
 

@@ -39,3 +39,14 @@ def test_without_the_right_to_write_a_night_still_has_its_verdict(place: Workpla
     done = night(place, 0.2)
     assert (done.code, done.outputs["verdict"]) == (1, "fail")
     assert any("contents: write" in one for one in done.commands("warning"))
+
+
+def test_a_pull_request_stands_beside_the_nights_and_is_none(place: Workplace) -> None:
+    for value in (0.8, 0.7):
+        night(place, value)
+    base = place.git("rev-parse", "HEAD")
+    place.write_spec({"arith": {"value": 0.9}}, FLOOR)
+    done = place.act("pull_request", place.pull_request(place.commit(), base), history_branch="nel-action-data")
+    assert "arith: 3 scores from 80.0" in Path(done.outputs["report-path"]).with_suffix(".html").read_text()
+    lines = place.hub.store.read_branch("nel-action-data")["nel-action-benchmark-gate.jsonl"].splitlines()
+    assert len(lines) == 2
