@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from nel_action.cli.app import main
+import sys
+
+try:
+    from nel_action.cli.app import main
+except KeyboardInterrupt:  # a cancel that came while this program was being read
+    sys.exit(130)
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,59 @@
+"""The release's image is built on a base pinned by digest, or not at all; a program stands in for Docker's client."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DIGEST = "sha256:" + "0a" * 32
+CLIENT = """\
+#!/bin/sh
+echo "$@" >> "$CALLS"
+case "$1" in
+buildx) echo "$ANSWER" ;;
+login) cat > "$CALLS.stdin" ;;
+esac
+"""
+
+
+def release(folder: Path, *, answer: str = DIGEST, version: str = "v1.2.3") -> tuple[int, list[str]]:
+    """Run the script; return its exit code and what it asked Docker for."""
+    (folder / "docker").write_text(CLIENT)
+    (folder / "docker").chmod(0o755)
+    calls = folder / "calls"
+    said = {"IMAGE": "registry.example/o/nel-action", "VERSION": version, "ACTOR": "octocat", "TOKEN": "t0ken"}
+    own = {"PATH": f"{folder}:{os.environ['PATH']}", "CALLS": str(calls), "ANSWER": answer}
+    done = subprocess.run([ROOT / "scripts/release-image"], env=said | own, capture_output=True, text=True, check=False)
+    return done.returncode, calls.read_text().splitlines() if calls.exists() else []
+
+
+def test_both_targets_are_built_on_the_digest_and_pushed(tmp_path: Path) -> None:
+    code, calls = release(tmp_path)
+    assert code == 0
+    builds = [call for call in calls if call.startswith("build ")]
+    assert [call.split("--target ")[1].split()[0] for call in builds] == ["runner", "harness"]
+    assert all(f"BASE=python@{DIGEST}" in call and f"base.digest={DIGEST}" in call for call in builds)
+    pushed = [call.split()[1] for call in calls if call.startswith("push ")]
+    assert pushed == ["registry.example/o/nel-action:1.2.3", "registry.example/o/nel-action:1.2.3-harness"]
+
+
+def test_the_token_is_in_no_command_line(tmp_path: Path) -> None:
+    _, calls = release(tmp_path)
+    assert not any("t0ken" in call for call in calls)
+    assert (tmp_path / "calls.stdin").read_text().strip() == "t0ken"
+
+
+@pytest.mark.parametrize("answer", ["", "latest", "sha256:short", f"{DIGEST} and more"])
+def test_without_a_digest_nothing_is_built(tmp_path: Path, answer: str) -> None:
+    code, calls = release(tmp_path, answer=answer)
+    assert code == 3
+    assert not any(call.startswith(("build ", "push ", "login ")) for call in calls)
+
+
+@pytest.mark.parametrize("version", ["main", "v1.2.3; rm -rf /", "1.2.3", "--flag"])
+def test_a_tag_that_is_no_version_is_refused(tmp_path: Path, version: str) -> None:
+    assert release(tmp_path, version=version) == (2, [])
