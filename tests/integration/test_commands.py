@@ -42,6 +42,15 @@ def test_run_without_wait_says_5_and_wait_brings_the_verdict(project: Project) -
         assert (project.runs[-1] / name).is_file(), name
 
 
+def test_waiting_again_changes_neither_results_nor_exports(project: Project) -> None:
+    local = ["-o", "+export.local.output_dir=out", "-o", "+execution.auto_export.destinations=[local]"]
+    assert project.run("--wait", *local).returncode == 0
+    kept = [project.runs[-1] / "results.json", project.folder / "out" / "processed_results.json"]
+    before = [path.read_bytes() for path in kept]
+    assert project.nel("wait", identity(project)).returncode == 0
+    assert [path.read_bytes() for path in kept] == before
+
+
 def test_max_wait_leaves_with_5_and_the_jobs_go_on(tmp_path: Path) -> None:
     project = Project(tmp_path / "p", tasks=("slow",), seconds=3)
     assert project.run("--max-wait", "0.2").returncode == 5

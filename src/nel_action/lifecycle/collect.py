@@ -17,7 +17,15 @@ from nel_action.jobs import Job, attempt_name
 from nel_action.ledger import AttemptRow, now
 from nel_action.lifecycle.pool import pooled
 from nel_action.lifecycle.session import JobView, Session, attempt_of
-from nel_action.results import JobOutcome, Results, Score, TaskResult, write_results, write_samples
+from nel_action.results import (
+    JobOutcome,
+    Results,
+    Score,
+    TaskResult,
+    read_results,
+    write_results,
+    write_samples,
+)
 from nel_action.version import __version__
 
 __all__ = ["collect"]
@@ -58,8 +66,21 @@ def collect(session: Session, views: list[JobView]) -> Results:
             for index in firsts
         ),
     )
-    write_results(results, invocation.run_dir / "results.json")
+    path = invocation.run_dir / "results.json"
+    results = _as_before(results, path)
+    write_results(results, path)
     return results
+
+
+def _as_before(results: Results, path: Path) -> Results:
+    """Keep the time of results that are there already and say the same, so that exports of them change nothing."""
+    if not path.is_file():
+        return results
+    try:
+        before = read_results(path)
+    except ResultsError:
+        return results
+    return before if before == results.model_copy(update={"created": before.created}) else results
 
 
 def _task_result(session: Session, view: JobView) -> TaskResult:
