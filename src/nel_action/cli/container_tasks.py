@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.images import Image
 
-__all__ = ["tasks_of"]
+__all__ = ["listing_of", "tasks_of"]
 
 LIST_THEM: Final = """
 import json, pathlib, core_evals
@@ -44,6 +44,15 @@ def tasks_of(reference: str) -> tuple[CatalogTask, ...]:
         NotFoundError: there is no such image.
         ExecutorError: the image does not keep the nemo-evaluator contract.
     """
+    return entries(annotate(listing_of(reference)))
+
+
+def listing_of(reference: str) -> dict[str, Any]:
+    """Return what an image says it holds, as the catalog's data.
+
+    Raises:
+        EngineError, NotFoundError, ExecutorError: as `tasks_of`.
+    """
     import yaml
 
     with engine(os.environ) as client:
@@ -51,8 +60,7 @@ def tasks_of(reference: str) -> tuple[CatalogTask, ...]:
         texts = _frameworks(client, image, reference)
     digests = [text.partition("@")[2] for text in image.attrs.get("RepoDigests") or ()]
     loaded = [yaml.safe_load(text) for text in texts]
-    data = from_frameworks(loaded, container=reference, digest=digests[0] if digests else None)
-    return entries(annotate(data))
+    return from_frameworks(loaded, container=reference, digest=digests[0] if digests else None)
 
 
 def _image(client: DockerClient, reference: str) -> Image:

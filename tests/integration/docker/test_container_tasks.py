@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.docker import tiny_image
 
+from nel_action.catalog.lookup import DATA
 from nel_action.cli.container_tasks import tasks_of
 from nel_action.cli.tasks import print_tasks
 from nel_action.errors import ExecutorError, NotFoundError
@@ -20,7 +24,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.docker
 
-FRAMEWORK = Path(__file__).parents[2] / "support/nemo_harness/core_evals/sums/framework.yml"
+ROOT = Path(__file__).parents[3]
+FRAMEWORK = ROOT / "tests" / "support/nemo_harness/core_evals/sums/framework.yml"
 NAME = "nel-action-test/lists-tasks"
 STRICT = "! touch /x 2> /dev/null && test $(ls /sys/class/net | wc -l) = 1 && "
 """Fails where the root can be written to, or where there is another network than loopback."""
@@ -52,6 +57,22 @@ def test_an_image_says_what_it_holds_and_can_do_nothing_else(
     assert print_tasks(("mul",), harness=None, from_container=image, as_json=False) == 0
     assert capsys.readouterr().out.splitlines() == [f"sums  {image}", "  sums_mul  chat", "", "1 task of 1 harness"]
     assert not engine.containers.list(all=True, filters={"ancestor": image})
+
+
+def test_the_catalog_is_made_anew_from_what_an_image_says(engine: DockerClient, tmp_path: Path) -> None:
+    said = json.dumps([FRAMEWORK.read_text()])
+    image = image_with(engine, f"cat <<'END'\n{said}\nEND")
+    data = shutil.copy(DATA, tmp_path / "benchmarks.json")
+    words = [sys.executable, str(ROOT / "scripts/refresh-catalog"), "--from-container", image, "--data", str(data)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.stdout == "24 harnesses, 423 tasks\n", done.stderr
+    made = json.loads(data.read_text())
+    assert made["harnesses"]["sums"]["container"] == image
+    assert [task["name"] for task in made["tasks"] if task["harness"] == "sums"] == ["sums_add", "sums_mul"]
+    kept = {task["name"]: task for task in made["tasks"] if task["harness"] != "sums"}
+    assert kept == {task["name"]: task for task in json.loads(DATA.read_text())["tasks"]}
+    again = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert again.stdout == done.stdout
 
 
 @pytest.mark.parametrize("python", ["echo 'ModuleNotFoundError: core_evals' >&2; exit 1", "echo nonsense"])
