@@ -80,6 +80,8 @@ class Binding:
     """Name of the variable that holds the key in the harness's environment."""
     task_dir: PurePosixPath | None = None
     """Where the task's own folder is."""
+    own_port: int | None = None
+    """A port of the machine for what the harness serves itself; None where it has a network of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -58,6 +59,12 @@ def test_telemetry_is_off_and_the_key_is_passed_by_name() -> None:
     without = HARNESS.command(harness_task(), binding())
     assert not without.secret_env
     assert "api_key_name" not in run_config(without)["target"]["api_endpoint"]
+
+
+def test_the_adapter_has_a_port_of_its_own_where_the_network_is_shared() -> None:
+    assert "ADAPTER_PORT" not in HARNESS.command(harness_task("gsm8k"), binding()).env
+    shared = replace(binding(), own_port=40123)
+    assert HARNESS.command(harness_task("gsm8k"), shared).env["ADAPTER_PORT"] == "40123"
 
 
 def test_what_the_spec_says_in_the_contract_s_own_shape_is_passed_whole_and_comes_first() -> None:

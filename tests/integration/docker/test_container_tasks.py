@@ -62,7 +62,7 @@ def test_an_image_says_what_it_holds_and_can_do_nothing_else(
 def test_the_catalog_is_made_anew_from_what_an_image_says(engine: DockerClient, tmp_path: Path) -> None:
     said = json.dumps([FRAMEWORK.read_text()])
     image = image_with(engine, f"cat <<'END'\n{said}\nEND")
-    data = shutil.copy(DATA, tmp_path / "benchmarks.json")
+    data = Path(shutil.copy(DATA, tmp_path / "benchmarks.json"))
     words = [sys.executable, str(ROOT / "scripts/refresh-catalog"), "--from-container", image, "--data", str(data)]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.stdout == "24 harnesses, 423 tasks\n", done.stderr

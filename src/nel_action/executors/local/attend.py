@@ -25,6 +25,7 @@ from nel_action.executors.local.process import ProcessRuntime
 from nel_action.executors.local.record import AttemptError, Ending, JobRecord, moment
 from nel_action.executors.local.secrets import all_references, mask_file, masker, read_values, resolve
 from nel_action.executors.local.servers import Served, Servers
+from nel_action.executors.local.serving import LOOPBACK, free_port
 from nel_action.executors.local.steps import run_steps
 from nel_action.executors.local.store import Store
 from nel_action.executors.local.waiting import unless
@@ -148,7 +149,8 @@ class Attendance:
         job, told = with_further(record.job, bases)
         if url is None:
             raise AttemptError.failed(Reason.REJECTED, "the target has no URL")
-        command = bind(job, runtime.places, url)
+        shared = record.settings.runtime == "process" or record.settings.network == "host"
+        command = bind(job, runtime.places, url, own_port=free_port(LOOPBACK, 0) if shared else None)
         write_files(command, self.attempt.work)
         try:
             values = resolve(job.env, read_values(self.attempt), self._site.environ)

@@ -24,8 +24,15 @@ exit "$status"
 """
 
 
-def bind(job: Job, places: Places, url: str) -> Command:
-    """Build the harness's command for those places and that route."""
+def bind(job: Job, places: Places, url: str, *, own_port: int | None = None) -> Command:
+    """Build the harness's command for those places and that route.
+
+    Args:
+        job: the job.
+        places: where it finds its directories.
+        url: of the route.
+        own_port: a port for what the harness serves itself, where it shares this machine's network with others.
+    """
     from nel_action.harness.registry import harness
 
     binding = Binding(
@@ -35,6 +42,7 @@ def bind(job: Job, places: Places, url: str) -> Command:
         work_dir=places.work,
         api_key_name=job.target.api_endpoint.api_key_name,
         task_dir=places.task if job.task.task_dir else None,
+        own_port=own_port,
     )
     command = harness(job.harness).command(job.task, binding)
     return with_hooks(replace(command, env={**_dataset(job, places), **command.env}), job)

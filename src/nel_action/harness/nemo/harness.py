@@ -58,6 +58,9 @@ class Nemo:
         if binding.task_dir is not None:
             # NOTE: the contract finds harnesses in the namespace package `core_evals`, which this folder then holds.
             env |= {"PYTHONPATH": str(binding.task_dir)}
+        if binding.own_port is not None:
+            # NOTE: the adapter looks for a free port from 3825 up, and two that look at once find the same one.
+            env |= {"ADAPTER_PORT": str(binding.own_port)}
         key = config["target"]["api_endpoint"].get("api_key_name")
         text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=2**16)
         return Command(
