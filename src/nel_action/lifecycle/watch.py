@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from threading import Event
 
 from nel_action.executors.interface import Attempt, JobState, JobStatus, Pooling
-from nel_action.jobs import Key
+from nel_action.jobs import Key, attempt_name
 from nel_action.ledger import AttemptRow
 from nel_action.lifecycle.session import JobView, Session, attempt_of
 
@@ -34,25 +34,29 @@ def refresh_all(sessions: Sequence[Session]) -> list[list[JobView]]:
         open_rows = {index: _open_rows(sessions[index]) for index in members}
         seen = _look(sessions, open_rows)
         for index, rows in open_rows.items():
-            statuses = {attempt_of(row).key: seen[attempt_of(row)] for row in rows}
+            statuses = {attempt.key: seen[_name(attempt)] for attempt in map(attempt_of, rows)}
             found[index] = _note(sessions[index], rows, statuses)
     return [found[index] for index in range(len(sessions))]
 
 
-def _look(sessions: Sequence[Session], open_rows: Mapping[int, Sequence[AttemptRow]]) -> dict[Attempt, JobStatus]:
+def _name(attempt: Attempt) -> str:
+    return attempt_name(attempt.key, attempt.number)
+
+
+def _look(sessions: Sequence[Session], open_rows: Mapping[int, Sequence[AttemptRow]]) -> dict[str, JobStatus]:
     """Let the first session's executor look at the attempts of all; at most one of each key at a time."""
     leader = sessions[next(iter(open_rows))].executor
-    wanted: dict[Attempt, None] = {}
+    wanted: dict[str, Attempt] = {}
     for index, rows in open_rows.items():
         attempts = [attempt_of(row) for row in rows]
-        wanted |= dict.fromkeys(attempts)
+        wanted |= {_name(attempt): attempt for attempt in attempts}
         if isinstance(leader, Pooling):
             leader.adopt(sessions[index].executor, attempts)
-    seen: dict[Attempt, JobStatus] = {}
-    while left := [attempt for attempt in wanted if attempt not in seen]:
+    seen: dict[str, JobStatus] = {}
+    while left := [attempt for name, attempt in wanted.items() if name not in seen]:
         batch = {attempt.key: attempt for attempt in left}
         statuses = leader.poll(list(batch.values()))
-        seen |= {attempt: statuses[key] for key, attempt in batch.items()}
+        seen |= {_name(attempt): statuses[key] for key, attempt in batch.items()}
     return seen
 
 
