@@ -98,9 +98,7 @@ def test_one_look_for_all_invocations_on_a_host(full: Cluster, full_sshd: Sshd, 
         if number == 0:
             assert project.run("-t", task).returncode == 5  # the same job, wanted by two
     ids = [run.name.rsplit("-", 1)[1] for run in project.runs]
-    wait_until(
-        lambda: len(full.run("squeue", "-h", "-t", "R", "-o", "%i").split()) == 3, seconds=90, what="all to run"
-    )
+    wait_until(lambda: len(full.run("squeue", "-h", "-t", "R", "-o", "%i").split()) == 3, seconds=90, what="all to run")
     full.run("scancel", *full.run("squeue", "-h", "-t", "R", "-o", "%i").split()[:1])
     home = Path(project.environ["NEL_ACTION_HOME"])
     with ExitStack() as stack:
