@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.doubles.github.clock import Sleeper
 from tests.doubles.github.server import Fault, GitHubDouble
 
 from nel_action.errors import ExitCode
@@ -136,3 +137,15 @@ def test_one_that_could_not_be_opened_is_made_when_github_answers_again(api: Git
     check.conclude(Conclusion.FAILURE, title="fail", summary="s")
     (made,) = hub.store.checks_of("a" * 40)
     assert (made["status"], made["conclusion"], made["external_id"]) == ("completed", "failure", "nel-action:x")
+
+
+def test_progress_is_left_out_rather_than_waited_for(api: GitHubApi, hub: GitHubDouble, sleeper: Sleeper) -> None:
+    made = check(api)
+    start(made)
+    hub.faults = [Fault("PATCH .*/check-runs", 403, "You have exceeded a secondary rate limit", {"Retry-After": "60"})]
+    with pytest.raises(GitHubError):
+        made.progress(title="1 of 2", summary="running")
+    assert sleeper.slept == []
+    hub.faults = [Fault("PATCH .*/check-runs", 403, "You have exceeded a secondary rate limit", {"Retry-After": "60"})]
+    made.conclude(Conclusion.SUCCESS, title="pass", summary="s")
+    assert sleeper.slept == [60.0], "a verdict is waited for"

@@ -73,9 +73,9 @@ class GitHubApi:
         """POST; repeated after a server's error only where the caller says that twice is as good as once."""
         return self.request("POST", path, body=body, repeatable=repeatable).json()
 
-    def patch(self, path: str, body: Mapping[str, Json]) -> Json:
+    def patch(self, path: str, body: Mapping[str, Json], *, patience: float | None = None) -> Json:
         """PATCH."""
-        return self.request("PATCH", path, body=body).json()
+        return self.request("PATCH", path, body=body, patience=patience).json()
 
     def delete(self, path: str) -> None:
         """DELETE; what is not there is deleted."""
@@ -97,7 +97,7 @@ class GitHubApi:
 
     def download(self, path: str, *, limit: int) -> bytes:
         """GET bytes, following GitHub's redirect to its storage; refuse more than `limit` of them."""
-        response = self.request("GET", path, stream=True, redirects=True)
+        response = self.request("GET", path, stream=True)
         data = b""
         with response:
             for chunk in response.iter_content(65536):
@@ -117,20 +117,22 @@ class GitHubApi:
         headers: Mapping[str, str] | None = None,
         repeatable: bool | None = None,
         stream: bool = False,
-        redirects: bool = False,
+        patience: float | None = None,
     ) -> requests.Response:
         """Send one request, again where the rules say so, and return an answer of 2xx.
+
+        `patience` is for this request, in seconds; whoever shows progress would rather leave one out than wait.
 
         Raises:
             GitHubError: see `github.errors`.
         """
         url = self._address(path)
         again = method != "POST" if repeatable is None else repeatable
-        until = self.clock.monotonic() + self.patience
+        until = self.clock.monotonic() + (self.patience if patience is None else patience)
         for number in range(1, TRIES + 1):
             self._pace(method)
             response, fault = self._send(
-                method, url, json=body, params=params, headers=headers, stream=stream, allow_redirects=redirects
+                method, url, json=body, params=params, headers=headers, stream=stream, allow_redirects=stream
             )
             if response is not None and response.ok:
                 return response

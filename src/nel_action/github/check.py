@@ -22,6 +22,8 @@ OUTPUT_LIMIT: Final = 65_535
 """Characters of an output's summary and of its text."""
 ANNOTATIONS_AT_ONCE: Final = 50
 """Of one request; further ones are added by further requests."""
+HURRIED: Final = 10.0
+"""Seconds that showing progress may wait: nobody looks after the jobs meanwhile."""
 PREFIX: Final = "nel-action:"
 """Begins the `external_id` of each of our check runs."""
 
@@ -121,7 +123,7 @@ class Check:
 
     def progress(self, *, title: str, summary: str, text: str = "") -> None:
         """Show how things stand."""
-        self._write({"status": "in_progress", "output": _output(title, summary, text)})
+        self._write({"status": "in_progress", "output": _output(title, summary, text)}, patience=HURRIED)
 
     def conclude(
         self, conclusion: Conclusion, *, title: str, summary: str, text: str = "", notes: Sequence[Annotation] = ()
@@ -151,12 +153,12 @@ class Check:
         found = find_open(self._api, self._repository, self._sha, name=self._name)
         return found[0].id if found else None
 
-    def _write(self, body: dict[str, Any]) -> None:
+    def _write(self, body: dict[str, Any], *, patience: float | None = None) -> None:
         """Change it; make it first where nobody has, or where GitHub did not answer when it should have been made."""
         if self.id is None:
             self.id = self._left_open()
         if self.id is not None:
-            self._api.patch(f"/repos/{self._repository}/check-runs/{self.id}", body)
+            self._api.patch(f"/repos/{self._repository}/check-runs/{self.id}", body, patience=patience)
             return
         known = {"name": self._name, "head_sha": self._sha, "external_id": PREFIX + self._external_id}
         new = known | {"started_at": _now()} | body
