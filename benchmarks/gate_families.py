@@ -20,6 +20,7 @@ from benchmarks.gate_settings import (
     generator,
 )
 
+from nel_action.gating.aggregate import difference_evidence
 from nel_action.gating.binary import PairedProportions, Proportion, TwoProportions
 from nel_action.gating.clustered import clustered_evidence
 from nel_action.gating.continuous import mean_evidence
@@ -27,6 +28,7 @@ from nel_action.gating.evidence import Evidence
 from nel_action.gating.multiplicity import holm
 from nel_action.gating.ratio import PairedRatio
 from nel_action.gating.relative import contrast
+from nel_action.results import Score
 
 ALPHA = 0.05
 Grid = Sequence[tuple[float, float, float]]
@@ -95,6 +97,24 @@ def relative(repeats: int, sizes: Iterable[int] = SIZES, grid: Grid = RELATIVE) 
             drawn = generator("relative", n, named).multinomial(n, (up, down, both, neither), size=repeats)[:, :3]
             found = ((PairedRatio(stay, more, less, n), count) for (more, less, stay), count in unique(drawn))
             yield rates(named, n, found, 1 - share)
+
+
+def relative_unpaired(repeats: int, sizes: Iterable[int] = SIZES, grid: Grid = RELATIVE) -> Iterator[Rates]:
+    """The same, of which only the two rates are known."""
+    for n, (rate, how, share) in product(sizes, grid):
+        for setting, _, (up, down, both, neither), _ in of_pairs((n,), [(rate, how, rate * share)]):
+            drawn = generator("relative unpaired", n, setting).multinomial(n, (up, down, both, neither), size=repeats)
+            right = np.stack([drawn[:, 0] + drawn[:, 2], drawn[:, 1] + drawn[:, 2]], axis=1)
+            yield rates(f"{setting}, share {share}", n, two_scores(right, n, contrast(share, higher=True)), 0.0)
+
+
+def two_scores(right: np.ndarray[tuple[int, int], np.dtype[np.int64]], n: int, factor: float) -> Counted:
+    """Turn two numbers of right items into what their scores say of the one less `factor` times the other."""
+    for row, count in unique(right):
+        ours, theirs = (Score(metric="m", value=right / n, stderr=(right * (n - right) / n**3) ** 0.5) for right in row)
+        found = difference_evidence((ours, n), (theirs, n), higher=True, factor=factor)
+        assert not isinstance(found, str)  # noqa: S101 - shares have an error
+        yield found, count
 
 
 def relative_scores(repeats: int, sizes: Iterable[int] = SIZES) -> Iterator[Rates]:
@@ -200,6 +220,7 @@ FAMILIES: dict[str, Callable[[int], Iterator[Rates]]] = {
     "binary": binary,
     "unpaired": unpaired,
     "relative": relative,
+    "relative unpaired": relative_unpaired,
     "relative scores": relative_scores,
     "floors": floors,
     "continuous": continuous,

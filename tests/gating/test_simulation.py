@@ -15,6 +15,7 @@ from benchmarks.gate_families import (
     floors,
     relative,
     relative_scores,
+    relative_unpaired,
     several,
     unpaired,
 )
@@ -66,6 +67,10 @@ def test_proportions_that_cannot_be_paired() -> None:
 def test_a_share_of_the_baseline() -> None:
     grid = [(0.3, 0.0, 0.02), (0.5, 0.6, 0.1), (0.85, 0.95, 0.05), (0.93, 0.3, 0.02), (0.97, 0.95, 0.25)]
     sound(relative(3000, (30, 60, 198), grid))
+
+
+def test_a_share_of_the_baseline_by_two_rates() -> None:
+    sound(relative_unpaired(2000, (30,), [(0.5, 0.0, 0.25), (0.7, 0.0, 0.1), (0.97, 0.0, 0.25)]))
 
 
 def test_a_share_of_the_baselines_marks() -> None:

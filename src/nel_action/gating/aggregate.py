@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from nel_action.gating.binary import Proportion, TwoProportions
-from nel_action.gating.evidence import Evidence, Negated, TEvidence
+from nel_action.gating.evidence import Evidence, Negated, Stricter, TEvidence
 from nel_action.results import Score
 
 __all__ = ["ChernoffMean", "as_proportion", "difference_evidence", "score_evidence", "stderr_of"]
@@ -124,20 +124,35 @@ def difference_evidence(
     for side, words in ((candidate, "this run"), (baseline, "the baseline")):
         if stderr_of(*side) is None:
             return f"{side[0].metric} of {words} has no standard error, and there are no items to pair"
-    plain = _welch(candidate, baseline, factor)
+    first, second = (_Mean(score.value, stderr_of(score, n) or 0.0, n) for score, n in (candidate, baseline))
+    plain: Evidence = _welch(first, second, factor)
+    if ours is not None and theirs is not None:
+        plain = Stricter(plain, _welch(_moved(ours), _moved(theirs), factor))
     return plain if higher else Negated(plain)
 
 
-def _welch(candidate: tuple[Score, int | None], baseline: tuple[Score, int | None], factor: float) -> TEvidence:
+class _Mean(NamedTuple):
+    value: float
+    stderr: float
+    n: int | None
+
+
+def _moved(side: Proportion) -> _Mean:
+    """Return a share with one item more that is right and one that is wrong, as Agresti and Caffo (2000) have it."""
+    share = (side.right + 1) / (side.n + 2)
+    return _Mean(share, math.sqrt(share * (1 - share) / (side.n + 2)), side.n)
+
+
+def _welch(candidate: _Mean, baseline: _Mean, factor: float) -> TEvidence:
     """Add the variances of two independent means, and their degrees of freedom as Welch (1947) does."""
     parts = [
-        ((weight * (stderr_of(score, n) or 0.0)) ** 2, n - 1 if n else math.inf)
-        for (score, n), weight in ((candidate, 1.0), (baseline, factor))
+        ((weight * side.stderr) ** 2, side.n - 1 if side.n else math.inf)
+        for side, weight in ((candidate, 1.0), (baseline, factor))
     ]
     variance = sum(part for part, _ in parts)
     doubt = sum(part * part / df for part, df in parts)
     return TEvidence(
-        candidate[0].value - factor * baseline[0].value,
+        candidate.value - factor * baseline.value,
         math.sqrt(variance),
         df=variance * variance / doubt if doubt else math.inf,
         method="unpaired t",

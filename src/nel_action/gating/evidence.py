@@ -11,7 +11,7 @@ from typing import Protocol
 
 from nel_action.gating.special import t_quantile, t_sf
 
-__all__ = ["Evidence", "Negated", "TEvidence"]
+__all__ = ["Evidence", "Negated", "Stricter", "TEvidence"]
 
 
 class Evidence(Protocol):
@@ -120,3 +120,48 @@ class Negated:
     def low(self, alpha: float) -> float:
         """See `Evidence.low`."""
         return -self.inner.high(alpha)
+
+
+@dataclass(frozen=True, slots=True)
+class Stricter:
+    """Two methods for one mean, each too bold where the other is not: whichever is less sure decides."""
+
+    first: Evidence
+    """Tells the estimate."""
+    second: Evidence
+
+    @property
+    def estimate(self) -> float:
+        """See `Evidence.estimate`."""
+        return self.first.estimate
+
+    @property
+    def stderr(self) -> float:
+        """See `Evidence.stderr`."""
+        return max(self.first.stderr, self.second.stderr)
+
+    @property
+    def reach(self) -> float:
+        """See `Evidence.reach`."""
+        return max(self.first.reach, self.second.reach)
+
+    @property
+    def method(self) -> str:
+        """See `Evidence.method`."""
+        return self.first.method
+
+    def fail_p(self, limit: float) -> float:
+        """See `Evidence.fail_p`."""
+        return max(self.first.fail_p(limit), self.second.fail_p(limit))
+
+    def pass_p(self, limit: float) -> float:
+        """See `Evidence.pass_p`."""
+        return max(self.first.pass_p(limit), self.second.pass_p(limit))
+
+    def high(self, alpha: float) -> float:
+        """See `Evidence.high`."""
+        return max(self.first.high(alpha), self.second.high(alpha))
+
+    def low(self, alpha: float) -> float:
+        """See `Evidence.low`."""
+        return min(self.first.low(alpha), self.second.low(alpha))
