@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nel_action.errors import ExecutorError, NelActionError
+from nel_action.errors import NelActionError
 from nel_action.executors.interface import Attempt, JobState
 from nel_action.testing.executor_bench import INVOCATION, ExecutorBench
 from nel_action.testing.expect import expect, expect_error
@@ -114,4 +114,3 @@ class EndingTests:
             executor.submit(job, 1, INVOCATION)
         expect(not began.exists(), "a refused job ran")
         expect(not executor.find([job.key]), "a refused job is found")
-        expect(issubclass(ExecutorError, NelActionError), "errors of executors are errors of nel-action")

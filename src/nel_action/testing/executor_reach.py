@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from nel_action.errors import UnreachableError
 from nel_action.executors.interface import JobState
 from nel_action.testing.executor_bench import INVOCATION, ExecutorBench
@@ -11,6 +13,8 @@ from nel_action.testing.expect import expect, expect_error
 __all__ = ["ReachTests"]
 
 MANY = 12
+
+Hook = TypeVar("Hook")
 
 
 class ReachTests:
@@ -22,15 +26,13 @@ class ReachTests:
         attempt = bench.open().submit(job, 1, INVOCATION)
         bench.until_held(lock)
         executor = bench.open()
-        expect(bench.cut_off, "the bench has no cut_off")
-        if bench.cut_off:
-            with bench.cut_off():
-                seen = executor.poll([attempt])
-                expect(seen[attempt.key].state is JobState.UNKNOWN, f"without an answer, poll() told {seen}")
-                with expect_error(UnreachableError, "without an answer, find() returned something"):
-                    executor.find([job.key])
-                with expect_error(UnreachableError, "without an answer, submit() returned something"):
-                    executor.submit(bench.job(QUICK), 1, INVOCATION)
+        with _given(bench.cut_off, "cut_off")():
+            seen = executor.poll([attempt])
+            expect(seen[attempt.key].state is JobState.UNKNOWN, f"without an answer, poll() told {seen}")
+            with expect_error(UnreachableError, "without an answer, find() returned something"):
+                executor.find([job.key])
+            with expect_error(UnreachableError, "without an answer, submit() returned something"):
+                executor.submit(bench.job(QUICK), 1, INVOCATION)
         expect(
             executor.poll([attempt])[attempt.key].state is JobState.RUNNING, "after the silence, it is not seen again"
         )
@@ -40,9 +42,7 @@ class ReachTests:
         """The backend did it and its answer was lost: the job is found, or submitting again finds it."""
         job, began = bench.counted(QUICK)
         executor = bench.open()
-        expect(bench.lose_answer, "the bench has no lose_answer")
-        if bench.lose_answer:
-            bench.lose_answer()
+        _given(bench.lose_answer, "lose_answer")()
         try:
             executor.submit(job, 1, INVOCATION)
         except UnreachableError:
@@ -59,11 +59,18 @@ class ReachTests:
         executor = bench.open()
         attempts = [executor.submit(job, 1, INVOCATION) for job in jobs]
         bench.until_final(executor, *attempts)
-        expect(bench.round_trips, "the bench has no round_trips")
-        if bench.round_trips:
-            before = bench.round_trips()
-            executor.poll(attempts[:1])
-            one = bench.round_trips() - before
-            executor.poll(attempts)
-            many = bench.round_trips() - before - one
-            expect(many <= one, f"poll() of {MANY} jobs asked {many} times, of one {one} times")
+        asked = _given(bench.round_trips, "round_trips")
+        before = asked()
+        executor.poll(attempts[:1])
+        one = asked() - before
+        executor.poll(attempts)
+        many = asked() - before - one
+        expect(many <= one, f"poll() of {MANY} jobs asked {many} times, of one {one} times")
+
+
+def _given(hook: Hook | None, name: str) -> Hook:
+    """Return what the bench must have."""
+    if hook is None:
+        msg = f"the bench of a far executor needs {name}"
+        raise AssertionError(msg)
+    return hook

@@ -19,6 +19,7 @@ from tests.doubles.lepton.faults import Fault, take
 
 __all__ = ["Cluster", "cluster"]
 
+MERGES = ("application/merge-patch+json", "application/strategic-merge-patch+json")
 PREFIXES = ("/apis/batch/v1/namespaces/evals/", "/api/v1/namespaces/evals/")
 
 
@@ -125,6 +126,9 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if self.headers.get("Authorization") != f"Bearer {cluster.token}":
                 raise Refused(401, "Unauthorized", "Unauthorized")  # noqa: TRY301
+            kind = self.headers.get("Content-Type", "")
+            if self.command == "PATCH" and kind not in MERGES:
+                raise Refused(415, "UnsupportedMediaType", f"{kind} is no merge patch")  # noqa: TRY301
             with cluster.lock:
                 return cluster.answer(self.command, self.path, json.loads(data) if data else None)
         except Refused as refused:
