@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +114,15 @@ def test_what_a_task_says_of_a_judge_is_filled_in(tmp_path: Path) -> None:
     text += 'printf "%s\\n" "${STEP[@]}"'
     shown = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True).stdout
     assert "http://node7:8123/v1/chat/completions" in shown
+
+
+@pytest.mark.parametrize("first", [20_000, 59_990, 60_001, 65_535, 81_471])
+def test_a_port_is_always_one_that_there_is(tmp_path: Path, first: int) -> None:
+    text = files("nel_action.executors.slurm").joinpath("parts", "50_servers.sh").read_text("utf-8")
+    function = text.partition("choose_port() {")[2].partition("\n}\n")[0]
+    lines = f"chosen=' '; listens() {{ false; }}\nchoose_port() {{{function}\n}}\n"
+    asked = f"for i in 1 2 3; do choose_port 127.0.0.1 {first}; echo $port; done"
+    shown = subprocess.run(["bash", "-c", lines + asked], capture_output=True, text=True, check=True).stdout
+    ports = [int(port) for port in shown.split()]
+    assert len(set(ports)) == 3
+    assert all(20_000 <= port <= 60_000 for port in ports)

@@ -26,7 +26,7 @@ healthy() {
 
 # Choose a port that nobody has, from FIRST on: choose_port ADDRESS FIRST; sets $port.
 choose_port() {
-    port=$2
+    port=$(($2 > 60000 ? 20000 + $2 % 40000 : $2))
     while case $chosen in *" $1:$port "*) true ;; *) listens "$1" "$port" ;; esac; do
         port=$((port + 1 > 60000 ? 20000 : port + 1))
     done
