@@ -76,6 +76,8 @@ class Act:
     cache: Path
     source: Path = ROOT / "workflows"
     """Where workflows are."""
+    patience: float = 280
+    """Seconds that a run may take."""
     platform: str = "-self-hosted"
     """`-self-hosted` runs on this machine; else the name of an image, and each job in a container of it."""
 
@@ -147,7 +149,7 @@ class Act:
 
     def ran(self, running: subprocess.Popen[str]) -> Ran:
         """Wait for the end, and read the records."""
-        out = running.communicate(timeout=280)[0]
+        out = running.communicate(timeout=self.patience)[0]
         records = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
         plain = [line for line in out.splitlines() if not line.startswith("{")]
         log = "\n".join([*plain, *(str(one.get("msg", "")).rstrip() for one in records)])

@@ -11,11 +11,11 @@ from tests.support.act import ROOT, Act, copy_of_the_action
 pytestmark = [pytest.mark.act, pytest.mark.model]
 
 FEWER = {
-    "seed: 1234}": "seed: 1234, limit_samples: 8}",
+    "seed: 1234}": "seed: 1234, limit_samples: 4}",
     "min: 0.30": "min: 0.01, floor: point",
     "min: 0.10": "min: 0.0",
 }
-"""What keeps this short: eight questions of each benchmark, and floors that so few can tell something about."""
+"""What keeps this short: four questions of each benchmark, and floors that so few can tell something about."""
 
 
 @pytest.mark.timeout(600)
@@ -30,7 +30,7 @@ def test_the_action_gates_its_own_repository(act: Act) -> None:
     spec.write_text(text)
     sha = place.commit("the repository")
     payload = example("push") | {"after": sha, "ref": "refs/heads/main"}
-    ran = replace(act, source=ROOT / ".github/workflows").run("self-test.yml", "push", payload)
+    ran = replace(act, source=ROOT / ".github/workflows", patience=560).run("self-test.yml", "push", payload)
     assert ran.code == 0, ran.log
     (check,) = place.hub.store.checks_of(sha)
     assert (check["name"], check["conclusion"]) == ("Quickstart", "success")
