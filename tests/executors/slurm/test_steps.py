@@ -117,7 +117,7 @@ def test_what_a_task_says_of_a_judge_is_filled_in(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("first", [20_000, 59_990, 60_001, 65_535, 81_471])
-def test_a_port_is_always_one_that_there_is(tmp_path: Path, first: int) -> None:
+def test_a_port_is_always_one_that_there_is(first: int) -> None:
     text = files("nel_action.executors.slurm").joinpath("parts", "50_servers.sh").read_text("utf-8")
     function = text.partition("choose_port() {")[2].partition("\n}\n")[0]
     lines = f"chosen=' '; listens() {{ false; }}\nchoose_port() {{{function}\n}}\n"
