@@ -117,9 +117,6 @@ def test_whoever_dies_each_run_is_made_once(tmp_path: Path, moment: str) -> None
         time.sleep(0.02)
     kill(caller, signal.SIGKILL)
     name = project.runs[-1].name.rsplit("-", 1)[1]
-    if moment == "second":
-        early = project.nel("wait", name, "--max-wait", "0.1")
-        assert early.returncode == 5, early.stderr
     others = [project.start("wait", name) for _ in range(2)]
     for other in others:
         _, complaint = other.communicate(timeout=120)
