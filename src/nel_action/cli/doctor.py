@@ -105,6 +105,7 @@ def _engines() -> Iterator[Finding]:
 def _for_spec(path: Path) -> Iterator[Finding]:
     """Do all that `run` does before anything is spent."""
     from nel_action.conclude import find_baseline
+    from nel_action.executors.interface import Surveying
     from nel_action.lifecycle.loading import load
     from nel_action.lifecycle.prepare import check, prepare
     from nel_action.preflight import check_gate
@@ -114,8 +115,8 @@ def _for_spec(path: Path) -> Iterator[Finding]:
         check_gate(loaded.spec, locate=loaded.locate)
         with prepare(loaded, home=home_dir(), environ=os.environ) as prepared:
             find_baseline(loaded.spec, folder=loaded.base_dir, home=home_dir())
-            facts = getattr(prepared.executor, "facts", None)
-            yield from (Finding(what, "ok", text) for what, text in (facts() if facts else ()))
+            if isinstance(prepared.executor, Surveying):
+                yield from (Finding(what, "ok", text) for what, text in prepared.executor.facts())
             check(prepared)
             yield Finding("spec", "ok", f"{path}: {len(prepared.plan.jobs)} jobs could run now")
     except NelActionError as error:

@@ -17,7 +17,18 @@ from nel_action.errors import Problem
 from nel_action.harness.interface import Progress
 from nel_action.jobs import Job, Key, Plan
 
-__all__ = ["Attempt", "Describing", "Executor", "JobState", "JobStatus", "Pooling", "Reason", "Workspace"]
+__all__ = [
+    "Attempt",
+    "Describing",
+    "Executor",
+    "JobState",
+    "JobStatus",
+    "Pooling",
+    "Reason",
+    "Releasing",
+    "Surveying",
+    "Workspace",
+]
 
 
 class JobState(StrEnum):
@@ -156,6 +167,30 @@ class Describing(Protocol):
 
     def describe(self, attempt: Attempt) -> Mapping[str, str]:
         """Return names and places (`directory`, `logs`), in the order in which they are shown."""
+
+
+@runtime_checkable
+class Releasing(Protocol):
+    """An executor that makes more than jobs for an invocation, and can end all of it."""
+
+    def release(self, invocation: str) -> None:
+        """End what an invocation has made, also where its making was never noted; called when all of it is cancelled.
+
+        Raises:
+            NelActionError: something is still there.
+        """
+
+
+@runtime_checkable
+class Surveying(Protocol):
+    """An executor that can say what its backend has."""
+
+    def facts(self) -> Sequence[tuple[str, str]]:
+        """Return words and texts (`quota used`, …) for `doctor`.
+
+        Raises:
+            NelActionError: the backend does not tell.
+        """
 
 
 @runtime_checkable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from nel_action.executors.interface import JobState
+from nel_action.executors.interface import JobState, Releasing
 from nel_action.lifecycle.session import JobView, Session, attempt_of
 from nel_action.lifecycle.watch import refresh
 
@@ -25,7 +25,7 @@ def cancel(session: Session, jobs: Collection[int] | None = None) -> list[JobVie
     if rows:
         session.executor.cancel([attempt_of(row) for row in rows])
     everything = jobs is None or {job.index for job in session.invocation.plan.jobs} <= set(jobs)
-    if everything and (release := getattr(session.executor, "release", None)) is not None:
+    if everything and isinstance(session.executor, Releasing):
         # NOTE: what serves the model may be there before the first job is.
-        release(session.invocation.id)
+        session.executor.release(session.invocation.id)
     return refresh(session)

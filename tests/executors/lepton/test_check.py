@@ -212,3 +212,24 @@ def test_the_sdk_is_loaded_only_when_it_is_used(bench: Bench) -> None:
         "sys.exit(any(name in sys.modules for name in ('leptonai', 'requests', 'ray')))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False, cwd=bench.root).returncode == 0
+
+
+def test_the_doctor_of_a_spec_shows_the_workspace_and_what_is_wrong(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from click.testing import CliRunner
+
+    from nel_action.cli.app import root
+
+    monkeypatch.setenv("NEL_ACTION_HOME", str(bench.root / "home"))
+    spec = bench.root / "spec.yaml"
+    spec.write_text(
+        "defaults: [execution: lepton/default, deployment: none, _self_]\n"
+        "execution: {lepton_platform: {tasks: {node_group: elsewhere}}}\n"
+        "target: {api_endpoint: {url: 'http://127.0.0.1:9/v1/chat/completions', model_id: m}}\n"
+        "evaluation: {tasks: [{name: a, harness: command, container: 'img:1', command: ['true']}]}\n"
+    )
+    done = CliRunner().invoke(root, ["doctor", str(spec)], standalone_mode=False)
+    assert done.return_value == 3
+    assert "ws (normal), the token is accepted" in done.output
+    assert "no node group 'elsewhere' in the workspace" in done.output
