@@ -21,6 +21,9 @@ seed = os.environ["NEL_SEED"]
 with open(os.environ["RAN"], "a") as log:
     log.write(f"{name}:{seed}\\n")
 time.sleep(seconds)
+hold, deadline = pathlib.Path(f"{os.environ['RAN']}-hold-{seed}"), time.monotonic() + 120
+while hold.exists() and time.monotonic() < deadline:
+    time.sleep(0.02)
 value = luck.get(seed)
 if value is None:
     sys.exit(9)
@@ -109,7 +112,9 @@ def test_the_budget_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("moment", ["first", "second"])
 def test_whoever_dies_each_run_is_made_once(tmp_path: Path, moment: str) -> None:
-    project = Confirmed(tmp_path / "p", {"1234": 0.6, "1235": 0.9}, seconds=1.5)
+    project = Confirmed(tmp_path / "p", {"1234": 0.6, "1235": 0.9})
+    hold = Path(f"{project.ran_file}-hold-{1234 if moment == 'first' else 1235}")
+    hold.touch()
     caller = project.start("run", "spec.yaml", "--skip-endpoint-check", "--wait")
     deadline = time.monotonic() + 60
     while len(project.ran) < (1 if moment == "first" else 2):
@@ -117,6 +122,9 @@ def test_whoever_dies_each_run_is_made_once(tmp_path: Path, moment: str) -> None
         time.sleep(0.02)
     kill(caller, signal.SIGKILL)
     name = project.runs[-1].name.rsplit("-", 1)[1]
+    early = project.nel("wait", name, "--max-wait", "0.1")
+    assert early.returncode == 5, early.stderr
+    hold.unlink()
     others = [project.start("wait", name) for _ in range(2)]
     for other in others:
         _, complaint = other.communicate(timeout=120)
