@@ -115,7 +115,7 @@ def test_served_and_evaluated_in_the_image(
     variables = {"KEY": "host:KEY", "MODE": "lit:a b", "CODE": f"lit:{code}", "NOTE": f"lit:{seen}/note"}
     job = shell_job(tmp_path, EVALUATE, image=image, env=variables, deployment=deployment, program="sh")
     attempt = executor.submit(job, 1, "0" * 16)
-    status = until_final(executor, attempt, seconds=120)
+    status = until_final(executor, attempt, seconds=180)
     place = Path(executor.describe(attempt)["directory"])
     told = "\n".join(path.read_text() for path in (place / "logs").iterdir())
     assert (status.state is JobState.SUCCEEDED) == (code == 0), told

@@ -70,7 +70,7 @@ def directory(executor: SlurmExecutor, attempt: Attempt) -> Path:
 def run(executor: SlurmExecutor, job: Job) -> tuple[JobStatus, Path]:
     """Run a job to its end; return its status and its directory."""
     attempt = executor.submit(job, 1, "0" * 16)
-    return until_final(executor, attempt, seconds=120), directory(executor, attempt)
+    return until_final(executor, attempt, seconds=180), directory(executor, attempt)
 
 
 def seen(place: Path) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def test_it_is_served_asked_and_ended(on_light: MakeExecutor, folder: Path, tmp_
     wait_until((folder / "starts").exists, seconds=60, what="the server to start")
     assert not (place / "run/artifacts/seen.json").exists(), "it is not healthy yet"
     (folder / "go").touch()
-    assert until_final(executor, attempt).state is JobState.SUCCEEDED
+    assert until_final(executor, attempt, seconds=180).state is JobState.SUCCEEDED
     found = seen(place)
     assert {answer["key"] for answer in found["answers"]} == {"sk-made-up"}
     assert {answer["path"] for answer in found["answers"]} == {"/v1/chat/completions"}
@@ -129,7 +129,7 @@ def test_it_is_ended_when_the_job_is_cancelled(on_light: MakeExecutor, folder: P
 
 
 def test_a_server_that_never_answers(on_light: MakeExecutor, folder: Path, tmp_path: Path) -> None:
-    executor = on_light(endpoint_readiness_timeout=3)
+    executor = on_light(endpoint_readiness_timeout=8)
     status, place = run(executor, shell_job(tmp_path, deployment=model(folder, "dumb")))
     assert (status.state, status.reason) == (JobState.FAILED, Reason.ENDPOINT)
     assert not (place / "logs/client.log").exists()
@@ -163,7 +163,7 @@ def test_a_port_that_goes_to_somebody_else(on_light: MakeExecutor, folder: Path,
     wait_until(lambda: wanted.exists() and wanted.read_text().strip(), seconds=60, what="a port to be chosen")
     with healthy_stranger(int(wanted.read_text())) as asked:
         (folder / "go").touch()
-        assert until_final(executor, attempt).state is JobState.SUCCEEDED
+        assert until_final(executor, attempt, seconds=180).state is JobState.SUCCEEDED
     assert set(asked) == {"GET"}, "a question for the model went elsewhere"
     (log,) = (directory(executor, attempt) / "logs").glob("slurm-*.log")
     assert f"port {wanted.read_text().strip()} of server-0 went to somebody else" in log.read_text()
@@ -209,7 +209,7 @@ def test_two_jobs_on_one_node_at_once(on_light: MakeExecutor, folder: Path, tmp_
     jobs = [shell_job(tmp_path, asking(folder), deployment=model(folder)) for _ in range(2)]
     attempts = [executor.submit(job, 1, "0" * 16) for job in jobs]
     for attempt in attempts:
-        assert until_final(executor, attempt).state is JobState.SUCCEEDED
+        assert until_final(executor, attempt, seconds=180).state is JobState.SUCCEEDED
     one, other = (seen(directory(executor, attempt)) for attempt in attempts)
     assert one["urls"] != other["urls"]
     for found, attempt in zip((one, other), attempts, strict=True):
