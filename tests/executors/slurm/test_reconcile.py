@@ -54,6 +54,14 @@ def test_the_script_s_word_stands_where_slurm_says_only_that_it_failed(said: str
     assert explained(seen, row("FAILED"))
 
 
+def test_who_cancelled_it_is_waited_for_where_somebody_will_say() -> None:
+    queue, told = row("CANCELLED"), row("CANCELLED", who="1001")
+    stopped = record("terminated")
+    assert not explained(Sources(record=stopped, queue=[queue], accounting=True), queue)
+    assert explained(Sources(record=stopped, queue=[queue], accounts=[told], accounting=True), told)
+    assert explained(Sources(record=stopped, queue=[queue]), queue)
+
+
 def test_a_success_stands_whatever_happened_to_its_node_afterwards() -> None:
     seen = Sources(record=record("", status=0), queue=[row("NODE_FAIL")])
     assert seen.decided

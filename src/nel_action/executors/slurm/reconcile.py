@@ -142,8 +142,8 @@ def ended_row(seen: Sources) -> Row | None:
 
 def explained(seen: Sources, row: Row) -> bool:
     """Tell whether job and Slurm together have said why it ended, so that there is nothing to wait for."""
-    if row.state == "CANCELLED" and row.who:
-        return True
+    if row.state == "CANCELLED" and seen.accounting:
+        return row.who is not None  # the queue does not say by whom; the accounts will
     return seen.record is not None and not row.active and (seen.record.reason != STOPPED or row.state in EXPLAIN)
 
 
