@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from tests.doubles.lepton.server import LeptonDouble
-from tests.support.real_harness import environment as harness_environment
 from tests.support.real_harness import uv
 from tests.support.require import require
 
 from nel_action.deployment.llamacpp import SERVER
 from nel_action.executors.environments import environment
+from nel_action.harness.registry import harness
 from nel_action.results import JobOutcome, Results, read_results
 from nel_action.spec.deployment import LlamaCppDeployment, PackagedWeights
 
@@ -36,7 +36,7 @@ deployment:
   context_size: 2048
   lepton_config: {{resource_shape: cpu.large}}
 evaluation:
-  params: {{limit_samples: 4, parallelism: 1, temperature: 0}}
+  params: {{limit_samples: 3, parallelism: 1, temperature: 0}}
   tasks:
     - {{name: quickstart_arithmetic, harness: lm_eval, task_dir: tasks{container}}}
     - {{name: quickstart_mmlu, harness: lm_eval, task_dir: tasks{container}}}
@@ -55,7 +55,7 @@ def nel(folder: Path, *words: str) -> subprocess.Popen[str]:
     )
 
 
-def done(folder: Path, *words: str, limit: float = 240) -> Results:
+def done(folder: Path, *words: str, limit: float = 400) -> Results:
     """Run a spec to its end."""
     process = nel(folder, "run", *words, "--wait")
     out, err = process.communicate(timeout=limit)
@@ -66,26 +66,28 @@ def done(folder: Path, *words: str, limit: float = 240) -> Results:
 
 @pytest.mark.model
 @pytest.mark.harness
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_real_model_scores_there_as_it_does_here(tmp_path: Path, lepton_double: LeptonDouble) -> None:
     require("harness", uv() is not None, "uv is not here, which makes the harnesses' environments")
     (tmp_path / "tasks").symlink_to(TASKS)
     settings = LlamaCppDeployment(served_model_name="smollm2", weights=WEIGHTS)
     server = environment(tmp_path / "home", SERVER.requirements(settings))
-    lepton_double.settings.images = {
-        "img:server": {"PATH": str(server)},
-        "img:harness": {"PATH": str(harness_environment("lm_eval") / "bin")},
-    }
+    lock = harness("lm_eval").requirements
+    assert lock is not None
+    # NOTE: the same environments that the local run uses
+    images = {"img:server": server, "img:harness": environment(tmp_path / "home", lock)}
+    lepton_double.settings.images = {name: {"PATH": str(path)} for name, path in images.items()}
     there = tmp_path / "there.yaml"
     work = f"{{evaluation_tasks: {{work_dir: {tmp_path / 'containers'}}}}}"
     there.write_text(
         MODEL.format(execution="lepton/default", settings=work, weights=WEIGHTS, container=", container: 'img:harness'")
     )
     here = tmp_path / "here.yaml"
-    here.write_text(MODEL.format(execution="local", settings="{runtime: process}", weights=WEIGHTS, container=""))
+    both = "{runtime: process, parallelism: 2}"
+    here.write_text(MODEL.format(execution="local", settings=both, weights=WEIGHTS, container=""))
     remote, local = done(tmp_path, str(there)), done(tmp_path, str(here))
     assert [task.outcome for task in (*remote.tasks, *local.tasks)] == [JobOutcome.SUCCEEDED] * 4
-    assert [task.n_items for task in remote.tasks] == [4, 4]
+    assert [task.n_items for task in remote.tasks] == [3, 3]
     figures = [[(score.metric, score.value) for score in task.scores] for task in (*remote.tasks, *local.tasks)]
     assert figures[:2] == figures[2:]
     assert [started.kind for started in lepton_double.started].count("endpoint") == 1
