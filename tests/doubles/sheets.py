@@ -70,6 +70,8 @@ class SheetsDouble:
     lies: list[str] = field(default_factory=list)
     """Answers of ours that the documents do not describe."""
     tokens: int = 0
+    meeting: threading.Barrier | None = None
+    """Where the first writers wait for each other, so that each has read before any has written."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     """Google carries out one call after the other."""
 
@@ -301,6 +303,9 @@ def _handler(double: SheetsDouble) -> type[BaseHTTPRequestHandler]:
         def _serve(self) -> None:
             data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             body = json.loads(data) if data.startswith(b"{") else None
+            if self.path.endswith(":batchUpdate") and (meeting := double.meeting) is not None:
+                meeting.wait(60)
+                double.meeting = None
             with double.lock:
                 status, result, headers = double.answer(self.command, self.path, body)
             out = json.dumps(result).encode()

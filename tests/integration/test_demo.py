@@ -28,8 +28,8 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def demo(clone: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environ = {**os.environ, "NEL_ACTION_HOME": str(clone.parent / "home")}
-    environ.pop("VIRTUAL_ENV", None)
+    passed = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "VIRTUAL_ENV"}}
+    environ = {**passed, "NEL_ACTION_HOME": str(clone.parent / "home")}
     script = [str(clone / "scripts" / "demo"), *words]
     return subprocess.run(script, env=environ, capture_output=True, text=True, check=False, timeout=800)
 

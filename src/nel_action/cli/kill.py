@@ -16,7 +16,6 @@ __all__ = ["kill"]
 @click.option("-t", "--task", "tasks", multiple=True, metavar="NAME", help="Only this task; repeatable.")
 def kill(*, invocation: str, tasks: tuple[str, ...]) -> int:
     """End the jobs of INVOCATION, or `<invocation>.<n>`, and see that they ended."""
-    from nel_action.executors.interface import JobState
     from nel_action.lifecycle.cancel import cancel
     from nel_action.lifecycle.watch import refresh
 
@@ -24,7 +23,8 @@ def kill(*, invocation: str, tasks: tuple[str, ...]) -> int:
         refresh(opened)
         wanted = {view.job.index for view in select_jobs(opened, invocation, tasks)}
         views = [view for view in cancel(opened, wanted) if view.job.index in wanted]
-    for view in views:
-        click.echo(f"{view.job.name}: {view.state.value}")
-    ended = all(view.state.final or (view.state is JobState.PENDING and view.attempt is None) for view in views)
+    never = [view.attempt is None or view.attempt.backend_id is None for view in views]
+    for view, absent in zip(views, never, strict=True):
+        click.echo(f"{view.job.name}: {'not submitted' if absent else view.state.value}")
+    ended = all(view.state.final or absent for view, absent in zip(views, never, strict=True))
     return ExitCode.PASS if ended else ExitCode.UNMEASURABLE

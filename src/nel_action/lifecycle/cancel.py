@@ -6,6 +6,7 @@ from collections.abc import Collection
 
 from nel_action.executors.interface import JobState, Releasing
 from nel_action.lifecycle.session import JobView, Session, attempt_of
+from nel_action.lifecycle.submit import recover
 from nel_action.lifecycle.watch import refresh
 
 __all__ = ["cancel"]
@@ -14,9 +15,12 @@ __all__ = ["cancel"]
 def cancel(session: Session, jobs: Collection[int] | None = None) -> list[JobView]:
     """End every job that has not ended, or those of these indexes; return what is then seen.
 
+    A job whose submitter died before the answer is looked up first; one that is not there then is still pending.
+
     Raises:
         ExecutorError: some still run, by name.
     """
+    recover(session)
     rows = [
         row
         for row in session.attempts().values()

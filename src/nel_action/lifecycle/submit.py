@@ -11,7 +11,7 @@ from nel_action.jobs import Job
 from nel_action.ledger import AttemptRow, now
 from nel_action.lifecycle.session import Session
 
-__all__ = ["resume", "submit"]
+__all__ = ["recover", "resume", "submit"]
 
 RETRIED = {JobState.FAILED, JobState.CANCELLED}
 
@@ -45,6 +45,20 @@ def resume(session: Session) -> list[Job]:
     jobs = [job for job in session.invocation.plan.jobs if _unfinished(attempts.get(job.index))]
     _place(session, jobs, attempts)
     return jobs
+
+
+def recover(session: Session) -> None:
+    """Record attempts that were submitted and whose answer was lost; an intent without an attempt stays as it is.
+
+    Raises:
+        UnreachableError: the backend did not answer.
+    """
+    attempts = session.attempts()
+    jobs = {job.key: attempts[job.index] for job in session.invocation.plan.jobs if job.index in attempts}
+    lost = {key: row for key, row in jobs.items() if row.backend_id is None}
+    for key, there in (session.executor.find(list(lost)) if lost else {}).items():
+        if there.number == lost[key].number:
+            _record(session, lost[key], there, None)
 
 
 def _recorded(row: AttemptRow | None) -> bool:

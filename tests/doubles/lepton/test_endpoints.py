@@ -58,6 +58,7 @@ def status(client: APIClient, **headers: str) -> int:
 
 def test_it_serves_behind_its_tokens_until_it_is_deleted(double: LeptonDouble, client: APIClient) -> None:
     double.settings.tokens["team"] = "t0ken"
+    double.settings.delays.starting = 3  # so that it is not ready yet, however fast the machine
     tokens = [TokenVar(value_from=TokenValue(token_name_ref="team"))]
     made = client.deployment.create_with_response(deployment(api_tokens=tokens))
     assert made.status.state.value == "Starting"

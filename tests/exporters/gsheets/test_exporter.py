@@ -287,13 +287,15 @@ def at_once(exports: list[tuple[Bundle, str]]) -> list[ExportOutcome]:
 def test_the_same_results_from_several_exports_at_once_are_there_once(
     bundle: Bundle, sheet: SheetsDouble, key: str
 ) -> None:
+    sheet.meeting = threading.Barrier(5)
     found = [change for outcome in at_once([(bundle, key)] * 5) for change in changes(outcome)]
     assert (found.count(Change.CREATED), found.count(Change.UNCHANGED)) == (5, 20)
     assert len(sheet.grid) == 6
-    assert sheet.calls.count("sheets.spreadsheets.batchUpdate") > 1, "nobody came second; nothing was tried"
+    assert sheet.calls.count("sheets.spreadsheets.batchUpdate") == 5, "each tried to write before it saw the others"
 
 
 def test_different_metrics_at_once_keep_their_own_columns(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+    sheet.meeting = threading.Barrier(5)
     at_once([(renamed(bundle, number), key) for number in range(1, 6)])
     assert len(sheet.rows()) == 5
     for row in sheet.rows():

@@ -48,6 +48,7 @@ def bench(light: Cluster, light_sshd: Sshd, tmp_path: Path) -> Iterator[Executor
                 known_hosts=light_sshd.known_as("127.0.0.1", relay.port),
                 output_dir=str(scratch / "runs"),
                 max_resumes=0,
+                outage_timeout=2,
             ),
             home=tmp_path,
             scratch=scratch,

@@ -1,0 +1,38 @@
+"""Ending jobs, also those whose submitter did not live to note them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.doubles.executor import Killed, MemoryExecutor
+from tests.support.plans import make_test_plan, new_session, reopened
+
+from nel_action.executors.interface import JobState
+from nel_action.lifecycle.cancel import cancel
+from nel_action.lifecycle.submit import submit
+
+
+def test_a_job_whose_submitter_died_before_the_answer_is_found_and_ended(tmp_path: Path) -> None:
+    executor = MemoryExecutor(kill_after_submit=1)
+    session = new_session(make_test_plan("a", "b"), executor, tmp_path)
+    with pytest.raises(Killed):
+        submit(session)
+    executor.kill_after_submit = None
+    views = cancel(reopened(session, executor))
+    assert [view.state for view in views] == [JobState.CANCELLED, JobState.PENDING]
+    assert len(executor.started) == 1
+
+
+def test_an_intent_that_never_became_an_attempt_stays_one(tmp_path: Path) -> None:
+    executor = MemoryExecutor(kill_before_submit=0)
+    session = new_session(make_test_plan("a"), executor, tmp_path)
+    with pytest.raises(Killed):
+        submit(session)
+    executor.kill_before_submit = None
+    (view,) = cancel(reopened(session, executor))
+    assert view.state is JobState.PENDING
+    assert view.attempt is not None
+    assert view.attempt.backend_id is None
+    submit(reopened(session, executor))
+    assert len(executor.started) == 1
