@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.doubles.lepton.server import LeptonDouble
-from tests.support.local_jobs import INVOCATION, job
+from tests.support.local_jobs import INVOCATION, job, wait
 
-from nel_action.executors.interface import Attempt, JobStatus, Workspace
+from nel_action.executors.interface import JobStatus, Workspace
 from nel_action.executors.lepton.executor import LeptonExecutor
 from nel_action.jobs import Job, Key
 from nel_action.spec.deployment import GenericDeployment
 from nel_action.spec.lepton import LeptonConfig, LeptonExecution
 
 __all__ = ["Bench", "leaves", "served", "wait"]
-
-PATIENCE = 60.0
 
 
 def leaves(text: str = "", *, then: str = "") -> str:
@@ -72,14 +69,3 @@ class Bench:
         """Submit jobs and wait for their ends."""
         mine = executor or self.executor()
         return wait(mine, [mine.submit(each, 1, INVOCATION) for each in jobs])
-
-
-def wait(executor: LeptonExecutor, attempts: Iterable[Attempt], patience: float = PATIENCE) -> dict[Key, JobStatus]:
-    """Poll until all have ended."""
-    attempts, deadline = list(attempts), time.monotonic() + patience
-    while True:
-        seen = dict(executor.poll(attempts))
-        if all(status.state.final for status in seen.values()):
-            return seen
-        assert time.monotonic() < deadline, seen
-        time.sleep(0.05)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nel_action.executors.interface import Attempt, JobStatus, Workspace
+from nel_action.executors.interface import Attempt, Executor, JobStatus, Workspace
 from nel_action.executors.local.agents import AGENT, try_lock
 from nel_action.executors.local.executor import LocalExecutor
 from nel_action.executors.local.store import Store
@@ -87,7 +87,7 @@ class Bench:
         return wait(executor, [executor.submit(each, 1, INVOCATION) for each in jobs])
 
 
-def wait(executor: LocalExecutor, attempts: Iterable[Attempt], patience: float = PATIENCE) -> dict[Key, JobStatus]:
+def wait(executor: Executor, attempts: Iterable[Attempt], patience: float = PATIENCE) -> dict[Key, JobStatus]:
     """Poll until all have ended."""
     attempts, deadline = list(attempts), time.monotonic() + patience
     while True:

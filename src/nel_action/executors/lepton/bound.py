@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from nel_action.errors import UsageError
+from nel_action.executors.hooks import with_hooks
 from nel_action.executors.lepton.names import TOKEN
 from nel_action.executors.lepton.serving import Serving
 from nel_action.harness.interface import Binding, Command
@@ -27,15 +28,6 @@ CHUNK: Final = 96 * 1024
 
 LARGEST: Final = 768 * 1024
 """Characters of all arguments: what the platform keeps a job in takes about 1 MiB."""
-
-HOOKED: Final = """\
-set -e
-[ ! -e pre_cmd.sh ] || . ./pre_cmd.sh
-status=0
-"$@" || status=$?
-[ ! -e post_cmd.sh ] || . ./post_cmd.sh
-exit "$status"
-"""
 
 
 @dataclass(frozen=True)
@@ -98,12 +90,7 @@ class BoundJob:
             task_dir=self.home / "task" if self.job.task.task_dir else None,
         )
         found = harness(self.job.harness).command(self.job.task, binding)
-        hooks = {"pre_cmd.sh": self.job.pre_cmd, "post_cmd.sh": self.job.post_cmd}
-        texts = {name: f"{text}\n" for name, text in hooks.items() if text}
-        if not texts:
-            return found
-        words = ("bash", "-c", HOOKED, "hooks", *found.argv)
-        return Command(argv=words, env=found.env, secret_env=found.secret_env, files={**found.files, **texts})
+        return with_hooks(found, self.job)
 
     @property
     def folders(self) -> Mapping[str, tuple[Path, str]]:

@@ -6,22 +6,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from nel_action.executors.hooks import with_hooks
 from nel_action.executors.interface import Reason
 from nel_action.executors.local.interface import Launch, Places
 from nel_action.executors.local.record import AttemptError
 from nel_action.harness.interface import Binding, Command
 from nel_action.jobs import Job
 
-__all__ = ["bind", "launch", "with_hooks", "write_files"]
-
-HOOKED = """\
-set -e
-[ ! -e pre_cmd.sh ] || . ./pre_cmd.sh
-status=0
-"$@" || status=$?
-[ ! -e post_cmd.sh ] || . ./post_cmd.sh
-exit "$status"
-"""
+__all__ = ["bind", "launch", "write_files"]
 
 
 def bind(job: Job, places: Places, url: str, *, own_port: int | None = None) -> Command:
@@ -53,16 +45,6 @@ def _dataset(job: Job, places: Places) -> dict[str, str]:
     if job.dataset is None:
         return {}
     return {"NEMO_EVALUATOR_DATASET_DIR": job.dataset[1] if places.mounted else job.dataset[0]}
-
-
-def with_hooks(command: Command, job: Job) -> Command:
-    """Run the task's `pre_cmd` before and its `post_cmd` after the harness, in one shell; it keeps the exit status."""
-    hooks = {"pre_cmd.sh": job.pre_cmd, "post_cmd.sh": job.post_cmd}
-    texts = {name: f"{text}\n" for name, text in hooks.items() if text}
-    if not texts:
-        return command
-    argv = ("bash", "-c", HOOKED, "hooks", *command.argv)
-    return replace(command, argv=argv, files={**command.files, **texts})
 
 
 def write_files(command: Command, work: Path) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Final
 
 from nel_action.executors.further import refer_in_task, references
+from nel_action.executors.hooks import with_hooks
 from nel_action.executors.slurm.containers import Box, root_of
 from nel_action.executors.slurm.layout import JobDir
 from nel_action.executors.slurm.service import MODEL, Service, server_kind, services
@@ -19,15 +19,6 @@ from nel_action.spec.deployment import ServedDeployment
 from nel_action.spec.slurm import SlurmExecution
 
 __all__ = ["BoundJob"]
-
-HOOKED: Final = """\
-set -e
-[ ! -e pre_cmd.sh ] || . ./pre_cmd.sh
-status=0
-"$@" || status=$?
-[ ! -e post_cmd.sh ] || . ./post_cmd.sh
-exit "$status"
-"""
 
 
 @dataclass(frozen=True)
@@ -110,12 +101,7 @@ class BoundJob:
             task_dir=self.root / "task" if self.job.task.task_dir else None,
         )
         found = harness(self.job.harness).command(self._task(), binding)
-        hooks = {"pre_cmd.sh": self.job.pre_cmd, "post_cmd.sh": self.job.post_cmd}
-        texts = {name: f"{text}\n" for name, text in hooks.items() if text}
-        if not texts:
-            return found
-        words = ("bash", "-c", HOOKED, "hooks", *found.argv)
-        return Command(argv=words, env=found.env, secret_env=found.secret_env, files={**found.files, **texts})
+        return with_hooks(found, self.job)
 
     def _task(self) -> HarnessTask:
         """Return the task with what it says of further servers filled in."""
