@@ -55,9 +55,9 @@ def recover(session: Session) -> None:
     """
     attempts = session.attempts()
     jobs = {job.key: attempts[job.index] for job in session.invocation.plan.jobs if job.index in attempts}
-    lost = {key: row for key, row in jobs.items() if row.backend_id is None}
+    lost = {key: row for key, row in jobs.items() if not _recorded(row)}
     for key, there in (session.executor.find(list(lost)) if lost else {}).items():
-        if there.number == lost[key].number:
+        if _answer_lost(lost[key], there):
             _record(session, lost[key], there, None)
 
 
@@ -102,10 +102,15 @@ def _submit(session: Session, job: Job, row: AttemptRow) -> None:
         _record(session, row, attempt, None)
 
 
+def _answer_lost(row: AttemptRow, there: Attempt) -> bool:
+    """Tell whether the attempt that the backend has is an intent of ours whose answer never came."""
+    return row.backend_id is None and row.number == there.number
+
+
 def _take_over(job: Job, row: AttemptRow | None, there: Attempt, status: JobStatus) -> bool:
     """Tell whether the attempt that the backend has is the one that this invocation wants."""
-    if row is not None and row.backend_id is None and row.number == there.number:
-        return True  # our own intent, whose answer was lost
+    if row is not None and _answer_lost(row, there):
+        return True
     if not status.state.final:
         return row is None or there.number > row.number or JobState(row.state) not in RETRIED
     return status.state is JobState.SUCCEEDED and (job.pinned or (row is not None and there.number > row.number))

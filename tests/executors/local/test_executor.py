@@ -203,12 +203,21 @@ def test_what_ended_long_ago_leaves_the_store_when_the_next_starts(bench: Bench,
     bench.run(job("old", "pass"))
     bench.run(job("new", "pass"))
     store = Store(bench.root / "home")
-    ended = store.at(key("old"), 1).path / "exit.json"
-    os.utime(ended, (time.time() - 31 * 86_400,) * 2)
+    os.utime(store.at(key("old"), 1).path, (time.time() - 31 * 86_400,) * 2)
     executor = bench.executor(keep_days=keep)
     wait(executor, [executor.submit(job("next", "pass"), 1, "b" * 16)])
     assert {attempt.key for attempt in store.all()} == {key("new"), key("next")} | ({key("old")} if left else set())
     assert not list(store.root.glob(".*"))
+
+
+def test_what_was_just_looked_for_stays_until_it_is_collected(bench: Bench) -> None:
+    bench.run(job("old", "pass"))
+    os.utime(Store(bench.root / "home").at(key("old"), 1).path, (time.time() - 31 * 86_400,) * 2)
+    executor = bench.executor(keep_days=30)
+    taken_over = executor.find([key("old"), key("next")])[key("old")]
+    wait(executor, [executor.submit(job("next", "pass"), 1, "b" * 16)])
+    executor.collect(taken_over, bench.root / "out")
+    assert (bench.root / "out/logs/client.log").is_file()
 
 
 def _submit(root: Path, invocation: str) -> None:

@@ -39,9 +39,9 @@ def clean_files(store: Store) -> None:
 
 
 def clean_old(store: Store, queue: Queue) -> None:
-    """Remove what ended longer ago than the `keep_days` of the jobs that `queue` is about to run.
+    """Remove what ended, and was last looked for, longer ago than the `keep_days` of the jobs `queue` is about to run.
 
-    What they still need stays: their own attempts, whatever their age, and everything of invocations that go on.
+    What somebody may still need stays: unfinished attempts, those just taken over, and all of invocations that go on.
     """
     kept = [attempt.record().settings.keep_days for attempt in queue.unfinished()]
     if not kept or None in kept:
@@ -49,7 +49,7 @@ def clean_old(store: Store, queue: Queue) -> None:
     before = time.time() - max(days for days in kept if days is not None) * _DAY
     for attempt in store.all():
         with suppress(FileNotFoundError):
-            if (attempt.path / "exit.json").stat().st_mtime < before:
+            if attempt.ended and attempt.path.stat().st_mtime < before:
                 _remove(attempt.path)
     for folder in (store.root / "agents").iterdir():
         with suppress(FileNotFoundError):

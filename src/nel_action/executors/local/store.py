@@ -21,6 +21,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,10 +57,12 @@ class Store:
         return [self.queue(folder.parent.name) for folder in self.root.glob("agents/*/servers")]
 
     def find(self, keys: Iterable[Key]) -> Iterator[AttemptDir]:
-        """Return every attempt under those keys."""
+        """Return every attempt under those keys; being looked for keeps them from being cleaned away."""
         wanted = set(keys)
         for attempt in self.all():
             if attempt.key in wanted:
+                with suppress(OSError):
+                    os.utime(attempt.path)
                 yield attempt
 
     def all(self) -> Iterator[AttemptDir]:
