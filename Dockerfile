@@ -40,7 +40,7 @@ ENTRYPOINT ["nel-action"]
 CMD ["--help"]
 
 FROM tools AS build-harness
-COPY src/nel_action/harness/locks/lm_eval.txt ./
+COPY src/nel_action/harnesses/locks/lm_eval.txt ./
 RUN /uv/bin/uv venv --quiet --python python3 /opt/lm-eval \
     && /uv/bin/uv pip install --quiet --python /opt/lm-eval --no-deps --require-hashes --requirements lm_eval.txt \
     && find /opt/lm-eval -name __pycache__ -prune -exec rm -rf {} +

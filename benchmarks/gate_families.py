@@ -20,15 +20,15 @@ from benchmarks.gate_settings import (
     generator,
 )
 
-from nel_action.gating.aggregate import difference_evidence
-from nel_action.gating.binary import PairedProportions, Proportion, TwoProportions
-from nel_action.gating.clustered import clustered_evidence
-from nel_action.gating.continuous import mean_evidence
-from nel_action.gating.evidence import Evidence
-from nel_action.gating.multiplicity import holm
-from nel_action.gating.ratio import PairedRatio
-from nel_action.gating.relative import contrast
-from nel_action.results import Score
+from nel_action.model.results import Score
+from nel_action.statistics.aggregate import difference_evidence
+from nel_action.statistics.binary import PairedProportions, Proportion, TwoProportions
+from nel_action.statistics.clustered import clustered_evidence
+from nel_action.statistics.continuous import mean_evidence
+from nel_action.statistics.estimates import Evidence
+from nel_action.statistics.multiplicity import holm
+from nel_action.statistics.ratio import PairedRatio
+from nel_action.statistics.relative import contrast
 
 ALPHA = 0.05
 Grid = Sequence[tuple[float, float, float]]

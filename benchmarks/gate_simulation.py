@@ -17,8 +17,8 @@ from itertools import product
 from benchmarks.gate_families import ALPHA, FAMILIES, Rates
 from benchmarks.gate_settings import generator
 
-from nel_action.gating.continuous import GuardedMean, mean_evidence
-from nel_action.gating.power import items_to_settle, minimum_detectable
+from nel_action.statistics.continuous import GuardedMean, mean_evidence
+from nel_action.statistics.power import items_to_settle, minimum_detectable
 
 MARGIN = 0.03
 

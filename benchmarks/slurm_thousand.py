@@ -28,7 +28,7 @@ from tests.support.slurm.sshd import Sshd  # noqa: E402
 
 from nel_action.cli.common import session  # noqa: E402
 from nel_action.lifecycle.session import attempt_of  # noqa: E402
-from nel_action.lifecycle.watch import refresh  # noqa: E402
+from nel_action.lifecycle.waiting import refresh  # noqa: E402
 
 SPEC = """\
 target: {{api_endpoint: {{url: 'http://127.0.0.1:9/v1/chat/completions', model_id: none}}}}

@@ -12,8 +12,8 @@ from tests.support.project import Project
 
 import nel_action
 from nel_action.errors import NotFoundError
-from nel_action.executors.interface import JobState
 from nel_action.gating.verdict import Verdict
+from nel_action.model.job import JobState
 
 SURFACE = ["__version__", "export", "gate", "load_spec", "plan", "run", "status", "wait"]
 

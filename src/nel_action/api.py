@@ -20,21 +20,21 @@ from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
-from nel_action.conclude import conclude, find_baseline
+from nel_action.driver.confirmation import second_look
+from nel_action.driver.judging import conclude, find_baseline
+from nel_action.driver.preflight import check_gate
 from nel_action.errors import NelActionError
 from nel_action.files import home_dir
-from nel_action.jobs import Plan
 from nel_action.ledger import Ledger, run_dir_of
+from nel_action.lifecycle.launch import start
 from nel_action.lifecycle.loading import load
 from nel_action.lifecycle.prepare import check, prepare, select_tasks
 from nel_action.lifecycle.session import JobView, Session, open_session
-from nel_action.lifecycle.start import start
 from nel_action.lifecycle.submit import submit
-from nel_action.lifecycle.watch import finished, refresh
-from nel_action.lifecycle.watch import wait as watch
-from nel_action.preflight import check_gate
+from nel_action.lifecycle.waiting import finished, refresh
+from nel_action.lifecycle.waiting import wait as watch
+from nel_action.planning.jobs import Plan
 from nel_action.report.model import Report
-from nel_action.second_look import second_look
 from nel_action.spec.compose import LoadedSpec
 from nel_action.spec.policy import GatePolicy
 

@@ -8,7 +8,7 @@ import pytest
 
 from nel_action.catalog.lookup import catalog, lookup, relatives, search
 from nel_action.errors import NotFoundError
-from nel_action.spec.base import EndpointType
+from nel_action.model.task import EndpointType
 from nel_action.spec.params import TaskParams
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nel_action.errors import CollectError, ExecutorError, Problem, UnreachableError
-from nel_action.executors.interface import Attempt, JobState, JobStatus, newest
-from nel_action.jobs import Job, Key, Plan
+from nel_action.model.job import Attempt, JobState, JobStatus, Key, newest
+from nel_action.planning.jobs import Job, Plan
 
 
 class Killed(BaseException):

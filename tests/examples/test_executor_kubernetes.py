@@ -20,7 +20,7 @@ from tests.doubles.openai_server import Model, OpenAIServer
 from tests.support.require import require
 
 from nel_action.errors import CollectError, EngineError, SpecError
-from nel_action.executors.interface import JobState, Reason
+from nel_action.model.job import JobState, Reason
 from nel_action.spec.target import ApiEndpoint, Target
 from nel_action.testing.executor_suite import INVOCATION, ExecutorBench, RemoteExecutorSuite
 

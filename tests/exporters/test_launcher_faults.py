@@ -16,7 +16,7 @@ from tests.support.runs import make_run
 from nel_action.cli.export import export
 from nel_action.errors import NelActionError
 from nel_action.exporters.gsheets import exporter as gsheets
-from nel_action.results import Score
+from nel_action.model.results import Score
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,7 +7,7 @@ from tests.support.runs import make_run
 
 from nel_action.exporters.bundle import Bundle, load_bundle
 from nel_action.exporters.records import matches, parameters, provenance, records_of, unmatched
-from nel_action.results import Score
+from nel_action.model.results import Score
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from tests.support.gate_results import rule, saved
 from nel_action.cli.calibrate import calibrate as command
 from nel_action.errors import UsageError
 from nel_action.gating.calibrate import calibrate
-from nel_action.gating.run import Run
-from nel_action.results import write_results
+from nel_action.gating.result_set import Run
+from nel_action.model.results import write_results
 
 
 def runs(folder: Path, count: int) -> list[Run]:

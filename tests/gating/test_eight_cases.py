@@ -10,9 +10,9 @@ from tests.support.gate_results import results, rule, saved, verdict
 
 from nel_action.errors import SpecError
 from nel_action.gating.judge import judge_runs
-from nel_action.gating.run import Run
+from nel_action.gating.result_set import Run
 from nel_action.gating.verdict import GateReport, Verdict
-from nel_action.results import Results
+from nel_action.model.results import Results
 
 
 def gate(baseline: Run, candidate: Run, **rules: object) -> GateReport:

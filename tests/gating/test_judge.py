@@ -11,7 +11,7 @@ from tests.support.gate_results import results, task, verdict
 
 from nel_action.errors import ResultsError, SpecError
 from nel_action.gating.verdict import GateReport, Verdict
-from nel_action.results import JobOutcome, Score, read_results, write_results
+from nel_action.model.results import JobOutcome, Score, read_results, write_results
 
 FLOOR = {"tasks": {"gsm8k": {"min": 0.5}}}
 

@@ -9,9 +9,9 @@ import pytest
 from tests.support.gate_results import results, rule, saved, task, verdict
 
 from nel_action.gating.judge import judge_runs
-from nel_action.gating.run import Run
+from nel_action.gating.result_set import Run
 from nel_action.gating.verdict import GateReport
-from nel_action.results import Score
+from nel_action.model.results import Score
 from nel_action.spec.policy import Difference
 
 RIGHT = [1.0] * 160 + [0.0] * 40
@@ -104,7 +104,7 @@ def test_the_policys_own_lines(runs: dict[str, Run]) -> None:
 
 
 def test_every_difference_has_a_name_that_lets_it_pass() -> None:
-    from nel_action.gating.comparable import differences
+    from nel_action.gating.compatibility import differences
 
     ours = task()
     other = task(

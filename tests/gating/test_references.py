@@ -13,14 +13,14 @@ from scipy import optimize, stats
 from statsmodels.stats import proportion
 from statsmodels.stats.multitest import multipletests
 
-from nel_action.gating.aggregate import ChernoffMean, difference_evidence, score_evidence
-from nel_action.gating.binary import PairedProportions, Proportion, TwoProportions
-from nel_action.gating.clustered import clustered_evidence
-from nel_action.gating.continuous import mean_evidence
-from nel_action.gating.evidence import Evidence, Negated, TEvidence
-from nel_action.gating.multiplicity import holm
-from nel_action.gating.relative import Moments, fieller, moments
-from nel_action.results import Score
+from nel_action.model.results import Score
+from nel_action.statistics.aggregate import ChernoffMean, difference_evidence, score_evidence
+from nel_action.statistics.binary import PairedProportions, Proportion, TwoProportions
+from nel_action.statistics.clustered import clustered_evidence
+from nel_action.statistics.continuous import mean_evidence
+from nel_action.statistics.estimates import Evidence, Negated, TEvidence
+from nel_action.statistics.multiplicity import holm
+from nel_action.statistics.relative import Moments, fieller, moments
 
 COUNTS = [(0, 10), (3, 30), (29, 30), (198, 198), (9_000, 14_042)]
 

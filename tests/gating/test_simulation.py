@@ -48,7 +48,7 @@ def test_the_paired_t_interval_would_not_do() -> None:
     from benchmarks.gate_families import of_pairs, rates, unique
     from benchmarks.gate_settings import generator
 
-    from nel_action.gating.evidence import TEvidence
+    from nel_action.statistics.estimates import TEvidence
 
     setting, n, chances, margin = next(of_pairs((30,), [(0.97, 0.95, 0.02)]))
     drawn = unique(generator("t", n).multinomial(n, chances, size=3000)[:, :2])

@@ -13,10 +13,10 @@ from tests.doubles.github.clock import Sleeper
 from tests.doubles.github.server import GitHubDouble, github
 
 from nel_action.github.api import GitHubApi
+from nel_action.github.context import Setting
 from nel_action.github.event import EventContext, EventKind
 from nel_action.github.inputs import read_inputs
 from nel_action.github.outcome import StateFile
-from nel_action.github.setting import Setting
 from nel_action.github.workflow import Workflow
 
 HEAD, BASE = "a" * 40, "b" * 40

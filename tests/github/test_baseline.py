@@ -13,7 +13,7 @@ from nel_action.gating.verdict import Verdict
 from nel_action.github.api import GitHubApi
 from nel_action.github.baseline import BranchBaselines
 from nel_action.github.errors import PermissionRefusedError
-from nel_action.results import read_results
+from nel_action.model.results import read_results
 
 REPOSITORY = "Codertocat/Hello-World"
 

@@ -7,10 +7,11 @@ from tests.doubles.github.clock import Sleeper
 from tests.doubles.github.server import Fault, GitHubDouble
 from tests.doubles.github.store import ACTIONS_BOT, Identity
 
-from nel_action.gating.verdict import Comparison, GateReport, Interval, TaskVerdict, Verdict
+from nel_action.gating.verdict import Comparison, GateReport, TaskVerdict, Verdict
 from nel_action.github.api import GitHubApi
 from nel_action.github.comment import CommentMode, StickyComment, who_am_i, worth_a_comment
 from nel_action.github.errors import PermissionRefusedError, UnavailableError
+from nel_action.model.results import Interval
 
 REPOSITORY = "Codertocat/Hello-World"
 MALLORY = Identity("mallory", "User")

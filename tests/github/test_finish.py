@@ -12,10 +12,10 @@ from tests.github.conftest import HEAD, MakeSetting
 from tests.support.workplace import outputs_of
 
 from nel_action.errors import ExitCode
+from nel_action.github.context import Setting
 from nel_action.github.finish import finish
 from nel_action.github.inputs import OUTPUTS
 from nel_action.github.outcome import Outcome
-from nel_action.github.setting import Setting
 
 
 def outputs(setting: Setting) -> dict[str, str]:

@@ -12,7 +12,7 @@ from nel_action.errors import ResultsError
 from nel_action.gating.verdict import Verdict
 from nel_action.github import history as history_module
 from nel_action.github.api import GitHubApi
-from nel_action.github.branch import DataBranch
+from nel_action.github.data_branch import DataBranch
 from nel_action.github.errors import PermissionRefusedError, RefusedError
 from nel_action.github.history import History, Night, NightTask, night_of, trend_of
 

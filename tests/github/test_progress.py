@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from tests.support.reports import HOSTILE
 
-from nel_action.executors.interface import JobState
 from nel_action.github.progress import ROWS, Ticker, progress_table, progress_title
+from nel_action.model.job import JobState
 from nel_action.report.progress import JobRow
 
 

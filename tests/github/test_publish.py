@@ -13,9 +13,9 @@ from tests.github.conftest import HEAD, MakeSetting
 from tests.support import reports
 
 from nel_action.errors import ExitCode, Location, NelActionError, Problem, SpecError
-from nel_action.executors.interface import JobState
 from nel_action.gating.verdict import Verdict
 from nel_action.github.check import Conclusion
+from nel_action.model.job import JobState
 from nel_action.report.progress import JobRow
 
 SPEC = Path("evals/gate.yaml")

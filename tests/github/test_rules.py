@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from tests.github.conftest import MakeSetting
 
-from nel_action.conclude import Rules
+from nel_action.driver.judging import Rules
 from nel_action.errors import NelActionError, SpecError
+from nel_action.github.context import Setting
 from nel_action.github.rules import dump_rules, load_inputs_spec, parse_rules, rules_for
-from nel_action.github.setting import Setting
 
 SPEC = """\
 execution: {type: local}

@@ -12,7 +12,7 @@ from tests.support.images.build import engine_here
 from tests.support.project import Project
 from tests.support.require import require
 
-from nel_action.results import JobOutcome, read_results
+from nel_action.model.results import JobOutcome, read_results
 
 
 @pytest.fixture

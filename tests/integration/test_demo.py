@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support.require import require
 
-from nel_action.results import JobOutcome, read_results
+from nel_action.model.results import JobOutcome, read_results
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.support.project import Project, kill
 
-from nel_action.results import read_results, read_samples
+from nel_action.model.results import read_results, read_samples
 
 PROGRAM = """
 import json, os, pathlib, sys, time

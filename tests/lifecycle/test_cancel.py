@@ -8,9 +8,9 @@ import pytest
 from tests.doubles.executor import Killed, MemoryExecutor
 from tests.support.plans import make_test_plan, new_session, reopened
 
-from nel_action.executors.interface import JobState
 from nel_action.lifecycle.cancel import cancel
 from nel_action.lifecycle.submit import submit
+from nel_action.model.job import JobState
 
 
 def test_a_job_whose_submitter_died_before_the_answer_is_found_and_ended(tmp_path: Path) -> None:

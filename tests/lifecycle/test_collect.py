@@ -8,12 +8,12 @@ from pathlib import Path
 from tests.doubles.executor import MemoryExecutor
 from tests.support.plans import make_test_plan, new_session
 
-from nel_action.executors.interface import JobState, Reason
 from nel_action.lifecycle.collect import collect
 from nel_action.lifecycle.session import Session
 from nel_action.lifecycle.submit import submit
-from nel_action.lifecycle.watch import refresh
-from nel_action.results import JobOutcome, Results, read_results, read_samples
+from nel_action.lifecycle.waiting import refresh
+from nel_action.model.job import JobState, Reason
+from nel_action.model.results import JobOutcome, Results, read_results, read_samples
 
 SCORES = json.dumps({"scores": {"accuracy": {"value": 0.5, "stderr": 0.1, "n": 2}}, "n_items": 2, "n_expected": 2})
 SAMPLES = '{"id": "a", "scores": {"accuracy": 1.0}}\n{"id": "b", "scores": {"accuracy": 0.0}}\n'

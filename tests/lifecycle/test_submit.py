@@ -9,9 +9,9 @@ from tests.doubles.executor import Killed, MemoryExecutor
 from tests.support.plans import make_test_plan, new_session, reopened
 
 from nel_action.errors import UnreachableError
-from nel_action.executors.interface import JobState
 from nel_action.lifecycle.submit import resume, submit
-from nel_action.lifecycle.watch import finished, refresh
+from nel_action.lifecycle.waiting import finished, refresh
+from nel_action.model.job import JobState
 
 
 def test_each_job_is_started_once_and_recorded(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from nel_action.executors.interface import JobState
+from nel_action.model.job import JobState
 from nel_action.report.progress import JobRow, ProgressView
 
 START = "2026-11-22T10:30:00Z"

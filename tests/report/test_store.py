@@ -9,9 +9,9 @@ from tests.support import reports
 
 from nel_action.errors import ResultsError
 from nel_action.gating.verdict import Verdict
+from nel_action.model.results import write_results
 from nel_action.report.model import TrendPoint
 from nel_action.report.store import load_report, save_report
-from nel_action.results import write_results
 
 WHEN = "2026-11-21T02:00:00Z"
 

@@ -11,10 +11,10 @@ import pytest
 
 from nel_action.cli.app import root
 from nel_action.errors import NelActionError
-from nel_action.executors.interface import JobState, Reason
+from nel_action.model.job import JobState, Reason
 from nel_action.spec.compose import load_spec
-from nel_action.spec.renames import MOVES
-from nel_action.spec.walk import is_known_key
+from nel_action.spec.deprecations import MOVES
+from nel_action.spec.introspection import is_known_key
 
 PAGE = Path(__file__).parents[2] / "docs" / "coming-from-nemo-launcher.md"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nel_action.spec.base import EndpointType
+from nel_action.model.task import EndpointType
 from nel_action.spec.compose import LoadedSpec, load_spec
 from nel_action.spec.defaults import GROUPS
 from nel_action.spec.deployment import NoDeployment

@@ -15,10 +15,10 @@ from pydantic import BaseModel
 from nel_action.cli.schema import schema as command
 from nel_action.spec.defaults import GROUPS
 from nel_action.spec.docstrings import field_docs
+from nel_action.spec.introspection import fields_of
 from nel_action.spec.model import Spec
 from nel_action.spec.reference import reference
 from nel_action.spec.schema import json_schema, models
-from nel_action.spec.walk import fields_of
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json_schema()

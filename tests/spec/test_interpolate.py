@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from nel_action.errors import Location
 from nel_action.spec import interpolate as module
 from nel_action.spec.interpolate import interpolate
-from nel_action.spec.plain_data import Loc
+from nel_action.spec.nested import Loc
 
 ENVIRON = {"USER": "me", "EMPTY": "", "ODD": "a${b}", "GAP": "???"}
 KEYS = st.sampled_from(["a", "b", "c-d", "e"])

@@ -9,7 +9,7 @@ import pytest
 from nel_action.errors import SpecError
 from nel_action.spec.compose import LoadedSpec, load_spec
 from nel_action.spec.deployment import ServedDeployment
-from nel_action.spec.plain_data import get
+from nel_action.spec.nested import get
 
 FOLDER = Path(__file__).parent / "launcher"
 TODAY = sorted(FOLDER.glob("*.yaml"))
@@ -51,7 +51,7 @@ def test_every_example_loads(file: Path) -> None:
 
 @pytest.mark.parametrize("file", TODAY, ids=lambda file: file.stem)
 def test_every_served_example_passes_its_server_s_checks(file: Path) -> None:
-    from nel_action.deployment.registry import server
+    from nel_action.model_servers.registry import server
 
     deployment = filled(file).spec.deployment
     if isinstance(deployment, ServedDeployment):

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from nel_action.errors import SpecError
 from nel_action.spec.defaults import GROUPS, read_defaults
 from nel_action.spec.hydra_compose import compose_with_hydra
-from nel_action.spec.locate import Document
 from nel_action.spec.overrides import parse_overrides
 from nel_action.spec.plain_compose import DeclinedError, compose_plain
+from nel_action.spec.source_positions import Document
 
 OPTIONS = {
     group: sorted(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from typing import Any
 
-from nel_action.harness.interface import Binding, HarnessTask, Params
-from nel_action.spec.base import EndpointType
+from nel_action.harnesses.interface import Binding
+from nel_action.model.task import EndpointType, HarnessTask, Params
 
 __all__ = ["binding", "harness_task"]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from tests.support.require import require
 
 from nel_action.errors import EngineError
-from nel_action.executors.local.engine import connect
+from nel_action.executors.local.docker.engine import connect
 
 if TYPE_CHECKING:
     from docker import DockerClient

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from nel_action.gating.judge import judge
-from nel_action.gating.run import Run, run_from_results
+from nel_action.gating.result_set import Run, run_from_results
 from nel_action.gating.verdict import GateReport
-from nel_action.results import JobOutcome, Results, Sample, Score, TaskResult, write_samples
+from nel_action.model.results import JobOutcome, Results, Sample, Score, TaskResult, write_samples
 from nel_action.spec.policy import GatePolicy
 
 __all__ = ["results", "rule", "saved", "task", "verdict"]

@@ -7,9 +7,9 @@ import zipfile
 from pathlib import Path
 
 from nel_action.gating.verdict import GateReport, TaskVerdict, Verdict
+from nel_action.model.results import JobOutcome, Results, Score, TaskResult, write_results
 from nel_action.report.model import Report
 from nel_action.report.store import save_report
-from nel_action.results import JobOutcome, Results, Score, TaskResult, write_results
 
 __all__ = ["archive_of", "make_report", "make_results"]
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from tests.support.local_jobs import INVOCATION, Bench, agent_pid, job
 
-from nel_action.executors.interface import Attempt
 from nel_action.executors.local.executor import LocalExecutor
-from nel_action.jobs import Job
+from nel_action.model.job import Attempt
+from nel_action.planning.jobs import Job
 
 __all__ = ["jobs"]
 

@@ -11,9 +11,10 @@ from typing import Any
 from tests.doubles.lepton.server import LeptonDouble
 from tests.support.local_jobs import INVOCATION, job, wait
 
-from nel_action.executors.interface import JobStatus, Workspace
+from nel_action.executors.interface import Workspace
 from nel_action.executors.lepton.executor import LeptonExecutor
-from nel_action.jobs import Job, Key
+from nel_action.model.job import JobStatus, Key
+from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import GenericDeployment
 from nel_action.spec.lepton import LeptonConfig, LeptonExecution
 

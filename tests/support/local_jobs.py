@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nel_action.executors.interface import Attempt, Executor, JobStatus, Workspace
-from nel_action.executors.local.agents import AGENT, try_lock
+from nel_action.executors.interface import Executor, Workspace
 from nel_action.executors.local.executor import LocalExecutor
 from nel_action.executors.local.store import Store
-from nel_action.harness.interface import HarnessTask, Params
-from nel_action.jobs import Job, Key
-from nel_action.spec.base import EndpointType
+from nel_action.executors.local.supervisor_processes import AGENT, try_lock
+from nel_action.model.job import Attempt, JobStatus, Key
+from nel_action.model.task import EndpointType, HarnessTask, Params
+from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import NoDeployment
 from nel_action.spec.execution import LocalExecution
 from nel_action.spec.target import ApiEndpoint, Target

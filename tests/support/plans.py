@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from nel_action.executors.interface import Executor
-from nel_action.jobs import Context, Plan
 from nel_action.ledger import Ledger
 from nel_action.lifecycle.invocation import Invocation, create
 from nel_action.lifecycle.session import Session
-from nel_action.planner import make_plan
+from nel_action.planning.jobs import Context, Plan
+from nel_action.planning.planner import make_plan
 from nel_action.spec.evaluation import Evaluation, Task
 from nel_action.spec.execution import LocalExecution
 from nel_action.spec.model import Spec

@@ -14,8 +14,9 @@ from pathlib import Path, PurePosixPath
 
 from tests.support.bindings import binding
 
-from nel_action.harness.interface import HarnessTask, Progress, Reading
-from nel_action.harness.registry import harness
+from nel_action.formats.parsing import ParsedResult
+from nel_action.harnesses.registry import harness
+from nel_action.model.task import HarnessTask, Progress
 
 __all__ = ["Finished", "environment", "run_harness", "start_harness", "uv"]
 
@@ -31,7 +32,7 @@ class Finished:
     task: HarnessTask
     harness: str
 
-    def read(self) -> Reading:
+    def read(self) -> ParsedResult:
         """Read its results."""
         return harness(self.harness).read(self.task, self.artifacts)
 

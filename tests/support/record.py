@@ -13,8 +13,7 @@ from tests.support.bindings import harness_task
 from tests.support.real_harness import run_harness
 from tests.support.recorded import RECORDED
 
-from nel_action.harness.interface import HarnessTask
-from nel_action.spec.base import EndpointType
+from nel_action.model.task import EndpointType, HarnessTask
 
 HERE = Path(__file__).parent
 FOLDERS = {"lm_eval": "lm_eval_tasks", "nemo": "nemo_harness", "inspect": "inspect_tasks"}

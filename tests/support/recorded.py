@@ -10,7 +10,7 @@ from typing import Any
 
 __all__ = ["RECORDED", "edit_json", "edit_text", "recorded"]
 
-RECORDED = Path(__file__).parents[1] / "harness" / "recorded"
+RECORDED = Path(__file__).parents[1] / "harnesses" / "recorded"
 
 
 def recorded(name: str, into: Path) -> Path:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nel_action.gating.verdict import Comparison, Flip, GateReport, Interval, TaskVerdict, Verdict
+from nel_action.gating.verdict import Comparison, Flip, GateReport, TaskVerdict, Verdict
+from nel_action.model.results import Interval, JobOutcome, Results, Score, TaskResult
 from nel_action.report.model import Event, Facts, Link, Report
-from nel_action.results import JobOutcome, Results, Score, TaskResult
 from nel_action.spec.policy import Tier
 
 __all__ = ["HOSTILE", "failed", "hostile", "many", "passed", "result", "verdict"]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tests.support import reports
 
+from nel_action.model.results import write_results
 from nel_action.report.model import Report
 from nel_action.report.store import save_report
-from nel_action.results import write_results
 
 __all__ = ["make_run"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from tests.support import reports
 
 from nel_action.gating.verdict import Verdict
+from nel_action.model.results import Sample, write_results, write_samples
 from nel_action.report.model import Report, TrendPoint
-from nel_action.results import Sample, write_results, write_samples
 
 __all__ = ["PAYLOADS", "hostile", "sampled"]
 

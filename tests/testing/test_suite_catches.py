@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from tests.support.local_jobs import end_agents
 
-from nel_action.executors.interface import Attempt, Executor, JobState, JobStatus, Workspace
+from nel_action.executors.interface import Executor, Workspace
 from nel_action.executors.local.executor import LocalExecutor
-from nel_action.jobs import Job, Key
+from nel_action.model.job import Attempt, JobState, JobStatus, Key
+from nel_action.planning.jobs import Job
 from nel_action.spec.execution import ExecutionBase, LocalExecution
 from nel_action.testing.executor_suite import ExecutorBench, ExecutorSuite
 

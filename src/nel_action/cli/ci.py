@@ -14,8 +14,8 @@ from nel_action.cli.common import home_dir
 from nel_action.errors import ExitCode, NelActionError
 
 if TYPE_CHECKING:
+    from nel_action.github.context import Setting
     from nel_action.github.outcome import Outcome
-    from nel_action.github.setting import Setting
     from nel_action.spec.compose import LoadedSpec
 
 __all__ = ["ci"]
@@ -96,10 +96,10 @@ def _setting(*, spec_needed: bool = True) -> Setting:
         UsageError: this is no workflow.
     """
     from nel_action.github.api import GitHubApi
+    from nel_action.github.context import Setting, likely_secrets
     from nel_action.github.event import read_event
     from nel_action.github.inputs import read_inputs
     from nel_action.github.outcome import StateFile
-    from nel_action.github.setting import Setting, likely_secrets
     from nel_action.github.workflow import Level, Workflow
 
     workflow = Workflow(os.environ, sys.stdout)

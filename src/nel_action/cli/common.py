@@ -18,7 +18,7 @@ from nel_action.errors import ExitCode, NotFoundError
 from nel_action.files import home_dir
 
 if TYPE_CHECKING:
-    from nel_action.gating.run import Run
+    from nel_action.gating.result_set import Run
     from nel_action.lifecycle.session import JobView, Session
     from nel_action.spec.compose import LoadedSpec
 
@@ -105,10 +105,10 @@ def open_reference(reference: str) -> Run:
     """
     if Path(reference).exists():
         # NOTE: the common case, and what else a name may mean takes a quarter of a second to import.
-        from nel_action.gating.readers import open_run
+        from nel_action.gating.external import open_run
 
         return open_run(Path(reference), name=reference)
-    from nel_action.conclude import open_baseline
+    from nel_action.driver.judging import open_baseline
 
     def no_branch(name: str) -> None:
         msg = f"{name} does not exist"
@@ -154,7 +154,7 @@ def stopping() -> Iterator[Event]:
 
 def active_exit_code(views: Sequence[JobView]) -> ExitCode:
     """Return what the state of jobs means where nothing is judged."""
-    from nel_action.executors.interface import JobState
+    from nel_action.model.job import JobState
 
     states = {view.state for view in views}
     if states & {JobState.FAILED, JobState.CANCELLED}:

@@ -11,7 +11,7 @@ import click
 from nel_action.catalog.convert import annotate, from_frameworks
 from nel_action.catalog.lookup import CatalogTask, entries
 from nel_action.errors import ExecutorError, NotFoundError
-from nel_action.executors.local.engine import engine, plain
+from nel_action.executors.local.docker.engine import engine, plain
 
 if TYPE_CHECKING:
     from docker import DockerClient

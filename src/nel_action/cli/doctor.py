@@ -91,7 +91,7 @@ def _home() -> Finding:
 
 def _engines() -> Iterator[Finding]:
     """Look for a Docker engine; not having one is only wrong for a spec that needs it."""
-    from nel_action.executors.local.engine import engine
+    from nel_action.executors.local.docker.engine import engine
 
     try:
         with engine(os.environ) as client:
@@ -104,11 +104,11 @@ def _engines() -> Iterator[Finding]:
 
 def _for_spec(path: Path) -> Iterator[Finding]:
     """Do all that `run` does before anything is spent."""
-    from nel_action.conclude import find_baseline
+    from nel_action.driver.judging import find_baseline
+    from nel_action.driver.preflight import check_gate
     from nel_action.executors.interface import Surveying
     from nel_action.lifecycle.loading import load
     from nel_action.lifecycle.prepare import check, prepare
-    from nel_action.preflight import check_gate
 
     try:
         loaded = load(path)

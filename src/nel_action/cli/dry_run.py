@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nel_action.executors.interface import Executor
-from nel_action.jobs import Job
+from nel_action.planning.jobs import Job
 
 if TYPE_CHECKING:
     from nel_action.lifecycle.prepare import Prepared

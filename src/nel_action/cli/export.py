@@ -50,7 +50,7 @@ def export(
     Options come from `export.NAME` of the run's own spec, then --config, then -o, then the flags here.
     """
     from nel_action.exporters.deliver import deliver
-    from nel_action.exporters.find import find_runs
+    from nel_action.exporters.discovery import find_runs
 
     flags |= {"format": format_, "log_metrics": log_metrics or None}
     given = _given(dest, config, overrides) | {name: value for name, value in flags.items() if value is not None}

@@ -25,7 +25,7 @@ def follow(session: Session, *, stop: Event, max_wait: float | None) -> ExitCode
         stop: set when somebody asks to leave; the jobs go on.
         max_wait: seconds; None waits without end.
     """
-    from nel_action.lifecycle.watch import finished, wait
+    from nel_action.lifecycle.waiting import finished, wait
     from nel_action.report.progress import ProgressView, job_rows
 
     deadline = None if max_wait is None else time.monotonic() + max_wait
@@ -49,8 +49,8 @@ def follow(session: Session, *, stop: Event, max_wait: float | None) -> ExitCode
 
 def look_again(session: Session, views: list[JobView]) -> Session | None:
     """Start the second runs that the policy asks for, and say so; None where there are none to wait for."""
-    from nel_action.lifecycle.again import second_runs
-    from nel_action.second_look import second_look
+    from nel_action.driver.confirmation import second_look
+    from nel_action.lifecycle.reruns import second_runs
 
     again = second_look(session, views)
     if again is not None:
@@ -61,7 +61,7 @@ def look_again(session: Session, views: list[JobView]) -> Session | None:
 
 def told(session: Session, views: list[JobView]) -> ExitCode:
     """Conclude an invocation and print its scores and verdict."""
-    from nel_action.conclude import conclude
+    from nel_action.driver.judging import conclude
     from nel_action.report.terminal import one_line, print_table, standard_output
 
     report = conclude(session, views)

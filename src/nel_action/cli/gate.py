@@ -10,7 +10,7 @@ import click
 from nel_action.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from nel_action.gating.run import Run
+    from nel_action.gating.result_set import Run
     from nel_action.gating.verdict import GateReport
     from nel_action.spec.policy import GatePolicy
 
@@ -63,7 +63,7 @@ def _judge(runs: tuple[str, ...], rules: GatePolicy | None, folder: Path) -> tup
 def _named(reference: str, folder: Path) -> Run | None:
     """Open a baseline by whatever name a policy may give it."""
     from nel_action.cli.common import home_dir
-    from nel_action.conclude import open_baseline
+    from nel_action.driver.judging import open_baseline
 
     return open_baseline(reference, folder=folder, home=home_dir())
 
@@ -90,6 +90,6 @@ def _render(form: str, candidate: Run, report: GateReport) -> str:
 
             return render_markdown(Report(results=candidate.results, gate=report))
         case _:
-            from nel_action.gating.text import render_text
+            from nel_action.report.text import render_text
 
             return render_text(report)

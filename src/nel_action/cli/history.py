@@ -11,8 +11,8 @@ import click
 from nel_action.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from nel_action.gating.nightly import Mark, Standing
-    from nel_action.gating.run import Run
+    from nel_action.gating.result_set import Run
+    from nel_action.gating.trend import Mark, Standing
     from nel_action.spec.policy import GatePolicy
 
 __all__ = ["history"]
@@ -30,8 +30,8 @@ def history(*, runs: tuple[str, ...], policy: Path, baseline: str | None, as_jso
     a folder, an invocation or mlflow:<run>, as for `gate`.
     """
     from nel_action.cli.common import open_reference
-    from nel_action.gating.nightly import by_task, standing_of
     from nel_action.gating.policy_file import load_policy
+    from nel_action.gating.trend import by_task, standing_of
 
     rules = load_policy(policy)
     rows = [open_reference(run) for run in runs]
@@ -48,7 +48,7 @@ def _nights(rows: Sequence[Run], baseline: Run | None, rules: GatePolicy) -> lis
         UsageError: there is one run alone, and nothing to hold it against.
     """
     from nel_action.gating.judge import judge_runs
-    from nel_action.gating.nightly import marks_of
+    from nel_action.gating.trend import marks_of
 
     if baseline is None and len(rows) < 2:  # noqa: PLR2004 - a pair
         msg = "a history takes at least two runs, or a baseline"

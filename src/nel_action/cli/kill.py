@@ -17,7 +17,7 @@ __all__ = ["kill"]
 def kill(*, invocation: str, tasks: tuple[str, ...]) -> int:
     """End the jobs of INVOCATION, or `<invocation>.<n>`, and see that they ended."""
     from nel_action.lifecycle.cancel import cancel
-    from nel_action.lifecycle.watch import refresh
+    from nel_action.lifecycle.waiting import refresh
 
     with session(invocation) as opened:
         refresh(opened)

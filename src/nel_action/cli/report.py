@@ -30,7 +30,7 @@ __all__ = ["report"]
 )
 def report(*, invocation: str, format_: str, output: Path | None) -> int:
     """Print or write the report of INVOCATION, as it was judged; nothing is judged again."""
-    from nel_action.exporters.find import find_runs
+    from nel_action.exporters.discovery import find_runs
     from nel_action.report.store import load_report
 
     (run_dir,) = find_runs([invocation], [], home_dir())

@@ -23,7 +23,7 @@ def resume(*, invocation: str, env_file: Path | None, wait: bool, max_wait: floa
     """Run again what did not succeed in INVOCATION; what succeeded or runs is left alone."""
     from nel_action.cli.follow import follow, look_again, told
     from nel_action.lifecycle.submit import resume as place
-    from nel_action.lifecycle.watch import finished, refresh
+    from nel_action.lifecycle.waiting import finished, refresh
 
     with stopping() as stop, session(invocation, environment(os.environ, env_file)) as opened:
         refresh(opened)

@@ -56,8 +56,8 @@ def run(
     What has been evaluated before under the same key (same task, parameters, model and commit) is not evaluated
     again; what runs already is joined.
     """
+    from nel_action.driver.preflight import check_gate
     from nel_action.lifecycle.prepare import check, prepare
-    from nel_action.preflight import check_gate
 
     if config_mode == "raw" and spec["overrides"]:
         msg = "--config-mode raw takes the file as it is, so -o has nothing to change"
@@ -72,7 +72,7 @@ def run(
 
             show(prepared)
             return ExitCode.PASS
-        from nel_action.conclude import find_baseline
+        from nel_action.driver.judging import find_baseline
 
         find_baseline(loaded.spec, folder=loaded.base_dir, home=home_dir())
         check(prepared, endpoint=not skip_endpoint_check)
@@ -94,7 +94,7 @@ def _go(prepared: Prepared, *, wait: bool, max_wait: float | None, copies: Path)
     """Submit, say under which name, and wait where asked."""
     from nel_action.cli.follow import follow
     from nel_action.ledger import Ledger
-    from nel_action.lifecycle.start import start
+    from nel_action.lifecycle.launch import start
 
     with stopping() as stop:
         session = start(prepared, Ledger(home_dir()), on_created=_say_created)

@@ -27,7 +27,7 @@ def status(*, invocations: tuple[str, ...], as_json: bool) -> int:
     """  # noqa: D301 - click's mark
     from contextlib import ExitStack
 
-    from nel_action.lifecycle.watch import refresh_all
+    from nel_action.lifecycle.waiting import refresh_all
 
     codes, records = [], []
     with ExitStack() as stack:

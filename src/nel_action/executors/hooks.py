@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from nel_action.harness.interface import Command
-from nel_action.jobs import Job
+from nel_action.harnesses.interface import Command
+from nel_action.planning.jobs import Job
 
 __all__ = ["with_hooks"]
 

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from nel_action.errors import ResultsError
 from nel_action.gating.verdict import GateReport
+from nel_action.model.results import Results, TaskResult, read_results
 from nel_action.report.model import Facts, Report
 from nel_action.report.store import load_report
-from nel_action.results import Results, TaskResult, read_results
 
 __all__ = ["Attachment", "Bundle", "load_bundle"]
 

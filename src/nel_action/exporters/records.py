@@ -9,7 +9,7 @@ from typing import Any
 
 from nel_action.exporters.bundle import Bundle
 from nel_action.gating.verdict import TaskVerdict
-from nel_action.results import Score, TaskResult
+from nel_action.model.results import Score, TaskResult
 
 __all__ = ["Record", "parameters", "provenance", "records_of", "unmatched", "verdict_of"]
 

@@ -6,16 +6,15 @@ import math
 from dataclasses import dataclass, field
 
 from nel_action.errors import ResultsError
-from nel_action.gating.against import Against, compare, gain_claims
-from nel_action.gating.claim import Claim
-from nel_action.gating.floors import floor_claims, side_evidence
-from nel_action.gating.measurable import pick_score, what_is_missing
+from nel_action.gating.comparison import Against, compare, gain_claims
+from nel_action.gating.limit_check import Claim
+from nel_action.gating.messages import Unit
 from nel_action.gating.policy import needs_baseline
-from nel_action.gating.run import Run
-from nel_action.gating.side import Side, load_side
-from nel_action.gating.verdict import Interval
-from nel_action.gating.words import Unit
-from nel_action.results import Score, TaskResult
+from nel_action.gating.result_set import Run
+from nel_action.gating.task_samples import Side, load_side
+from nel_action.gating.thresholds import floor_claims, side_evidence
+from nel_action.gating.validation import pick_score, what_is_missing
+from nel_action.model.results import Interval, Score, TaskResult
 from nel_action.spec.policy import GatePolicy, TaskPolicy
 
 __all__ = ["Assessment", "assess"]

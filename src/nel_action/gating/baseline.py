@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from nel_action.errors import NotFoundError
-from nel_action.gating.readers import open_run
-from nel_action.gating.run import Run
+from nel_action.gating.external import open_run
+from nel_action.gating.result_set import Run
 
 __all__ = ["Baseline", "Resolver", "load_baseline", "read_run"]
 

@@ -8,12 +8,12 @@ from itertools import permutations
 from statistics import mean
 
 from nel_action.errors import UsageError
-from nel_action.gating.binary import Proportion
 from nel_action.gating.judge import judge_runs
-from nel_action.gating.run import Run
+from nel_action.gating.result_set import Run
 from nel_action.gating.verdict import GateReport, TaskVerdict, Verdict
-from nel_action.results import Record
+from nel_action.model.results import Record
 from nel_action.spec.policy import GatePolicy
+from nel_action.statistics.binary import Proportion
 
 __all__ = ["Calibration", "TaskCalibration", "calibrate"]
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nel_action.gating.claim import Rule
+from nel_action.gating.limit_check import Rule
 from nel_action.gating.verdict import GateReport, TaskVerdict, Verdict
-from nel_action.results import Results
+from nel_action.model.results import Results
 from nel_action.spec.policy import Confirm, Tier
 
 __all__ = ["Cell", "Second", "confirm_notes", "tasks_to_confirm", "why_none"]

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from nel_action.errors import ExitCode, SpecError
 from nel_action.gating.assess import Assessment, assess
-from nel_action.gating.claim import Claim
-from nel_action.gating.multiplicity import holm
+from nel_action.gating.limit_check import Claim
+from nel_action.gating.messages import claim_reason
 from nel_action.gating.policy import check_policy, needs_baseline, task_policy
-from nel_action.gating.power import items_to_settle
-from nel_action.gating.run import Run, run_from_results
+from nel_action.gating.result_set import Run, run_from_results
 from nel_action.gating.verdict import GateReport, TaskVerdict, Verdict
-from nel_action.gating.words import claim_reason
-from nel_action.results import Results, TaskResult
+from nel_action.model.results import Results, TaskResult
 from nel_action.spec.policy import Correction, GatePolicy, OnInconclusive, Tier
+from nel_action.statistics.multiplicity import holm
+from nel_action.statistics.power import items_to_settle
 
 __all__ = ["judge", "judge_runs"]
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from nel_action.errors import ResultsError
-from nel_action.gating.clustered import codes
 from nel_action.gating.items import Items
 from nel_action.gating.verdict import Flip
+from nel_action.statistics.clustered import codes
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from nel_action.errors import SpecError
-from nel_action.spec.locate import Document, Sources
 from nel_action.spec.policy import GatePolicy
+from nel_action.spec.source_positions import Document, Sources
 
 __all__ = ["load_policy"]
 

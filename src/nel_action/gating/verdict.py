@@ -7,10 +7,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from nel_action.results import Record
+from nel_action.model.results import Interval, Record
 from nel_action.spec.policy import Tier
 
-__all__ = ["Comparison", "Flip", "GateReport", "Interval", "TaskVerdict", "Verdict"]
+__all__ = ["Comparison", "Flip", "GateReport", "TaskVerdict", "Verdict"]
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -22,17 +22,6 @@ class Verdict(StrEnum):
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
     UNMEASURABLE = "unmeasurable"
-
-
-class Interval(Record):
-    """A two-sided interval made of two one-sided bounds."""
-
-    low: Finite
-    high: Finite
-    level: Annotated[float, Field(gt=0, lt=1)]
-    """Two-sided coverage: 0.90 where each bound holds at 0.95."""
-    method: str
-    """As `docs/statistics.md` names it."""
 
 
 class Flip(Record):

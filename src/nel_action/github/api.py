@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from nel_action.github.errors import GitHubError, MissingError, RateLimitedError, UnavailableError
-from nel_action.github.limits import Clock, is_limited, refusal, wait_before_retry
+from nel_action.github.rate_limits import Clock, is_limited, refusal, wait_before_retry
 from nel_action.version import __version__
 
 if TYPE_CHECKING:

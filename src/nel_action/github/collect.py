@@ -17,17 +17,17 @@ from typing import Any, Final
 from nel_action.errors import ExitCode, NelActionError, ResultsError, UsageError
 from nel_action.github.api import GitHubApi
 from nel_action.github.check import OpenCheck, find_open
+from nel_action.github.context import Setting
 from nel_action.github.errors import MissingError, PermissionRefusedError
 from nel_action.github.event import EventContext, EventKind
+from nel_action.github.finalize import settle
 from nel_action.github.outcome import Outcome
 from nel_action.github.rules import parse_rules
-from nel_action.github.setting import Setting
-from nel_action.github.settle import settle
 from nel_action.github.snapshot import read_snapshot
 from nel_action.github.workflow import Level
-from nel_action.jobs import Job
 from nel_action.lifecycle.session import Session, open_session
-from nel_action.lifecycle.watch import finished, refresh
+from nel_action.lifecycle.waiting import finished, refresh
+from nel_action.planning.jobs import Job
 from nel_action.report.progress import job_rows
 
 __all__ = ["collect", "commits_to_look_at"]

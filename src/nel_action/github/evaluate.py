@@ -7,31 +7,31 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from nel_action.conclude import find_baseline
+from nel_action.driver.confirmation import second_look
+from nel_action.driver.judging import find_baseline
+from nel_action.driver.preflight import check_gate
 from nel_action.errors import CancelledError, ExitCode, NelActionError, SpecError, UsageError
 from nel_action.gating.policy import check_policy
+from nel_action.github.context import Setting, likely_secrets
 from nel_action.github.event import EventKind
+from nel_action.github.finalize import Places, places_of, settle
 from nel_action.github.inputs import Mode
 from nel_action.github.outcome import Outcome
 from nel_action.github.publish import Publisher
 from nel_action.github.rules import dump_rules, load_inputs_spec, rules_for
-from nel_action.github.setting import Setting, likely_secrets
-from nel_action.github.settle import Places, places_of, settle
+from nel_action.github.signals import Stopper
 from nel_action.github.snapshot import take_snapshot
-from nel_action.github.stopper import Stopper
 from nel_action.ledger import Ledger
-from nel_action.lifecycle.again import second_runs
 from nel_action.lifecycle.cancel import cancel
+from nel_action.lifecycle.launch import start
 from nel_action.lifecycle.prepare import check, prepare
+from nel_action.lifecycle.reruns import second_runs
 from nel_action.lifecycle.session import JobView, Session
-from nel_action.lifecycle.start import start
-from nel_action.lifecycle.watch import finished, refresh, wait
-from nel_action.preflight import check_gate
+from nel_action.lifecycle.waiting import finished, refresh, wait
 from nel_action.report.progress import ProgressView, job_rows
-from nel_action.second_look import second_look
 
 if TYPE_CHECKING:
-    from nel_action.conclude import Rules
+    from nel_action.driver.judging import Rules
     from nel_action.lifecycle.prepare import Prepared
     from nel_action.spec.compose import LoadedSpec
 

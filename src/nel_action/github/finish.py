@@ -6,16 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from nel_action.errors import CancelledError, ExitCode, NelActionError
+from nel_action.github.artifact_files import stage
 from nel_action.github.check import Conclusion
+from nel_action.github.context import Setting
 from nel_action.github.inputs import OnCancel
 from nel_action.github.outcome import Outcome, State
-from nel_action.github.setting import Setting
-from nel_action.github.stage import stage
 from nel_action.github.workflow import Level
-from nel_action.jobs import Key
 from nel_action.ledger import now
 from nel_action.lifecycle.cancel import cancel
 from nel_action.lifecycle.session import Session, open_session
+from nel_action.model.job import Key
 
 __all__ = ["finish"]
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from nel_action.conclude import find_baseline
+from nel_action.driver.judging import find_baseline
 from nel_action.errors import ExitCode, NelActionError, UsageError
 from nel_action.files import write_atomically
 from nel_action.gating.judge import judge
 from nel_action.gating.verdict import GateReport, Verdict
 from nel_action.github.check import Conclusion
-from nel_action.github.forks import derive_pull_request, fetch_fork_results
+from nel_action.github.context import Setting
+from nel_action.github.fork_results import derive_pull_request, fetch_fork_results
 from nel_action.github.outcome import Outcome, finished_outcome
 from nel_action.github.rules import load_inputs_spec, rules_for
-from nel_action.github.setting import Setting
 from nel_action.report.model import Facts, Link, Report
 from nel_action.report.write import write_reports
 

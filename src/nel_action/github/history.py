@@ -8,11 +8,11 @@ from typing import Final
 from pydantic import ValidationError
 
 from nel_action.errors import ResultsError
-from nel_action.gating.nightly import Mark, marks_of
+from nel_action.gating.trend import Mark, marks_of
 from nel_action.gating.verdict import GateReport, Verdict
-from nel_action.github.branch import DataBranch
+from nel_action.github.data_branch import DataBranch
+from nel_action.model.results import Record, Results
 from nel_action.report.model import TrendPoint
-from nel_action.results import Record, Results
 from nel_action.spec.policy import GatePolicy
 
 __all__ = ["History", "Night", "NightTask", "night_of", "trend_of"]

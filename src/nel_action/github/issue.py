@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, Final
 
-from nel_action.gating.nightly import Standing, by_task, standing_of
+from nel_action.gating.trend import Standing, by_task, standing_of
 from nel_action.github.api import GitHubApi
 from nel_action.github.history import Night
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from nel_action.conclude import Rules
+from nel_action.driver.judging import Rules
 from nel_action.spec.model import Spec
 
 __all__ = ["rules_of"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from nel_action.executors.interface import JobState
+from nel_action.model.job import JobState
 from nel_action.report import escape
 from nel_action.report.progress import JobRow
 

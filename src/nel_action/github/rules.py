@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nel_action.conclude import Rules
+from nel_action.driver.judging import Rules
 from nel_action.errors import Location, NotFoundError, Problem, SpecError
+from nel_action.github.context import Setting
 from nel_action.github.policy_source import rules_of
-from nel_action.github.setting import Setting
 from nel_action.spec.policy import GatePolicy
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from nel_action.errors import Location
-from nel_action.masks import derived_forms
+from nel_action.redaction import derived_forms
 
 __all__ = ["SUMMARY_LIMIT", "Level", "Workflow", "escape_data", "escape_property"]
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from nel_action.executors.interface import JobState, Releasing
+from nel_action.executors.interface import Releasing
 from nel_action.lifecycle.session import JobView, Session, attempt_of
 from nel_action.lifecycle.submit import recover
-from nel_action.lifecycle.watch import refresh
+from nel_action.lifecycle.waiting import refresh
+from nel_action.model.job import JobState
 
 __all__ = ["cancel"]
 

@@ -9,15 +9,14 @@ from datetime import datetime
 from pathlib import Path
 
 from nel_action.errors import CollectError, ResultsError
-from nel_action.executors.interface import JobState
 from nel_action.files import write_atomically
-from nel_action.harness.interface import HarnessTask, Reading
-from nel_action.harness.registry import harness
-from nel_action.jobs import Job, attempt_name
+from nel_action.formats.parsing import ParsedResult
+from nel_action.harnesses.registry import harness
 from nel_action.ledger import AttemptRow, now
-from nel_action.lifecycle.pool import pooled
+from nel_action.lifecycle.merging import pooled
 from nel_action.lifecycle.session import JobView, Session, attempt_of
-from nel_action.results import (
+from nel_action.model.job import JobState, attempt_name
+from nel_action.model.results import (
     JobOutcome,
     Results,
     Score,
@@ -26,6 +25,8 @@ from nel_action.results import (
     write_results,
     write_samples,
 )
+from nel_action.model.task import HarnessTask
+from nel_action.planning.jobs import Job
 from nel_action.version import __version__
 
 __all__ = ["collect"]
@@ -161,7 +162,7 @@ def _unreadable(bare: TaskResult, reason: str, detail: str) -> TaskResult:
     return bare.model_copy(update={"outcome": JobOutcome.FAILED, "reason": reason, "detail": detail, "scores": ()})
 
 
-def _with_reading(session: Session, job: Job, bare: TaskResult, reading: Reading) -> TaskResult:
+def _with_reading(session: Session, job: Job, bare: TaskResult, reading: ParsedResult) -> TaskResult:
     samples = None
     if reading.samples is not None:
         samples = f"samples/{job.name}.jsonl.gz"
@@ -190,7 +191,7 @@ def _directed(score: Score, task: HarnessTask) -> Score:
     return score
 
 
-def _expected(task: HarnessTask, reading: Reading) -> int | None:
+def _expected(task: HarnessTask, reading: ParsedResult) -> int | None:
     """Return how many items there should be: as the harness reckons, else the limit, where it is below the whole."""
     limit = task.params.limit_samples
     whole = task.expected_items

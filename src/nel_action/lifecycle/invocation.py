@@ -21,8 +21,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from nel_action.errors import NotFoundError, ResultsError
 from nel_action.files import write_atomically
-from nel_action.jobs import Context, Job, Plan
 from nel_action.ledger import AttemptRow, InvocationRow, Ledger, now
+from nel_action.planning.jobs import Context, Job, Plan
 from nel_action.spec.model import Spec
 from nel_action.version import __version__
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from nel_action.catalog.lookup import lookup
 from nel_action.errors import NotFoundError, Problem, SpecError
-from nel_action.harness.registry import harness
-from nel_action.planner import spec_route
-from nel_action.resolve import find_task
+from nel_action.harnesses.registry import harness
+from nel_action.planning.planner import spec_route
+from nel_action.planning.task_resolution import find_task
 from nel_action.spec.compose import LoadedSpec, load_spec
 from nel_action.spec.evaluation import Task
-from nel_action.spec.locate import Document
+from nel_action.spec.source_positions import Document
 
 __all__ = ["load"]
 

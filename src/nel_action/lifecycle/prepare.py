@@ -13,10 +13,10 @@ from pathlib import Path
 from nel_action.errors import EngineError, Location, NelActionError, NotFoundError, Problem, SecretError
 from nel_action.executors.interface import Executor, Workspace
 from nel_action.executors.registry import open_executor
-from nel_action.jobs import Plan
-from nel_action.lifecycle.endpoint import check_endpoint
+from nel_action.lifecycle.endpoint_check import check_endpoint
 from nel_action.lifecycle.provenance import discover
-from nel_action.planner import images, make_plan
+from nel_action.planning.jobs import Plan
+from nel_action.planning.planner import images, make_plan
 from nel_action.spec.compose import LoadedSpec
 from nel_action.spec.policy import GatePolicy
 

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from nel_action.jobs import Context
+from nel_action.planning.jobs import Context
 
 __all__ = ["discover"]
 

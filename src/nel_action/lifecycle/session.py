@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nel_action.executors.interface import Attempt, Executor, JobState, JobStatus, Workspace
+from nel_action.executors.interface import Executor, Workspace
 from nel_action.executors.registry import open_executor
-from nel_action.harness.interface import Progress
-from nel_action.jobs import Job, Key
 from nel_action.ledger import AttemptRow, Ledger
 from nel_action.lifecycle.invocation import Invocation, open_invocation, write_record
+from nel_action.model.job import Attempt, JobState, JobStatus, Key
+from nel_action.model.task import Progress
+from nel_action.planning.jobs import Job
 
 __all__ = ["JobView", "Session", "attempt_of", "open_session"]
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from nel_action.errors import ExecutorError
-from nel_action.executors.interface import Attempt, JobState, JobStatus, Reason
-from nel_action.jobs import Job
 from nel_action.ledger import AttemptRow, now
 from nel_action.lifecycle.session import Session
+from nel_action.model.job import Attempt, JobState, JobStatus, Reason
+from nel_action.planning.jobs import Job
 
 __all__ = ["recover", "resume", "submit"]
 

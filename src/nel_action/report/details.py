@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
-from nel_action.report import escape, figures
+from nel_action import formatting as figures
+from nel_action.model.results import TaskResult
+from nel_action.report import escape
 from nel_action.report.anchors import item_anchor
 from nel_action.report.model import Report
 from nel_action.report.rows import Row
-from nel_action.results import TaskResult
 
 __all__ = ["how_it_was_run", "reasons_in_full", "what_got_worse"]
 

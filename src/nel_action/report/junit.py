@@ -9,9 +9,9 @@ from typing import Final, assert_never
 from xml.etree import ElementTree as ET
 
 from nel_action.gating.verdict import Verdict
+from nel_action.model.results import TaskResult
 from nel_action.report.model import Report
 from nel_action.report.rows import Row, rows_of
-from nel_action.results import TaskResult
 
 __all__ = ["render_junit"]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
+from nel_action import formatting as figures
 from nel_action.gating.verdict import Verdict
-from nel_action.report import escape, figures
+from nel_action.report import escape
 from nel_action.report.details import how_it_was_run, reasons_in_full, what_got_worse
 from nel_action.report.model import Report
 from nel_action.report.rows import Row, models_of, rows_of, unchanged

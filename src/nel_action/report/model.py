@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nel_action.gating.verdict import GateReport, Verdict
-from nel_action.results import Results
+from nel_action.model.results import Results
 
 __all__ = ["Event", "Facts", "Link", "Report", "TrendPoint"]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from nel_action.executors.interface import JobState
-from nel_action.report.figures import duration
+from nel_action.formatting import duration
+from nel_action.model.job import JobState
 from nel_action.report.progress_row import JobRow, items_of
 from nel_action.report.progress_table import picture
 from nel_action.report.terminal import one_line

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nel_action.executors.interface import JobState
+from nel_action.model.job import JobState
 
 __all__ = ["JobRow", "items_of"]
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from nel_action.executors.interface import JobState
+from nel_action.model.job import JobState
 from nel_action.report.progress_row import JobRow, items_of
 from nel_action.report.terminal import one_line
 

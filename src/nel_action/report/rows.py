@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from nel_action.gating.verdict import Comparison, TaskVerdict, Verdict
+from nel_action.model.results import JobOutcome, TaskResult
 from nel_action.report.model import Report
-from nel_action.results import JobOutcome, TaskResult
 from nel_action.spec.policy import Tier
 
 __all__ = ["Row", "models_of", "rows_of", "unchanged"]

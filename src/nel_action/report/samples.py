@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nel_action.errors import ResultsError
-from nel_action.results import TaskResult
+from nel_action.model.results import TaskResult
 
 __all__ = ["samples_path"]
 

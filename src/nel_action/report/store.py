@@ -11,8 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 from nel_action.errors import ResultsError
 from nel_action.files import write_atomically
 from nel_action.gating.verdict import GateReport
+from nel_action.model.results import read_results
 from nel_action.report.model import Facts, Report
-from nel_action.results import read_results
 
 __all__ = ["load_report", "save_report"]
 

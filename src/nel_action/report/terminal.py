@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from nel_action.report import figures
+from nel_action import formatting as figures
 from nel_action.report.model import Report
 from nel_action.report.rows import Row, models_of, rows_of
 

@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["EndpointType", "EnvReference", "EnvironmentName", "Free", "SpecModel"]
+__all__ = ["EnvReference", "EnvironmentName", "Free", "SpecModel"]
 
 
 class SpecModel(BaseModel):
     """Strict, frozen, and documented by the docstrings under its fields, which `spec.schema` reads when asked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class EndpointType(StrEnum):
-    """Which OpenAI-compatible route a benchmark speaks to."""
-
-    CHAT = "chat"
-    COMPLETIONS = "completions"
-    COMPLETIONS_LOGPROBS = "completions_logprobs"
-    EMBEDDING = "embedding"
-    VLM = "vlm"
 
 
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from nel_action.errors import Location, Problem
 from nel_action.spec.deployment import PluginDeployment, ServedDeployment
 from nel_action.spec.executors import EXECUTOR_TYPES, PluginExecution
-from nel_action.spec.locate import dotted, nearest
 from nel_action.spec.model import Spec
-from nel_action.spec.plain_data import Loc
+from nel_action.spec.nested import Loc
+from nel_action.spec.source_positions import dotted, nearest
 
 __all__ = ["check_spec"]
 

@@ -13,14 +13,14 @@ from typing import Any
 from nel_action.errors import Location, Problem, SpecError, UsageError
 from nel_action.spec.checks import check_spec
 from nel_action.spec.defaults import GROUPS, Entry, check_choices, read_defaults
+from nel_action.spec.deprecations import rename
 from nel_action.spec.environment import check_environment
 from nel_action.spec.interpolate import interpolate
-from nel_action.spec.locate import Document, Sources, dotted, read_group
 from nel_action.spec.model import Spec
+from nel_action.spec.nested import Loc, conflicts, get, leaves, remove
 from nel_action.spec.overrides import Override, apply_to_tasks, parse_overrides
 from nel_action.spec.plain_compose import DeclinedError, compose_plain
-from nel_action.spec.plain_data import Loc, conflicts, get, leaves, remove
-from nel_action.spec.renames import rename
+from nel_action.spec.source_positions import Document, Sources, dotted, read_group
 from nel_action.spec.validate import missing_values, validate
 
 __all__ = ["LoadedSpec", "load_spec"]

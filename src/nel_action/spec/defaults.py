@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from nel_action.errors import Problem, SpecError
-from nel_action.spec.locate import Document, nearest
+from nel_action.spec.nested import Loc
 from nel_action.spec.overrides import Override
-from nel_action.spec.plain_data import Loc
+from nel_action.spec.source_positions import Document, nearest
 
 __all__ = ["GROUPS", "Entry", "check_choices", "read_defaults"]
 

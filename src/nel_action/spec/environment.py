@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from nel_action.errors import Location, Problem
-from nel_action.spec.locate import dotted
-from nel_action.spec.plain_data import Loc, get
+from nel_action.spec.nested import Loc, get
+from nel_action.spec.source_positions import dotted
 
 __all__ = ["check_environment", "environment_maps"]
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from nel_action.spec.base import EndpointType, EnvironmentName, EnvReference, Free, SpecModel
+from nel_action.model.task import EndpointType
+from nel_action.spec.base import EnvironmentName, EnvReference, Free, SpecModel
 from nel_action.spec.params import TaskParams
 
 __all__ = ["Evaluation", "Task"]

@@ -14,9 +14,9 @@ from typing import Any
 import yaml
 
 from nel_action.errors import Location, Problem, SpecError
-from nel_action.spec.locate import Document, nearest
+from nel_action.spec.introspection import known_below
 from nel_action.spec.overrides import Override
-from nel_action.spec.walk import known_below
+from nel_action.spec.source_positions import Document, nearest
 from nel_action.spec.yaml_loader import mark_location
 
 __all__ = ["compose_with_hydra"]

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from nel_action.errors import Location, Problem
-from nel_action.spec.locate import dotted, nearest
-from nel_action.spec.plain_data import MISSING, Loc, get, leaves, put
+from nel_action.spec.nested import MISSING, Loc, get, leaves, put
+from nel_action.spec.source_positions import dotted, nearest
 
 __all__ = ["interpolate"]
 

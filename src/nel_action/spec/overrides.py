@@ -11,9 +11,9 @@ from typing import Any, Literal
 import yaml
 
 from nel_action.errors import Location, Problem, SpecError
-from nel_action.spec.locate import nearest
-from nel_action.spec.plain_data import Loc, get, put, remove
-from nel_action.spec.walk import is_known_key
+from nel_action.spec.introspection import is_known_key
+from nel_action.spec.nested import Loc, get, put, remove
+from nel_action.spec.source_positions import nearest
 from nel_action.spec.yaml_loader import Loader
 
 __all__ = ["Override", "apply_to_tasks", "parse_overrides"]

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from nel_action.spec.defaults import GROUPS, Entry
-from nel_action.spec.locate import Document, read_group
+from nel_action.spec.nested import MISSING, Loc, conflicts, get, merge, put, remove
 from nel_action.spec.overrides import Override
-from nel_action.spec.plain_data import MISSING, Loc, conflicts, get, merge, put, remove
+from nel_action.spec.source_positions import Document, read_group
 
 __all__ = ["DeclinedError", "compose_plain"]
 

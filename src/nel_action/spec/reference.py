@@ -16,9 +16,9 @@ from nel_action.spec.auxiliary import AuxiliaryKeys
 from nel_action.spec.base import Free
 from nel_action.spec.docstrings import field_docs
 from nel_action.spec.execution import ExecutionBase
+from nel_action.spec.introspection import members
 from nel_action.spec.model import Spec
 from nel_action.spec.serving import ServedDeployment
-from nel_action.spec.walk import members
 
 __all__ = ["reference"]
 

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from nel_action.spec.deployment import DEPLOYMENT_TYPES
 from nel_action.spec.docstrings import field_docs
 from nel_action.spec.executors import EXECUTOR_TYPES
+from nel_action.spec.introspection import fields_of, members
 from nel_action.spec.model import Spec
-from nel_action.spec.walk import fields_of, members
 
 __all__ = ["json_schema", "models"]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nel_action.spec.base import EndpointType, EnvironmentName, Free, SpecModel
+from nel_action.model.task import EndpointType
+from nel_action.spec.base import EnvironmentName, Free, SpecModel
 
 __all__ = ["ApiEndpoint", "Target"]
 

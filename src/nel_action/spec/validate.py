@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from nel_action.errors import Problem
-from nel_action.spec.locate import Sources, dotted, nearest
+from nel_action.spec.introspection import data_location, fields_of, places_of
 from nel_action.spec.model import Spec
-from nel_action.spec.plain_data import MISSING, Loc, get, leaves
-from nel_action.spec.walk import data_location, fields_of, places_of
+from nel_action.spec.nested import MISSING, Loc, get, leaves
+from nel_action.spec.source_positions import Sources, dotted, nearest
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

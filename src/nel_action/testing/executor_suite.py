@@ -18,11 +18,11 @@ small shell programs that need `sh`, `sleep` and `flock` where they run.
 
 from __future__ import annotations
 
-from nel_action.testing.executor_bench import INVOCATION, ExecutorBench
-from nel_action.testing.executor_ending import EndingTests
-from nel_action.testing.executor_placing import PlacingTests
-from nel_action.testing.executor_reach import ReachTests
-from nel_action.testing.executor_watching import WatchingTests
+from nel_action.testing.cancellation import EndingTests
+from nel_action.testing.faults import ReachTests
+from nel_action.testing.harness import INVOCATION, ExecutorBench
+from nel_action.testing.polling import WatchingTests
+from nel_action.testing.submission import PlacingTests
 
 __all__ = ["INVOCATION", "ExecutorBench", "ExecutorSuite", "RemoteExecutorSuite"]
 

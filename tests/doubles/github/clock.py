@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nel_action.github.limits import Clock
+from nel_action.github.rate_limits import Clock
 
 __all__ = ["Sleeper"]
 

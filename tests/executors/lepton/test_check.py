@@ -12,8 +12,8 @@ from tests.doubles.lepton.settings import NodeGroup
 from tests.support.lepton_jobs import Bench, leaves, served, wait
 from tests.support.local_jobs import INVOCATION
 
-from nel_action.executors.interface import JobState
-from nel_action.jobs import Context, Job, Plan
+from nel_action.model.job import JobState
+from nel_action.planning.jobs import Context, Job, Plan
 from nel_action.spec.model import Spec
 
 pytestmark = pytest.mark.lepton

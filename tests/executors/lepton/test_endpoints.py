@@ -11,10 +11,10 @@ from tests.doubles.lepton.faults import Fault
 from tests.support.lepton_jobs import Bench, leaves, served, wait
 from tests.support.local_jobs import INVOCATION
 
-from nel_action.executors.interface import Attempt, JobState, JobStatus, Reason
-from nel_action.executors.lepton import observe
+from nel_action.executors.lepton import status as observe
 from nel_action.executors.lepton.executor import LeptonExecutor
-from nel_action.jobs import Job
+from nel_action.model.job import Attempt, JobState, JobStatus, Reason
+from nel_action.planning.jobs import Job
 
 pytestmark = pytest.mark.lepton
 

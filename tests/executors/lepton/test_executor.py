@@ -9,8 +9,7 @@ import pytest
 from tests.support.lepton_jobs import Bench, leaves, served, wait
 from tests.support.local_jobs import INVOCATION
 
-from nel_action.executors.interface import JobState, Reason
-from nel_action.jobs import attempt_name
+from nel_action.model.job import JobState, Reason, attempt_name
 
 pytestmark = pytest.mark.lepton
 

@@ -16,10 +16,11 @@ from tests.support.lepton_jobs import Bench, leaves, wait
 from tests.support.local_jobs import INVOCATION
 
 from nel_action.errors import CollectError, EngineError, ExecutorError, UnreachableError
-from nel_action.executors.interface import Attempt, JobState, Reason
-from nel_action.executors.lepton import cloud, collect, observe
-from nel_action.executors.lepton.cloud import ForbiddenError, TokenError
-from nel_action.jobs import attempt_name
+from nel_action.executors.lepton import client as cloud
+from nel_action.executors.lepton import collect
+from nel_action.executors.lepton import status as observe
+from nel_action.executors.lepton.client import ForbiddenError, TokenError
+from nel_action.model.job import Attempt, JobState, Reason, attempt_name
 
 pytestmark = pytest.mark.lepton
 

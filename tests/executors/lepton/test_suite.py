@@ -11,7 +11,7 @@ import pytest
 from tests.doubles.lepton.faults import Fault
 from tests.doubles.lepton.server import LeptonDouble
 
-from nel_action.executors.lepton import cloud
+from nel_action.executors.lepton import client as cloud
 from nel_action.testing.executor_suite import ExecutorBench, RemoteExecutorSuite
 
 pytestmark = pytest.mark.lepton

@@ -9,8 +9,8 @@ from tests.support.local_jobs import job
 from nel_action.errors import UsageError
 from nel_action.executors.interface import Workspace
 from nel_action.executors.local.check import check
-from nel_action.executors.local.docker_args import parse
-from nel_action.jobs import Context, Job, Plan
+from nel_action.executors.local.docker.arguments import parse
+from nel_action.planning.jobs import Context, Job, Plan
 from nel_action.spec.execution import LocalExecution
 from nel_action.spec.model import Spec
 

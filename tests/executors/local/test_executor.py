@@ -15,8 +15,8 @@ from tests.support.local_jobs import INVOCATION, Bench, job, key, wait
 from tests.support.processes import gone, parent
 
 from nel_action.errors import SecretError
-from nel_action.executors.interface import JobState, Reason
 from nel_action.executors.local.store import Store
+from nel_action.model.job import JobState, Reason
 
 
 def append(path: Path, then: str = "") -> str:

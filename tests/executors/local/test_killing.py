@@ -9,7 +9,7 @@ import pytest
 from tests.support import killing
 from tests.support.local_jobs import Bench, wait
 
-from nel_action.executors.interface import JobState, Reason
+from nel_action.model.job import JobState, Reason
 
 
 def kill(bench: Bench, what: str, times: int) -> int:

@@ -12,7 +12,7 @@ import pytest
 from tests.support import model_server
 from tests.support.local_jobs import INVOCATION, Bench, job, wait
 
-from nel_action.jobs import Context, Job, Plan
+from nel_action.planning.jobs import Context, Job, Plan
 from nel_action.spec.deployment import GenericDeployment
 from nel_action.spec.evaluation import Evaluation
 from nel_action.spec.model import Spec

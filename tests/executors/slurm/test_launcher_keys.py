@@ -8,8 +8,8 @@ from typing import Any, Final
 import pytest
 from tests.support.slurm.jobs import shell_job
 
-from nel_action.executors.slurm.bound import BoundJob
 from nel_action.executors.slurm.script import script
+from nel_action.executors.slurm.slurm_job import BoundJob
 from nel_action.spec.compose import load_spec
 from nel_action.spec.deployment import GenericDeployment
 from nel_action.spec.slurm import SlurmExecution

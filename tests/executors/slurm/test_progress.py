@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 from nel_action.executors.slurm.layout import JobDir
 from nel_action.executors.slurm.progress import MOST, ProgressReader
 from nel_action.executors.slurm.transport import Finished
-from nel_action.harness.interface import Progress
+from nel_action.model.task import Progress
 
 BAR = "Requesting API:  30%|###       | 30/100 [00:01<00:02, 30.00it/s]"
 

@@ -12,10 +12,10 @@ from tests.support.slurm.jobs import shell_job
 from tests.support.slurm.scripts import shellcheck
 from tests.support.slurm.settings import slurm_settings
 
-from nel_action.executors.slurm.bound import BoundJob
 from nel_action.executors.slurm.script import script
 from nel_action.executors.slurm.secrets import secrets_text
-from nel_action.jobs import Job
+from nel_action.executors.slurm.slurm_job import BoundJob
+from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import GenericDeployment
 from nel_action.spec.slurm import ClusterEnvironment, SlurmExecution
 
@@ -50,7 +50,7 @@ def test_every_script_is_sound(tmp_path: Path, fields: dict[str, object], served
 
 @pytest.mark.parametrize("name", ["submit.sh", "find.sh", "cancel.sh", "collect.sh", "sweep.sh"])
 def test_what_runs_on_the_login_node_is_sound(tmp_path: Path, name: str) -> None:
-    text = files("nel_action.executors.slurm").joinpath("parts", name).read_text("utf-8")
+    text = files("nel_action.executors.slurm").joinpath("templates", name).read_text("utf-8")
     dialect = "bash" if name == "collect.sh" else "sh"
     assert shellcheck(text, tmp_path / name, dialect=dialect) == ""
 

@@ -15,9 +15,9 @@ from tests.support.slurm.settings import slurm_settings
 from tests.support.snapshots import assert_snapshot
 
 from nel_action.executors.slurm import steps
-from nel_action.executors.slurm.bound import BoundJob
 from nel_action.executors.slurm.script import script
-from nel_action.jobs import Key
+from nel_action.executors.slurm.slurm_job import BoundJob
+from nel_action.model.job import Key
 from nel_action.spec.deployment import ServedDeployment
 from nel_action.spec.execution import Mounts
 from nel_action.spec.model import Spec
@@ -118,7 +118,7 @@ def test_what_a_task_says_of_a_judge_is_filled_in(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("first", [20_000, 59_990, 60_001, 65_535, 81_471])
 def test_a_port_is_always_one_that_there_is(first: int) -> None:
-    text = files("nel_action.executors.slurm").joinpath("parts", "50_servers.sh").read_text("utf-8")
+    text = files("nel_action.executors.slurm").joinpath("templates", "50_servers.sh").read_text("utf-8")
     function = text.partition("choose_port() {")[2].partition("\n}\n")[0]
     lines = f"chosen=' '; listens() {{ false; }}\nchoose_port() {{{function}\n}}\n"
     asked = f"for i in 1 2 3; do choose_port 127.0.0.1 {first}; echo $port; done"

@@ -13,7 +13,7 @@ from tests.support.runs import make_run
 from nel_action.exporters.bundle import Bundle, load_bundle
 from nel_action.exporters.interface import Change, ExportOutcome
 from nel_action.exporters.send import send
-from nel_action.results import JobOutcome, Score
+from nel_action.model.results import JobOutcome, Score
 
 FORMATS = ["json", "csv", "junit", "parquet"]
 

@@ -17,8 +17,8 @@ from nel_action.exporters.bundle import Bundle, load_bundle
 from nel_action.exporters.interface import Change, ExportOutcome
 from nel_action.exporters.mlflow.baseline import fetch
 from nel_action.exporters.send import send
+from nel_action.model.results import Sample, read_results, read_samples, write_results, write_samples
 from nel_action.report.store import load_report
-from nel_action.results import Sample, read_results, read_samples, write_results, write_samples
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

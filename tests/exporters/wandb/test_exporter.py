@@ -16,7 +16,7 @@ from nel_action.exporters.bundle import Bundle, load_bundle
 from nel_action.exporters.interface import Change, ExportOutcome
 from nel_action.exporters.send import send
 from nel_action.exporters.wandb import session
-from nel_action.results import Sample, write_samples
+from nel_action.model.results import Sample, write_samples
 
 pytest.importorskip("wandb", reason="needs the wandb extra")
 

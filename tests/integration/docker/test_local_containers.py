@@ -11,10 +11,10 @@ import pytest
 from tests.support.local_jobs import INVOCATION, Bench, agent_pid, key, wait
 from tests.support.local_jobs import job as plain_job
 
-from nel_action.executors.interface import JobState, Reason
 from nel_action.executors.local.attempt import AttemptDir
 from nel_action.executors.local.store import Store
-from nel_action.jobs import Job
+from nel_action.model.job import JobState, Reason
+from nel_action.planning.jobs import Job
 
 if TYPE_CHECKING:
     from docker import DockerClient

@@ -13,9 +13,9 @@ from tests.support import model_server
 from tests.support.local_jobs import INVOCATION, Bench, agent_pid, key, wait
 from tests.support.local_jobs import job as plain_job
 
-from nel_action.executors.interface import JobState, Reason
 from nel_action.executors.local.store import Store
-from nel_action.jobs import Job
+from nel_action.model.job import JobState, Reason
+from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import GenericDeployment
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from tests.support.images.build import docker, engine_here
 from tests.support.images.recipes import contract_image, model_image
 from tests.support.require import require
 
-from nel_action.results import JobOutcome, read_results
+from nel_action.model.results import JobOutcome, read_results
 
 SPEC = """\
 defaults: [execution: local, deployment: llamacpp, _self_]

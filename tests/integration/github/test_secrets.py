@@ -11,7 +11,7 @@ import pytest
 from tests.doubles.openai_server import Model, OpenAIServer
 from tests.support.workplace import Done, Workplace
 
-from nel_action.masks import derived_forms
+from nel_action.redaction import derived_forms
 
 TARGET_KEY = 'sk-"tArget+/&%$key=1234567890'
 SSH_KEY = """-----BEGIN OPENSSH PRIVATE KEY-----

@@ -21,8 +21,8 @@ from tests.support.published import Published, published
 from tests.support.real_harness import uv
 from tests.support.require import require
 
-from nel_action.harness.registry import harness
-from nel_action.results import JobOutcome, Results, read_results
+from nel_action.harnesses.registry import harness
+from nel_action.model.results import JobOutcome, Results, read_results
 
 pytestmark = pytest.mark.harness
 
@@ -57,8 +57,8 @@ def stand_in(folder: Path, name: str) -> Path:
 
 def run(example: Published, folder: Path, home: Path, url: str) -> Results:
     """Run the first task of an example through the command line; return its results."""
-    from nel_action.resolve import find_task
-    from nel_action.spec.base import EndpointType
+    from nel_action.model.task import EndpointType
+    from nel_action.planning.task_resolution import find_task
     from nel_action.spec.evaluation import Task
 
     folder.mkdir()

@@ -19,10 +19,9 @@ from tests.support.record import FOLDERS
 from tests.support.require import require
 
 from nel_action.errors import ResultsError
-from nel_action.gating.readers import open_run
-from nel_action.harness.interface import HarnessTask
-from nel_action.results import Sample
-from nel_action.spec.base import EndpointType
+from nel_action.gating.external import open_run
+from nel_action.model.results import Sample
+from nel_action.model.task import EndpointType, HarnessTask
 
 pytestmark = pytest.mark.harness
 

@@ -15,10 +15,10 @@ from tests.doubles.lepton.server import LeptonDouble
 from tests.support.real_harness import uv
 from tests.support.require import require
 
-from nel_action.deployment.llamacpp import SERVER
-from nel_action.executors.environments import environment
-from nel_action.harness.registry import harness
-from nel_action.results import JobOutcome, Results, read_results
+from nel_action.executors.virtualenvs import environment
+from nel_action.harnesses.registry import harness
+from nel_action.model.results import JobOutcome, Results, read_results
+from nel_action.model_servers.llamacpp import SERVER
 from nel_action.spec.deployment import LlamaCppDeployment, PackagedWeights
 
 pytestmark = pytest.mark.lepton

@@ -12,8 +12,8 @@ from tests.support.slurm.daemons import wait_until
 from tests.support.slurm.jobs import GOOD, shell_job
 from tests.support.slurm.waiting import until, until_final, until_running
 
-from nel_action.executors.interface import Attempt, JobState, Reason
 from nel_action.executors.slurm.executor import SlurmExecutor
+from nel_action.model.job import Attempt, JobState, Reason
 
 RESUMING = f"""\
 count=$(cat "$NEL_OUTPUT_DIR/count" 2>/dev/null || echo 0)

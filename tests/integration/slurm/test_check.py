@@ -12,9 +12,9 @@ from tests.support.slurm.project import ClusterProject
 from tests.support.slurm.sshd import Sshd
 
 from nel_action.errors import Problem
-from nel_action.executors.slurm.bound import BoundJob
 from nel_action.executors.slurm.check import check
 from nel_action.executors.slurm.executor import SlurmExecutor
+from nel_action.executors.slurm.slurm_job import BoundJob
 
 
 def problems(executor: SlurmExecutor, folder: Path) -> list[Problem]:

@@ -14,10 +14,10 @@ from tests.support.slurm.daemons import wait_until
 from tests.support.slurm.project import ClusterProject
 from tests.support.slurm.sshd import Sshd
 
-from nel_action.executors.interface import JobState
 from nel_action.executors.slurm.executor import SlurmExecutor
 from nel_action.lifecycle.session import open_session
-from nel_action.lifecycle.watch import refresh_all
+from nel_action.lifecycle.waiting import refresh_all
+from nel_action.model.job import JobState
 
 KEY = "sk-made-up-4711-value"
 

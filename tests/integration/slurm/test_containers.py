@@ -20,7 +20,7 @@ from tests.support.slurm.daemons import process_gone, wait_until
 from tests.support.slurm.jobs import shell_job
 from tests.support.slurm.waiting import until_final
 
-from nel_action.executors.interface import JobState, Reason
+from nel_action.model.job import JobState, Reason
 from nel_action.spec.deployment import GenericDeployment
 from nel_action.spec.execution import Mounts
 

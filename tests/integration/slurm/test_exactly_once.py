@@ -22,10 +22,10 @@ from tests.support.slurm.sshd import Sshd
 from tests.support.slurm.waiting import until_final
 
 from nel_action.errors import UnreachableError
-from nel_action.executors.interface import Attempt, JobState
 from nel_action.executors.slurm import submit
 from nel_action.executors.slurm.executor import SlurmExecutor
-from nel_action.jobs import Job
+from nel_action.model.job import Attempt, JobState
+from nel_action.planning.jobs import Job
 
 COUNTED = 'echo "$NEL_TASK" >> "$(dirname "$NEL_OUTPUT_DIR")/../../ran"\n' + GOOD
 

@@ -20,9 +20,9 @@ from tests.support.slurm.sshd import Sshd
 from tests.support.slurm.waiting import until, until_final, until_running
 
 from nel_action.errors import EngineError, ExecutorError
-from nel_action.executors.interface import Attempt, JobState, Reason
 from nel_action.executors.slurm.executor import SlurmExecutor
 from nel_action.executors.slurm.outage import ControllerDownError
+from nel_action.model.job import Attempt, JobState, Reason
 
 WAITING = f'until [ -e "$NEL_OUTPUT_DIR/go" ]; do sleep 0.1; done\n{GOOD}'
 """A harness that ends when it is told to."""

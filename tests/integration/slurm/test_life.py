@@ -12,8 +12,8 @@ from tests.support.slurm.daemons import wait_until
 from tests.support.slurm.jobs import shell_job
 from tests.support.slurm.waiting import until, until_final, until_running
 
-from nel_action.executors.interface import JobState, Reason
-from nel_action.harness.interface import Progress
+from nel_action.model.job import JobState, Reason
+from nel_action.model.task import Progress
 
 
 def test_a_job_runs_and_its_results_come_home(on_light: MakeExecutor, tmp_path: Path) -> None:

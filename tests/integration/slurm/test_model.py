@@ -12,10 +12,10 @@ from tests.support.require import require
 from tests.support.slurm.cluster import Cluster
 from tests.support.slurm.sshd import Sshd
 
-from nel_action.deployment.llamacpp import SERVER
-from nel_action.executors import environments
-from nel_action.harness.registry import harness
-from nel_action.results import JobOutcome, TaskResult, read_results
+from nel_action.executors import virtualenvs as environments
+from nel_action.harnesses.registry import harness
+from nel_action.model.results import JobOutcome, TaskResult, read_results
+from nel_action.model_servers.llamacpp import SERVER
 from nel_action.spec.deployment import LlamaCppDeployment, PackagedWeights
 
 ROOT = Path(__file__).parents[3]

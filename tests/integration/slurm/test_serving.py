@@ -21,9 +21,9 @@ from tests.support.slurm.daemons import process_gone, wait_until
 from tests.support.slurm.jobs import GOOD, shell_job
 from tests.support.slurm.waiting import until_final
 
-from nel_action.executors.interface import Attempt, JobState, JobStatus, Reason
 from nel_action.executors.slurm.executor import SlurmExecutor
-from nel_action.jobs import Job
+from nel_action.model.job import Attempt, JobState, JobStatus, Reason
+from nel_action.planning.jobs import Job
 from nel_action.spec.auxiliary import AuxiliaryGeneric
 from nel_action.spec.deployment import GenericDeployment
 

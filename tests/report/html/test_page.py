@@ -14,10 +14,10 @@ import pytest
 from tests.support import reports
 from tests.support.sampled import hostile, sampled
 
+from nel_action.model.results import Sample, write_samples
 from nel_action.report.html import render_html, samples
 from nel_action.report.model import Report
 from nel_action.report.write import write_reports
-from nel_action.results import Sample, write_samples
 
 
 class Elements(HTMLParser):

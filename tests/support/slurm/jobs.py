@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from nel_action.harness.interface import HarnessTask, Params
-from nel_action.jobs import Job, Key
-from nel_action.spec.base import EndpointType
+from nel_action.model.job import Key
+from nel_action.model.task import EndpointType, HarnessTask, Params
+from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import NoDeployment
 from nel_action.spec.target import ApiEndpoint, Target
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from tests.support.slurm.sshd import Sshd
 
-from nel_action.executors.slurm.connect import open_transport
 from nel_action.executors.slurm.remote import Remote
+from nel_action.executors.slurm.ssh.connection import open_transport
 from nel_action.spec.slurm import SlurmExecution
 
 __all__ = ["open_remote", "slurm_settings"]

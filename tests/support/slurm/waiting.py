@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from nel_action.executors.interface import Attempt, JobState, JobStatus
 from nel_action.executors.slurm.executor import SlurmExecutor
+from nel_action.model.job import Attempt, JobState, JobStatus
 
 __all__ = ["until", "until_final", "until_running"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nel_action.errors import Problem
-from nel_action.jobs import Job
+from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import NoDeployment
 
 __all__ = ["unsupported"]

@@ -14,8 +14,9 @@ from kubernetes.client import V1Job, V1Pod
 from kubernetes.client.exceptions import ApiException
 
 from nel_action.errors import CollectError, ExecutorError, NelActionError, Problem, UnreachableError
-from nel_action.executors.interface import Attempt, JobState, JobStatus, Workspace
-from nel_action.jobs import Job, Key, Plan, attempt_name
+from nel_action.executors.interface import Workspace
+from nel_action.model.job import Attempt, JobState, JobStatus, Key, attempt_name
+from nel_action.planning.jobs import Job, Plan
 from nel_action.spec.execution import ExecutionBase
 from nel_action_kubernetes.checks import unsupported
 from nel_action_kubernetes.cluster import CONFLICT, LIMIT, connect, speaking

@@ -8,9 +8,10 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from nel_action.errors import SecretError
-from nel_action.harness.interface import Binding, Command
-from nel_action.harness.registry import harness
-from nel_action.jobs import Job, attempt_name
+from nel_action.harnesses.interface import Binding, Command
+from nel_action.harnesses.registry import harness
+from nel_action.model.job import attempt_name
+from nel_action.planning.jobs import Job
 from nel_action_kubernetes.settings import KubernetesExecution
 
 __all__ = ["ATTEMPT", "HARNESS", "KEY", "OURS", "RESULTS", "build_job", "build_secret", "harness_command"]

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from kubernetes.client import V1ContainerStatus, V1Job, V1JobCondition, V1Pod
 
-from nel_action.executors.interface import JobState, JobStatus, Reason
+from nel_action.model.job import JobState, JobStatus, Reason
 from nel_action_kubernetes.manifest import HARNESS, RESULTS
 
 __all__ = ["ABSENT", "condition", "finished", "state_of"]

@@ -7,10 +7,10 @@ from collections.abc import Collection
 from typing import Final
 
 from nel_action.errors import ExecutorError
-from nel_action.executors.lepton.cloud import MissingError
-from nel_action.executors.lepton.history import job_name
-from nel_action.executors.lepton.observe import Observer, active, endpoint_of
+from nel_action.executors.lepton.client import MissingError
+from nel_action.executors.lepton.job_log import job_name
 from nel_action.executors.lepton.states import word_of
+from nel_action.executors.lepton.status import Observer, active, endpoint_of
 
 __all__ = ["cancel"]
 

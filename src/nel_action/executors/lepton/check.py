@@ -7,11 +7,11 @@ from importlib.util import find_spec
 from typing import Any
 
 from nel_action.errors import NelActionError, Problem, UsageError
-from nel_action.executors.lepton.bound import BoundJob
 from nel_action.executors.lepton.environment import RESERVED, Environment, reserved_problems
-from nel_action.executors.lepton.serving import Serving
-from nel_action.executors.lepton.specs import endpoint_body, endpoint_environment, job_body, job_environment
-from nel_action.executors.lepton.vault import Vault
+from nel_action.executors.lepton.lepton_job import BoundJob
+from nel_action.executors.lepton.model_server import Serving
+from nel_action.executors.lepton.request_bodies import endpoint_body, endpoint_environment, job_body, job_environment
+from nel_action.executors.lepton.secrets import Vault
 from nel_action.executors.lepton.workspace import Workspace, unknown_keys
 from nel_action.spec.lepton import LeptonExecution
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from nel_action.errors import CollectError, NelActionError
-from nel_action.executors.lepton.channel import EndRecord, is_ours, parse_record
-from nel_action.executors.lepton.history import History, job_name
+from nel_action.executors.lepton.job_log import History, job_name
+from nel_action.executors.lepton.log_transport import EndRecord, is_ours, parse_record
 
 __all__ = ["Collector"]
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from nel_action.errors import EngineError, ExecutorError, NelActionError, UnreachableError
-from nel_action.executors.lepton.cloud import Cloud, MissingError
+from nel_action.executors.lepton.client import Cloud, MissingError
+from nel_action.executors.lepton.model_server import Serving
 from nel_action.executors.lepton.names import KEEP, OURS, TOKEN, secret_name
-from nel_action.executors.lepton.serving import Serving
-from nel_action.executors.lepton.specs import endpoint_body, endpoint_environment, name_of_endpoint
-from nel_action.executors.lepton.vault import Vault
+from nel_action.executors.lepton.request_bodies import endpoint_body, endpoint_environment, name_of_endpoint
+from nel_action.executors.lepton.secrets import Vault
 
 if TYPE_CHECKING:
     from leptonai.api.v2.types.deployment import LeptonDeployment

@@ -10,27 +10,27 @@ from pathlib import Path
 from typing import Any, Final
 
 from nel_action.errors import CollectError, ExecutorError, NotFoundError, Problem, UnreachableError
-from nel_action.executors.interface import Attempt, JobStatus, newest
 from nel_action.executors.interface import Workspace as Surroundings
-from nel_action.executors.lepton.bound import BoundJob
 from nel_action.executors.lepton.cancel import cancel
-from nel_action.executors.lepton.cloud import Cloud, quiet
+from nel_action.executors.lepton.client import Cloud, quiet
 from nel_action.executors.lepton.collect import Collector
 from nel_action.executors.lepton.endpoints import Endpoints
-from nel_action.executors.lepton.history import History, job_id, job_name
+from nel_action.executors.lepton.job_log import History, job_id, job_name
+from nel_action.executors.lepton.lepton_job import BoundJob
 from nel_action.executors.lepton.logs import stream
 from nel_action.executors.lepton.names import split_attempt, split_secret
-from nel_action.executors.lepton.observe import Observer, active, choose, endpoint_of, invocation_of
-from nel_action.executors.lepton.specs import (
+from nel_action.executors.lepton.request_bodies import (
     endpoint_body,
     endpoint_environment,
     job_body,
     job_environment,
     name_of_endpoint,
 )
-from nel_action.executors.lepton.vault import Vault
+from nel_action.executors.lepton.secrets import Vault
+from nel_action.executors.lepton.status import Observer, active, choose, endpoint_of, invocation_of
 from nel_action.executors.lepton.workspace import Workspace
-from nel_action.jobs import Job, Key, Plan, attempt_name
+from nel_action.model.job import Attempt, JobStatus, Key, attempt_name, newest
+from nel_action.planning.jobs import Job, Plan
 from nel_action.spec.lepton import LeptonExecution
 
 __all__ = ["LeptonExecutor"]

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from nel_action.errors import NelActionError, UnreachableError
-from nel_action.executors.lepton.channel import is_ours
-from nel_action.executors.lepton.cloud import Cloud
-from nel_action.executors.lepton.history import History, job_id
+from nel_action.executors.lepton.client import Cloud
+from nel_action.executors.lepton.job_log import History, job_id
+from nel_action.executors.lepton.log_transport import is_ours
 
 __all__ = ["stream"]
 

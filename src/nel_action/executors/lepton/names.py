@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any, Final
 
-from nel_action.jobs import Key
+from nel_action.model.job import Key
 
 __all__ = [
     "ENDPOINT_LABEL",

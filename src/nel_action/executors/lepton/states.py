@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from nel_action.executors.interface import JobState, JobStatus, Reason
-from nel_action.executors.lepton.channel import EndRecord
+from nel_action.executors.lepton.log_transport import EndRecord
 from nel_action.executors.lepton.names import mapping
+from nel_action.model.job import JobState, JobStatus, Reason
 
 __all__ = ["ENDED", "by_events", "by_record", "runs_before", "seen", "word_of"]
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nel_action.errors import ExecutorError, Problem
-from nel_action.executors.lepton.cloud import Cloud
+from nel_action.executors.lepton.client import Cloud
 
 if TYPE_CHECKING:
     from leptonai.api.v2.types.shape import Shape

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from nel_action.errors import ExecutorError
-from nel_action.executors.interface import Attempt
 from nel_action.executors.local.record import Ending, JobRecord, moment
 from nel_action.files import write_atomically
-from nel_action.jobs import Key
+from nel_action.model.job import Attempt, Key
 
 __all__ = ["AttemptDir", "Started", "read_started"]
 

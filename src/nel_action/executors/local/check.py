@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from nel_action.errors import EngineError, NelActionError, Problem, UsageError
-from nel_action.executors.environments import find_uv
 from nel_action.executors.interface import Workspace
-from nel_action.executors.local.docker_args import parse
-from nel_action.executors.local.engine import engine
-from nel_action.executors.local.further import further_deployments
-from nel_action.executors.local.images import missing
-from nel_action.executors.local.serving import server_kind
-from nel_action.jobs import Job, Plan
+from nel_action.executors.local.auxiliary import further_deployments
+from nel_action.executors.local.docker.arguments import parse
+from nel_action.executors.local.docker.engine import engine
+from nel_action.executors.local.docker.images import missing
+from nel_action.executors.local.model_server.serving import server_kind
+from nel_action.executors.virtualenvs import find_uv
+from nel_action.planning.jobs import Job, Plan
 from nel_action.spec.deployment import ServedDeployment
 from nel_action.spec.execution import LocalExecution
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from nel_action.errors import CollectError
-from nel_action.executors.local.children import alive
+from nel_action.executors.local.subprocesses import alive
 
 __all__ = ["collect"]
 

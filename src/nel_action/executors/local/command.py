@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from nel_action.executors.hooks import with_hooks
-from nel_action.executors.interface import Reason
 from nel_action.executors.local.interface import Launch, Places
 from nel_action.executors.local.record import AttemptError
-from nel_action.harness.interface import Binding, Command
-from nel_action.jobs import Job
+from nel_action.harnesses.interface import Binding, Command
+from nel_action.model.job import Reason
+from nel_action.planning.jobs import Job
 
 __all__ = ["bind", "launch", "write_files"]
 
@@ -25,7 +25,7 @@ def bind(job: Job, places: Places, url: str, *, own_port: int | None = None) -> 
         url: of the route.
         own_port: a port for what the harness serves itself, where it shares this machine's network with others.
     """
-    from nel_action.harness.registry import harness
+    from nel_action.harnesses.registry import harness
 
     binding = Binding(
         url=url,

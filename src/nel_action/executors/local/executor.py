@@ -10,20 +10,21 @@ from pathlib import Path
 from typing import Final
 
 from nel_action.errors import EngineError, ExecutorError, NelActionError, Problem
-from nel_action.executors.interface import Attempt, JobState, JobStatus, Workspace, newest
-from nel_action.executors.local.agents import last_words, tend
+from nel_action.executors.interface import Workspace
 from nel_action.executors.local.attempt import AttemptDir
 from nel_action.executors.local.check import check
 from nel_action.executors.local.collect import collect
-from nel_action.executors.local.engine import engine
-from nel_action.executors.local.images import resolve
+from nel_action.executors.local.docker.engine import engine
+from nel_action.executors.local.docker.images import resolve
 from nel_action.executors.local.logs import last_line, stream, tail
 from nel_action.executors.local.record import JobRecord, moment
 from nel_action.executors.local.run_all import all_scripts
 from nel_action.executors.local.scripts import run_script
 from nel_action.executors.local.secrets import all_references, now
 from nel_action.executors.local.store import Store
-from nel_action.jobs import Job, Key, Plan, attempt_name
+from nel_action.executors.local.supervisor_processes import last_words, tend
+from nel_action.model.job import Attempt, JobState, JobStatus, Key, attempt_name, newest
+from nel_action.planning.jobs import Job, Plan
 from nel_action.spec.execution import LocalExecution
 
 __all__ = ["LocalExecutor"]
@@ -159,7 +160,7 @@ class LocalExecutor:
         return self._running(attempt, record, moment(started.at))
 
     def _running(self, attempt: AttemptDir, record: JobRecord, started: str) -> JobStatus:
-        from nel_action.harness.registry import harness
+        from nel_action.harnesses.registry import harness
 
         try:
             progress = harness(record.job.harness).progress(attempt.artifacts, tail(attempt.client_log, LOG_TAIL))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Protocol
 
-from nel_action.executors.interface import Reason
+from nel_action.model.job import Reason
 
 __all__ = ["Exit", "Launch", "Places", "Running", "Runtime", "Step"]
 

@@ -11,12 +11,12 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from nel_action.errors import UsageError
-from nel_action.executors import environments
-from nel_action.executors.interface import Reason
+from nel_action.executors import virtualenvs as environments
 from nel_action.executors.local.attempt import AttemptDir
-from nel_action.executors.local.children import Child, sweep
 from nel_action.executors.local.interface import Exit, Launch, Places, Step
 from nel_action.executors.local.record import AttemptError, JobRecord
+from nel_action.executors.local.subprocesses import Child, sweep
+from nel_action.model.job import Reason
 
 __all__ = ["ProcessRuntime", "RunningChild", "base_environ"]
 

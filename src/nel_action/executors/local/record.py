@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nel_action.executors.interface import JobState, JobStatus, Reason
-from nel_action.jobs import Job
+from nel_action.model.job import JobState, JobStatus, Reason
+from nel_action.planning.jobs import Job
 from nel_action.spec.execution import LocalExecution
 
 if TYPE_CHECKING:

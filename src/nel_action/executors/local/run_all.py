@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from nel_action.deployment.interface import ServeBinding, ServeCommand
-from nel_action.executors.local.further import further_deployments
+from nel_action.executors.local.auxiliary import further_deployments
 from nel_action.executors.local.scripts import (
     HERE,
     SERVED,
@@ -19,8 +18,9 @@ from nel_action.executors.local.scripts import (
     quote,
     requirements_lines,
 )
-from nel_action.harness.interface import Command
-from nel_action.jobs import Plan
+from nel_action.harnesses.interface import Command
+from nel_action.model_servers.interface import ServeBinding, ServeCommand
+from nel_action.planning.jobs import Plan
 from nel_action.spec.deployment import NoDeployment, ServedDeployment
 from nel_action.spec.execution import LocalExecution
 
@@ -103,7 +103,7 @@ def _servers(plan: Plan, settings: LocalExecution) -> Iterator[_ByHand]:
 
 
 def _serve(plan: Plan, server: _ByHand, settings: LocalExecution, base_dir: Path) -> Iterator[str]:
-    from nel_action.deployment.registry import server as server_of
+    from nel_action.model_servers.registry import server as server_of
 
     deployment = server.deployment
     contained = (deployment.runtime or settings.runtime) == "docker"

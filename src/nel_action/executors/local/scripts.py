@@ -9,12 +9,13 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from nel_action.executors.local.auxiliary import further_deployments, with_further
 from nel_action.executors.local.command import bind
-from nel_action.executors.local.docker import HOME, PLACES
-from nel_action.executors.local.further import further_deployments, with_further
+from nel_action.executors.local.docker.client import HOME, PLACES
 from nel_action.executors.local.interface import Places
-from nel_action.harness.interface import Command
-from nel_action.jobs import Job, attempt_name
+from nel_action.harnesses.interface import Command
+from nel_action.model.job import attempt_name
+from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import NoDeployment, ServedDeployment
 from nel_action.spec.execution import LocalExecution
 
@@ -81,7 +82,7 @@ def served_url(job: Job) -> str:
     deployment = job.deployment
     if isinstance(deployment, NoDeployment):
         return job.target.api_endpoint.url or ""
-    from nel_action.deployment.registry import server
+    from nel_action.model_servers.registry import server
 
     return f"http://127.0.0.1:{deployment.port or SERVED}" + server(deployment.type).route(
         deployment, job.task.endpoint_type

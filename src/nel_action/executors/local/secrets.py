@@ -9,8 +9,8 @@ from pathlib import Path
 
 from nel_action.errors import SecretError
 from nel_action.executors.local.attempt import AttemptDir
-from nel_action.jobs import Job
-from nel_action.masks import Redactor
+from nel_action.planning.jobs import Job
+from nel_action.redaction import Redactor
 from nel_action.spec.deployment import ServedDeployment
 
 __all__ = ["Values", "all_references", "mask_file", "masker", "now", "read_values", "resolve"]

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from nel_action.executors.interface import Reason
-from nel_action.executors.local.children import Child
+from nel_action.executors.local.asyncio_utils import unless
 from nel_action.executors.local.interface import Step
 from nel_action.executors.local.logs import last_line
 from nel_action.executors.local.record import AttemptError
-from nel_action.executors.local.waiting import unless
+from nel_action.executors.local.subprocesses import Child
+from nel_action.model.job import Reason
 
 __all__ = ["Stops", "run_steps"]
 

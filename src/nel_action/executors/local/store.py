@@ -30,7 +30,7 @@ from nel_action.executors.local.attempt import AttemptDir
 from nel_action.executors.local.queue import Queue
 from nel_action.executors.local.record import JobRecord
 from nel_action.files import write_atomically
-from nel_action.jobs import Key, attempt_name
+from nel_action.model.job import Key, attempt_name
 
 __all__ = ["Store"]
 

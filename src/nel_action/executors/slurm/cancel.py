@@ -11,8 +11,8 @@ from typing import Final
 from nel_action.errors import ExecutorError
 from nel_action.executors.slurm.layout import JobDir
 from nel_action.executors.slurm.outage import answered
-from nel_action.executors.slurm.queue import Row, parse_squeue, squeue
 from nel_action.executors.slurm.remote import Remote
+from nel_action.executors.slurm.status.queue import Row, parse_squeue, squeue
 
 __all__ = ["cancel"]
 
@@ -58,4 +58,4 @@ def _alive(remote: Remote, wanted: Mapping[str, JobDir]) -> dict[str, list[Row]]
 
 @cache
 def _script() -> str:
-    return files("nel_action.executors.slurm").joinpath("parts", "cancel.sh").read_text("utf-8")
+    return files("nel_action.executors.slurm").joinpath("templates", "cancel.sh").read_text("utf-8")

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from nel_action.errors import Problem
-from nel_action.executors.slurm.bound import BoundJob
 from nel_action.executors.slurm.header import header
+from nel_action.executors.slurm.model_server import MODEL, server_kind
 from nel_action.executors.slurm.remote import Remote
-from nel_action.executors.slurm.service import MODEL, server_kind
+from nel_action.executors.slurm.slurm_job import BoundJob
 from nel_action.executors.slurm.submit import hint_for
 from nel_action.executors.slurm.transport import Finished
 from nel_action.spec.deployment import ServedDeployment

@@ -14,9 +14,9 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from nel_action.errors import CollectError, UnreachableError
+from nel_action.executors.slurm.exit_record import ExitRecord, parse_record
 from nel_action.executors.slurm.layout import JobDir
 from nel_action.executors.slurm.outage import outlast
-from nel_action.executors.slurm.record import ExitRecord, parse_record
 from nel_action.executors.slurm.remote import Remote
 
 __all__ = ["collect"]
@@ -119,7 +119,7 @@ def _look(remote: Remote, place: JobDir) -> tuple[ExitRecord | None, list[Item]]
 
 @cache
 def _script() -> str:
-    return files("nel_action.executors.slurm").joinpath("parts", "collect.sh").read_text("utf-8")
+    return files("nel_action.executors.slurm").joinpath("templates", "collect.sh").read_text("utf-8")
 
 
 def _parse(data: bytes) -> list[Item]:

@@ -8,20 +8,21 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from nel_action.errors import Problem
-from nel_action.executors.interface import Attempt, Executor, JobStatus, Workspace, newest
-from nel_action.executors.slurm.bound import BoundJob
+from nel_action.executors.interface import Executor, Workspace
+from nel_action.executors.slurm.archive import payload
 from nel_action.executors.slurm.cancel import cancel
 from nel_action.executors.slurm.collect import collect
-from nel_action.executors.slurm.connect import open_transport
 from nel_action.executors.slurm.find import find, sweep
 from nel_action.executors.slurm.logs import stream
-from nel_action.executors.slurm.observe import Observer
 from nel_action.executors.slurm.outage import outlast
-from nel_action.executors.slurm.payload import payload
 from nel_action.executors.slurm.remote import Remote
 from nel_action.executors.slurm.script import script
+from nel_action.executors.slurm.slurm_job import BoundJob
+from nel_action.executors.slurm.ssh.connection import open_transport
+from nel_action.executors.slurm.status.observation import Observer
 from nel_action.executors.slurm.submit import place
-from nel_action.jobs import Job, Key, Plan
+from nel_action.model.job import Attempt, JobStatus, Key, newest
+from nel_action.planning.jobs import Job, Plan
 from nel_action.spec.slurm import SlurmExecution
 
 __all__ = ["SlurmExecutor"]

@@ -8,13 +8,12 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
-from nel_action.executors.interface import Attempt
 from nel_action.executors.slurm.layout import split_name
 from nel_action.executors.slurm.outage import answered
-from nel_action.executors.slurm.queue import parse_squeue, squeue
 from nel_action.executors.slurm.remote import Remote
+from nel_action.executors.slurm.status.queue import parse_squeue, squeue
 from nel_action.executors.slurm.submit import SBATCH_SECONDS
-from nel_action.jobs import Key
+from nel_action.model.job import Attempt, Key
 
 __all__ = ["find", "sweep"]
 
@@ -76,4 +75,4 @@ def _look(remote: Remote, output_dir: str, wanted: set[Key]) -> tuple[dict[str, 
 
 @cache
 def _part(name: str) -> str:
-    return files("nel_action.executors.slurm").joinpath("parts", name).read_text("utf-8")
+    return files("nel_action.executors.slurm").joinpath("templates", name).read_text("utf-8")

@@ -18,8 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from nel_action.executors.interface import Attempt
-from nel_action.jobs import Key, attempt_name
+from nel_action.model.job import Attempt, Key, attempt_name
 
 __all__ = ["JobDir", "split_name"]
 

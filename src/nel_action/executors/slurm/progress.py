@@ -14,7 +14,7 @@ from typing import Final
 from nel_action.errors import NelActionError
 from nel_action.executors.slurm.layout import JobDir
 from nel_action.executors.slurm.transport import Finished
-from nel_action.harness.interface import Progress
+from nel_action.model.task import Progress
 
 __all__ = ["ProgressReader"]
 
@@ -81,7 +81,7 @@ def _split(text: str, paths: Sequence[str]) -> dict[str, str]:
 
 
 def _progress(name: str | None, files: Mapping[str, str | None], log: str) -> Progress | None:
-    from nel_action.harness.registry import harness
+    from nel_action.harnesses.registry import harness
 
     if name is None:
         return None

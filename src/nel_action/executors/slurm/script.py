@@ -8,10 +8,10 @@ from importlib.resources import files
 from typing import Final
 
 from nel_action.executors.slurm import steps
-from nel_action.executors.slurm.bound import BoundJob
 from nel_action.executors.slurm.header import header
-from nel_action.executors.slurm.service import MODEL, Service
+from nel_action.executors.slurm.model_server import MODEL, Service
 from nel_action.executors.slurm.shell import assign, quote
+from nel_action.executors.slurm.slurm_job import BoundJob
 from nel_action.spec.slurm import walltime_seconds
 from nel_action.version import __version__
 
@@ -49,7 +49,7 @@ def script(bound: BoundJob) -> str:
 
 @cache
 def _part(name: str) -> str:
-    return files("nel_action.executors.slurm").joinpath("parts", name).read_text("utf-8")
+    return files("nel_action.executors.slurm").joinpath("templates", name).read_text("utf-8")
 
 
 def _top(bound: BoundJob) -> str:

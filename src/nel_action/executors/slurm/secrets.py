@@ -10,8 +10,8 @@ import shlex
 from collections.abc import Iterable, Mapping
 
 from nel_action.errors import SecretError
-from nel_action.executors.slurm.bound import BoundJob
 from nel_action.executors.slurm.shell import function
+from nel_action.executors.slurm.slurm_job import BoundJob
 
 __all__ = ["secrets_text", "values"]
 

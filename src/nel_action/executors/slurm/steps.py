@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from nel_action.executors.slurm.bound import BoundJob
 from nel_action.executors.slurm.containers import Box, wrap
-from nel_action.executors.slurm.service import MODEL, Service
+from nel_action.executors.slurm.model_server import MODEL, Service
 from nel_action.executors.slurm.shell import Expression, Word, array, exports, function, quote
+from nel_action.executors.slurm.slurm_job import BoundJob
 from nel_action.spec.slurm import ClusterEnvironment, SlurmExecution
 
 __all__ = ["balancer", "evaluation", "server"]

@@ -59,7 +59,7 @@ def place(remote: Remote, *, output_dir: str, name: str, script: str, archive: b
 
 @cache
 def _script() -> str:
-    return files("nel_action.executors.slurm").joinpath("parts", "submit.sh").read_text("utf-8")
+    return files("nel_action.executors.slurm").joinpath("templates", "submit.sh").read_text("utf-8")
 
 
 def _refusal(done: Finished, where: str, directory: str) -> ExecutorError:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from nel_action.errors import Problem
 from nel_action.exporters.bundle import Bundle
 from nel_action.exporters.gsheets.access import access_problem, account, credentials
-from nel_action.exporters.gsheets.book import bring_up_to_date, found_or_made
 from nel_action.exporters.gsheets.rows import GsheetsSettings, rows_of
+from nel_action.exporters.gsheets.spreadsheet import bring_up_to_date, found_or_made
 from nel_action.exporters.interface import DestinationError, Exported, ExportError, ExportOutcome, MissingExtraError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Final
 from nel_action.exporters.bundle import Bundle
 from nel_action.exporters.interface import CommonSettings
 from nel_action.exporters.records import records_of, verdict_of
-from nel_action.results import TaskResult
+from nel_action.model.results import TaskResult
 
 __all__ = ["KEY", "Cell", "GsheetsSettings", "rows_of"]
 

@@ -10,9 +10,9 @@ from nel_action.exporters.bundle import Bundle
 from nel_action.exporters.interface import Change
 from nel_action.exporters.records import provenance, records_of, verdict_of
 from nel_action.gating.verdict import GateReport, Verdict
+from nel_action.model.results import TaskResult
 from nel_action.report.junit import render_junit
 from nel_action.report.model import Report
-from nel_action.results import TaskResult
 
 __all__ = ["junit", "merge_json"]
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from nel_action.exporters.bundle import Bundle
 from nel_action.exporters.interface import Change
 from nel_action.exporters.records import Record, provenance, records_of
-from nel_action.results import TaskResult
+from nel_action.model.results import TaskResult
 
 __all__ = ["merge_csv", "merge_parquet"]
 

@@ -15,8 +15,8 @@ from pydantic import Field
 from nel_action.exporters.bundle import Attachment, Bundle
 from nel_action.exporters.interface import CommonSettings
 from nel_action.exporters.records import provenance, records_of, verdict_of
+from nel_action.model.results import TaskResult
 from nel_action.report.samples import samples_path
-from nel_action.results import TaskResult
 
 __all__ = ["DIGEST", "LogMode", "RunContent", "WandbSettings", "contents_of"]
 

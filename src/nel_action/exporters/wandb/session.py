@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 from nel_action.exporters.interface import Change, DestinationError, ExportError
 from nel_action.exporters.wandb.content import DIGEST, RunContent, WandbSettings
 from nel_action.files import write_atomically
+from nel_action.model.results import TaskResult, read_samples
 from nel_action.report.samples import samples_path
-from nel_action.results import TaskResult, read_samples
 
 if TYPE_CHECKING:
     import wandb

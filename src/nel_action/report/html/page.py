@@ -9,9 +9,9 @@ from importlib.resources import files
 
 from nel_action.gating.verdict import Verdict
 from nel_action.report.html.element import Safe, el, join
-from nel_action.report.html.facts import facts_section
-from nel_action.report.html.glance import glance, mark
+from nel_action.report.html.metadata import facts_section
 from nel_action.report.html.samples import samples_section
+from nel_action.report.html.summary import glance, mark
 from nel_action.report.html.table import table_section
 from nel_action.report.html.trend import trend_section
 from nel_action.report.model import Report

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from nel_action.results import Sample, read_samples
+from nel_action.model.results import Sample, read_samples
 
 __all__ = ["CHUNK", "Packed", "pack"]
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from nel_action.errors import ResultsError
+from nel_action.model.results import Results, read_results
 from nel_action.report.html.element import Safe, el, join
 from nel_action.report.html.pairs import Packed, pack
 from nel_action.report.model import Report
 from nel_action.report.rows import Row
 from nel_action.report.samples import samples_path
-from nel_action.results import Results, read_results
 
 __all__ = ["MOST", "samples_section"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nel_action.report import figures
+from nel_action import formatting as figures
 from nel_action.report.html.element import Safe, el
 from nel_action.report.rows import Row
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nel_action.report import figures
+from nel_action import formatting as figures
 from nel_action.report.anchors import samples_anchor
 from nel_action.report.html.element import Safe, breakable, el, join
-from nel_action.report.html.glance import mark
+from nel_action.report.html.summary import mark
 from nel_action.report.html.svg import Scale, difference_chart, score_chart, shared_scale
 from nel_action.report.model import Report
 from nel_action.report.rows import Row, models_of

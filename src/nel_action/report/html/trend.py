@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from nel_action.report import figures
+from nel_action import formatting as figures
 from nel_action.report.html.axis import WIDTH, Plot, ticks
 from nel_action.report.html.element import Safe, el
 from nel_action.report.model import Report, TrendPoint

@@ -1,0 +1,1 @@
+"""Runs an evaluation from spec to exports and yields its events."""

@@ -1,0 +1,1 @@
+"""Harness and server containers on the local Docker engine."""

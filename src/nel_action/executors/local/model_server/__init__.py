@@ -1,0 +1,1 @@
+"""Model servers of the local executor: processes, containers and their pool."""

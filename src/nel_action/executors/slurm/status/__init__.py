@@ -1,0 +1,1 @@
+"""The state of Slurm jobs: queue, accounting and exit records."""

@@ -1,0 +1,1 @@
+"""From a spec to a plan: task resolution, checks and job keys."""

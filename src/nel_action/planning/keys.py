@@ -1,0 +1,62 @@
+"""A job's key: the digest of what decides its result, the same on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nel_action.files import digest_tree
+from nel_action.model.job import Key
+from nel_action.planning.jobs import Context, Job
+from nel_action.spec.evaluation import Task
+
+__all__ = ["digest_key", "job_key"]
+
+
+def job_key(job: Job, task: Task, context: Context, salt: str) -> Key:
+    """Digest what decides the job's result.
+
+    Args:
+        job: complete but for its key.
+        task: as the spec has it; paths are taken from here, since they are the same on every machine.
+        context: what pins the model.
+        salt: the spec's own.
+    """
+    api = job.target.api_endpoint
+    return digest_key(
+        {
+            "task": [job.harness, job.task.name, job.task.endpoint_type, job.task.command, job.task.config],
+            "params": asdict(job.task.params),
+            "task_dir": digest_tree(job.task.task_dir) if job.task.task_dir else None,
+            "image": job.image_digest or job.image,
+            "requirements": _digest(job.requirements),
+            "target": [api.url, api.model_id, api.type],
+            "change": job.target.revision or context.commit,
+            "deployment": job.deployment.model_dump(mode="json"),
+            "env": dict(job.env),
+            "dataset": [task.dataset_dir, task.dataset_mount_path] if task.dataset_dir else None,
+            "commands": [job.pre_cmd, job.post_cmd],
+            "repository": context.repository,
+            "salt": [context.salt, salt],
+        }
+        # NOTE: only where there are any, so that the keys of all other jobs stay what they were
+        | ({"auxiliary": _auxiliary(job)} if job.auxiliary else {})
+    )
+
+
+def digest_key(identity: Mapping[str, Any]) -> Key:
+    """Turn what decides a job's result into its key."""
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), default=str)
+    return Key(f"nel-{hashlib.sha256(text.encode()).hexdigest()[:16]}")
+
+
+def _auxiliary(job: Job) -> dict[str, Any]:
+    return {name: one.model_dump(mode="json") for name, one in job.auxiliary.items()}
+
+
+def _digest(path: str | None) -> str | None:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None

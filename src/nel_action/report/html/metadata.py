@@ -1,0 +1,111 @@
+"""How it was run: durations, tokens, cost, versions, digests, commands, resumes."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+
+from nel_action import formatting as figures
+from nel_action.model.results import TaskResult
+from nel_action.report.html.element import Safe, breakable, el, join
+from nel_action.report.model import Report
+
+__all__ = ["facts_section"]
+
+
+def facts_section(report: Report) -> Safe:
+    """Render the run's facts, then a folded part for each job."""
+    facts, results = report.facts, report.results
+    totals = {
+        name: sum(task.usage.get(name, 0.0) for task in results.tasks)
+        for name in ("prompt_tokens", "completion_tokens", "cost_usd")
+    }
+    known = {
+        "spec": facts.spec_path,
+        "spec digest": results.spec_digest,
+        "run directory": str(facts.run_dir) if facts.run_dir else None,
+        "where": facts.executor,
+        "started": facts.started,
+        "ended": facts.ended,
+        "wall time": figures.duration(facts.seconds) if facts.seconds is not None else None,
+        "prompt tokens": f"{totals['prompt_tokens']:,.0f}" if totals["prompt_tokens"] else None,
+        "completion tokens": f"{totals['completion_tokens']:,.0f}" if totals["completion_tokens"] else None,
+        "cost": f"{totals['cost_usd']:,.2f} USD" if totals["cost_usd"] else None,
+        "nel-action": results.tool_version,
+    }
+    history = [el("li", el("time", event.when, datetime=event.when), f" {event.text}") for event in facts.history]
+    return el(
+        "section",
+        el("h2", "How this was run"),
+        _list(known),
+        join(el("h3", "What happened on the way"), el("ol", *history)) if history else None,
+        _jobs(results.tasks),
+        *(_job(task) for task in results.tasks),
+        id="facts",
+    )
+
+
+def _jobs(tasks: Sequence[TaskResult]) -> Safe | None:
+    """Put all jobs side by side: what each of them took."""
+    if not tasks:
+        return None
+    several = len({task.model for task in tasks}) > 1
+    heads = ("task", "outcome", "items", "time", "tokens in", "tokens out", "cost", "attempts")
+    rows = [
+        el("tr", el("th", _name(task, several=several), scope="row"), *(el("td", told or "–") for told in _took(task)))
+        for task in tasks
+    ]
+    head = el("thead", el("tr", *(el("th", name, scope="col") for name in heads)))
+    # NOTE: the only part that may be wider than a phone; it scrolls by itself, also by keyboard.
+    return el(
+        "div", el("table", head, el("tbody", *rows)), class_="wide", tabindex="0", role="region", aria_label="Jobs"
+    )
+
+
+def _name(task: TaskResult, *, several: bool) -> Safe:
+    name = breakable(task.task)
+    return join(name, " · ", el("span", breakable(task.model), class_="quiet")) if several else name
+
+
+def _took(task: TaskResult) -> Iterator[str | None]:
+    yield ": ".join(part for part in (task.outcome.value, task.reason) if part)
+    yield _items(task)
+    yield figures.duration(task.seconds) if task.seconds is not None else None
+    for name in ("prompt_tokens", "completion_tokens"):
+        yield f"{task.usage[name]:,.0f}" if name in task.usage else None
+    yield f"{task.usage['cost_usd']:,.2f} USD" if "cost_usd" in task.usage else None
+    yield str(task.attempts)
+
+
+def _job(task: TaskResult) -> Safe:
+    known: dict[str, str | None] = {
+        "outcome": ": ".join(part for part in (task.outcome.value, task.reason, task.detail) if part),
+        "harness": " ".join(part for part in (task.harness, task.harness_version) if part),
+        "task version": task.task_version,
+        "task digest": task.task_hash,
+        "few-shot examples": None if task.n_shot is None else str(task.n_shot),
+        "image": task.image,
+        "environment": task.environment,
+        "items": _items(task),
+        "started": task.started,
+        "time": figures.duration(task.seconds) if task.seconds is not None else None,
+        "attempts": str(task.attempts),
+        "job": task.job_id,
+        "key": task.key,
+        "parameters": ", ".join(f"{name}={value}" for name, value in sorted(task.params.items())),
+        **{name.replace("_", " "): f"{value:,.6g}" for name, value in sorted(task.usage.items())},
+    }
+    command = el("pre", shlex.join(task.command), tabindex="0") if task.command else None
+    summary = el("summary", task.task, el("span", f" · {task.model}", class_="quiet"))
+    return el("details", summary, _list(known), command)
+
+
+def _items(task: TaskResult) -> str | None:
+    if task.n_items is None:
+        return None
+    expected = f" of {task.n_expected:,}" if task.n_expected is not None else ""
+    return f"{task.n_items:,}{expected}"
+
+
+def _list(known: dict[str, str | None]) -> Safe:
+    return el("dl", *(join(el("dt", name), el("dd", value)) for name, value in known.items() if value))

@@ -1,0 +1,1 @@
+"""Estimates, bounds and tests; knows nothing of files."""

@@ -1,0 +1,93 @@
+"""Where annotations point, what counts as stricter, and whose log is shown."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from tests.doubles.github.server import GitHubDouble
+from tests.github.conftest import MakeSetting
+
+from nel_action.errors import ExitCode
+from nel_action.gating.verdict import Verdict
+from nel_action.github import finalize as settle
+from nel_action.github.check import Conclusion
+from nel_action.github.finalize import places_of
+from nel_action.spec.compose import load_spec
+
+SPEC = """\
+execution: {type: local}
+target: {api_endpoint: {model_id: m, url: 'http://127.0.0.1:9/v1/chat/completions'}}
+evaluation:
+  tasks:
+    - name: ifeval
+    - name: lm-evaluation-harness.gsm8k
+    - name: mmlu
+gate:
+  tasks:
+    ifeval: {min: 0.5}
+    gsm8k: {min: 0.5}
+"""
+
+
+def test_a_tasks_place_is_its_policy_or_else_where_it_is_named(make_setting: MakeSetting) -> None:
+    setting = make_setting()
+    (setting.root / "evals").mkdir()
+    path = setting.root / "evals/gate.yaml"
+    path.write_text(SPEC)
+    places = places_of(setting, load_spec(path))
+    lines = SPEC.splitlines()
+    shown = {task: (file, lines[line - 1].strip()) for task, (file, line) in places.items()}
+    assert shown == {
+        "ifeval": ("evals/gate.yaml", "ifeval: {min: 0.5}"),
+        "lm-evaluation-harness.gsm8k": ("evals/gate.yaml", "gsm8k: {min: 0.5}"),
+        "mmlu": ("evals/gate.yaml", "- name: mmlu"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict", "fail_on", "expected"),
+    [
+        (ExitCode.PASS, Verdict.PASS, "fail, inconclusive", None),
+        (ExitCode.INCONCLUSIVE, Verdict.INCONCLUSIVE, "fail", None),
+        (ExitCode.INCONCLUSIVE, Verdict.INCONCLUSIVE, "inconclusive", Conclusion.FAILURE),
+        (ExitCode.FAIL, Verdict.FAIL, "never", None),
+        (ExitCode.UNMEASURABLE, Verdict.UNMEASURABLE, "never", None),
+    ],
+)
+def test_a_workflow_may_be_stricter_than_its_policy_and_never_laxer(
+    make_setting: MakeSetting, code: ExitCode, verdict: Verdict, fail_on: str, expected: Conclusion | None
+) -> None:
+    assert settle._stricter(make_setting(fail_on=fail_on), code, verdict) is expected
+
+
+def view(state: str) -> Any:  # noqa: ANN401 - what the function looks at
+    return SimpleNamespace(job=SimpleNamespace(name="arith"), state=SimpleNamespace(value=state))
+
+
+@pytest.mark.parametrize(("state", "shown"), [("failed", True), ("succeeded", False)])
+def test_only_a_failed_jobs_log_is_shown_its_end_masked_and_inert(
+    make_setting: MakeSetting, log: io.StringIO, tmp_path: Path, state: str, *, shown: bool
+) -> None:
+    setting = make_setting(environ={"MODEL_KEY": "s3cret-value"})
+    (tmp_path / "arith/logs").mkdir(parents=True)
+    lines = [*(f"line {n}" for n in range(500)), "::set-output name=x::y", "key=s3cret-value"]
+    (tmp_path / "arith/logs/stdout.log").write_text("\n".join(lines))
+    session = SimpleNamespace(invocation=SimpleNamespace(job_dir=lambda _job: tmp_path / "arith"))
+    settle._log_failures(setting, cast("Any", session), [view(state)])
+    said = log.getvalue()
+    assert ("line 499" in said) is shown
+    assert "line 100\n" not in said
+    assert "s3cret-value" not in said
+    if shown:
+        inside = said.partition("::stop-commands::")[2]
+        assert "::set-output" in inside.rpartition("::")[0]
+
+
+def test_a_pull_request_is_no_night(make_setting: MakeSetting, hub: GitHubDouble) -> None:
+    setting = make_setting(history_branch="data")
+    assert settle._remember(setting, cast("Any", None), setting.event, cast("Any", None)) == []
+    assert hub.seen == []

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path, PurePosixPath
+
+import pytest
+from tests.support.bindings import binding, harness_task
+
+from nel_action.errors import ResultsError
+from nel_action.harnesses.command import HARNESS
+from nel_action.model.task import Progress
+
+PROGRAM = """
+import json, os, sys
+out = os.environ["NEL_OUTPUT_DIR"]
+limit = int(os.environ["NEL_LIMIT_SAMPLES"])
+with open(os.path.join(out, "samples.jsonl"), "w") as lines:
+    for i in range(limit):
+        print(json.dumps({"id": f"q{i}", "scores": {"accuracy": float(i % 2)}}), file=lines)
+scores = {"accuracy": {"value": 0.5, "stderr": 0.1, "higher_is_better": True}}
+with open(os.path.join(out, "scores.json"), "w") as file:
+    json.dump({"scores": scores, "n_items": limit, "task_version": sys.argv[1]}, file)
+"""
+
+
+def write(folder: Path, data: object, samples: str | None = None) -> Path:
+    (folder / "scores.json").write_text(json.dumps(data))
+    if samples is not None:
+        (folder / "samples.jsonl").write_text(samples)
+    return folder
+
+
+def scores(**fields: object) -> dict[str, object]:
+    return {"scores": {"accuracy": {"value": 0.5}}} | fields
+
+
+def test_a_program_that_keeps_the_contract_is_read_whole(tmp_path: Path) -> None:
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "evaluate.py").write_text(PROGRAM)
+    task = harness_task(command=(sys.executable, "{task_dir}/evaluate.py", "7"), limit_samples=4)
+    where = PurePosixPath(tmp_path)
+    command = HARNESS.command(task, binding(output_dir=where, work_dir=where, task_dir=where / "tasks"))
+    subprocess.run(command.argv, env=dict(os.environ) | dict(command.env), check=True, cwd=tmp_path)
+
+    reading = HARNESS.read(task, tmp_path)
+
+    (score,) = reading.scores
+    assert (score.metric, score.value, score.stderr, score.n) == ("accuracy", 0.5, 0.1, 4)
+    assert (reading.primary_metric, reading.n_items, reading.task_version) == ("accuracy", 4, "7")
+    assert [sample.id for sample in reading.samples or ()] == ["q0", "q1", "q2", "q3"]
+
+
+def test_everything_a_program_needs_is_in_its_environment_and_no_secret_is() -> None:
+    task = harness_task(command=("./evaluate",), limit_samples=0.5, parallelism=3, extra={"shots": 5})
+    command = HARNESS.command(task, binding(api_key_name="MODEL_KEY"))
+    assert command.secret_env == {"MODEL_KEY": "MODEL_KEY"}
+    assert command.env == {
+        "PYTHONUNBUFFERED": "1",
+        "NEL_TASK": "asdiv",
+        "NEL_URL": "http://127.0.0.1:8000/v1/chat/completions",
+        "NEL_MODEL_ID": "acme-7b",
+        "NEL_ENDPOINT_TYPE": "chat",
+        "NEL_OUTPUT_DIR": "/results",
+        "NEL_API_KEY_NAME": "MODEL_KEY",
+        "NEL_LIMIT_SAMPLES": "0.5",
+        "NEL_PARALLELISM": "3",
+        "NEL_REQUEST_TIMEOUT": "600.0",
+        "NEL_MAX_RETRIES": "5",
+        "NEL_SEED": "1234",
+        "NEL_EXTRA_SHOTS": "5",
+    }
+
+
+def test_braces_that_are_no_place_are_left_alone() -> None:
+    task = harness_task(command=("jq", "{a: .b}", "{output_dir}/x"))
+    assert HARNESS.command(task, binding()).argv == ("jq", "{a: .b}", "/results/x")
+
+
+def test_a_task_without_a_command_is_a_problem() -> None:
+    assert "has no command" in str(*HARNESS.check(harness_task()))
+    assert not HARNESS.check(harness_task(command=("true",)))
+
+
+@pytest.mark.parametrize("value", [None, "N/A", float("nan"), float("inf"), True, {}])
+def test_what_is_no_number_is_a_missing_score(tmp_path: Path, value: object) -> None:
+    write(tmp_path, {"scores": {"bad": {"value": value}, "good": 0.25}})
+    assert [score.metric for score in HARNESS.read(harness_task(), tmp_path).scores] == ["good"]
+
+
+def test_a_wanted_metric_that_is_missing_is_not_replaced(tmp_path: Path) -> None:
+    reading = HARNESS.read(harness_task(metric="f1"), write(tmp_path, scores()))
+    assert reading.primary_metric == "f1"
+    assert "f1" not in {score.metric for score in reading.scores}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "no scores.json: the harness ended without writing its results"),
+        ("", "not whole JSON"),
+        ('{"scores": {"accuracy"', "not whole JSON"),
+        ("[1]", "holds a list"),
+        ('{"scores": {}}', "holds no finite score"),
+        ('{"scores": {"accuracy": {"value": NaN}}}', "holds no finite score"),
+        ('{"scores": {"accuracy": 1}, "n_item": 3}', "n_item"),
+        ('{"scores": {"accuracy": {"value": 1, "error": 3}}}', "scores.accuracy.error"),
+        ('{"scores": {"accuracy": 1}, "n_items": "many"}', "n_items"),
+    ],
+)
+def test_a_bad_scores_file_is_told(tmp_path: Path, text: str | None, message: str) -> None:
+    if text is not None:
+        (tmp_path / "scores.json").write_text(text)
+    with pytest.raises(ResultsError, match=message):
+        HARNESS.read(harness_task(), tmp_path)
+
+
+SAMPLE = '{"id": "a", "scores": {"accuracy": 1}}\n'
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        (SAMPLE, "has 1 items where scores.json counts 2"),
+        (SAMPLE * 2, "items twice"),
+        (SAMPLE + '{"id": "b", "sco', "line 2, is not whole JSON"),
+        (SAMPLE + '{"id": "b"}\n', "line 2: scores: Field required"),
+        (SAMPLE + '{"id": "b", "scores": {"accuracy": NaN}}\n', "line 2: scores.accuracy"),
+    ],
+)
+def test_samples_that_cannot_be_this_result_s_are_refused(tmp_path: Path, samples: str, message: str) -> None:
+    write(tmp_path, scores(n_items=2), samples)
+    with pytest.raises(ResultsError, match=message):
+        HARNESS.read(harness_task(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("declared", "limit", "expected"),
+    [(None, None, 10), (40, None, 40), (40, 5, 5), (40, 0.1, 4), (3, 5, 3)],
+)
+def test_expected_items_come_from_the_spec_first(
+    tmp_path: Path, declared: int | None, limit: float | None, expected: int
+) -> None:
+    write(tmp_path, scores(n_expected=10))
+    reading = HARNESS.read(harness_task(expected_items=declared, limit_samples=limit), tmp_path)
+    assert reading.n_expected == expected
+
+
+def test_progress_is_what_the_program_writes(tmp_path: Path) -> None:
+    assert HARNESS.progress(tmp_path, "") is None
+    (tmp_path / "progress.json").write_text('{"done": 3, "total": 10}')
+    assert HARNESS.progress(tmp_path, "") == Progress(3, 10)
+    (tmp_path / "progress.json").write_text('{"done": 3, "to')
+    assert HARNESS.progress(tmp_path, "") is None

@@ -1,0 +1,96 @@
+"""Whatever stands in a result file, a reader gives finite scores or says why not; nothing else ever comes out."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.support.bindings import harness_task
+from tests.support.recorded import recorded
+
+from nel_action.errors import ResultsError
+from nel_action.harnesses.registry import harness
+
+CASES = [
+    ("lm_eval", "lm_eval_sums_add", "sums_add", "results_*.json"),
+    ("lm_eval", "lm_eval_sums", "sums", "results_*.json"),
+    ("lm_eval", "lm_eval_sums_sub", "sums_sub", "samples_*.jsonl"),
+    ("lm_eval", "lm_eval_sums", "sums", "samples_sums_mul_*.jsonl"),
+    ("nemo", "nemo_sums_add", "sums_add", "results.yml"),
+    ("nemo", "nemo_sums_add", "sums_add", "eval_factory_metrics.json"),
+    ("nemo", "nemo_sums_add", "sums_add", "nemo-evaluator-per-sample-outputs/*.jsonl"),
+    ("inspect", "inspect_sums_add", "sums.py@sums_add", "*.json"),
+]
+
+JUNK = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.sampled_from([0, -1, 10**400, 1e308, math.nan, math.inf, "", "N/A", "NaN", "x" * 50]),
+    st.sampled_from([[], [[]], {}, {"a": None}, [None] * 3, {"value": "C"}]),
+)
+
+
+def places(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the way to everything in a document."""
+    inner: list[tuple[Any, object]] = []
+    if isinstance(value, dict):
+        inner = list(value.items())
+    elif isinstance(value, list):
+        inner = list(enumerate(value))
+    return [path, *(place for key, part in inner for place in places(part, (*path, key)))] if path or inner else [path]
+
+
+def load(path: Path) -> Any:  # noqa: ANN401 a document
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    return yaml.safe_load(path.read_text()) if path.suffix == ".yml" else json.loads(path.read_text())
+
+
+def save(path: Path, data: Any) -> None:  # noqa: ANN401 a document
+    if path.suffix == ".jsonl" and isinstance(data, list):
+        path.write_text("".join(json.dumps(line) + "\n" for line in data))
+    else:
+        path.write_text(yaml.safe_dump(data) if path.suffix == ".yml" else json.dumps(data))
+
+
+def put(data: Any, place: tuple[Any, ...], junk: object) -> Any:  # noqa: ANN401 a document
+    if not place:
+        return junk
+    inner = data
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = junk
+    return data
+
+
+@pytest.mark.parametrize(("name", "run", "task", "pattern"), CASES)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), junk=JUNK)
+def test_a_value_of_any_other_kind_is_an_error_or_a_finite_score(
+    name: str, run: str, task: str, pattern: str, data: st.DataObject, junk: object
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        artifacts = recorded(run, Path(folder))
+        before = {score.metric: score.value for score in harness(name).read(harness_task(task), artifacts).scores}
+        (path,) = artifacts.glob(pattern)
+        document = load(path)
+        place = data.draw(st.sampled_from(places(document)))
+        save(path, put(document, place, junk))
+        try:
+            reading = harness(name).read(harness_task(task), artifacts)
+            samples = list(reading.samples or ())
+        except ResultsError:
+            return
+        after = {score.metric: score.value for score in reading.scores}
+        assert after
+        assert all(math.isfinite(value) for value in after.values())
+        assert all(math.isfinite(value) for sample in samples for value in sample.scores.values())
+        if place[:1] != ("results",):
+            assert after == before, "only what stands for a score can change one"

@@ -1,0 +1,245 @@
+"""A plan is a pure function of the spec, and a key of what decides a job's result."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.support.plans import make_spec
+
+from nel_action.errors import Location, SpecError
+from nel_action.model.task import EndpointType
+from nel_action.planning.jobs import Context
+from nel_action.planning.planner import make_plan
+from nel_action.spec.deployment import GenericDeployment
+from nel_action.spec.evaluation import Evaluation, Task
+from nel_action.spec.execution import LocalExecution
+from nel_action.spec.model import Spec
+from nel_action.spec.params import TaskParams
+from nel_action.spec.target import ApiEndpoint, Target
+
+CONTEXT = Context(repository="o/r", commit="a" * 40)
+
+
+def key_of(spec: Spec, context: Context = CONTEXT, base_dir: Path = Path()) -> str:
+    return make_plan(spec, context, base_dir=base_dir).jobs[0].key
+
+
+def with_task(**changes: object) -> Spec:
+    task = Task.model_validate({"name": "alpha", "harness": "command", "command": ("true",)} | changes)
+    return make_spec().model_copy(update={"evaluation": Evaluation(tasks=(task,))})
+
+
+def with_target(**api: object) -> Spec:
+    target = Target(
+        api_endpoint=ApiEndpoint.model_validate({"url": "http://x/v1/chat/completions", "model_id": "m"} | api)
+    )
+    return make_spec(target=target)
+
+
+def test_the_same_spec_has_the_same_keys_and_tasks_have_their_own() -> None:
+    one, two = (make_plan(make_spec(), CONTEXT, base_dir=Path()) for _ in range(2))
+    assert [job.key for job in one.jobs] == [job.key for job in two.jobs]
+    assert len({job.key for job in one.jobs}) == 2
+    assert all(job.key.startswith("nel-") and len(job.key) == 20 for job in one.jobs)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        with_task(params=TaskParams(limit_samples=3)),
+        with_task(params=TaskParams(temperature=0.5)),
+        with_task(params=TaskParams(extra={"x": 1})),
+        with_task(command=("false",)),
+        with_task(env_vars={"A": "lit:1"}),
+        with_target(url="http://y/v1/chat/completions"),
+        with_target(model_id="other"),
+        make_spec(execution=LocalExecution(runtime="process", salt="again")),
+    ],
+)
+def test_what_decides_the_result_changes_the_key(changed: Spec) -> None:
+    assert key_of(changed) != key_of(with_task())
+
+
+def test_what_does_not_decide_the_result_leaves_the_key() -> None:
+    patient = make_spec(execution=LocalExecution(runtime="process", parallelism=7, timeout=5.0, output_dir="elsewhere"))
+    assert key_of(patient) == key_of(make_spec())
+
+
+def test_commit_repository_and_salt_change_the_key_but_a_revision_stands_in_for_the_commit() -> None:
+    plain = make_spec()
+    contexts = [replace(CONTEXT, commit="z"), replace(CONTEXT, repository="z"), replace(CONTEXT, salt="z"), CONTEXT]
+    assert len({key_of(plain, context) for context in contexts}) == 4
+    pinned = make_spec(target=plain.target.model_copy(update={"revision": "sha256:1"}))
+    assert key_of(pinned) == key_of(pinned, replace(CONTEXT, commit="b" * 40))
+
+
+def test_only_commit_revision_or_salt_pin_a_model() -> None:
+    nothing = Context()
+    assert not make_plan(make_spec(), nothing, base_dir=Path()).jobs[0].pinned
+    assert make_plan(make_spec(), CONTEXT, base_dir=Path()).jobs[0].pinned
+    assert make_plan(make_spec(), replace(nothing, salt="s"), base_dir=Path()).jobs[0].pinned
+
+
+def test_the_contents_of_a_task_folder_are_part_of_the_key(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "a.yaml").write_text("1")
+    before = key_of(with_task(task_dir="own"), base_dir=tmp_path)
+    (tmp_path / "own" / "a.yaml").write_text("2")
+    assert key_of(with_task(task_dir="own"), base_dir=tmp_path) != before
+
+
+def test_several_targets_make_a_job_each_with_its_own_name() -> None:
+    targets = {
+        name: Target(api_endpoint=ApiEndpoint(url=f"http://{name}/v1/chat/completions", model_id="m"))
+        for name in ("old", "new")
+    }
+    spec = make_spec("alpha").model_copy(update={"target": Target(), "targets": targets})
+    jobs = make_plan(spec, CONTEXT, base_dir=Path()).jobs
+    assert [(job.index, job.name, job.model) for job in jobs] == [(0, "alpha@old", "old"), (1, "alpha@new", "new")]
+
+
+def test_the_same_task_twice_gets_names_of_its_own() -> None:
+    assert [job.name for job in make_plan(make_spec("a", "a"), CONTEXT, base_dir=Path()).jobs] == ["a", "a.2"]
+
+
+def test_names_are_fit_for_a_directory() -> None:
+    assert make_plan(make_spec("../../etc/passwd"), CONTEXT, base_dir=Path()).jobs[0].name == "etc_passwd"
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        ("http://x/v1/chat/completions", EndpointType.CHAT),
+        ("http://x/v1/completions/", EndpointType.COMPLETIONS),
+        ("http://x/v1/embeddings", EndpointType.EMBEDDING),
+        ("http://x/whatever", EndpointType.CHAT),
+    ],
+)
+def test_the_kind_of_endpoint_is_told_from_its_url(url: str, kind: EndpointType) -> None:
+    job = make_plan(with_target(url=url), CONTEXT, base_dir=Path()).jobs[0]
+    assert job.task.endpoint_type is kind
+    assert job.target.api_endpoint.type is kind
+
+
+def test_parameters_are_laid_over_each_other() -> None:
+    task = Task(
+        name="a",
+        harness="command",
+        command=("true",),
+        params=TaskParams(limit_samples=3),
+        nemo_evaluator_config={"config": {"params": {"limit_samples": 9, "top_p": 0.5, "extra": {"x": 2}}}},
+    )
+    evaluation = Evaluation(tasks=(task,), params=TaskParams(top_p=0.9, temperature=0.1, extra={"x": 1, "y": 1}))
+    spec = make_spec().model_copy(update={"evaluation": evaluation})
+    params = make_plan(spec, CONTEXT, base_dir=Path()).jobs[0].task.params
+    assert (params.limit_samples, params.top_p, params.temperature) == (3, 0.5, 0.1)
+    assert dict(params.extra) == {"x": 2, "y": 1}
+    assert (params.parallelism, params.max_retries) == (4, 5)
+
+
+def test_the_key_of_the_target_is_handed_on_by_name() -> None:
+    job = make_plan(with_target(api_key_name="MY_KEY"), CONTEXT, base_dir=Path()).jobs[0]
+    assert job.env == {"MY_KEY": "host:MY_KEY"}
+
+
+def test_a_served_model_takes_its_name_from_the_deployment() -> None:
+    spec = make_spec(
+        target=Target(), deployment=GenericDeployment(command=("serve",), served_model_name="mine", port=0)
+    )
+    job = make_plan(spec, CONTEXT, base_dir=Path()).jobs[0]
+    assert (job.model, job.target.api_endpoint.model_id, job.target.api_endpoint.url) == ("mine", "mine", None)
+
+
+def problems(spec: Spec, base_dir: Path = Path()) -> list[str]:
+    with pytest.raises(SpecError) as caught:
+        make_plan(spec, CONTEXT, base_dir=base_dir, locate=lambda path: Location(Path("s.yaml"), len(path)))
+    assert all(problem.location for problem in caught.value.problems)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    tasks = (
+        Task(name="one", harness="comand"),
+        Task(name="two", harness="command"),
+        Task(name="three", harness="command", command=("x",), task_dir="nowhere"),
+        Task(name="four", harness="command", command=("x",), pre_cmd="rm -rf /"),
+    )
+    spec = make_spec(target=Target()).model_copy(update={"evaluation": Evaluation(tasks=tasks)})
+    found = "\n".join(problems(spec, tmp_path))
+    for text in (
+        "target.api_endpoint.url is missing",
+        "target.api_endpoint.model_id is missing",
+        "no harness 'comand'",
+        "two",
+        "no folder nowhere beside the spec",
+        "pre_cmd is shell text",
+    ):
+        assert text in found
+
+
+def test_no_tasks_is_a_mistake() -> None:
+    assert "evaluation.tasks is empty" in problems(make_spec().model_copy(update={"evaluation": Evaluation()}))[0]
+
+
+def test_unknown_parameters_in_the_long_form_are_told_with_the_nearest() -> None:
+    wrong = with_task(nemo_evaluator_config={"config": {"params": {"limit_sample": 3}}})
+    assert "unknown parameter 'limit_sample'; did you mean 'limit_samples'?" in problems(wrong)[0]
+
+
+def test_a_catalog_task_s_inner_name_is_a_parameter_and_not_its_type() -> None:
+    task = {"name": "gsm8k", "harness": None, "command": None, "params": TaskParams(task="gsm8k_cot")}
+    spec = with_task(**task, endpoint_type=EndpointType.COMPLETIONS).model_copy(update={"execution": LocalExecution()})
+    (job,) = make_plan(spec, CONTEXT, base_dir=Path()).jobs
+    assert job.task.name == "gsm8k"
+    assert job.task.config["config"]["params"] == {"task": "gsm8k_cot"}
+    assert job.task.expected_items == 1319
+
+
+def test_another_harness_s_task_of_the_same_name_is_not_the_catalog_s() -> None:
+    task = {"name": "gsm8k", "harness": "lm_eval", "command": None, "params": TaskParams(task="gsm8k_cot")}
+    (job,) = make_plan(with_task(**task), CONTEXT, base_dir=Path()).jobs
+    assert job.task.name == "gsm8k_cot"
+    assert (job.task.metric, job.task.expected_items, job.task.params.temperature) == (None, None, None)
+
+
+def test_the_target_s_adapter_configuration_is_passed_whole_below_the_task_s_own() -> None:
+    spec = with_target(adapter_config={"use_caching": False, "params_to_add": {"top_k": 1}})
+    own = {"target": {"api_endpoint": {"adapter_config": {"use_caching": True}}}}
+    task = Task(name="mine", harness="nemo", container="mine:1", nemo_evaluator_config=own)
+    spec = spec.model_copy(update={"evaluation": Evaluation(tasks=(task,)), "execution": LocalExecution()})
+    (job,) = make_plan(spec, CONTEXT, base_dir=Path()).jobs
+    adapter = job.task.config["target"]["api_endpoint"]["adapter_config"]
+    assert adapter == {"use_caching": True, "params_to_add": {"top_k": 1}}
+
+
+def test_a_container_harness_without_containers_says_what_to_do() -> None:
+    lost = Task(name="mmlu_thing", harness="nemo", container="registry.example/eval:1")
+    spec = make_spec().model_copy(update={"evaluation": Evaluation(tasks=(lost,))})
+    in_docker = spec.model_copy(update={"execution": LocalExecution(runtime="docker")})
+    assert make_plan(in_docker, CONTEXT, base_dir=Path()).jobs[0].image == "registry.example/eval:1"
+
+
+def test_the_key_is_the_same_wherever_the_checkout_lies(tmp_path: Path) -> None:
+    keys = set()
+    for name in ("here", "there"):
+        for folder in ("data", "own"):
+            (tmp_path / name / folder).mkdir(parents=True)
+        (tmp_path / name / "own" / "a.yaml").write_text("1")
+        keys.add(key_of(with_task(dataset_dir="data", task_dir="own"), base_dir=tmp_path / name))
+    assert len(keys) == 1
+
+
+def test_a_task_of_another_route_gets_its_relatives_that_fit() -> None:
+    spec = with_task(name="gsm8k", harness=None, command=None).model_copy(update={"execution": LocalExecution()})
+    with pytest.raises(SpecError, match=r"for chat: lm-evaluation-harness\.gsm8k_cot_instruct"):
+        make_plan(spec, CONTEXT, base_dir=Path())
+
+
+def test_variables_of_the_whole_spec_reach_the_server_below_its_own() -> None:
+    served = GenericDeployment(command=("serve",), served_model_name="m", env_vars={"B": "lit:own"})
+    spec = make_spec(target=Target(), deployment=served, env_vars={"A": "lit:all", "B": "lit:all"})
+    deployment = make_plan(spec, CONTEXT, base_dir=Path()).jobs[0].deployment
+    assert isinstance(deployment, GenericDeployment)
+    assert deployment.env_vars == {"A": "lit:all", "B": "lit:own"}
