@@ -90,3 +90,11 @@ def test_the_readme_lists_every_command_and_no_other() -> None:
 
     rows = re.findall(r"^\| ((?:`[^`]+`(?:, )?)+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert {word.split()[0] for row in rows for word in re.findall(r"`([a-z][^`]*)`", row)} >= set(COMMANDS)
+
+
+def test_no_package_shares_its_name_with_a_public_function() -> None:
+    """Importing `nel_action.<package>` would replace the function of that name."""
+    import nel_action
+
+    modules = {path.stem for path in (ROOT / "src" / "nel_action").iterdir()}
+    assert modules.isdisjoint(set(nel_action.__all__) - {"__version__"})
