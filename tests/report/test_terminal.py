@@ -21,7 +21,7 @@ def shown(report: Report, width: int = 160, *, colour: bool = False) -> str:
 def test_table_reads_like_a_sentence() -> None:
     lines = shown(reports.failed()).splitlines()
     assert lines[0].split() == ["task", "metric", "score", "baseline", "difference", "(90%)", "verdict"]
-    assert lines[1].split(maxsplit=5)[:5] == ["gsm8k", "exact_match", "0.812", "±", "0.019"]
+    assert lines[1].split(maxsplit=5)[:5] == ["gsm8k", "exact_match", "81.2", "±", "1.9"]
     assert "−5.3 pp [−7.3, −3.3]" in lines[1]
     assert "fail: gsm8k fell 5.3 pp, more than the allowed 3" in lines[1]
 

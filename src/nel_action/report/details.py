@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from urllib.parse import urlsplit
 
-from nel_action import formatting as figures
+from nel_action.formatting import duration
 from nel_action.model.results import TaskResult
 from nel_action.report import escape
 from nel_action.report.anchors import item_anchor
@@ -66,7 +66,7 @@ def _facts(report: Report) -> Iterator[str]:
         "spec": facts.spec_path,
         "spec digest": results.spec_digest,
         "where": facts.executor,
-        "wall time": figures.duration(facts.seconds) if facts.seconds is not None else None,
+        "wall time": duration(facts.seconds) if facts.seconds is not None else None,
         "nel-action": results.tool_version,
     }
     yield from (f"- {name}: {escape.text(value)}" for name, value in named.items() if value)
@@ -82,7 +82,7 @@ def _how(result: TaskResult) -> str:
         escape.text(result.image or result.environment or ""),
         "" if result.n_items is None else f"{result.n_items:,}",
         escape.text(", ".join(f"{name}={value}" for name, value in sorted(result.params.items()))),
-        figures.duration(result.seconds) + (f", attempt {result.attempts}" if result.attempts > 1 else ""),
+        duration(result.seconds) + (f", attempt {result.attempts}" if result.attempts > 1 else ""),
         f"{tokens:,.0f}" if tokens else "",
         f"{cost:,.2f} USD" if cost is not None else "",
     )

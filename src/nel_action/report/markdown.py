@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from nel_action import formatting as figures
+from nel_action.formatting import VERDICT_SYMBOLS
 from nel_action.gating.verdict import Verdict
 from nel_action.report import escape
 from nel_action.report.details import how_it_was_run, reasons_in_full, what_got_worse
@@ -62,7 +62,7 @@ def _page(report: Report, rows: Sequence[Row], details: Sequence[str], *, left_o
 
 def _heading(report: Report, rows: Sequence[Row], *, quiet: bool, width: int) -> str:
     gate = report.gate
-    sign = figures.SYMBOLS[gate.verdict]
+    sign = VERDICT_SYMBOLS[gate.verdict]
     if quiet:
         base = f" against {escape.text(gate.baseline)}" if gate.baseline else ""
         return f"{sign} **Benchmark gate: passed.** No measurable change on {len(rows)} {_tasks(len(rows))}{base}."
@@ -88,13 +88,13 @@ def _row(row: Row, *, several: bool, width: int) -> str:
     name = escape.text(row.task, limit=min(width, 120))
     name = f"**{name}**" if row.bad else name
     model = f" · {escape.text(row.model, limit=min(width, 120))}" if several else ""
-    sign = figures.SYMBOLS[row.verdict] if row.verdict else "!" if row.broken else "·"
+    sign = VERDICT_SYMBOLS[row.verdict] if row.verdict else "!" if row.broken else "·"
     said = escape.text(row.reason or row.word, limit=width)
     cells = [
         f"{sign} {name}{model}",
         escape.text(row.metric or "", limit=min(width, 120)),
-        figures.score(row.score, row.stderr, percent=row.percent),
-        figures.score(row.comparison.baseline, percent=row.percent) if row.comparison else "",
+        row.unit.score(row.score, row.stderr),
+        row.unit.score(row.comparison.baseline) if row.comparison else "",
         _change(row),
         f"{said} (advisory)" if row.advisory and row.bad else said,
     ]
@@ -104,9 +104,9 @@ def _row(row: Row, *, several: bool, width: int) -> str:
 def _change(row: Row) -> str:
     if row.comparison is None:
         return ""
-    moved = figures.difference(row.comparison.difference, percent=row.percent)
+    moved = row.unit.difference(row.comparison.difference)
     moved = f"**{moved}**" if row.verdict is Verdict.FAIL else moved
-    return f"{moved} {figures.interval(row.comparison.interval, percent=row.percent)}".strip()
+    return f"{moved} {row.unit.interval(row.comparison.interval)}".strip()
 
 
 def _tail(report: Report, rows: Sequence[Row]) -> str:

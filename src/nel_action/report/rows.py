@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from nel_action.formatting import Unit
 from nel_action.gating.verdict import Comparison, TaskVerdict, Verdict
 from nel_action.model.results import JobOutcome, TaskResult
 from nel_action.report.model import Report
@@ -37,8 +38,8 @@ class Row:
     reasons: tuple[str, ...] = ()
     broken: bool = False
     """The job gave no result."""
-    percent: bool = False
-    """Figures are shares, better when higher, and read best in per cent."""
+    unit: Unit = Unit.PLAIN
+    """Unit of the score and of every figure derived from it."""
     judged: TaskVerdict | None = None
     result: TaskResult | None = None
 
@@ -114,7 +115,7 @@ def _judged(verdict: TaskVerdict, result: TaskResult | None) -> Row:
         advisory=verdict.tier is Tier.ADVISORY,
         reasons=verdict.reasons,
         broken=result is not None and result.outcome is not JobOutcome.SUCCEEDED,
-        percent=_is_share(verdict),
+        unit=_unit(verdict),
         judged=verdict,
         result=result,
     )
@@ -133,14 +134,11 @@ def _unjudged(result: TaskResult) -> Row:
         n=found.n if found else result.n_items,
         reasons=(why,) if broken else (),
         broken=broken,
-        percent=found is not None and found.higher_is_better is True and 0 <= found.value <= 1,
+        unit=Unit.of(found.value if found else None, higher_is_better=found.higher_is_better if found else None),
         result=result,
     )
 
 
-def _is_share(verdict: TaskVerdict) -> bool:
-    # NOTE: no harness says a metric's unit. Between 0 and 1 and better when higher is a share of items in all
-    # that the catalog lists; a latency or an error rate is better when lower and stays as it is.
+def _unit(verdict: TaskVerdict) -> Unit:
     baseline = verdict.comparison.baseline if verdict.comparison else None
-    known = [value for value in (verdict.score, verdict.floor, baseline) if value is not None]
-    return verdict.higher_is_better is not False and bool(known) and all(0 <= value <= 1 for value in known)
+    return Unit.of(verdict.score, verdict.floor, baseline, higher_is_better=verdict.higher_is_better)

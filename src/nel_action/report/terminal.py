@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from nel_action import formatting as figures
+from nel_action.formatting import VERDICT_SYMBOLS
 from nel_action.report.model import Report
 from nel_action.report.rows import Row, models_of, rows_of
 
@@ -102,24 +102,24 @@ def _several_models(rows: Sequence[Row]) -> Table:
 def _model_cell(row: Row | None) -> Text:
     if row is None:
         return _cell("–")
-    sign = figures.SYMBOLS[row.verdict] if row.verdict else "!" if row.broken else ""
+    sign = VERDICT_SYMBOLS[row.verdict] if row.verdict else "!" if row.broken else ""
     change = f" ({_change(row)})" if row.comparison else ""
     return _cell(f"{_score(row)}{change} {sign}".rstrip(), _style(row))
 
 
 def _score(row: Row) -> str:
-    return figures.score(row.score, row.stderr)
+    return row.unit.score(row.score, row.stderr)
 
 
 def _baseline(row: Row) -> str:
-    return figures.score(row.comparison.baseline) if row.comparison else "–"
+    return row.unit.score(row.comparison.baseline) if row.comparison else "–"
 
 
 def _change(row: Row) -> str:
     if row.comparison is None:
         return ""
-    moved = figures.difference(row.comparison.difference, percent=row.percent)
-    return f"{moved} {figures.interval(row.comparison.interval, percent=row.percent)}".rstrip()
+    moved = row.unit.difference(row.comparison.difference)
+    return f"{moved} {row.unit.interval(row.comparison.interval)}".rstrip()
 
 
 def _verdict(row: Row) -> Text:

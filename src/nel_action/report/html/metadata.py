@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
-from nel_action import formatting as figures
+from nel_action.formatting import duration
 from nel_action.model.results import TaskResult
 from nel_action.report.html.element import Safe, breakable, el, join
 from nel_action.report.model import Report
@@ -27,7 +27,7 @@ def facts_section(report: Report) -> Safe:
         "where": facts.executor,
         "started": facts.started,
         "ended": facts.ended,
-        "wall time": figures.duration(facts.seconds) if facts.seconds is not None else None,
+        "wall time": duration(facts.seconds) if facts.seconds is not None else None,
         "prompt tokens": f"{totals['prompt_tokens']:,.0f}" if totals["prompt_tokens"] else None,
         "completion tokens": f"{totals['completion_tokens']:,.0f}" if totals["completion_tokens"] else None,
         "cost": f"{totals['cost_usd']:,.2f} USD" if totals["cost_usd"] else None,
@@ -70,7 +70,7 @@ def _name(task: TaskResult, *, several: bool) -> Safe:
 def _took(task: TaskResult) -> Iterator[str | None]:
     yield ": ".join(part for part in (task.outcome.value, task.reason) if part)
     yield _items(task)
-    yield figures.duration(task.seconds) if task.seconds is not None else None
+    yield duration(task.seconds) if task.seconds is not None else None
     for name in ("prompt_tokens", "completion_tokens"):
         yield f"{task.usage[name]:,.0f}" if name in task.usage else None
     yield f"{task.usage['cost_usd']:,.2f} USD" if "cost_usd" in task.usage else None
@@ -88,7 +88,7 @@ def _job(task: TaskResult) -> Safe:
         "environment": task.environment,
         "items": _items(task),
         "started": task.started,
-        "time": figures.duration(task.seconds) if task.seconds is not None else None,
+        "time": duration(task.seconds) if task.seconds is not None else None,
         "attempts": str(task.attempts),
         "job": task.job_id,
         "key": task.key,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from nel_action import formatting as figures
+from nel_action.formatting import VERDICT_SYMBOLS, duration
 from nel_action.report.html.element import Safe, el, join
 from nel_action.report.model import Report
 from nel_action.report.rows import Row
@@ -21,7 +21,7 @@ def glance(report: Report, rows: Sequence[Row]) -> Safe | None:
 
 def mark(kind: str) -> Safe:
     """Render a verdict's sign, which no screen reader needs: the word stands beside it."""
-    return el("span", figures.SYMBOLS.get(kind, "·"), aria_hidden="true", class_=f"mark {kind}")
+    return el("span", VERDICT_SYMBOLS.get(kind, "·"), aria_hidden="true", class_=f"mark {kind}")
 
 
 def _tiles(report: Report, rows: Sequence[Row]) -> Iterator[tuple[str, Safe | str]]:
@@ -37,7 +37,7 @@ def _tiles(report: Report, rows: Sequence[Row]) -> Iterator[tuple[str, Safe | st
     if items:
         yield "items", f"{items:,}"
     if report.facts.seconds is not None:
-        yield "wall time", figures.duration(report.facts.seconds)
+        yield "wall time", duration(report.facts.seconds)
     yield from _spent(report)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nel_action import formatting as figures
 from nel_action.report.html.element import Safe, el
 from nel_action.report.rows import Row
 
@@ -57,12 +56,12 @@ def difference_chart(row: Row, scale: Scale) -> Safe | None:
     lower_is_better = row.judged is not None and row.judged.higher_is_better is False
     edge = None if limit is None else limit if lower_is_better else -limit
     bounds = compared.interval
-    said = f"difference {figures.difference(compared.difference, percent=row.percent)}"
-    said += f", interval {figures.interval(bounds, percent=row.percent)}" if bounds else ""
-    said += f", allowed down to {figures.difference(edge, percent=row.percent)}" if edge is not None else ""
+    said = f"difference {row.unit.difference(compared.difference)}"
+    said += f", interval {row.unit.interval(bounds)}" if bounds else ""
+    said += f", allowed down to {row.unit.difference(edge)}" if edge is not None else ""
     shapes = [_forbidden(scale, edge, rightward=lower_is_better)] if edge is not None else []
     shapes += [_rule(scale.place(0.0), "zero")]
-    named = [(edge, figures.difference(edge, percent=row.percent))] if edge is not None else []
+    named = [(edge, row.unit.difference(edge))] if edge is not None else []
     shapes += _labels(scale, [*named, (0.0, "0")])
     shapes += [_span(scale, bounds.low, bounds.high)] if bounds else []
     return _chart(said, [*shapes, _dot(scale.place(compared.difference), row)])
@@ -77,10 +76,10 @@ def score_chart(row: Row) -> Safe | None:
     ends = [row.score, judged.floor, *([bounds.low, bounds.high] if bounds else [])]
     room = (max(ends) - min(ends)) * 0.25 or 0.01
     scale = Scale(min(ends) - room, max(ends) + room)
-    said = f"score {figures.score(row.score, row.stderr, percent=row.percent)}"
-    said += f", limit {figures.score(judged.floor, percent=row.percent)}"
+    said = f"score {row.unit.score(row.score, row.stderr)}"
+    said += f", limit {row.unit.limit(judged.floor)}"
     shapes = [_forbidden(scale, judged.floor, rightward=judged.higher_is_better is False)]
-    shapes += _labels(scale, [(judged.floor, f"limit {figures.score(judged.floor, percent=row.percent)}")])
+    shapes += _labels(scale, [(judged.floor, f"limit {row.unit.limit(judged.floor)}")])
     shapes += [_span(scale, bounds.low, bounds.high)] if bounds else []
     return _chart(said, [*shapes, _dot(scale.place(row.score), row)])
 

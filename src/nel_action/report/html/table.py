@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nel_action import formatting as figures
+from nel_action.formatting import Unit
 from nel_action.report.anchors import samples_anchor
 from nel_action.report.html.element import Safe, breakable, el, join
 from nel_action.report.html.summary import mark
@@ -20,11 +20,11 @@ def table_section(report: Report, rows: Sequence[Row]) -> Safe:
     if not rows:
         return el("section", el("h2", "Scores"), el("p", "There are no tasks."), id="scores")
     several = len(models_of(rows)) > 1
-    shares = shared_scale([row for row in rows if row.percent])
+    shares = shared_scale([row for row in rows if row.unit is Unit.PROPORTION])
     heads = ["task", "metric", "this change", report.gate.baseline or "baseline", "difference", "against its limit"]
     head = el("tr", *(el("th", text, scope="col", role="columnheader") for text in [*heads, "verdict"]), role="row")
     # NOTE: roles are written out, since on a phone rows are laid out as cards, which would hide that it is a table.
-    body = [_row(row, shares if row.percent else shared_scale([row]), several=several) for row in rows]
+    body = [_row(row, shares if row.unit is Unit.PROPORTION else shared_scale([row]), several=several) for row in rows]
     table = el(
         "table",
         el("caption", _caption(report)),
@@ -48,14 +48,14 @@ def _row(row: Row, scale: Scale, *, several: bool) -> Safe:
     name = breakable(row.task)
     name = join(name, " · ", el("span", breakable(row.model), class_="quiet")) if several else name
     pictures = join(difference_chart(row, scale), score_chart(row))
-    moved = figures.difference(row.comparison.difference, percent=row.percent) if row.comparison else ""
-    spread = figures.interval(row.comparison.interval, percent=row.percent) if row.comparison else ""
-    baseline = figures.score(row.comparison.baseline, percent=row.percent) if row.comparison else ""
+    moved = row.unit.difference(row.comparison.difference) if row.comparison else ""
+    spread = row.unit.interval(row.comparison.interval) if row.comparison else ""
+    baseline = row.unit.score(row.comparison.baseline) if row.comparison else ""
     return el(
         "tr",
         el("th", name, scope="row", role="rowheader"),
         _cell("metric", el("span", breakable(row.metric), class_="metric") if row.metric else ""),
-        _cell("this change", figures.score(row.score, row.stderr, percent=row.percent), _small(_items(row))),
+        _cell("this change", row.unit.score(row.score, row.stderr), _small(_items(row))),
         _cell("baseline", baseline),
         _cell("difference", moved, _small(spread), _flips(row)),
         _cell("against its limit", pictures),

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from nel_action import formatting as figures
 from nel_action.report.html.axis import WIDTH, Plot, ticks
 from nel_action.report.html.element import Safe, el
 from nel_action.report.model import Report, TrendPoint
@@ -36,7 +35,7 @@ class _Line:
     def told(self, point: TrendPoint) -> str:
         """Tell a score, its day and its commit."""
         commit = f", {point.commit[:7]}" if point.commit else ""
-        score = figures.score(point.value, point.stderr, percent=self.row.percent)
+        score = self.row.unit.score(point.value, point.stderr)
         return f"{score} ({point.when[:10]}{commit})"
 
     def marks(self) -> list[tuple[str, float]]:
@@ -89,8 +88,8 @@ def _picture(line: _Line) -> Safe:
     values = [point.value for point in points]
     said = (
         f"{line.row.task}: {len(points)} scores from {line.told(points[0])} to {line.told(points[-1])}, "
-        f"between {figures.score(min(values), percent=line.row.percent)} "
-        f"and {figures.score(max(values), percent=line.row.percent)}"
+        f"between {line.row.unit.score(min(values))} "
+        f"and {line.row.unit.score(max(values))}"
     )
     shapes = [
         *_axes(plot, line),
@@ -106,9 +105,8 @@ def _picture(line: _Line) -> Safe:
 def _axes(plot: Plot, line: _Line) -> Iterator[Safe]:
     for value in ticks(plot.low, plot.high):
         y = plot.y(value)
-        text = f"{value * 100:.4g} %" if line.row.percent else f"{value:.4g}"
         yield el("line", x1=plot.left, x2=plot.right, y1=y, y2=y, class_="grid")
-        yield el("text", text.replace("-", figures.MINUS), x=plot.left - 6, y=y + 4, text_anchor="end", class_="tick")
+        yield el("text", line.row.unit.tick(value), x=plot.left - 6, y=y + 4, text_anchor="end", class_="tick")
     first, last = line.points[0].when[:10], line.points[-1].when[:10]
     yield el("text", first, x=plot.left, y=plot.height - 4, class_="tick")
     if last != first:
@@ -129,7 +127,7 @@ def _table(line: _Line) -> Safe:
             "tr",
             el("td", el("time", point.when[:16].replace("T", " "), datetime=point.when)),
             el("td", (point.commit or "–")[:7]),
-            el("td", figures.score(point.value, point.stderr, percent=line.row.percent)),
+            el("td", line.row.unit.score(point.value, point.stderr)),
             el("td", point.verdict.value if point.verdict else "–"),
         )
         for point in line.points[: -_TABLE - 1 : -1]
