@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tests.support.local_jobs import INVOCATION, Bench, agent_pid, job
 
+from nel_action.executors.interface import find_attempts, poll_attempts
 from nel_action.executors.local.executor import LocalExecutor
 from nel_action.model.job import Attempt
 from nel_action.planning.jobs import Job
@@ -60,19 +61,19 @@ def main() -> None:
     hits = 0
     if what == "submit":
         while hits < times:
-            there = executor.find([each.key for each in wanted])
+            there = find_attempts(executor, [each.key for each in wanted])
             left = [each for each in wanted if each.key not in there] or wanted
             hits += killed_after(dice.uniform(0, 0.03), lambda left=left: _submit(executor, left))  # type: ignore[misc]
     attempts = _submit(executor, wanted)
     if what == "agent":
-        while hits < times and not all(status.state.final for status in executor.poll(attempts).values()):
+        while hits < times and not all(status.state.final for status in poll_attempts(executor, attempts).values()):
             time.sleep(dice.uniform(0, 0.4))
             try:
                 os.kill(agent_pid(root / "home", INVOCATION), signal.SIGKILL)
                 hits += 1
             except (AssertionError, ProcessLookupError):
                 continue
-    while not all(status.state.final for status in executor.poll(attempts).values()):
+    while not all(status.state.final for status in poll_attempts(executor, attempts).values()):
         time.sleep(0.05)
     if what == "collect":
         while hits < times:

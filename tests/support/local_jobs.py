@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nel_action.executors.interface import Executor, Workspace
+from nel_action.executors.interface import Executor, Workspace, poll_attempts
 from nel_action.executors.local.executor import LocalExecutor
 from nel_action.executors.local.store import Store
 from nel_action.executors.local.supervisor_processes import AGENT, try_lock
@@ -91,7 +91,7 @@ def wait(executor: Executor, attempts: Iterable[Attempt], patience: float = PATI
     """Poll until all have ended."""
     attempts, deadline = list(attempts), time.monotonic() + patience
     while True:
-        seen = dict(executor.poll(attempts))
+        seen = dict(poll_attempts(executor, attempts))
         if all(status.state.final for status in seen.values()):
             return seen
         assert time.monotonic() < deadline, seen

@@ -19,10 +19,13 @@ from nel_action.planning.jobs import Job, Plan
 __all__ = [
     "Describing",
     "Executor",
+    "Maintaining",
     "Pooling",
     "Releasing",
     "Surveying",
     "Workspace",
+    "find_attempts",
+    "poll_attempts",
 ]
 
 
@@ -52,7 +55,7 @@ class Executor(Protocol):
         """Return the digest of each image that can be pinned here; references it cannot pin are left out."""
 
     def find(self, keys: Sequence[Key]) -> Mapping[Key, Attempt]:
-        """Return the newest attempt that the backend has under each key; keys it does not know are left out.
+        """Return the newest attempt that the backend has under each key, changing nothing; omit unknown keys.
 
         Raises:
             UnreachableError: the backend did not answer, which is not "nothing is there".
@@ -67,7 +70,7 @@ class Executor(Protocol):
         """
 
     def poll(self, attempts: Sequence[Attempt]) -> Mapping[Key, JobStatus]:
-        """Look at all of them in one round trip. What could not be seen is unknown; nothing is left out."""
+        """Return the status of every attempt in one round trip, changing nothing; unknown where it was not observed."""
 
     def logs(self, attempt: Attempt, *, follow: bool) -> Iterator[str]:
         """Stream the attempt's log line by line; with `follow`, until it has ended."""
@@ -126,6 +129,55 @@ class Surveying(Protocol):
         Raises:
             NelActionError: the backend does not tell.
         """
+
+
+@runtime_checkable
+class Maintaining(Protocol):
+    """An executor whose backend needs upkeep while jobs run.
+
+    `find` and `poll` only read. Whatever has to be changed on the backend around them is done by these commands,
+    which `find_attempts` and `poll_attempts` call at the right moment.
+    """
+
+    def sweep(self, keys: Sequence[Key]) -> None:
+        """Delete expired resources that no live job needs, but nothing that belongs to `keys`; called before `find`.
+
+        Raises:
+            UnreachableError: the backend did not answer.
+        """
+
+    def reconcile(self, attempts: Sequence[Attempt], statuses: Mapping[Key, JobStatus]) -> Mapping[Key, JobStatus]:
+        """Act on the result of the last `poll`, for example cancel jobs that can never start; called after `poll`.
+
+        Args:
+            attempts: the arguments of that `poll`.
+            statuses: its result.
+
+        Returns:
+            `statuses`, updated where these actions changed or invalidated a status.
+
+        Raises:
+            UnreachableError: the backend did not answer.
+        """
+
+
+def find_attempts(executor: Executor, keys: Sequence[Key]) -> Mapping[Key, Attempt]:
+    """Sweep the backend where the executor needs it, then return the newest attempt under each key.
+
+    Raises:
+        UnreachableError: the backend did not answer.
+    """
+    if isinstance(executor, Maintaining):
+        executor.sweep(keys)
+    return executor.find(keys)
+
+
+def poll_attempts(executor: Executor, attempts: Sequence[Attempt]) -> Mapping[Key, JobStatus]:
+    """Poll the attempts, let the executor act on the result, and return their statuses."""
+    statuses = executor.poll(attempts)
+    if isinstance(executor, Maintaining):
+        statuses = executor.reconcile(attempts, statuses)
+    return statuses
 
 
 @runtime_checkable

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from nel_action.errors import CancelledError, ExitCode, NelActionError
+from nel_action.executors.interface import find_attempts
 from nel_action.github.artifact_files import stage
 from nel_action.github.check import Conclusion
 from nel_action.github.context import Setting
@@ -79,7 +80,7 @@ def _cancelled(setting: Setting, state: State) -> str:
 def _adopt(session: Session) -> None:
     """Record attempts whose submission was killed between the backend's answer and our note of it."""
     lost = [row for row in session.attempts().values() if row.backend_id is None]
-    found = session.executor.find([Key(row.key) for row in lost]) if lost else {}
+    found = find_attempts(session.executor, [Key(row.key) for row in lost]) if lost else {}
     for row in lost:
         there = found.get(Key(row.key))
         if there is not None and there.number == row.number:

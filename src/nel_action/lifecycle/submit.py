@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from nel_action.errors import ExecutorError
+from nel_action.executors.interface import find_attempts, poll_attempts
 from nel_action.ledger import AttemptRow, now
 from nel_action.lifecycle.session import Session
 from nel_action.model.job import Attempt, JobState, JobStatus, Reason
@@ -56,7 +57,7 @@ def recover(session: Session) -> None:
     attempts = session.attempts()
     jobs = {job.key: attempts[job.index] for job in session.invocation.plan.jobs if job.index in attempts}
     lost = {key: row for key, row in jobs.items() if not _recorded(row)}
-    for key, there in (session.executor.find(list(lost)) if lost else {}).items():
+    for key, there in (find_attempts(session.executor, list(lost)) if lost else {}).items():
         if _answer_lost(lost[key], there):
             _record(session, lost[key], there, None)
 
@@ -74,8 +75,8 @@ def _place(session: Session, jobs: Iterable[Job], attempts: Mapping[int, Attempt
     wanted = list(jobs)
     if not wanted:
         return
-    found = session.executor.find([job.key for job in wanted])
-    statuses = session.executor.poll(list(found.values())) if found else {}
+    found = find_attempts(session.executor, [job.key for job in wanted])
+    statuses = poll_attempts(session.executor, list(found.values())) if found else {}
     for job in wanted:
         there = found.get(job.key)
         row = attempts.get(job.index)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from threading import Event
 
-from nel_action.executors.interface import Pooling
+from nel_action.executors.interface import Pooling, poll_attempts
 from nel_action.ledger import AttemptRow
 from nel_action.lifecycle.session import JobView, Session, attempt_of
 from nel_action.model.job import Attempt, JobState, JobStatus, Key, attempt_name
@@ -20,7 +20,7 @@ BACKOFF = 1.5
 def refresh(session: Session) -> list[JobView]:
     """Look once at everything that can still change, and record what was seen."""
     rows = _open_rows(session)
-    return _note(session, rows, session.executor.poll([attempt_of(row) for row in rows]) if rows else {})
+    return _note(session, rows, poll_attempts(session.executor, [attempt_of(row) for row in rows]) if rows else {})
 
 
 def refresh_all(sessions: Sequence[Session]) -> list[list[JobView]]:
@@ -55,7 +55,7 @@ def _look(sessions: Sequence[Session], open_rows: Mapping[int, Sequence[AttemptR
     seen: dict[str, JobStatus] = {}
     while left := [attempt for name, attempt in wanted.items() if name not in seen]:
         batch = {attempt.key: attempt for attempt in left}
-        statuses = leader.poll(list(batch.values()))
+        statuses = poll_attempts(leader, list(batch.values()))
         seen |= {_name(attempt): statuses[key] for key, attempt in batch.items()}
     return seen
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nel_action.executors.interface import Executor, Workspace
+from nel_action.executors.interface import Executor, Workspace, poll_attempts
 from nel_action.executors.registry import open_executor
 from nel_action.model.job import Attempt, JobState, JobStatus, Key
 from nel_action.model.task import EndpointType, HarnessTask, Params
@@ -121,7 +121,7 @@ class ExecutorBench:
     def until_final(self, executor: Executor, *attempts: Attempt) -> Sequence[JobStatus]:
         """Poll until all of them have ended; return how."""
         seen = eventually(
-            lambda: executor.poll(attempts),
+            lambda: poll_attempts(executor, attempts),
             lambda statuses: all(status.state.final for status in statuses.values()),
             limit=self.patience,
             message="not all jobs ended",
@@ -131,7 +131,7 @@ class ExecutorBench:
     def until_running(self, executor: Executor, attempt: Attempt) -> JobStatus:
         """Poll until it runs."""
         return eventually(
-            lambda: executor.poll([attempt])[attempt.key],
+            lambda: poll_attempts(executor, [attempt])[attempt.key],
             lambda status: status.state is JobState.RUNNING,
             limit=self.patience,
             message="the job was not seen running",

@@ -15,6 +15,7 @@ from tests.support.local_jobs import INVOCATION, Bench, job, key, wait
 from tests.support.processes import gone, parent
 
 from nel_action.errors import SecretError
+from nel_action.executors.interface import find_attempts
 from nel_action.executors.local.store import Store
 from nel_action.model.job import JobState, Reason
 
@@ -214,7 +215,7 @@ def test_what_was_just_looked_for_stays_until_it_is_collected(bench: Bench) -> N
     bench.run(job("old", "pass"))
     os.utime(Store(bench.root / "home").at(key("old"), 1).path, (time.time() - 31 * 86_400,) * 2)
     executor = bench.executor(keep_days=30)
-    taken_over = executor.find([key("old"), key("next")])[key("old")]
+    taken_over = find_attempts(executor, [key("old"), key("next")])[key("old")]
     wait(executor, [executor.submit(job("next", "pass"), 1, "b" * 16)])
     executor.collect(taken_over, bench.root / "out")
     assert (bench.root / "out/logs/client.log").is_file()

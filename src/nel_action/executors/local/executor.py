@@ -63,6 +63,10 @@ class LocalExecutor:
             # NOTE: `check` says what is wrong with the engine, before anything runs
             return {}
 
+    def sweep(self, keys: Sequence[Key]) -> None:
+        """Retain the attempts under these keys; supervisors remove expired ones themselves."""
+        self._store.retain(keys)
+
     def find(self, keys: Sequence[Key]) -> Mapping[Key, Attempt]:
         """Return the newest attempt under each key."""
         return newest(attempt.attempt() for attempt in self._store.find(keys) if attempt.exists())
@@ -122,17 +126,21 @@ class LocalExecutor:
         return self._records[attempt.name]
 
     def poll(self, attempts: Sequence[Attempt]) -> Mapping[Key, JobStatus]:
-        """Look at each attempt's directory; start agents for those that have lost theirs."""
-        seen = {attempt.key: self._look(self._store.at(attempt.key, attempt.number)) for attempt in attempts}
-        unfinished = [self._store.at(a.key, a.number) for a in attempts if not seen[a.key].state.final]
+        """Read each attempt's state from its directory."""
+        return {attempt.key: self._look(self._store.at(attempt.key, attempt.number)) for attempt in attempts}
+
+    def reconcile(self, attempts: Sequence[Attempt], statuses: Mapping[Key, JobStatus]) -> Mapping[Key, JobStatus]:
+        """Start a supervisor for every invocation that lost its own; its running attempts become unknown."""
+        updated = dict(statuses)
+        unfinished = [self._store.at(a.key, a.number) for a in attempts if not statuses[a.key].state.final]
         for invocation, attempt in self._by_invocation(unfinished).items():
             if self._tend(attempt):
                 words = last_words(self._store.queue(invocation))
-                self._mark_lost(seen, unfinished, words)
+                self._mark_lost(updated, unfinished, words)
         for queue in self._store.queues_with_servers():
-            # NOTE: an agent that was killed may have left a server to nobody
+            # NOTE: a supervisor that was killed may have left a model server running.
             tend(self._store, queue, self._workspace.environ)
-        return seen
+        return updated
 
     def _by_invocation(self, attempts: Sequence[AttemptDir]) -> dict[str, AttemptDir]:
         found: dict[str, AttemptDir] = {}

@@ -57,13 +57,15 @@ class Store:
         return [self.queue(folder.parent.name) for folder in self.root.glob("agents/*/servers")]
 
     def find(self, keys: Iterable[Key]) -> Iterator[AttemptDir]:
-        """Return every attempt under those keys; being looked for keeps them from being cleaned away."""
-        wanted = set(keys)
-        for attempt in self.all():
-            if attempt.key in wanted:
-                with suppress(OSError):
-                    os.utime(attempt.path)
-                yield attempt
+        """Yield every attempt under those keys."""
+        requested = set(keys)
+        return (attempt for attempt in self.all() if attempt.key in requested)
+
+    def retain(self, keys: Iterable[Key]) -> None:
+        """Reset the age of every attempt under those keys, so that it is not removed as expired."""
+        for attempt in self.find(keys):
+            with suppress(OSError):
+                os.utime(attempt.path)
 
     def all(self) -> Iterator[AttemptDir]:
         """Return every attempt."""
