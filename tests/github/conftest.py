@@ -13,14 +13,14 @@ from tests.doubles.github.clock import Sleeper
 from tests.doubles.github.server import GitHubDouble, github
 
 from nel_action.github.api import GitHubApi
-from nel_action.github.context import Setting
-from nel_action.github.event import EventContext, EventKind
+from nel_action.github.context import ActionContext
+from nel_action.github.event import EventKind, WorkflowEvent
 from nel_action.github.inputs import read_inputs
 from nel_action.github.outcome import StateFile
 from nel_action.github.workflow import Workflow
 
 HEAD, BASE = "a" * 40, "b" * 40
-MakeSetting = Callable[..., Setting]
+MakeContext = Callable[..., ActionContext]
 
 
 @pytest.fixture
@@ -48,12 +48,14 @@ def log() -> io.StringIO:
 
 
 @pytest.fixture
-def make_setting(hub: GitHubDouble, api: GitHubApi, log: io.StringIO, tmp_path: Path) -> MakeSetting:
-    """Return what makes a pull request's setting; keywords are inputs, `event` changes fields of the event."""
+def make_context(hub: GitHubDouble, api: GitHubApi, log: io.StringIO, tmp_path: Path) -> MakeContext:
+    """Return what makes a pull request's context; keywords are inputs, `event` changes fields of the event."""
     work = tmp_path / "work"
     work.mkdir()
 
-    def make(*, event: dict[str, Any] | None = None, environ: dict[str, str] | None = None, **inputs: str) -> Setting:
+    def make(
+        *, event: dict[str, Any] | None = None, environ: dict[str, str] | None = None, **inputs: str
+    ) -> ActionContext:
         variables = {
             "GITHUB_ACTIONS": "true",
             "RUNNER_TEMP": str(tmp_path / "temp"),
@@ -62,7 +64,7 @@ def make_setting(hub: GitHubDouble, api: GitHubApi, log: io.StringIO, tmp_path: 
             **{f"INPUT_{name.upper()}": value for name, value in inputs.items()},
             **(environ or {}),
         }
-        about = EventContext(
+        about = WorkflowEvent(
             kind=EventKind.PULL_REQUEST,
             repository=hub.store.repository,
             head_sha=HEAD,
@@ -75,7 +77,7 @@ def make_setting(hub: GitHubDouble, api: GitHubApi, log: io.StringIO, tmp_path: 
         )
         about = replace(about, **(event or {}))
         given = read_inputs(variables, spec_needed=False)
-        return Setting(
+        return ActionContext(
             environ=variables,
             event=about,
             inputs=given,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nel_action.github import artifact_files as stage_module
-from nel_action.github.artifact_files import stage
+from nel_action.github import artifact_files
+from nel_action.github.artifact_files import copy_artifact_files
 from nel_action.redaction import HIDDEN, Redactor
 
 SECRET = "s3cret-of-the-model"
@@ -42,7 +42,7 @@ def run_dir(tmp_path: Path) -> Path:
 
 
 def test_known_things_are_kept_and_nothing_else(run_dir: Path, tmp_path: Path) -> None:
-    left = stage(run_dir, tmp_path / "kept", Redactor([SECRET]))
+    left = copy_artifact_files(run_dir, tmp_path / "kept", Redactor([SECRET]))
     names = {str(path.relative_to(tmp_path / "kept")) for path in (tmp_path / "kept").rglob("*") if path.is_file()}
     assert names == {
         "results.json",
@@ -59,7 +59,7 @@ def test_known_things_are_kept_and_nothing_else(run_dir: Path, tmp_path: Path) -
 
 def test_secrets_are_hidden_in_text_in_bytes_and_in_archives(run_dir: Path, tmp_path: Path) -> None:
     kept = tmp_path / "kept"
-    stage(run_dir, kept, Redactor([SECRET]))
+    copy_artifact_files(run_dir, kept, Redactor([SECRET]))
     assert (kept / "report.md").read_text() == f"leaked {HIDDEN}"
     assert (kept / "arith/logs/client.log").read_bytes() == f"\xff\x00 key {HIDDEN}\n".encode("latin-1")
     assert HIDDEN in gzip.decompress((kept / "samples/arith.jsonl.gz").read_bytes()).decode()
@@ -67,7 +67,7 @@ def test_secrets_are_hidden_in_text_in_bytes_and_in_archives(run_dir: Path, tmp_
 
 
 def test_huge_files_stay_behind_and_are_named(run_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stage_module, "LARGEST", 3)
-    left = stage(run_dir, tmp_path / "kept", Redactor([]))
+    monkeypatch.setattr(artifact_files, "LARGEST", 3)
+    left = copy_artifact_files(run_dir, tmp_path / "kept", Redactor([]))
     assert "report.md" in left
     assert (tmp_path / "kept/results.json").exists()

@@ -9,7 +9,7 @@ from tests.doubles.github.store import ACTIONS_BOT, Identity
 
 from nel_action.gating.verdict import Comparison, GateReport, TaskVerdict, Verdict
 from nel_action.github.api import GitHubApi
-from nel_action.github.comment import CommentMode, StickyComment, who_am_i, worth_a_comment
+from nel_action.github.comment import CommentMode, StickyComment, should_comment, token_login
 from nel_action.github.errors import PermissionRefusedError, UnavailableError
 from nel_action.model.results import Interval
 
@@ -120,9 +120,9 @@ def test_without_the_right_it_says_which_line_is_missing(api: GitHubApi, hub: Gi
 
 def test_who_we_are_is_asked_and_else_assumed(api: GitHubApi, hub: GitHubDouble) -> None:
     hub.tokens[hub.token] = Identity("evals-of-acme[bot]")
-    assert who_am_i(api, f"{hub.url}/graphql") == "evals-of-acme[bot]"
+    assert token_login(api, f"{hub.url}/graphql") == "evals-of-acme[bot]"
     hub.faults = [Fault("POST /graphql", 403, times=9)]
-    assert who_am_i(api, f"{hub.url}/graphql") == "github-actions[bot]"
+    assert token_login(api, f"{hub.url}/graphql") == "github-actions[bot]"
 
 
 def report(verdict: Verdict, low: float = -0.1, high: float = 0.1) -> GateReport:
@@ -146,4 +146,4 @@ def report(verdict: Verdict, low: float = -0.1, high: float = 0.1) -> GateReport
     ],
 )
 def test_when_there_is_a_comment(mode: CommentMode, gate: GateReport, worth: bool) -> None:  # noqa: FBT001
-    assert worth_a_comment(mode, gate) is worth
+    assert should_comment(mode, gate) is worth

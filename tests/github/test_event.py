@@ -10,12 +10,12 @@ import pytest
 from tests.doubles.github.events import example
 
 from nel_action.errors import UsageError
-from nel_action.github.event import EventContext, EventKind, read_event
+from nel_action.github.event import EventKind, WorkflowEvent, read_event
 
 ENVIRON = {"GITHUB_REPOSITORY": "Codertocat/Hello-World", "GITHUB_SHA": "f" * 40, "GITHUB_REF_NAME": "main"}
 
 
-def read(tmp_path: Path, event: str, payload: dict[str, Any] | None = None, **environ: str) -> EventContext:
+def read(tmp_path: Path, event: str, payload: dict[str, Any] | None = None, **environ: str) -> WorkflowEvent:
     path = tmp_path / "event.json"
     path.write_text(json.dumps(payload or {}))
     return read_event({**ENVIRON, "GITHUB_EVENT_NAME": event, "GITHUB_EVENT_PATH": str(path), **environ})

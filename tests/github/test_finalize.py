@@ -9,13 +9,13 @@ from typing import Any, cast
 
 import pytest
 from tests.doubles.github.server import GitHubDouble
-from tests.github.conftest import MakeSetting
+from tests.github.conftest import MakeContext
 
 from nel_action.errors import ExitCode
 from nel_action.gating.verdict import Verdict
-from nel_action.github import finalize as settle
+from nel_action.github import finalize as finalize_module
 from nel_action.github.check import Conclusion
-from nel_action.github.finalize import places_of
+from nel_action.github.finalize import policy_locations
 from nel_action.spec.compose import load_spec
 
 SPEC = """\
@@ -33,12 +33,12 @@ gate:
 """
 
 
-def test_a_tasks_place_is_its_policy_or_else_where_it_is_named(make_setting: MakeSetting) -> None:
-    setting = make_setting()
-    (setting.root / "evals").mkdir()
-    path = setting.root / "evals/gate.yaml"
+def test_a_tasks_place_is_its_policy_or_else_where_it_is_named(make_context: MakeContext) -> None:
+    context = make_context()
+    (context.root / "evals").mkdir()
+    path = context.root / "evals/gate.yaml"
     path.write_text(SPEC)
-    places = places_of(setting, load_spec(path))
+    places = policy_locations(context, load_spec(path))
     lines = SPEC.splitlines()
     shown = {task: (file, lines[line - 1].strip()) for task, (file, line) in places.items()}
     assert shown == {
@@ -59,9 +59,9 @@ def test_a_tasks_place_is_its_policy_or_else_where_it_is_named(make_setting: Mak
     ],
 )
 def test_a_workflow_may_be_stricter_than_its_policy_and_never_laxer(
-    make_setting: MakeSetting, code: ExitCode, verdict: Verdict, fail_on: str, expected: Conclusion | None
+    make_context: MakeContext, code: ExitCode, verdict: Verdict, fail_on: str, expected: Conclusion | None
 ) -> None:
-    assert settle._stricter(make_setting(fail_on=fail_on), code, verdict) is expected
+    assert finalize_module._stricter(make_context(fail_on=fail_on), code, verdict) is expected
 
 
 def view(state: str) -> Any:  # noqa: ANN401 - what the function looks at
@@ -70,14 +70,14 @@ def view(state: str) -> Any:  # noqa: ANN401 - what the function looks at
 
 @pytest.mark.parametrize(("state", "shown"), [("failed", True), ("succeeded", False)])
 def test_only_a_failed_jobs_log_is_shown_its_end_masked_and_inert(
-    make_setting: MakeSetting, log: io.StringIO, tmp_path: Path, state: str, *, shown: bool
+    make_context: MakeContext, log: io.StringIO, tmp_path: Path, state: str, *, shown: bool
 ) -> None:
-    setting = make_setting(environ={"MODEL_KEY": "s3cret-value"})
+    context = make_context(environ={"MODEL_KEY": "s3cret-value"})
     (tmp_path / "arith/logs").mkdir(parents=True)
     lines = [*(f"line {n}" for n in range(500)), "::set-output name=x::y", "key=s3cret-value"]
     (tmp_path / "arith/logs/stdout.log").write_text("\n".join(lines))
     session = SimpleNamespace(invocation=SimpleNamespace(job_dir=lambda _job: tmp_path / "arith"))
-    settle._log_failures(setting, cast("Any", session), [view(state)])
+    finalize_module._log_failures(context, cast("Any", session), [view(state)])
     said = log.getvalue()
     assert ("line 499" in said) is shown
     assert "line 100\n" not in said
@@ -87,7 +87,7 @@ def test_only_a_failed_jobs_log_is_shown_its_end_masked_and_inert(
         assert "::set-output" in inside.rpartition("::")[0]
 
 
-def test_a_pull_request_is_no_night(make_setting: MakeSetting, hub: GitHubDouble) -> None:
-    setting = make_setting(history_branch="data")
-    assert settle._remember(setting, cast("Any", None), setting.event, cast("Any", None)) == []
+def test_a_pull_request_is_no_night(make_context: MakeContext, hub: GitHubDouble) -> None:
+    context = make_context(history_branch="data")
+    assert finalize_module._remember(context, cast("Any", None), context.event, cast("Any", None)) == []
     assert hub.seen == []

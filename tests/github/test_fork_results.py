@@ -14,12 +14,12 @@ from tests.support.gate_runs import archive_of, make_report, make_results
 from nel_action.errors import NotFoundError, ResultsError, UsageError
 from nel_action.github import fork_results as forks
 from nel_action.github.api import GitHubApi
-from nel_action.github.event import EventContext, EventKind
+from nel_action.github.event import EventKind, WorkflowEvent
 from nel_action.github.fork_results import derive_pull_request, fetch_fork_results
 
 HEAD, BASE = "c" * 40, "b" * 40
 FORK = "mallory/Hello-World"
-EVENT = EventContext(
+EVENT = WorkflowEvent(
     kind=EventKind.WORKFLOW_RUN,
     repository="Codertocat/Hello-World",
     head_sha=HEAD,

@@ -14,7 +14,7 @@ from nel_action.github import history as history_module
 from nel_action.github.api import GitHubApi
 from nel_action.github.data_branch import DataBranch
 from nel_action.github.errors import PermissionRefusedError, RefusedError
-from nel_action.github.history import History, Night, NightTask, night_of, trend_of
+from nel_action.github.history import History, ScheduledRun, TaskScore, scheduled_run, trend_points
 
 REPOSITORY = "Codertocat/Hello-World"
 
@@ -23,10 +23,10 @@ def history(api: GitHubApi) -> History:
     return History(DataBranch(api, REPOSITORY, "nel-action-data"), "nightly")
 
 
-def night(number: int, verdict: Verdict = Verdict.PASS, value: float | None = 0.8) -> Night:
-    task = NightTask(task="gsm8k", model="m", metric="exact_match", value=value, verdict=verdict)
+def night(number: int, verdict: Verdict = Verdict.PASS, value: float | None = 0.8) -> ScheduledRun:
+    task = TaskScore(task="gsm8k", model="m", metric="exact_match", value=value, verdict=verdict)
     when = f"2026-11-{number:02d}T03:00:00Z"
-    return Night(when=when, invocation=f"{number:016x}", verdict=verdict, tasks=(task,))
+    return ScheduledRun(when=when, invocation=f"{number:016x}", verdict=verdict, tasks=(task,))
 
 
 def lines(hub: GitHubDouble) -> list[dict[str, str]]:
@@ -118,10 +118,10 @@ def test_a_spoilt_history_is_an_error_and_is_not_overwritten(api: GitHubApi, hub
 
 def test_a_night_is_what_the_gate_said() -> None:
     report = make_report(Verdict.FAIL)
-    made = night_of(report.results, report.gate)
+    made = scheduled_run(report.results, report.gate)
     assert (made.verdict, made.commit, made.tasks[0].value) == (Verdict.FAIL, "a" * 40, 0.8)
 
 
 def test_a_trend_leaves_out_what_was_not_measured() -> None:
-    points = trend_of([night(1), night(2, Verdict.UNMEASURABLE, None), night(3)])
+    points = trend_points([night(1), night(2, Verdict.UNMEASURABLE, None), night(3)])
     assert [point.when[8:10] for point in points] == ["01", "03"]

@@ -8,23 +8,23 @@ from tests.doubles.github.store import Identity
 
 from nel_action.gating.verdict import Verdict
 from nel_action.github.api import GitHubApi
-from nel_action.github.history import Night, NightTask
+from nel_action.github.history import ScheduledRun, TaskScore
 from nel_action.github.issue import StickyIssue, confirmed
 
 REPOSITORY = "Codertocat/Hello-World"
 
 
-def nights(*values: float | None) -> list[Night]:
+def nights(*values: float | None) -> list[ScheduledRun]:
     """One task with a floor of 0.7, night by night; None where it could not be measured."""
     return [
-        Night(when=f"2026-11-{number + 1:02d}", invocation=str(number), verdict=task.verdict, tasks=(task,))
+        ScheduledRun(when=f"2026-11-{number + 1:02d}", invocation=str(number), verdict=task.verdict, tasks=(task,))
         for number, task in enumerate(map(mark, values))
     ]
 
 
-def mark(value: float | None) -> NightTask:
+def mark(value: float | None) -> TaskScore:
     verdict = Verdict.UNMEASURABLE if value is None else (Verdict.FAIL if value < 0.7 else Verdict.PASS)
-    return NightTask(task="gsm8k", model="m", value=value, stderr=0.02, n=400, verdict=verdict, limits={"min": 0.7})
+    return TaskScore(task="gsm8k", model="m", value=value, stderr=0.02, n=400, verdict=verdict, limits={"min": 0.7})
 
 
 @pytest.mark.parametrize(

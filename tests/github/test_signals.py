@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from nel_action.errors import CancelledError
-from nel_action.github.signals import Stopper
+from nel_action.github.signals import CancelSignals
 
 
 def send(number: signal.Signals) -> None:
@@ -17,30 +17,30 @@ def send(number: signal.Signals) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_one_signal_asks_and_the_second_insists(number: signal.Signals) -> None:
-    stopper = Stopper()
-    with stopper.listening():
+    signals = CancelSignals()
+    with signals.listening():
         send(number)
-        assert stopper.event.wait(5)
+        assert signals.event.wait(5)
         with pytest.raises(CancelledError):
             send(signal.SIGTERM)
 
 
 def test_where_nothing_was_begun_the_first_leaves_at_once() -> None:
-    stopper = Stopper()
-    with stopper.listening(), stopper.interrupting(), pytest.raises(CancelledError):
+    signals = CancelSignals()
+    with signals.listening(), signals.interrupting(), pytest.raises(CancelledError):
         send(signal.SIGINT)
 
 
 def test_what_came_before_is_not_forgotten() -> None:
-    stopper = Stopper()
-    with stopper.listening():
+    signals = CancelSignals()
+    with signals.listening():
         send(signal.SIGINT)
-        with pytest.raises(CancelledError), stopper.interrupting():
+        with pytest.raises(CancelledError), signals.interrupting():
             pytest.fail("nothing is begun after a cancel")
 
 
 def test_the_handlers_of_before_come_back() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
-    with Stopper().listening():
+    with CancelSignals().listening():
         assert signal.getsignal(signal.SIGINT) is not before[0]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before

@@ -61,7 +61,7 @@ def test_escapes_can_be_read_back() -> None:
 )
 def test_no_line_of_a_job_is_a_command(line: str) -> None:
     made, out = workflow()
-    made.untrusted([line, *line.split("\n")])
+    made.print_untrusted([line, *line.split("\n")])
     assert commands(out.getvalue()) == []
     assert out.getvalue().splitlines()[-1].startswith("::")
 
@@ -74,15 +74,15 @@ def test_commands_work_again_after_untrusted_lines_even_when_they_break_off() ->
         raise OSError
 
     with pytest.raises(OSError):  # noqa: PT011
-        made.untrusted(lines())  # type: ignore[arg-type]
+        made.print_untrusted(lines())  # type: ignore[arg-type]
     made.annotate(Level.NOTICE, "after")
     assert commands(out.getvalue()) == ["::notice::after"]
 
 
 def test_two_stops_have_two_tokens() -> None:
     made, out = workflow()
-    made.untrusted(["a"])
-    made.untrusted(["b"])
+    made.print_untrusted(["a"])
+    made.print_untrusted(["b"])
     assert len(set(re.findall(r"::stop-commands::(\w{32})", out.getvalue()))) == 2
 
 
@@ -106,8 +106,8 @@ def test_outputs_cannot_end_early(tmp_path: Path) -> None:
 def test_a_summary_stays_under_the_limit_and_keeps_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "summary"
     made, _ = workflow(GITHUB_STEP_SUMMARY=str(path))
-    made.summarise("first")
-    made.summarise("é" * 99 + "\n" + ("ü" * 99 + "\n") * 9999)
+    made.append_summary("first")
+    made.append_summary("é" * 99 + "\n" + ("ü" * 99 + "\n") * 9999)
     data = path.read_bytes()
     assert len(data) < SUMMARY_LIMIT
     assert data.decode().startswith("first\n")
@@ -129,9 +129,9 @@ def test_outside_of_actions_it_speaks_plainly() -> None:
     made = Workflow({}, out)
     made.annotate(Level.WARNING, "careful", title="gate")
     with made.group("logs"):
-        made.untrusted(["::error::x"])
+        made.print_untrusted(["::error::x"])
     made.set_outputs({"verdict": "pass"})
-    made.summarise("x")
+    made.append_summary("x")
     assert out.getvalue() == "warning: gate: careful\nlogs\n::error::x\n"
 
 

@@ -14,7 +14,7 @@ from nel_action.cli.common import home_dir
 from nel_action.errors import ExitCode, NelActionError
 
 if TYPE_CHECKING:
-    from nel_action.github.context import Setting
+    from nel_action.github.context import ActionContext
     from nel_action.github.outcome import Outcome
     from nel_action.spec.compose import LoadedSpec
 
@@ -59,16 +59,16 @@ def run() -> int:
     """Evaluate, judge and tell, as `INPUT_MODE` says."""
     from nel_action.github.inputs import Mode
 
-    setting = _setting()
+    context = _setting()
     try:
-        outcome = _collect(setting) if setting.inputs.mode is Mode.COLLECT else _evaluate(setting)
+        outcome = _collect(context) if context.inputs.mode is Mode.COLLECT else _evaluate(context)
     except Exception as error:  # noqa: BLE001 - a mistake of ours is neither a verdict nor a cancel; `finish` tells it
-        setting.state.update(crash=f"{type(error).__name__}: {error}"[:300], concluded=False)
-        setting.workflow.untrusted(traceback.format_exc().splitlines())
+        context.state.update(crash=f"{type(error).__name__}: {error}"[:300], concluded=False)
+        context.workflow.print_untrusted(traceback.format_exc().splitlines())
         return ExitCode.UNMEASURABLE
     if outcome.state == "finished" and outcome.results:
-        _export(setting, Path(outcome.results).parent)
-    return _step_code(setting, outcome)
+        _export(context, Path(outcome.results).parent)
+    return _step_code(context, outcome)
 
 
 @ci.command()
@@ -88,7 +88,7 @@ def finish() -> int:
     return ExitCode.PASS
 
 
-def _setting(*, spec_needed: bool = True) -> Setting:
+def _setting(*, spec_needed: bool = True) -> ActionContext:
     """Read environment and event.
 
     Raises:
@@ -96,14 +96,14 @@ def _setting(*, spec_needed: bool = True) -> Setting:
         UsageError: this is no workflow.
     """
     from nel_action.github.api import GitHubApi
-    from nel_action.github.context import Setting, likely_secrets
+    from nel_action.github.context import ActionContext, secret_values
     from nel_action.github.event import read_event
     from nel_action.github.inputs import read_inputs
     from nel_action.github.outcome import StateFile
     from nel_action.github.workflow import Level, Workflow
 
     workflow = Workflow(os.environ, sys.stdout)
-    workflow.mask(likely_secrets(os.environ))
+    workflow.mask(secret_values(os.environ))
     event = read_event(os.environ)
     try:
         inputs = read_inputs(os.environ, spec_needed=spec_needed)
@@ -112,7 +112,7 @@ def _setting(*, spec_needed: bool = True) -> Setting:
             workflow.annotate(Level.ERROR, str(problem))
         raise
     token = os.environ.get("INPUT_GITHUB_TOKEN", "")
-    return Setting(
+    return ActionContext(
         environ=dict(os.environ),
         event=event,
         inputs=inputs,
@@ -124,13 +124,13 @@ def _setting(*, spec_needed: bool = True) -> Setting:
     )
 
 
-def _evaluate(setting: Setting) -> Outcome:
+def _evaluate(context: ActionContext) -> Outcome:
     from nel_action.github.evaluate import evaluate
 
-    return evaluate(setting, also=lambda loaded: _check_exports(setting, loaded))
+    return evaluate(context, also=lambda loaded: _check_exports(context, loaded))
 
 
-def _collect(setting: Setting) -> Outcome:
+def _collect(context: ActionContext) -> Outcome:
     """Conclude what an earlier run left open, or judge a fork's results."""
     from nel_action.github.collect import collect
     from nel_action.github.event import EventKind
@@ -138,32 +138,32 @@ def _collect(setting: Setting) -> Outcome:
     from nel_action.github.outcome import Outcome
     from nel_action.github.workflow import Level
 
-    setting.state.clear()
-    forks = setting.event.kind is EventKind.WORKFLOW_RUN and (setting.inputs.spec or setting.inputs.config_name)
+    context.state.clear()
+    forks = context.event.kind is EventKind.WORKFLOW_RUN and (context.inputs.spec or context.inputs.config_name)
     try:
-        outcome = judge_fork(setting) if forks else collect(setting)
+        outcome = judge_fork(context) if forks else collect(context)
     except NelActionError as error:
         for problem in error.problems:
-            setting.workflow.annotate(Level.ERROR, str(problem))
+            context.workflow.annotate(Level.ERROR, str(problem))
         outcome = Outcome(code=int(error.exit_code), summary=error.problems[0].message)
-    setting.state.update(outcome=outcome, concluded=True)
+    context.state.update(outcome=outcome, concluded=True)
     return outcome
 
 
-def _check_exports(setting: Setting, loaded: LoadedSpec) -> None:
+def _check_exports(context: ActionContext, loaded: LoadedSpec) -> None:
     """Tell mistakes in `export:` before anything is spent; what is only missing so far is a warning."""
     from nel_action.exporters.preflight import check_exports
     from nel_action.github.workflow import Level
 
     listed = [name for name in loaded.resolved.get("export") or () if name != "env_vars"]
     asked = (loaded.resolved.get("execution") or {}).get("auto_export") or {}
-    chosen = setting.inputs.exporters
+    chosen = context.inputs.exporters
     wanted = [*(asked.get("destinations") or ()), *listed] if chosen is None else list(chosen)
-    for problem in check_exports(loaded, setting.environ, wanted=wanted):
-        setting.workflow.annotate(Level.WARNING, str(problem))
+    for problem in check_exports(loaded, context.environ, wanted=wanted):
+        context.workflow.annotate(Level.WARNING, str(problem))
 
 
-def _export(setting: Setting, run_dir: Path) -> None:
+def _export(context: ActionContext, run_dir: Path) -> None:
     """Send results where the spec says; a destination that does not take them is told and changes no verdict."""
     import yaml
 
@@ -172,22 +172,22 @@ def _export(setting: Setting, run_dir: Path) -> None:
 
     resolved = run_dir / "spec.yaml"
     listed = (yaml.safe_load(resolved.read_text()) if resolved.is_file() else {}).get("export") or {}
-    chosen = setting.inputs.exporters
+    chosen = context.inputs.exporters
     wanted = dict.fromkeys([*automatic(run_dir), *(name for name in listed if name != "env_vars")])
     for name in wanted if chosen is None else chosen:
-        with setting.workflow.group(f"export to {name}"):
+        with context.workflow.group(f"export to {name}"):
             try:
-                outcome = deliver(run_dir, name, setting.environ)
+                outcome = deliver(run_dir, name, context.environ)
             except NelActionError as error:
-                setting.workflow.annotate(Level.ERROR, str(error), title=f"Nothing went to {name}")
+                context.workflow.annotate(Level.ERROR, str(error), title=f"Nothing went to {name}")
                 continue
             for item in outcome.items:
-                setting.workflow.say(f"{item.what}: {item.change.value} {item.where or ''} {item.problem or ''}")
+                context.workflow.say(f"{item.what}: {item.change.value} {item.where or ''} {item.problem or ''}")
             if not outcome.complete:
-                setting.workflow.annotate(Level.ERROR, "see the log", title=f"Not all of it went to {name}")
+                context.workflow.annotate(Level.ERROR, "see the log", title=f"Not all of it went to {name}")
 
 
-def _step_code(setting: Setting, outcome: Outcome) -> int:
+def _step_code(context: ActionContext, outcome: Outcome) -> int:
     """Return what the step ends with: the outcome's code where the workflow is to fail on it, else 0."""
     from nel_action.gating.verdict import Verdict
     from nel_action.github.inputs import Mode
@@ -195,12 +195,12 @@ def _step_code(setting: Setting, outcome: Outcome) -> int:
 
     code = ExitCode(outcome.code)
     verdict = Verdict(outcome.verdict) if outcome.verdict in set(Verdict) else None
-    if setting.inputs.mode is Mode.COLLECT:
+    if context.inputs.mode is Mode.COLLECT:
         # NOTE: each gate's answer is in its own check; this job fails only where it could not look.
         return ExitCode.PASS if outcome.state in {"finished", "running"} else int(code)
-    state = setting.state.read()
+    state = context.state.read()
     if code is ExitCode.RUNNING and not (state and state.check_id):
         said = "jobs still run and no check is open that says so, so this step fails"
-        setting.workflow.annotate(Level.ERROR, said, title="permissions: checks: write is missing")
+        context.workflow.annotate(Level.ERROR, said, title="permissions: checks: write is missing")
         return int(code)
-    return int(code) if setting.inputs.fails(code, verdict) else ExitCode.PASS
+    return int(code) if context.inputs.fails(code, verdict) else ExitCode.PASS

@@ -1,4 +1,4 @@
-"""What goes into the artifact: chosen by name, and swept for secrets once more on its way."""
+"""What goes into the artifact: chosen by name, and redact_report for secrets once more on its way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final
 
 from nel_action.redaction import Redactor
 
-__all__ = ["stage"]
+__all__ = ["copy_artifact_files"]
 
 TOP: Final = ("*.json", "*.yaml", "report.*", "junit.xml", "run_all.sh", "samples/*.jsonl.gz")
 JOB: Final = ("*.sh", "*.json", "logs/**/*")
@@ -19,7 +19,7 @@ LARGEST: Final = 200 * 1024 * 1024
 """Bytes of one file; a larger one stays behind."""
 
 
-def stage(run_dir: Path, into: Path, redact: Redactor) -> list[str]:
+def copy_artifact_files(run_dir: Path, into: Path, redact: Redactor) -> list[str]:
     """Copy results, reports, records, scripts and logs; return the names of files that were left behind.
 
     Artifacts of a harness stay behind, but for what was read out of them: they can be gigabytes.

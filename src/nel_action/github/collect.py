@@ -17,10 +17,10 @@ from typing import Any, Final
 from nel_action.errors import ExitCode, NelActionError, ResultsError, UsageError
 from nel_action.github.api import GitHubApi
 from nel_action.github.check import OpenCheck, find_open
-from nel_action.github.context import Setting
+from nel_action.github.context import ActionContext
 from nel_action.github.errors import MissingError, PermissionRefusedError
-from nel_action.github.event import EventContext, EventKind
-from nel_action.github.finalize import settle
+from nel_action.github.event import EventKind, WorkflowEvent
+from nel_action.github.finalize import finalize
 from nel_action.github.outcome import Outcome
 from nel_action.github.rules import parse_rules
 from nel_action.github.snapshot import read_snapshot
@@ -30,7 +30,7 @@ from nel_action.lifecycle.waiting import finished, refresh
 from nel_action.planning.jobs import Job
 from nel_action.report.progress import job_rows
 
-__all__ = ["collect", "commits_to_look_at"]
+__all__ = ["candidate_commits", "collect"]
 
 PULLS: Final = 150
 """Open pull requests that are looked at, the latest updated first."""
@@ -41,28 +41,28 @@ RUNS: Final = 100
 WORST_FIRST: Final = (2, 1, 3, 130, 5, 4, 0)
 
 
-def collect(setting: Setting) -> Outcome:
+def collect(context: ActionContext) -> Outcome:
     """Look at every open check of ours; return the outcome that matters most.
 
     Raises:
         UsageError: there is no token to look with.
         GitHubError: open checks cannot be listed.
     """
-    if setting.api is None:
+    if context.api is None:
         msg = "`mode: collect` has no token"
         raise UsageError(msg, hint="set the input `github-token`, with checks: write")
     outcomes = []
-    for sha in dict.fromkeys(commits_to_look_at(setting.api, setting.event, say=setting.workflow.say)):
-        for check in _open_checks(setting.api, setting.event.repository, sha):
-            with setting.workflow.group(f"{check.name} on {sha[:7]}"):
-                outcomes.append(_one(setting, check))
+    for sha in dict.fromkeys(candidate_commits(context.api, context.event, say=context.workflow.say)):
+        for check in _open_checks(context.api, context.event.repository, sha):
+            with context.workflow.group(f"{check.name} on {sha[:7]}"):
+                outcomes.append(_one(context, check))
     if not outcomes:
         return Outcome(code=ExitCode.PASS, state="finished", summary="no check of ours is open")
     return min(outcomes, key=lambda outcome: WORST_FIRST.index(outcome.code))
 
 
-def commits_to_look_at(
-    api: GitHubApi, event: EventContext, *, say: Callable[[str], None] = lambda _said: None
+def candidate_commits(
+    api: GitHubApi, event: WorkflowEvent, *, say: Callable[[str], None] = lambda _said: None
 ) -> Iterator[str]:
     """Name the commits whose checks could be open: one that was asked for, or of pull requests and of recent work.
 
@@ -102,32 +102,32 @@ def _open_checks(api: GitHubApi, repository: str, sha: str) -> list[OpenCheck]:
     return [check for check in found if re.fullmatch(r"[0-9a-f]{16}:[0-9a-f]{32}", check.external_id)]
 
 
-def _one(setting: Setting, check: OpenCheck) -> Outcome:
+def _one(context: ActionContext, check: OpenCheck) -> Outcome:
     """Look at one; trouble with it is told in it, and keeps nobody from the next."""
     invocation = check.external_id.partition(":")[0]
-    event = replace(setting.event, head_sha=check.head_sha, pull_request=None, base_ref=None, base_sha=None)
-    into = setting.scratch / "collected" / invocation
+    event = replace(context.event, head_sha=check.head_sha, pull_request=None, base_ref=None, base_sha=None)
+    into = context.temp_dir / "collected" / invocation
     try:
         facts = read_snapshot(check.external_id, check.text, into, base_dir=Path.cwd())
-        event = _event(setting, facts, check)
-        folder = _folder(setting, facts, event)
-        return _look(setting, check, facts, event, into, folder)
+        event = _event(context, facts, check)
+        folder = _folder(context, facts, event)
+        return _look(context, check, facts, event, into, folder)
     except NelActionError as error:
         if isinstance(error, ResultsError):
-            setting.publisher(event, name=check.name, check_id=check.id).trouble(error)
+            context.publisher(event, name=check.name, check_id=check.id).report_error(error)
         else:
             # NOTE: what does not answer now may answer next time; the check stays open.
-            setting.workflow.annotate(Level.WARNING, str(error), title=f"{check.name}: nothing could be seen")
+            context.workflow.annotate(Level.WARNING, str(error), title=f"{check.name}: nothing could be seen")
             return Outcome(code=ExitCode.RUNNING, invocation=invocation, state="running", summary=str(error))
         return Outcome(code=int(error.exit_code), invocation=invocation, summary=error.problems[0].message)
 
 
-def _event(setting: Setting, facts: dict[str, Any], check: OpenCheck) -> EventContext:
+def _event(context: ActionContext, facts: dict[str, Any], check: OpenCheck) -> WorkflowEvent:
     """Return the event that submitted, on this server and about this check's commit."""
     then = facts.get("event") or {}
     number, base = then.get("pull_request"), (then.get("base_ref"), then.get("base_sha"))
     return replace(
-        setting.event,
+        context.event,
         kind=EventKind(then.get("kind", "other")),
         head_sha=check.head_sha,
         pull_request=number if isinstance(number, int) else None,
@@ -137,32 +137,32 @@ def _event(setting: Setting, facts: dict[str, Any], check: OpenCheck) -> EventCo
     )
 
 
-def _folder(setting: Setting, facts: dict[str, Any], event: EventContext) -> Path:
+def _folder(context: ActionContext, facts: dict[str, Any], event: WorkflowEvent) -> Path:
     """Return the spec's folder as the base has it, for a policy that names files."""
     home = Path(str(facts.get("spec") or ".")).parent
     sha = event.base_sha or event.head_sha
     if sha is None:
-        return setting.root / home
-    copy = setting.base_files().fetch(sha, [str(home)], setting.scratch / "base" / sha)
+        return context.root / home
+    copy = context.base_files().fetch(sha, [str(home)], context.temp_dir / "base" / sha)
     return copy / home
 
 
 def _look(
-    setting: Setting, check: OpenCheck, facts: dict[str, Any], event: EventContext, run_dir: Path, folder: Path
+    context: ActionContext, check: OpenCheck, facts: dict[str, Any], event: WorkflowEvent, run_dir: Path, folder: Path
 ) -> Outcome:
-    publisher = setting.publisher(event, name=check.name, check_id=check.id)
-    environ = dict(setting.environ) | {"NEL_ACTION_COMMIT": check.head_sha}
-    with open_session(str(run_dir), home=setting.home, environ=environ) as opened:
+    publisher = context.publisher(event, name=check.name, check_id=check.id)
+    environ = dict(context.environ) | {"NEL_ACTION_COMMIT": check.head_sha}
+    with open_session(str(run_dir), home=context.home, environ=environ) as opened:
         _must_be_submitted(opened)
         session = _without_unplaced(opened)
         views = refresh(session)
         if finished(views):
             rules = parse_rules(facts["rules"], folder)
             places = {name: (str(file), int(line)) for name, (file, line) in facts["places"].items()}
-            return settle(setting, publisher, session, views, rules=rules, places=places, event=event)
+            return finalize(context, publisher, session, views, rules=rules, places=places, event=event)
     publisher.keep(check.external_id, check.text)
     publisher.show_progress(job_rows(views))
-    setting.workflow.say(f"invocation {session.invocation.id} still runs")
+    context.workflow.say(f"invocation {session.invocation.id} still runs")
     name = session.invocation.id
     return Outcome(code=ExitCode.RUNNING, invocation=name, state="running", summary=f"invocation {name} still runs")
 

@@ -11,7 +11,7 @@ from nel_action.gating.verdict import GateReport, TaskVerdict, Verdict
 from nel_action.github.api import GitHubApi
 from nel_action.github.errors import GitHubError, MissingError, UnavailableError
 
-__all__ = ["COMMENT_LIMIT", "CommentMode", "StickyComment", "who_am_i", "worth_a_comment"]
+__all__ = ["COMMENT_LIMIT", "CommentMode", "StickyComment", "should_comment", "token_login"]
 
 COMMENT_LIMIT: Final = 65_536
 """Characters of a comment; GitHub answers 422 to more."""
@@ -29,7 +29,7 @@ class CommentMode(StrEnum):
     OFF = "off"
 
 
-def worth_a_comment(mode: CommentMode, gate: GateReport) -> bool:
+def should_comment(mode: CommentMode, gate: GateReport) -> bool:
     """Say whether a verdict calls for a new comment."""
     if mode is CommentMode.CHANGES:
         return gate.verdict is not Verdict.PASS or any(map(_moved, gate.tasks))
@@ -42,7 +42,7 @@ def _moved(task: TaskVerdict) -> bool:
     return bool(interval and (interval.low > 0 or interval.high < 0))
 
 
-def who_am_i(api: GitHubApi, graphql_url: str) -> str:
+def token_login(api: GitHubApi, graphql_url: str) -> str:
     """Return the login that this token writes as.
 
     The workflow's own token and an app's may not ask `GET /user`; GraphQL's `viewer` answers everybody.

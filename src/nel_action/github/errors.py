@@ -22,8 +22,8 @@ __all__ = [
     "RateLimitedError",
     "RefusedError",
     "UnavailableError",
+    "describe_write_error",
     "permission_lines",
-    "said_for_writing",
 ]
 
 
@@ -86,7 +86,7 @@ def permission_lines(method: str, path: str, accepted: str | None = None) -> str
     return "\n".join(["permissions:", *(f"  {name}: {access}" for name, access in needs)])
 
 
-def said_for_writing(error: NelActionError) -> str:
+def describe_write_error(error: NelActionError) -> str:
     """Return an error's words; where reading was refused first, the lines let writing in as well.
 
     Whoever writes a comment looks for it first, so the request that is refused asks for less than is needed.

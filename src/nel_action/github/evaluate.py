@@ -12,14 +12,14 @@ from nel_action.driver.judging import find_baseline
 from nel_action.driver.preflight import check_gate
 from nel_action.errors import CancelledError, ExitCode, NelActionError, SpecError, UsageError
 from nel_action.gating.policy import check_policy
-from nel_action.github.context import Setting, likely_secrets
+from nel_action.github.context import ActionContext, secret_values
 from nel_action.github.event import EventKind
-from nel_action.github.finalize import Places, places_of, settle
+from nel_action.github.finalize import PolicyLocations, finalize, policy_locations
 from nel_action.github.inputs import Mode
 from nel_action.github.outcome import Outcome
 from nel_action.github.publish import Publisher
-from nel_action.github.rules import dump_rules, load_inputs_spec, rules_for
-from nel_action.github.signals import Stopper
+from nel_action.github.rules import dump_rules, load_spec_from_inputs, resolve_rules
+from nel_action.github.signals import CancelSignals
 from nel_action.github.snapshot import take_snapshot
 from nel_action.ledger import Ledger
 from nel_action.lifecycle.cancel import cancel
@@ -38,45 +38,45 @@ if TYPE_CHECKING:
 __all__ = ["evaluate"]
 
 
-def evaluate(setting: Setting, *, also: Callable[[LoadedSpec], None] | None = None) -> Outcome:
+def evaluate(context: ActionContext, *, also: Callable[[LoadedSpec], None] | None = None) -> Outcome:
     """Run the gate of this event.
 
     Args:
-        setting: the event and its surroundings.
+        context: the event and its surroundings.
         also: looks for further mistakes in the spec before anything is spent: exporters stand beside this floor.
 
     Returns:
         How it ended; everything that GitHub should know has been told.
     """
-    setting.state.clear()
-    setting.state.update(on_cancel=setting.inputs.on_cancel.value, head_sha=setting.event.head_sha or "")
-    publisher = setting.publisher()
-    stopper = Stopper()
+    context.state.clear()
+    context.state.update(on_cancel=context.inputs.on_cancel.value, head_sha=context.event.head_sha or "")
+    publisher = context.publisher()
+    signals = CancelSignals()
     try:
-        with stopper.listening():
-            with stopper.interrupting():
-                _refuse_what_is_unsafe(setting)
-                _open(setting, publisher)
-                loaded = load_inputs_spec(setting)
-                rules = rules_for(setting, loaded)
+        with signals.listening():
+            with signals.interrupting():
+                _refuse_what_is_unsafe(context)
+                _open(context, publisher)
+                loaded = load_spec_from_inputs(context)
+                rules = resolve_rules(context, loaded)
                 _check_rules(loaded, rules)
                 if also is not None:
                     also(loaded)
-            return _Evaluation(setting, publisher, stopper, loaded, rules).run()
+            return _Evaluation(context, publisher, signals, loaded, rules).run()
     except CancelledError as error:
-        return _ended(setting, Outcome(code=ExitCode.CANCELLED, state="cancelled", summary=str(error)), done=False)
+        return _ended(context, Outcome(code=ExitCode.CANCELLED, state="cancelled", summary=str(error)), done=False)
     except NelActionError as error:
-        publisher.trouble(error)
+        publisher.report_error(error)
         verdict = "unmeasurable" if error.exit_code is ExitCode.UNMEASURABLE else "none"
         said = error.problems[0].message
         outcome = Outcome(code=int(error.exit_code), verdict=verdict, summary=said)
-        return _ended(setting, replace(outcome, invocation=_known(setting)), done=True)
+        return _ended(context, replace(outcome, invocation=_known(context)), done=True)
 
 
-def _refuse_what_is_unsafe(setting: Setting) -> None:
+def _refuse_what_is_unsafe(context: ActionContext) -> None:
     """Stop where a fork's change would meet this repository's secrets, or where nobody says which commit is meant."""
-    kind = setting.event.kind
-    if kind in {EventKind.PULL_REQUEST_TARGET, EventKind.WORKFLOW_RUN} and setting.event.fork:
+    kind = context.event.kind
+    if kind in {EventKind.PULL_REQUEST_TARGET, EventKind.WORKFLOW_RUN} and context.event.fork:
         msg = f"{kind} hands this repository's secrets to a pull request from a fork"
         raise UsageError(msg, hint="use pull_request, and workflows/fork-gate.yml for forks; see docs/security.md")
     if kind is EventKind.ISSUE_COMMENT:
@@ -94,15 +94,15 @@ def _check_rules(loaded: LoadedSpec, rules: Rules) -> None:
         raise SpecError(problems)
 
 
-def _open(setting: Setting, publisher: Publisher) -> None:
+def _open(context: ActionContext, publisher: Publisher) -> None:
     """Show that something is under way, before anything is spent."""
-    event = setting.event
-    if event.fork and setting.api:
-        setting.workflow.say("a pull request from a fork: its token may not write, so check and comment are left out")
+    event = context.event
+    if event.fork and context.api:
+        context.workflow.say("a pull request from a fork: its token may not write, so check and comment are left out")
     publisher.open(
         external_id=f"starting:{event.run_id}", url=event.run_url, summary=f"Started by [this run]({event.run_url})."
     )
-    setting.state.update(check_id=publisher.check_id)
+    context.state.update(check_id=publisher.check_id)
 
 
 def _named_variables(part: object, key: str = "") -> Iterator[str]:
@@ -119,16 +119,16 @@ def _named_variables(part: object, key: str = "") -> Iterator[str]:
         yield part
 
 
-def _known(setting: Setting) -> str:
-    state = setting.state.read()
+def _known(context: ActionContext) -> str:
+    state = context.state.read()
     return state.outcome.invocation if state else ""
 
 
-def _ended(setting: Setting, outcome: Outcome, *, done: bool) -> Outcome:
-    before = setting.state.read()
+def _ended(context: ActionContext, outcome: Outcome, *, done: bool) -> Outcome:
+    before = context.state.read()
     kept = before.outcome if before else Outcome()
     outcome = replace(outcome, invocation=outcome.invocation or kept.invocation)
-    setting.state.update(outcome=outcome, concluded=done)
+    context.state.update(outcome=outcome, concluded=done)
     return outcome
 
 
@@ -136,30 +136,30 @@ class _Evaluation:
     """One spec under one set of rules."""
 
     def __init__(
-        self, setting: Setting, publisher: Publisher, stopper: Stopper, loaded: LoadedSpec, rules: Rules
+        self, context: ActionContext, publisher: Publisher, signals: CancelSignals, loaded: LoadedSpec, rules: Rules
     ) -> None:
-        self.setting = setting
+        self.context = context
         self.publisher = publisher
-        self.stopper = stopper
+        self.stopper = signals
         self.loaded = loaded
         self.rules = rules
-        self.places: Places = places_of(setting, loaded)
+        self.places: PolicyLocations = policy_locations(context, loaded)
         # NOTE: the pull request's head, which is not the merge commit that GITHUB_SHA names.
-        self.environ = dict(setting.environ) | {
-            "NEL_ACTION_COMMIT": setting.event.head_sha or "",
-            "NEL_ACTION_REPOSITORY": setting.event.repository,
+        self.environ = dict(context.environ) | {
+            "NEL_ACTION_COMMIT": context.event.head_sha or "",
+            "NEL_ACTION_REPOSITORY": context.event.repository,
         }
 
     def run(self) -> Outcome:
         """Check, submit, wait, answer."""
-        setting = self.setting
+        context = self.context
         with self.stopper.interrupting():
-            context = prepare(self.loaded, home=setting.home, environ=self.environ)
-            prepared = context.__enter__()
+            preparation = prepare(self.loaded, home=context.home, environ=self.environ)
+            prepared = preparation.__enter__()
         try:
             with self.stopper.interrupting():
                 self._check(prepared)
-            ledger = Ledger(setting.home)
+            ledger = Ledger(context.home)
             try:
                 session = start(prepared, ledger, on_created=self._created)
                 self._submitted(session)
@@ -167,18 +167,18 @@ class _Evaluation:
             finally:
                 ledger.close()
         finally:
-            context.__exit__(None, None, None)
+            preparation.__exit__(None, None, None)
 
     def _check(self, prepared: Prepared) -> None:
         """Find out before anything is spent what would keep the gate from an answer."""
         named = sorted(_named_variables(self.loaded.resolved))
-        self.setting.state.update(secrets=tuple(named))
-        self.setting.workflow.mask(likely_secrets(self.environ, named))
-        if self.setting.hosted and self._local(prepared) and self.setting.inputs.mode is Mode.SUBMIT:
+        self.context.state.update(secrets=tuple(named))
+        self.context.workflow.mask(secret_values(self.environ, named))
+        if self.context.github_hosted and self._local(prepared) and self.context.inputs.mode is Mode.SUBMIT:
             msg = "jobs on this machine end with it, so `mode: submit` would lose them"
             raise UsageError(msg, hint="use `mode: run`, or an executor on another machine")
         ruled = self.loaded.spec.model_copy(update={"gate": self.rules.policy})
-        find_baseline(ruled, folder=self.rules.folder, home=self.setting.home, branch=self.setting.baselines())
+        find_baseline(ruled, folder=self.rules.folder, home=self.context.home, branch=self.context.branch_baselines())
         check(prepared)
 
     @staticmethod
@@ -187,26 +187,26 @@ class _Evaluation:
 
     def _created(self, session: Session) -> None:
         """Write down under which id all can be found again, before anything is submitted."""
-        outlives = not (self.setting.hosted and session.invocation.executor == "local")
+        outlives = not (self.context.github_hosted and session.invocation.executor == "local")
         outcome = Outcome(code=ExitCode.RUNNING, invocation=session.invocation.id, state="running")
-        self.setting.state.update(outcome=outcome, run_dir=str(session.invocation.run_dir), outlives=outlives)
+        self.context.state.update(outcome=outcome, run_dir=str(session.invocation.run_dir), outlives=outlives)
         count = len(session.invocation.plan.jobs)
-        self.setting.workflow.say(f"{count} jobs · {session.invocation.executor} · invocation {session.invocation.id}")
+        self.context.workflow.say(f"{count} jobs · {session.invocation.executor} · invocation {session.invocation.id}")
         self._snapshot(session)
 
     def _submitted(self, session: Session) -> None:
         self._snapshot(session)
         for row in session.attempts().values():
             if row.reused:
-                self.setting.workflow.say(f"{row.name}: taken over from an earlier run")
+                self.context.workflow.say(f"{row.name}: taken over from an earlier run")
 
     def _snapshot(self, session: Session) -> None:
         """Put what a later process needs into the check."""
-        event = self.setting.event
+        event = self.context.event
         facts = {
             "rules": dump_rules(self.rules),
             "places": self.places,
-            "spec": str(self.setting.relative(self.loaded.source)),
+            "spec": str(self.context.repository_path(self.loaded.source)),
             "event": asdict(replace(event, payload={})),
         }
         packed = take_snapshot(session.invocation.run_dir, session.invocation.id, facts)
@@ -215,7 +215,7 @@ class _Evaluation:
 
     def _follow(self, session: Session) -> Outcome:
         """Wait as long as may be, and answer where there is an answer."""
-        inputs = self.setting.inputs
+        inputs = self.context.inputs
         deadline = time.monotonic() + inputs.max_wait
         while True:
             views = refresh(session) if inputs.mode is Mode.SUBMIT else self._wait(session, deadline)
@@ -224,18 +224,18 @@ class _Evaluation:
                 break
             session = again
         if finished(views):
-            outcome = settle(self.setting, self.publisher, session, views, rules=self.rules, places=self.places)
-            return _ended(self.setting, outcome, done=True)
+            outcome = finalize(self.context, self.publisher, session, views, rules=self.rules, places=self.places)
+            return _ended(self.context, outcome, done=True)
         return self._leave(session)
 
     def _again(self, session: Session, views: list[JobView]) -> Session | None:
         """Run once more what failed, where the policy asks for it; the check learns of it at once."""
-        branch = self.setting.baselines()
+        branch = self.context.branch_baselines()
         again = second_look(session, views, branch=branch, rules=self.rules)
         if again is not None:
             self._snapshot(again)
             names = ", ".join(job.task.display for job in second_runs(again.invocation.plan))
-            self.setting.workflow.say(f"failed, and run once more with another seed before it is blamed: {names}")
+            self.context.workflow.say(f"failed, and run once more with another seed before it is blamed: {names}")
         return again
 
     def _wait(self, session: Session, deadline: float) -> list[JobView]:
@@ -259,14 +259,14 @@ class _Evaluation:
         if self.stopper.event.is_set():
             # NOTE: seconds are left; the step that always runs has minutes, and the ids are on disk.
             outcome = Outcome(code=ExitCode.CANCELLED, invocation=name, state="cancelled", summary="cancelled")
-            return _ended(self.setting, outcome, done=False)
-        state = self.setting.state.read()
+            return _ended(self.context, outcome, done=False)
+        state = self.context.state.read()
         if state and not state.outlives:
             cancel(session)
             views = refresh(session)
-            outcome = settle(self.setting, self.publisher, session, views, rules=self.rules, places=self.places)
-            return _ended(self.setting, outcome, done=True)
+            outcome = finalize(self.context, self.publisher, session, views, rules=self.rules, places=self.places)
+            return _ended(self.context, outcome, done=True)
         said = f"invocation {name} still runs; `mode: collect` or `nel-action wait {name}` brings the verdict"
         self.publisher.leave_open(said)
         outcome = Outcome(code=ExitCode.RUNNING, invocation=name, state="running", summary=said)
-        return _ended(self.setting, outcome, done=True)
+        return _ended(self.context, outcome, done=True)

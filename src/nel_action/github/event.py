@@ -11,7 +11,7 @@ from typing import Any, assert_never
 
 from nel_action.errors import UsageError
 
-__all__ = ["EventContext", "EventKind", "of_pull_request", "read_event"]
+__all__ = ["EventKind", "WorkflowEvent", "of_pull_request", "read_event"]
 
 NO_COMMIT = "0" * 40
 """What a push says of a branch that did not exist before."""
@@ -34,7 +34,7 @@ class EventKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventContext:
+class WorkflowEvent:
     """Where we are: repository, commit, pull request, run. Names and titles in it are untrusted text."""
 
     kind: EventKind
@@ -79,7 +79,7 @@ class EventContext:
         return (self.head_sha or "")[:7]
 
 
-def read_event(environ: Mapping[str, str]) -> EventContext:
+def read_event(environ: Mapping[str, str]) -> WorkflowEvent:
     """Read the event from the variables and the payload file that Actions sets.
 
     Raises:
@@ -92,7 +92,7 @@ def read_event(environ: Mapping[str, str]) -> EventContext:
     name = environ.get("GITHUB_EVENT_NAME", "")
     kind = EventKind(name) if name in set(EventKind) else EventKind.OTHER
     api = environ.get("GITHUB_API_URL") or "https://api.github.com"
-    return EventContext(
+    return WorkflowEvent(
         kind=kind,
         action=_text(payload.get("action")),
         repository=environ["GITHUB_REPOSITORY"],

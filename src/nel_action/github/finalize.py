@@ -12,15 +12,15 @@ from nel_action.errors import ExitCode, Location, NelActionError
 from nel_action.gating.trend import Standing
 from nel_action.gating.verdict import Verdict
 from nel_action.github.check import Conclusion
-from nel_action.github.comment import who_am_i
-from nel_action.github.context import Setting
+from nel_action.github.comment import token_login
+from nel_action.github.context import ActionContext
 from nel_action.github.data_branch import DataBranch
-from nel_action.github.errors import said_for_writing
-from nel_action.github.event import EventContext
-from nel_action.github.history import History, Night, night_of, trend_of
+from nel_action.github.errors import describe_write_error
+from nel_action.github.event import WorkflowEvent
+from nel_action.github.history import History, ScheduledRun, scheduled_run, trend_points
 from nel_action.github.issue import StickyIssue, confirmed
 from nel_action.github.outcome import Outcome, finished_outcome
-from nel_action.github.publish import Publisher, swept
+from nel_action.github.publish import Publisher, redact_report
 from nel_action.github.trend import render_trend
 from nel_action.github.workflow import Level
 from nel_action.lifecycle.session import JobView, Session
@@ -32,13 +32,13 @@ from nel_action.report.write import write_reports
 if TYPE_CHECKING:
     from nel_action.spec.compose import LoadedSpec
 
-__all__ = ["Places", "places_of", "settle"]
+__all__ = ["PolicyLocations", "finalize", "policy_locations"]
 
-Places = Mapping[str, tuple[str, int]]
+PolicyLocations = Mapping[str, tuple[str, int]]
 """Task → file and line of its policy."""
 
 
-def places_of(setting: Setting, loaded: LoadedSpec) -> dict[str, tuple[str, int]]:
+def policy_locations(context: ActionContext, loaded: LoadedSpec) -> dict[str, tuple[str, int]]:
     """Find the line of each task's policy, for annotations here and in a later process."""
     places = {}
     gate = loaded.spec.gate
@@ -46,62 +46,62 @@ def places_of(setting: Setting, loaded: LoadedSpec) -> dict[str, tuple[str, int]
         short = task.name.rsplit(".", maxsplit=1)[-1]
         named = next((name for name in (task.name, short) if gate and name in gate.tasks), None)
         found = loaded.locate(("gate", "tasks", named) if named else ("evaluation", "tasks", index, "name"))
-        places[task.name] = (str(setting.relative(found.file)), found.line or 1)
+        places[task.name] = (str(context.repository_path(found.file)), found.line or 1)
     return places
 
 
-def settle(
-    setting: Setting,
+def finalize(
+    context: ActionContext,
     publisher: Publisher,
     session: Session,
     views: list[JobView],
     *,
     rules: Rules,
-    places: Places,
-    event: EventContext | None = None,
+    places: PolicyLocations,
+    event: WorkflowEvent | None = None,
 ) -> Outcome:
     """Judge an invocation whose jobs have ended, and tell everybody.
 
     The verdict is on disk before anybody is told; nobody who cannot be told changes it.
     """
-    event = event or setting.event
-    branches = setting.baselines(event)
+    event = event or context.event
+    branches = context.branch_baselines(event)
     report = conclude(session, views, branch=branches, rules=rules)
     for note in branches.notes if branches else ():
-        setting.workflow.annotate(Level.WARNING, note)
-    nights = _remember(setting, report, event, rules)
-    shown = nights or _nights_before(setting, event)
-    report = swept(_with_facts(report, event, shown), setting.hide)
+        context.workflow.annotate(Level.WARNING, note)
+    nights = _remember(context, report, event, rules)
+    shown = nights or _nights_before(context, event)
+    report = redact_report(_with_facts(report, event, shown), context.redact)
     write_reports(report, session.invocation.run_dir)
     outcome = finished_outcome(report, session.invocation.run_dir)
-    setting.state.update(outcome=outcome, run_dir=str(session.invocation.run_dir))
-    _log_failures(setting, session, views)
+    context.state.update(outcome=outcome, run_dir=str(session.invocation.run_dir))
+    _log_failures(context, session, views)
     code = ExitCode(report.gate.exit_code)
     publisher.conclude(
         report,
         code,
         locate=lambda task: Location(Path(places[task][0]), places[task][1]) if task in places else None,
         extra=render_trend(report.facts.trend),
-        instead=_stricter(setting, code, report.gate.verdict),
+        instead=_stricter(context, code, report.gate.verdict),
     )
-    _keep_issue(setting, report, nights, event, rules)
+    _keep_issue(context, report, nights, event, rules)
     return outcome
 
 
-def _stricter(setting: Setting, code: ExitCode, verdict: Verdict) -> Conclusion | None:
+def _stricter(context: ActionContext, code: ExitCode, verdict: Verdict) -> Conclusion | None:
     """Return a failure where the workflow asks for one although the policy does not."""
     lenient = code in {ExitCode.PASS, ExitCode.INCONCLUSIVE}
-    return Conclusion.FAILURE if lenient and setting.inputs.fails(code, verdict) else None
+    return Conclusion.FAILURE if lenient and context.inputs.fails(code, verdict) else None
 
 
-def _with_facts(report: Report, event: EventContext, nights: list[Night]) -> Report:
+def _with_facts(report: Report, event: WorkflowEvent, nights: list[ScheduledRun]) -> Report:
     links = (*report.facts.links, Link("workflow run and artifacts", event.run_url))
-    trend = trend_of(nights) or report.facts.trend
+    trend = trend_points(nights) or report.facts.trend
     facts = replace(report.facts, pull_request=event.pull_request, links=links, trend=trend)
     return replace(report, facts=facts)
 
 
-def _log_failures(setting: Setting, session: Session, views: list[JobView]) -> None:
+def _log_failures(context: ActionContext, session: Session, views: list[JobView]) -> None:
     """Show the end of the log of each job that failed, folded; nothing in it is a command."""
     for view in views:
         logs = session.invocation.job_dir(view.job) / "logs"
@@ -113,55 +113,57 @@ def _log_failures(setting: Setting, session: Session, views: list[JobView]) -> N
         if newest is None:
             continue
         lines = newest.read_text(errors="replace").splitlines()[-200:]
-        redact = setting.redactor()
-        with setting.workflow.group(f"the end of the log of {view.job.name}"):
-            setting.workflow.untrusted(redact(line) for line in lines)
+        redact = context.redactor()
+        with context.workflow.group(f"the end of the log of {view.job.name}"):
+            context.workflow.print_untrusted(redact(line) for line in lines)
 
 
-def _remember(setting: Setting, report: Report, event: EventContext, rules: Rules) -> list[Night]:
+def _remember(context: ActionContext, report: Report, event: WorkflowEvent, rules: Rules) -> list[ScheduledRun]:
     """Add this run to the history; a pull request is no night."""
-    branch = setting.inputs.history_branch
-    if not branch or not setting.api or not setting.writes or event.pull_request is not None:
+    branch = context.inputs.history_branch
+    if not branch or not context.api or not context.can_write or event.pull_request is not None:
         return []
-    history = History(DataBranch(setting.api, event.repository, branch), setting.artifact)
+    history = History(DataBranch(context.api, event.repository, branch), context.artifact_name)
     try:
         reference = rules.policy.baseline if rules.policy else None
         fixed = bool(reference) and (rules.folder / str(reference)).exists()
-        return history.add(night_of(report.results, report.gate, rules.policy, fixed=fixed))
+        return history.add(scheduled_run(report.results, report.gate, rules.policy, fixed=fixed))
     except NelActionError as error:
-        setting.workflow.annotate(Level.WARNING, said_for_writing(error), title="The history could not be written")
+        context.workflow.annotate(Level.WARNING, describe_write_error(error), title="The history could not be written")
         return []
 
 
-def _nights_before(setting: Setting, event: EventContext) -> list[Night]:
+def _nights_before(context: ActionContext, event: WorkflowEvent) -> list[ScheduledRun]:
     """Read the nights that a pull request's scores stand beside; without them its report has no trend, that is all."""
-    branch = setting.inputs.history_branch
-    if not branch or not setting.api or event.pull_request is None:
+    branch = context.inputs.history_branch
+    if not branch or not context.api or event.pull_request is None:
         return []
     try:
-        return History(DataBranch(setting.api, event.repository, branch), setting.artifact).read()
+        return History(DataBranch(context.api, event.repository, branch), context.artifact_name).read()
     except NelActionError as error:
-        setting.workflow.annotate(Level.WARNING, error.problems[0].message, title="The history could not be read")
+        context.workflow.annotate(Level.WARNING, error.problems[0].message, title="The history could not be read")
         return []
 
 
-def _keep_issue(setting: Setting, report: Report, nights: list[Night], event: EventContext, rules: Rules) -> None:
+def _keep_issue(
+    context: ActionContext, report: Report, nights: list[ScheduledRun], event: WorkflowEvent, rules: Rules
+) -> None:
     """Open, update or close the one issue of a nightly gate."""
-    if not nights or not setting.api:
+    if not nights or not context.api:
         return
-    author = who_am_i(setting.api, event.graphql_url)
-    issue = StickyIssue(setting.api, event.repository, key=setting.inputs.check_name, author=author)
+    author = token_login(context.api, event.graphql_url)
+    issue = StickyIssue(context.api, event.repository, key=context.inputs.check_name, author=author)
     fallen = confirmed(nights, confidence=rules.policy.confidence if rules.policy else 0.95)
     try:
         if fallen:
-            title = f"{setting.inputs.check_name}: {', '.join(dict.fromkeys(one.task for one in fallen))} fell"
+            title = f"{context.inputs.check_name}: {', '.join(dict.fromkeys(one.task for one in fallen))} fell"
             said = "\n".join(_standing(one) for one in fallen)
             body = render_markdown(report, limit=50_000) + "\n" + render_trend(report.facts.trend, charts=3)
             issue.show(title, f"{said}\n\n{body}")
         elif report.gate.verdict is Verdict.PASS:
             issue.close(f"Recovered with {event.head_short}: [this run]({event.run_url}).")
     except NelActionError as error:
-        setting.workflow.annotate(Level.WARNING, said_for_writing(error), title="The issue could not be written")
+        context.workflow.annotate(Level.WARNING, describe_write_error(error), title="The issue could not be written")
 
 
 def _standing(one: Standing) -> str:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from nel_action.errors import NotFoundError, ResultsError, UsageError
 from nel_action.github.api import GitHubApi
 from nel_action.github.artifacts import Artifact, download, find_artifacts
-from nel_action.github.event import EventContext, of_pull_request
+from nel_action.github.event import WorkflowEvent, of_pull_request
 from nel_action.model.results import Results, read_results
 
 __all__ = ["derive_pull_request", "fetch_fork_results"]
@@ -25,7 +25,7 @@ RESULTS_LIMIT: Final = 5 * 1024 * 1024
 TASKS_LIMIT: Final = 500
 
 
-def derive_pull_request(api: GitHubApi, event: EventContext) -> EventContext:
+def derive_pull_request(api: GitHubApi, event: WorkflowEvent) -> WorkflowEvent:
     """Find the one open pull request whose head is the commit that the finished run was about.
 
     Raises:
@@ -45,13 +45,13 @@ def derive_pull_request(api: GitHubApi, event: EventContext) -> EventContext:
     return replace(event, **found[0])
 
 
-def _same_head(pull: dict[str, Any], event: EventContext) -> dict[str, Any] | None:
+def _same_head(pull: dict[str, Any], event: WorkflowEvent) -> dict[str, Any] | None:
     facts = of_pull_request(pull, event.repository)
     same = facts["head_sha"] == event.head_sha and facts["head_repository"] == event.head_repository
     return facts if same else None
 
 
-def fetch_fork_results(api: GitHubApi, event: EventContext, name: str, into: Path) -> tuple[Path, Results]:
+def fetch_fork_results(api: GitHubApi, event: WorkflowEvent, name: str, into: Path) -> tuple[Path, Results]:
     """Download what stage one left, and check it.
 
     Returns:
@@ -82,7 +82,7 @@ def fetch_fork_results(api: GitHubApi, event: EventContext, name: str, into: Pat
     return folder, results
 
 
-def _newest(api: GitHubApi, event: EventContext, name: str, run_id: int) -> Artifact:
+def _newest(api: GitHubApi, event: WorkflowEvent, name: str, run_id: int) -> Artifact:
     found = list(find_artifacts(api, event.repository, name, run_id=run_id))
     if not found:
         msg = f"run {run_id} left no artifact called {name}"

@@ -10,10 +10,10 @@ from nel_action.files import write_atomically
 from nel_action.gating.judge import judge
 from nel_action.gating.verdict import GateReport, Verdict
 from nel_action.github.check import Conclusion
-from nel_action.github.context import Setting
+from nel_action.github.context import ActionContext
 from nel_action.github.fork_results import derive_pull_request, fetch_fork_results
 from nel_action.github.outcome import Outcome, finished_outcome
-from nel_action.github.rules import load_inputs_spec, rules_for
+from nel_action.github.rules import load_spec_from_inputs, resolve_rules
 from nel_action.report.model import Facts, Link, Report
 from nel_action.report.write import write_reports
 
@@ -22,26 +22,26 @@ __all__ = ["judge_fork"]
 CLAIM = "measured by the fork's own code, without secrets: a maintainer should confirm a pass"
 
 
-def judge_fork(setting: Setting) -> Outcome:
+def judge_fork(context: ActionContext) -> Outcome:
     """Judge the results that stage one left, by the rules of the base, and tell the pull request.
 
     Raises:
         NelActionError: the pull request cannot be derived; then nobody is told anything.
     """
-    if setting.api is None:
+    if context.api is None:
         msg = "the second stage has no token"
         raise UsageError(msg, hint="set the input `github-token`, with checks: write and pull-requests: write")
-    if not setting.event.fork:
+    if not context.event.fork:
         # NOTE: stage one skipped it, and a skipped run ends like any other; its own gate has the word.
         return Outcome(code=ExitCode.PASS, state="finished", summary="not from a fork: nothing to judge here")
-    event = derive_pull_request(setting.api, setting.event)
-    setting = replace(setting, event=event)
-    publisher = setting.publisher(event)
+    event = derive_pull_request(context.api, context.event)
+    context = replace(context, event=event)
+    publisher = context.publisher(event)
     publisher.open(external_id=f"fork:{event.event_run_id}", url=event.run_url, summary="Judging a fork's results.")
     try:
-        report = _judged(setting)
+        report = _judged(context)
     except NelActionError as error:
-        publisher.trouble(error)
+        publisher.report_error(error)
         return Outcome(code=int(error.exit_code), summary=error.problems[0].message)
     passed = report.gate.verdict is Verdict.PASS
     publisher.conclude(
@@ -50,20 +50,20 @@ def judge_fork(setting: Setting) -> Outcome:
         locate=lambda _task: None,
         instead=Conclusion.ACTION_REQUIRED if passed else Conclusion.FAILURE,
     )
-    outcome = finished_outcome(report, setting.scratch / "fork")
-    setting.state.update(run_dir=str(setting.scratch / "fork"))
+    outcome = finished_outcome(report, context.temp_dir / "fork")
+    context.state.update(run_dir=str(context.temp_dir / "fork"))
     return outcome
 
 
-def _judged(setting: Setting) -> Report:
+def _judged(context: ActionContext) -> Report:
     """Judge by what the base says; the spec of this checkout is the base's own."""
-    assert setting.api is not None  # noqa: S101 - judge_fork saw to it
-    event = setting.event
-    folder, results = fetch_fork_results(setting.api, event, setting.artifact, setting.scratch / "fork")
-    loaded = load_inputs_spec(setting)
-    rules = rules_for(setting, loaded)
+    assert context.api is not None  # noqa: S101 - judge_fork saw to it
+    event = context.event
+    folder, results = fetch_fork_results(context.api, event, context.artifact_name, context.temp_dir / "fork")
+    loaded = load_spec_from_inputs(context)
+    rules = resolve_rules(context, loaded)
     ruled = loaded.spec.model_copy(update={"gate": rules.policy})
-    baseline = find_baseline(ruled, folder=rules.folder, home=setting.home, branch=setting.baselines())
+    baseline = find_baseline(ruled, folder=rules.folder, home=context.home, branch=context.branch_baselines())
     gate: GateReport = judge(results, policy=rules.policy, baseline=baseline, root=folder, expected=rules.expected)
     gate = gate.model_copy(update={"notes": (CLAIM, *gate.notes)})
     write_atomically(folder / "gate.json", (gate.model_dump_json(indent=2) + "\n").encode())

@@ -15,16 +15,16 @@ from nel_action.model.results import Record, Results
 from nel_action.report.model import TrendPoint
 from nel_action.spec.policy import GatePolicy
 
-__all__ = ["History", "Night", "NightTask", "night_of", "trend_of"]
+__all__ = ["History", "ScheduledRun", "TaskScore", "scheduled_run", "trend_points"]
 
-NightTask = Mark
+TaskScore = Mark
 """One task on one night."""
 
 KEPT: Final = 400
 """Runs; older ones fall off the end."""
 
 
-class Night(Record):
+class ScheduledRun(Record):
     """One run."""
 
     when: str
@@ -32,17 +32,19 @@ class Night(Record):
     commit: str | None = None
     invocation: str
     verdict: Verdict
-    tasks: tuple[NightTask, ...] = ()
+    tasks: tuple[TaskScore, ...] = ()
 
 
-def night_of(results: Results, gate: GateReport, policy: GatePolicy | None = None, *, fixed: bool = False) -> Night:
+def scheduled_run(
+    results: Results, gate: GateReport, policy: GatePolicy | None = None, *, fixed: bool = False
+) -> ScheduledRun:
     """Boil a run down to what its successors need; `fixed` says that its baseline stays where it is."""
     tasks = marks_of(results, gate, policy, fixed=fixed)
     common = {"when": results.created, "commit": results.commit, "invocation": results.invocation}
-    return Night.model_validate({**common, "verdict": gate.verdict, "tasks": tasks})
+    return ScheduledRun.model_validate({**common, "verdict": gate.verdict, "tasks": tasks})
 
 
-def trend_of(nights: Sequence[Night]) -> tuple[TrendPoint, ...]:
+def trend_points(nights: Sequence[ScheduledRun]) -> tuple[TrendPoint, ...]:
     """Return every score of every night, oldest first, as a report shows them."""
     return tuple(
         TrendPoint(
@@ -68,7 +70,7 @@ class History:
         self._branch = branch
         self._path = f"{name}.jsonl"
 
-    def read(self) -> list[Night]:
+    def read(self) -> list[ScheduledRun]:
         """Return all nights, oldest first.
 
         Raises:
@@ -77,9 +79,9 @@ class History:
         """
         return _parse(self._branch.read(self._path))
 
-    def add(self, night: Night) -> list[Night]:
+    def add(self, night: ScheduledRun) -> list[ScheduledRun]:
         """Add a night, in place of an earlier record of the same invocation; return all of them, oldest first."""
-        nights: list[Night] = []
+        nights: list[ScheduledRun] = []
 
         def change(text: str | None) -> str:
             others = [one for one in _parse(text) if one.invocation != night.invocation]
@@ -90,9 +92,9 @@ class History:
         return nights
 
 
-def _parse(text: str | None) -> list[Night]:
+def _parse(text: str | None) -> list[ScheduledRun]:
     try:
-        return [Night.model_validate_json(line) for line in (text or "").splitlines() if line.strip()]
+        return [ScheduledRun.model_validate_json(line) for line in (text or "").splitlines() if line.strip()]
     except ValidationError as error:
         msg = f"the history holds a line that is none of ours: {error.errors()[0]['msg']}"
         raise ResultsError(msg, hint="mend or remove the file on the data branch") from error

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from nel_action.gating.trend import Standing, by_task, standing_of
 from nel_action.github.api import GitHubApi
-from nel_action.github.history import Night
+from nel_action.github.history import ScheduledRun
 
 __all__ = ["LABEL", "StickyIssue", "confirmed"]
 
@@ -17,7 +17,7 @@ BODY_LIMIT: Final = 65_536
 """Characters."""
 
 
-def confirmed(nights: Sequence[Night], *, confidence: float = 0.95) -> list[Standing]:
+def confirmed(nights: Sequence[ScheduledRun], *, confidence: float = 0.95) -> list[Standing]:
     """Return the tasks that have fallen by all nights together: valid however often one looks."""
     rows = by_task([night.tasks for night in nights])
     standings = (standing_of(marks, confidence=confidence) for marks in rows.values())

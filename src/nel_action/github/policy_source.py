@@ -9,13 +9,13 @@ from typing import Any, Final
 from nel_action.driver.judging import Rules
 from nel_action.spec.model import Spec
 
-__all__ = ["rules_of"]
+__all__ = ["select_rules"]
 
 SHOWN: Final = 20
 """Changes that are named one by one."""
 
 
-def rules_of(head: Spec, base: Spec | None, *, base_name: str | None, folder: Path) -> Rules:
+def select_rules(head: Spec, base: Spec | None, *, base_name: str | None, folder: Path) -> Rules:
     """Take policy and required tasks from the base's spec, and say where the change's own differ.
 
     Args:

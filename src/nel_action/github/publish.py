@@ -14,8 +14,8 @@ from typing import TypeVar
 from nel_action.errors import ExitCode, Location, NelActionError, Problem
 from nel_action.gating.verdict import Verdict
 from nel_action.github.check import Annotation, Check, Conclusion, conclusion_of
-from nel_action.github.comment import CommentMode, StickyComment, worth_a_comment
-from nel_action.github.errors import GitHubError, PermissionRefusedError, said_for_writing
+from nel_action.github.comment import CommentMode, StickyComment, should_comment
+from nel_action.github.errors import GitHubError, PermissionRefusedError, describe_write_error
 from nel_action.github.progress import Ticker, progress_table, progress_title
 from nel_action.github.workflow import SUMMARY_LIMIT, Level, Workflow
 from nel_action.report import escape
@@ -23,7 +23,7 @@ from nel_action.report.markdown import render_markdown
 from nel_action.report.model import Report
 from nel_action.report.progress import JobRow
 
-__all__ = ["Publisher", "swept"]
+__all__ = ["Publisher", "redact_report"]
 
 BETWEEN_UPDATES = 30.0
 """Seconds between two updates of the check."""
@@ -104,7 +104,7 @@ class Publisher:
             extra: Markdown for the summary: the trend.
             instead: what the check ends with where that is not what the code says.
         """
-        report = swept(report, self._redact)
+        report = redact_report(report, self._redact)
         title = _headline(report)
         notes = list(_annotations(report, locate))
         conclusion = instead or conclusion_of(code)
@@ -114,7 +114,7 @@ class Publisher:
             self._try_check(lambda: check.conclude(conclusion, title=title, summary=summary, notes=notes))
         if comment and self._mode is not CommentMode.OFF:
             self._try_comment(lambda: self._say_in_comment(comment, report))
-        self._workflow.summarise(render_markdown(report, limit=SUMMARY_LIMIT * 7 // 8) + "\n" + extra)
+        self._workflow.append_summary(render_markdown(report, limit=SUMMARY_LIMIT * 7 // 8) + "\n" + extra)
         for note in notes[:10]:
             place = Location(Path(note.path), note.line)
             level = Level.ERROR if note.failure else Level.WARNING
@@ -122,10 +122,10 @@ class Publisher:
 
     def _say_in_comment(self, comment: StickyComment, report: Report) -> None:
         # NOTE: one that is there is kept true, or yesterday's news would stand for today's.
-        if worth_a_comment(self._mode, report.gate) or comment.exists():
+        if should_comment(self._mode, report.gate) or comment.exists():
             comment.show(render_markdown(report, limit=comment.room))
 
-    def trouble(self, error: NelActionError, *, conclusion: Conclusion = Conclusion.FAILURE) -> None:
+    def report_error(self, error: NelActionError, *, conclusion: Conclusion = Conclusion.FAILURE) -> None:
         """Tell what kept the gate from an answer."""
         problems = [self._told(problem) for problem in error.problems]
         check, comment = self._check, self._comment
@@ -139,7 +139,7 @@ class Publisher:
         for problem in problems:
             message = f"{problem.message}\n{problem.hint}" if problem.hint else problem.message
             self._workflow.annotate(Level.ERROR, message, location=problem.location)
-        self._workflow.summarise(f"### ! Benchmark gate: no answer\n\n{summary}\n")
+        self._workflow.append_summary(f"### ! Benchmark gate: no answer\n\n{summary}\n")
 
     def _told(self, problem: Problem) -> Problem:
         """Return it without secrets, at its place in the repository and not in the folder that we work in."""
@@ -150,7 +150,7 @@ class Publisher:
     def leave_open(self, message: str) -> None:
         """Say that the jobs go on without us; the check stays in progress."""
         self._workflow.say(message)
-        self._workflow.summarise(f"### … Benchmark gate: still running\n\n{escape.text(message)}\n")
+        self._workflow.append_summary(f"### … Benchmark gate: still running\n\n{escape.text(message)}\n")
 
     def set_outputs(self, values: Mapping[str, str]) -> None:
         """Set the step's outputs."""
@@ -176,10 +176,10 @@ class Publisher:
         return True
 
     def _warn(self, what: str, error: GitHubError) -> None:
-        self._workflow.annotate(Level.WARNING, said_for_writing(error), title=f"The {what} could not be written")
+        self._workflow.annotate(Level.WARNING, describe_write_error(error), title=f"The {what} could not be written")
 
 
-def swept(report: Report, redact: Callable[[str], str]) -> Report:
+def redact_report(report: Report, redact: Callable[[str], str]) -> Report:
     """Return the report with no secret in what jobs and backends said: reasons, notes, details."""
     gate = report.gate
     judged = [one.model_copy(update={"reasons": tuple(map(redact, one.reasons))}) for one in gate.tasks]

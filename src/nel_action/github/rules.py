@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from nel_action.driver.judging import Rules
 from nel_action.errors import Location, NotFoundError, Problem, SpecError
-from nel_action.github.context import Setting
-from nel_action.github.policy_source import rules_of
+from nel_action.github.context import ActionContext
+from nel_action.github.policy_source import select_rules
 from nel_action.spec.policy import GatePolicy
 
 if TYPE_CHECKING:
     from nel_action.spec.compose import LoadedSpec
 
-__all__ = ["dump_rules", "load_inputs_spec", "parse_rules", "rules_for"]
+__all__ = ["dump_rules", "load_spec_from_inputs", "parse_rules", "resolve_rules"]
 
 
-def load_inputs_spec(setting: Setting, root: Path | None = None) -> LoadedSpec:
+def load_spec_from_inputs(context: ActionContext, root: Path | None = None) -> LoadedSpec:
     """Load the spec that the inputs name, here or in another copy of the repository.
 
     Raises:
@@ -28,10 +28,10 @@ def load_inputs_spec(setting: Setting, root: Path | None = None) -> LoadedSpec:
     """
     from nel_action.spec.compose import load_spec
 
-    inputs = setting.inputs
+    inputs = context.inputs
 
     def there(path: Path | None) -> Path | None:
-        return path if root is None or path is None else root / setting.relative(path)
+        return path if root is None or path is None else root / context.repository_path(path)
 
     spec, folder = there(inputs.spec), there(inputs.config_dir)
     named = spec or (folder or Path()) / f"{inputs.config_name}.yaml"
@@ -41,21 +41,21 @@ def load_inputs_spec(setting: Setting, root: Path | None = None) -> LoadedSpec:
     return load_spec(spec, config_dir=folder, config_name=inputs.config_name, overrides=inputs.overrides)
 
 
-def rules_for(setting: Setting, head: LoadedSpec) -> Rules:
+def resolve_rules(context: ActionContext, head: LoadedSpec) -> Rules:
     """Return what this gate goes by: for a change, the base's rules.
 
     Raises:
         SpecError: the input `gate` names no policy.
         NelActionError: the base cannot be seen.
     """
-    event, inputs = setting.event, setting.inputs
+    event, inputs = context.event, context.inputs
     merged = event.base_ref is not None and event.base_sha is not None
     if merged:
-        rules, folder = _from_base(setting, head)
+        rules, folder = _from_base(context, head)
     else:
-        rules, folder = rules_of(head.spec, None, base_name=None, folder=head.base_dir), setting.root
+        rules, folder = select_rules(head.spec, None, base_name=None, folder=head.base_dir), context.root
     if isinstance(inputs.gate, Path):
-        rules = _with_policy_file(setting, rules, folder, inputs.gate)
+        rules = _with_policy_file(context, rules, folder, inputs.gate)
     elif not inputs.gate:
         rules = replace(rules, policy=None)
     if inputs.baseline and rules.policy:
@@ -63,32 +63,32 @@ def rules_for(setting: Setting, head: LoadedSpec) -> Rules:
     return rules
 
 
-def _from_base(setting: Setting, head: LoadedSpec) -> tuple[Rules, Path]:
+def _from_base(context: ActionContext, head: LoadedSpec) -> tuple[Rules, Path]:
     """Compose the spec as the base has it."""
-    event, inputs = setting.event, setting.inputs
+    event, inputs = context.event, context.inputs
     name = f"{event.base_ref} {(event.base_sha or '')[:7]}"
     named = [head.base_dir, *([inputs.config_dir] if inputs.config_dir else [])]
     named += [inputs.gate.parent] if isinstance(inputs.gate, Path) else []
-    folders = sorted({str(setting.relative(path)) for path in named})
-    copy = setting.base_files().fetch(event.base_sha or "", folders, setting.scratch / "base")
+    folders = sorted({str(context.repository_path(path)) for path in named})
+    copy = context.base_files().fetch(event.base_sha or "", folders, context.temp_dir / "base")
     try:
-        base = load_inputs_spec(setting, copy)
+        base = load_spec_from_inputs(context, copy)
     except NotFoundError:
-        return rules_of(head.spec, None, base_name=name, folder=head.base_dir), copy
+        return select_rules(head.spec, None, base_name=name, folder=head.base_dir), copy
     except SpecError as error:
         # NOTE: or nobody could ever mend a base that is broken.
         note = f"the spec of {name} is broken ({error.problems[0].message}): this change's own rules were applied"
-        rules = rules_of(head.spec, None, base_name=None, folder=head.base_dir)
+        rules = select_rules(head.spec, None, base_name=None, folder=head.base_dir)
         return replace(rules, notes=(note,)), copy
-    return rules_of(head.spec, base.spec, base_name=name, folder=base.base_dir), copy
+    return select_rules(head.spec, base.spec, base_name=name, folder=base.base_dir), copy
 
 
-def _with_policy_file(setting: Setting, rules: Rules, folder: Path, path: Path) -> Rules:
+def _with_policy_file(context: ActionContext, rules: Rules, folder: Path, path: Path) -> Rules:
     """Take the policy from a file of its own, as the base has it; one that is new there brings its own rules."""
-    there = folder / setting.relative(path)
-    if there.is_file() or folder == setting.root or not path.is_file():
+    there = folder / context.repository_path(path)
+    if there.is_file() or folder == context.root or not path.is_file():
         return replace(rules, policy=_read_policy(there))
-    note = f"{setting.event.base_ref} has no {path.name} yet: this change brings its own rules, and they were applied"
+    note = f"{context.event.base_ref} has no {path.name} yet: this change brings its own rules, and they were applied"
     return replace(rules, policy=_read_policy(path), notes=(*rules.notes, note))
 
 

@@ -10,10 +10,10 @@ from types import FrameType
 
 from nel_action.errors import CancelledError
 
-__all__ = ["Stopper"]
+__all__ = ["CancelSignals"]
 
 
-class Stopper:
+class CancelSignals:
     """Turns signals into an event where leaving takes care, and into an error where nothing was begun."""
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Stopper:
         self._raising = False
 
     @contextmanager
-    def listening(self) -> Iterator[Stopper]:
+    def listening(self) -> Iterator[CancelSignals]:
         """Take SIGINT, SIGTERM and SIGHUP for as long as this lasts."""
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         before = {number: signal.signal(number, self._handle) for number in numbers}

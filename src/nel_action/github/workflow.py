@@ -84,7 +84,7 @@ class Workflow:
             if self.active:
                 self._command("endgroup", "")
 
-    def untrusted(self, lines: Iterable[str]) -> None:
+    def print_untrusted(self, lines: Iterable[str]) -> None:
         """Print lines that somebody else wrote; nothing in them is a command."""
         token = secrets.token_hex(16)
         if self.active:
@@ -100,7 +100,7 @@ class Workflow:
         """Set outputs of this step; a later value of the same name wins."""
         self._append("GITHUB_OUTPUT", "".join(_entry(name, value) for name, value in values.items()))
 
-    def summarise(self, markdown: str) -> None:
+    def append_summary(self, markdown: str) -> None:
         """Add to the job's summary, cut at a line where it would grow too long to be shown at all."""
         path = self._environ.get("GITHUB_STEP_SUMMARY")
         used = Path(path).stat().st_size if path and Path(path).exists() else 0
