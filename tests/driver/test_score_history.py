@@ -100,6 +100,6 @@ def test_a_spec_that_is_run_again_draws_its_trend(tmp_path: Path) -> None:
     project = Project(tmp_path / "p", tasks=("alpha",))
     for count in (1, 2, 3):
         assert project.run("--fresh", "--wait").returncode == 0
-        trend = load_report(project.runs[-1]).facts.trend
+        trend = load_report(project.runs[-1]).metadata.trend
         assert [point.task for point in trend] == ["alpha"] * count
     assert "alpha: 3 scores from 75.0 ± 5.0 %" in (project.runs[-1] / "report.html").read_text()

@@ -31,7 +31,7 @@ def run(tmp_path: Path) -> Path:
     )
     task = report.results.tasks[0].model_copy(update={"scores": scores})
     results = report.results.model_copy(update={"tasks": (task,)})
-    return make_run(tmp_path / "runs", type(report)(results=results, gate=report.gate, facts=report.facts))
+    return make_run(tmp_path / "runs", type(report)(results=results, gate=report.gate, metadata=report.metadata))
 
 
 def call(*words: object) -> Result:

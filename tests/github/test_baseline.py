@@ -37,7 +37,7 @@ class Runs:
     ) -> None:
         self.count += 1
         made = make_report(verdict, make_results(value, commit=commit or f"{self.count:040x}"))
-        made = replace(made, facts=replace(made.facts, pull_request=pull_request))
+        made = replace(made, metadata=replace(made.metadata, pull_request=pull_request))
         archive = data or archive_of(made, self.folder / str(self.count))
         number = self.hub.store.add_artifact(self.count, "gate", archive)
         self.hub.store.artifacts[number]["workflow_run"] |= {

@@ -97,7 +97,7 @@ def test_a_summary_fits_in_bytes_and_not_only_in_characters(make_context: MakeCo
     gate = report.gate.model_copy(update={"tasks": tasks})
     context = make_context()
     context.publisher().conclude(
-        type(report)(results=report.results, gate=gate, facts=report.facts), ExitCode.FAIL, locate=lambda _: None
+        type(report)(results=report.results, gate=gate, metadata=report.metadata), ExitCode.FAIL, locate=lambda _: None
     )
     assert 100_000 < Path(context.environ["GITHUB_STEP_SUMMARY"]).stat().st_size < 1024 * 1024
 
@@ -248,7 +248,7 @@ def test_what_jobs_and_backends_say_is_swept_before_it_is_escaped(
     tasks = tuple(one.model_copy(update={"reasons": (form,)}) for one in gate.tasks)
     seen = tuple(one.model_copy(update={"detail": form}) for one in report.results.tasks)
     results = report.results.model_copy(update={"tasks": seen})
-    spoilt = type(report)(results=results, gate=gate.model_copy(update={"tasks": tasks}), facts=report.facts)
+    spoilt = type(report)(results=results, gate=gate.model_copy(update={"tasks": tasks}), metadata=report.metadata)
     publisher = context.publisher()
     publisher.open(external_id="x", summary="begun")
     publisher.show_progress([JobRow(name="a", state=JobState.FAILED, detail=form)])

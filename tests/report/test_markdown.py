@@ -55,7 +55,7 @@ def test_an_item_that_got_worse_leads_to_itself_where_the_report_has_an_address(
     report = reports.failed()
     assert "**gsm8k**: w0, w1, w2, w3, w4, w5, w6, w7, w8, w9 and 19 more" in render_markdown(report)
     links = (Link("Full report", "https://ci.example/4f1c/report.html"),)
-    hosted = replace(report, facts=replace(report.facts, links=links))
+    hosted = replace(report, metadata=replace(report.metadata, links=links))
     html = github_flavored_markdown_to_html(render_markdown(hosted))
     assert '<a href="https://ci.example/4f1c/report.html#task=gsm8k&amp;model=acme-7b&amp;item=w3"' in html
 

@@ -19,7 +19,7 @@ WHEN = "2026-11-21T02:00:00Z"
 def test_report_comes_back_as_it_was(tmp_path: Path) -> None:
     report = reports.failed()
     point = TrendPoint(task="gsm8k", model="m", metric="x", when=WHEN, value=0.8, verdict=Verdict.PASS)
-    report = replace(report, facts=replace(report.facts, run_dir=tmp_path, trend=(point,)))
+    report = replace(report, metadata=replace(report.metadata, run_dir=tmp_path, trend=(point,)))
     write_results(report.results, tmp_path / "results.json")
     save_report(report, tmp_path)
     assert load_report(tmp_path) == report

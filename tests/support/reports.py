@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from nel_action.gating.verdict import Comparison, Flip, GateReport, TaskVerdict, Verdict
 from nel_action.model.results import Interval, JobOutcome, Results, Score, TaskResult
-from nel_action.report.model import Event, Facts, Link, Report
+from nel_action.report.model import Event, Link, Metadata, Report
 from nel_action.spec.policy import Tier
 
 __all__ = ["HOSTILE", "failed", "hostile", "many", "passed", "result", "verdict"]
@@ -95,8 +95,8 @@ def _results(*tasks: TaskResult) -> Results:
     )
 
 
-def _facts() -> Facts:
-    return Facts(
+def _metadata() -> Metadata:
+    return Metadata(
         spec_path="evals/gate.yaml",
         executor="local",
         seconds=142.0,
@@ -109,7 +109,7 @@ def passed() -> Report:
     """Make a report in which nothing moved."""
     tasks = (verdict("ifeval", Verdict.PASS, difference=-0.001), verdict("gsm8k", Verdict.PASS, difference=0.002))
     gate = GateReport(verdict=Verdict.PASS, exit_code=0, tasks=tasks, baseline="main a1b2c3d")
-    return Report(results=_results(result("ifeval"), result("gsm8k")), gate=gate, facts=_facts())
+    return Report(results=_results(result("ifeval"), result("gsm8k")), gate=gate, metadata=_metadata())
 
 
 def failed() -> Report:
@@ -132,7 +132,7 @@ def failed() -> Report:
     )
     broken = result("mmlu", outcome=JobOutcome.FAILED)
     seen = (result("arc"), result("ifeval"), result("gsm8k"), result("style"), broken)
-    return Report(results=_results(*seen), gate=gate, facts=_facts())
+    return Report(results=_results(*seen), gate=gate, metadata=_metadata())
 
 
 def hostile() -> Report:
@@ -144,10 +144,10 @@ def hostile() -> Report:
     gate = GateReport(
         verdict=Verdict.FAIL, exit_code=1, reasons=(HOSTILE,), tasks=(one,), baseline=HOSTILE, notes=(HOSTILE,)
     )
-    facts = Facts(
+    metadata = Metadata(
         spec_path=HOSTILE, history=(Event(HOSTILE, HOSTILE),), links=(Link(HOSTILE, "https://x.example/a b)|"),)
     )
-    return Report(results=_results(seen, other), gate=gate, facts=facts)
+    return Report(results=_results(seen, other), gate=gate, metadata=metadata)
 
 
 def many(count: int, kind: Verdict) -> Report:

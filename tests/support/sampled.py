@@ -96,4 +96,4 @@ def _placed(report: Report, ours: Path, theirs: Path) -> Report:
         )
         for day in range(8, 22)
     )
-    return replace(report, facts=replace(report.facts, run_dir=ours, baseline_dir=theirs, trend=trend))
+    return replace(report, metadata=replace(report.metadata, run_dir=ours, baseline_dir=theirs, trend=trend))

@@ -23,7 +23,7 @@ from nel_action.lifecycle.collect import collect
 from nel_action.lifecycle.session import JobView, Session
 from nel_action.model.job import JobState
 from nel_action.model.results import Results
-from nel_action.report.model import Event, Facts, Report
+from nel_action.report.model import Event, Metadata, Report
 from nel_action.report.write import write_reports
 from nel_action.spec.model import Spec
 from nel_action.spec.policy import GatePolicy
@@ -74,8 +74,8 @@ def conclude(
     notes = (*gate.notes, *rules.notes, *confirm_notes(confirm, gate, results, _seconds(views)))
     gate = gate.model_copy(update={"notes": notes})
     write_atomically(invocation.run_dir / "gate.json", (gate.model_dump_json(indent=2) + "\n").encode())
-    report = Report(results=results, gate=gate, facts=_facts(session, views, baseline))
-    report = replace(report, facts=replace(report.facts, trend=earlier_scores(report, session.ledger)))
+    report = Report(results=results, gate=gate, metadata=_facts(session, views, baseline))
+    report = replace(report, metadata=replace(report.metadata, trend=earlier_scores(report, session.ledger)))
     write_reports(report, invocation.run_dir)
     return report
 
@@ -203,11 +203,11 @@ def _read(path: Path) -> Mapping[str, object]:
     return data if isinstance(data, dict) else {}
 
 
-def _facts(session: Session, views: Sequence[JobView], baseline: Baseline | None) -> Facts:
+def _facts(session: Session, views: Sequence[JobView], baseline: Baseline | None) -> Metadata:
     invocation = session.invocation
     ends = [view.attempt.ended for view in views if view.attempt and view.attempt.ended]
     ended = max(ends) if ends else None
-    return Facts(
+    return Metadata(
         spec_path=invocation.source,
         run_dir=invocation.run_dir,
         baseline_dir=baseline.root if baseline else None,

@@ -12,7 +12,7 @@ from typing import Any, Final
 from nel_action.errors import ResultsError
 from nel_action.gating.verdict import GateReport
 from nel_action.model.results import Results, TaskResult, read_results
-from nel_action.report.model import Facts, Report
+from nel_action.report.model import Metadata, Report
 from nel_action.report.store import load_report
 
 __all__ = ["Attachment", "Bundle", "load_bundle"]
@@ -45,7 +45,7 @@ class Bundle:
     run_dir: Path
     gate: GateReport | None = None
     """None where the results were not judged."""
-    facts: Facts = field(default_factory=Facts)
+    metadata: Metadata = field(default_factory=Metadata)
     job_dirs: dict[str, Path] = field(default_factory=dict)
     """Job id → where its artifacts and logs lie."""
 
@@ -53,7 +53,11 @@ class Bundle:
     def of(cls, report: Report, run_dir: Path) -> Bundle:
         """Bundle a report that was just made."""
         return cls(
-            results=report.results, gate=report.gate, facts=report.facts, run_dir=run_dir, job_dirs=_job_dirs(run_dir)
+            results=report.results,
+            gate=report.gate,
+            metadata=report.metadata,
+            run_dir=run_dir,
+            job_dirs=_job_dirs(run_dir),
         )
 
     def attachments(

@@ -54,7 +54,7 @@ def matches(pattern: str, task: str, metric: str) -> bool:
 
 def provenance(bundle: Bundle, task: TaskResult) -> dict[str, str]:
     """Say where a result comes from: versions, digests, commit, pull request, verdict, links."""
-    results, facts = bundle.results, bundle.facts
+    results, metadata = bundle.results, bundle.metadata
     judged = verdict_of(bundle, task)
     known: dict[str, object] = {
         "invocation_id": results.invocation,
@@ -71,15 +71,15 @@ def provenance(bundle: Bundle, task: TaskResult) -> dict[str, str]:
         "image": task.image,
         "environment": task.environment,
         "n_items": task.n_items,
-        "executor": facts.executor,
+        "executor": metadata.executor,
         "repository": results.repository,
         "commit": results.commit,
-        "pull_request": facts.pull_request,
+        "pull_request": metadata.pull_request,
         "spec_digest": results.spec_digest,
         "tool_version": results.tool_version,
         "verdict": judged.verdict.value if judged else None,
         "gate": bundle.gate.verdict.value if bundle.gate else None,
-        **{f"link.{link.label}": link.url for link in facts.links},
+        **{f"link.{link.label}": link.url for link in metadata.links},
     }
     return {name: str(value) for name, value in known.items() if value is not None}
 

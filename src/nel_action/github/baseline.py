@@ -61,7 +61,7 @@ class BranchBaselines:
         request measured, or a fork made up, must not become what others are held against.
         """
         commit = report.results.commit
-        if report.facts.pull_request is not None or commit is None or commit == self._not:
+        if report.metadata.pull_request is not None or commit is None or commit == self._not:
             return False
         return commit == artifact.sha or commit in self._commits(branch)
 

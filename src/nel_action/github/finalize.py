@@ -81,7 +81,7 @@ def finalize(
         report,
         code,
         locate=lambda task: Location(Path(places[task][0]), places[task][1]) if task in places else None,
-        extra=render_trend(report.facts.trend),
+        extra=render_trend(report.metadata.trend),
         instead=_stricter(context, code, report.gate.verdict),
     )
     _keep_issue(context, report, nights, event, rules)
@@ -95,10 +95,10 @@ def _stricter(context: ActionContext, code: ExitCode, verdict: Verdict) -> Concl
 
 
 def _with_facts(report: Report, event: WorkflowEvent, nights: list[ScheduledRun]) -> Report:
-    links = (*report.facts.links, Link("workflow run and artifacts", event.run_url))
-    trend = trend_points(nights) or report.facts.trend
-    facts = replace(report.facts, pull_request=event.pull_request, links=links, trend=trend)
-    return replace(report, facts=facts)
+    links = (*report.metadata.links, Link("workflow run and artifacts", event.run_url))
+    trend = trend_points(nights) or report.metadata.trend
+    metadata = replace(report.metadata, pull_request=event.pull_request, links=links, trend=trend)
+    return replace(report, metadata=metadata)
 
 
 def _log_failures(context: ActionContext, session: Session, views: list[JobView]) -> None:
@@ -158,7 +158,7 @@ def _keep_issue(
         if fallen:
             title = f"{context.inputs.check_name}: {', '.join(dict.fromkeys(one.task for one in fallen))} fell"
             said = "\n".join(_standing(one) for one in fallen)
-            body = render_markdown(report, limit=50_000) + "\n" + render_trend(report.facts.trend, charts=3)
+            body = render_markdown(report, limit=50_000) + "\n" + render_trend(report.metadata.trend, charts=3)
             issue.show(title, f"{said}\n\n{body}")
         elif report.gate.verdict is Verdict.PASS:
             issue.close(f"Recovered with {event.head_short}: [this run]({event.run_url}).")

@@ -14,7 +14,7 @@ from nel_action.github.context import ActionContext
 from nel_action.github.fork_results import derive_pull_request, fetch_fork_results
 from nel_action.github.outcome import Outcome, finished_outcome
 from nel_action.github.rules import load_spec_from_inputs, resolve_rules
-from nel_action.report.model import Facts, Link, Report
+from nel_action.report.model import Link, Metadata, Report
 from nel_action.report.write import write_reports
 
 __all__ = ["judge_fork"]
@@ -68,7 +68,7 @@ def _judged(context: ActionContext) -> Report:
     gate = gate.model_copy(update={"notes": (CLAIM, *gate.notes)})
     write_atomically(folder / "gate.json", (gate.model_dump_json(indent=2) + "\n").encode())
     links = (Link("the fork's run", f"{event.server_url}/{event.repository}/actions/runs/{event.event_run_id}"),)
-    facts = Facts(run_dir=folder, pull_request=event.pull_request, links=links, executor="somebody else's")
-    report = Report(results=results, gate=gate, facts=facts)
+    metadata = Metadata(run_dir=folder, pull_request=event.pull_request, links=links, executor="somebody else's")
+    report = Report(results=results, gate=gate, metadata=metadata)
     write_reports(report, folder)
     return report

@@ -24,7 +24,7 @@ def how_it_was_run(report: Report, rows: Sequence[Row]) -> str:
     results = [row.result for row in rows if row.result]
     head = "| task | harness | image or environment | items | parameters | time | tokens | cost |"
     table = [head, "|---|---|---|---|---|---|---|---|", *(_how(result) for result in results)] if results else []
-    lines = ["<details><summary>How this was run</summary>", "", *_facts(report), "", *table, "", "</details>"]
+    lines = ["<details><summary>How this was run</summary>", "", *_metadata(report), "", *table, "", "</details>"]
     return "\n".join(lines)
 
 
@@ -48,7 +48,7 @@ def what_got_worse(report: Report, rows: Sequence[Row]) -> str:
 
 def _worse(report: Report, row: Row) -> str:
     assert row.comparison is not None  # noqa: S101 - the caller chose rows by it
-    page = next((one.url for one in report.facts.links if urlsplit(one.url).path.endswith(".html")), None)
+    page = next((one.url for one in report.metadata.links if urlsplit(one.url).path.endswith(".html")), None)
     named = []
     for flip in row.comparison.worse[:_ITEMS]:
         url = f"{page}#{item_anchor(row.task, row.model, flip.id)}" if page else ""
@@ -58,19 +58,19 @@ def _worse(report: Report, row: Row) -> str:
     return f"- **{escape.text(row.task, limit=120)}**: {', '.join(named)}{rest}"
 
 
-def _facts(report: Report) -> Iterator[str]:
-    facts, results = report.facts, report.results
+def _metadata(report: Report) -> Iterator[str]:
+    metadata, results = report.metadata, report.results
     named = {
         "invocation": results.invocation,
         "commit": results.commit,
-        "spec": facts.spec_path,
+        "spec": metadata.spec_path,
         "spec digest": results.spec_digest,
-        "where": facts.executor,
-        "wall time": duration(facts.seconds) if facts.seconds is not None else None,
+        "where": metadata.executor,
+        "wall time": duration(metadata.seconds) if metadata.seconds is not None else None,
         "nel-action": results.tool_version,
     }
     yield from (f"- {name}: {escape.text(value)}" for name, value in named.items() if value)
-    yield from (f"- {escape.text(event.when)}: {escape.text(event.text)}" for event in facts.history)
+    yield from (f"- {escape.text(event.when)}: {escape.text(event.text)}" for event in metadata.history)
 
 
 def _how(result: TaskResult) -> str:

@@ -54,18 +54,18 @@ def _properties(element: ET.Element, known: Mapping[str, object]) -> None:
 
 
 def _origin(report: Report) -> dict[str, object]:
-    results, facts = report.results, report.facts
+    results, metadata = report.results, report.metadata
     return {
         "invocation": results.invocation,
         "repository": results.repository,
         "commit": results.commit,
-        "pull request": facts.pull_request,
+        "pull request": metadata.pull_request,
         "verdict": report.gate.verdict.value if report.gate.tasks else None,
         "baseline": report.gate.baseline,
         "spec digest": results.spec_digest,
         "nel-action": results.tool_version,
-        "executor": facts.executor,
-        **{f"link: {link.label}": link.url for link in facts.links},
+        "executor": metadata.executor,
+        **{f"link: {link.label}": link.url for link in metadata.links},
     }
 
 

@@ -113,7 +113,7 @@ def _tail(report: Report, rows: Sequence[Row]) -> str:
     worse = sum(row.comparison.n_worse for row in rows if row.comparison)
     better = sum(row.comparison.n_better for row in rows if row.comparison)
     flips = f"{worse:,} {'item' if worse == 1 else 'items'} got worse, {better:,} got better." if worse + better else ""
-    links = [found for one in report.facts.links if (found := escape.link(one.label, one.url))]
+    links = [found for one in report.metadata.links if (found := escape.link(one.label, one.url))]
     again = f"run again with `nel-action resume {escape.text(report.results.invocation, limit=16)}`"
     followed = [*links, again] if any(row.broken for row in rows) else links
     return " ".join(part for part in (flips, " · ".join(followed)) if part)

@@ -8,7 +8,7 @@ from pathlib import Path
 from nel_action.gating.verdict import GateReport, Verdict
 from nel_action.model.results import Results
 
-__all__ = ["Event", "Facts", "Link", "Report", "TrendPoint"]
+__all__ = ["Event", "Link", "Metadata", "Report", "TrendPoint"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class TrendPoint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Metadata:
     """How the run went, besides what came out of it. All of it is optional."""
 
     spec_path: str | None = None
@@ -75,4 +75,4 @@ class Report:
 
     results: Results
     gate: GateReport
-    facts: Facts = field(default_factory=Facts)
+    metadata: Metadata = field(default_factory=Metadata)

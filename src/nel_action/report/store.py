@@ -12,13 +12,13 @@ from nel_action.errors import ResultsError
 from nel_action.files import write_atomically
 from nel_action.gating.verdict import GateReport
 from nel_action.model.results import read_results
-from nel_action.report.model import Facts, Report
+from nel_action.report.model import Metadata, Report
 
 __all__ = ["load_report", "save_report"]
 
 _NAME: Final = "report.json"
 _VERSION: Final = "1.0"
-_FACTS: Final = TypeAdapter(Facts)
+_METADATA: Final = TypeAdapter(Metadata)
 
 
 def save_report(report: Report, run_dir: Path) -> Path:
@@ -26,7 +26,7 @@ def save_report(report: Report, run_dir: Path) -> Path:
     data = {
         "schema_version": _VERSION,
         "gate": report.gate.model_dump(mode="json"),
-        "facts": _FACTS.dump_python(report.facts, mode="json"),
+        "facts": _METADATA.dump_python(report.metadata, mode="json"),
     }
     path = run_dir / _NAME
     write_atomically(path, (json.dumps(data, indent=2, ensure_ascii=False) + "\n").encode())
@@ -34,7 +34,7 @@ def save_report(report: Report, run_dir: Path) -> Path:
 
 
 def load_report(run_dir: Path) -> Report:
-    """Read a run directory's results, verdict and facts.
+    """Read a run directory's results, verdict and metadata.
 
     Raises:
         ResultsError: a file is missing, of another major version or malformed.
@@ -48,11 +48,11 @@ def load_report(run_dir: Path) -> Report:
             msg = f"{path} has schema version {version}; this version reads {_VERSION}"
             raise ResultsError(msg)
         gate = GateReport.model_validate(data["gate"])
-        facts = _FACTS.validate_json(json.dumps(data["facts"]))
+        metadata = _METADATA.validate_json(json.dumps(data["facts"]))
     except FileNotFoundError as error:
         msg = f"{path} is missing: these results were not judged"
         raise ResultsError(msg, hint="nel-action gate judges a run directory") from error
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         msg = f"{path} is not a whole report: {error}"
         raise ResultsError(msg) from error
-    return Report(results=results, gate=gate, facts=facts)
+    return Report(results=results, gate=gate, metadata=metadata)

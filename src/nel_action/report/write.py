@@ -37,5 +37,5 @@ def write_reports(report: Report, run_dir: Path) -> Mapping[str, Path]:
 
 def placed(report: Report, run_dir: Path) -> Report:
     """Say that samples lie in `run_dir`, where the facts name no folder or one that is not on this machine."""
-    known = report.facts.run_dir
-    return report if known and known.is_dir() else replace(report, facts=replace(report.facts, run_dir=run_dir))
+    known = report.metadata.run_dir
+    return report if known and known.is_dir() else replace(report, metadata=replace(report.metadata, run_dir=run_dir))

@@ -141,7 +141,7 @@ def test_results_from_elsewhere_cannot_name_any_file(tmp_path: Path) -> None:
 
 def test_without_a_baseline_one_side_is_shown(tmp_path: Path) -> None:
     report = sampled(tmp_path, 5)
-    page = render_html(replace(report, facts=replace(report.facts, baseline_dir=None)))
+    page = render_html(replace(report, metadata=replace(report.metadata, baseline_dir=None)))
     assert opened(page, "index-0")["theirs"] is None
 
 
@@ -152,6 +152,6 @@ def test_equal_reports_are_equal_pages(tmp_path: Path) -> None:
 
 def test_written_beside_the_results(tmp_path: Path) -> None:
     report = sampled(tmp_path, 5)
-    bare = replace(report, facts=replace(report.facts, run_dir=None))
+    bare = replace(report, metadata=replace(report.metadata, run_dir=None))
     page = write_reports(bare, tmp_path / "ours")["report.html"].read_bytes()
     assert len(opened(page, "index-0")["ids"]) == 5

@@ -45,7 +45,7 @@ def rows_of(bundle: Bundle, settings: GsheetsSettings) -> list[dict[str, Cell]]:
 
 
 def _row(bundle: Bundle, settings: GsheetsSettings, task: TaskResult) -> dict[str, Cell]:
-    results, facts = bundle.results, bundle.facts
+    results, metadata = bundle.results, bundle.metadata
     judged = verdict_of(bundle, task)
     compared = judged.comparison if judged else None
     row: dict[str, Cell] = {
@@ -53,7 +53,7 @@ def _row(bundle: Bundle, settings: GsheetsSettings, task: TaskResult) -> dict[st
         "Task Name": task.task,
         "Invocation ID": results.invocation,
         KEY: task.job_id,
-        "Executor": facts.executor,
+        "Executor": metadata.executor,
         "Created": results.created,
         "Outcome": task.outcome.value,
         "Verdict": judged.verdict.value if judged else None,
@@ -65,7 +65,7 @@ def _row(bundle: Bundle, settings: GsheetsSettings, task: TaskResult) -> dict[st
         "Container": task.image,
         "Repository": results.repository,
         "Commit": results.commit,
-        "Pull Request": facts.pull_request,
+        "Pull Request": metadata.pull_request,
         "Seconds": task.seconds,
         "Gate": bundle.gate.verdict.value if bundle.gate else None,
         "Parameters": json.dumps(task.params, sort_keys=True, ensure_ascii=False) if task.params else None,
@@ -74,7 +74,7 @@ def _row(bundle: Bundle, settings: GsheetsSettings, task: TaskResult) -> dict[st
         "Environment": task.environment,
         "Spec Digest": results.spec_digest,
         "nel-action": results.tool_version,
-        "Links": " ".join(link.url for link in facts.links) or None,
+        "Links": " ".join(link.url for link in metadata.links) or None,
     }
     for record in records_of(bundle, settings.log_metrics):
         if record.task is task:

@@ -35,7 +35,7 @@ def junit(old: bytes | None, bundle: Bundle, wanted: Sequence[str]) -> tuple[byt
     """Render the report as JUnit; there is one verdict for each task, so `log_metrics` has no say in it."""
     # NOTE: results that nobody judged have no verdicts, and every case of theirs only says whether it ran.
     gate = bundle.gate or GateReport(verdict=Verdict.UNMEASURABLE, exit_code=3)
-    new = render_junit(Report(results=bundle.results, gate=gate, facts=bundle.facts))
+    new = render_junit(Report(results=bundle.results, gate=gate, metadata=bundle.metadata))
     change = Change.CREATED if old is None else Change.UNCHANGED if old == new else Change.UPDATED
     return new, {task.job_id: change for task in bundle.results.tasks}
 

@@ -107,7 +107,7 @@ def _rows(bundle: Bundle, wanted: Sequence[str]) -> list[Row]:
 def _origin(bundle: Bundle, task: TaskResult) -> Row:
     known: Row = {**provenance(bundle, task), "timestamp": bundle.results.created}
     known["params"] = json.dumps(task.params, sort_keys=True, ensure_ascii=False) if task.params else None
-    known["links"] = " ".join(link.url for link in bundle.facts.links) or None
+    known["links"] = " ".join(link.url for link in bundle.metadata.links) or None
     return {name: known.get(name) for name in COLUMNS}
 
 

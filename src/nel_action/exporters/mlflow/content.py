@@ -90,13 +90,13 @@ def parent_of(bundle: Bundle, settings: MlflowSettings, spec: Mapping[str, Any])
         "invocation_id": results.invocation,
         "repository": results.repository,
         "commit": results.commit,
-        "pull_request": bundle.facts.pull_request,
+        "pull_request": bundle.metadata.pull_request,
         "spec_digest": results.spec_digest,
         "tool_version": results.tool_version,
-        "executor": bundle.facts.executor,
+        "executor": bundle.metadata.executor,
         "gate": bundle.gate.verdict.value if bundle.gate else None,
         "mlflow.note.content": settings.description,
-        **{f"link.{link.label}": link.url for link in bundle.facts.links},
+        **{f"link.{link.label}": link.url for link in bundle.metadata.links},
     }
     content = RunContent(
         name=settings.run_name or f"invocation {results.invocation}",

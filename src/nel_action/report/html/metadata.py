@@ -10,30 +10,30 @@ from nel_action.model.results import TaskResult
 from nel_action.report.html.element import Safe, breakable, el, join
 from nel_action.report.model import Report
 
-__all__ = ["facts_section"]
+__all__ = ["metadata_section"]
 
 
-def facts_section(report: Report) -> Safe:
+def metadata_section(report: Report) -> Safe:
     """Render the run's facts, then a folded part for each job."""
-    facts, results = report.facts, report.results
+    metadata, results = report.metadata, report.results
     totals = {
         name: sum(task.usage.get(name, 0.0) for task in results.tasks)
         for name in ("prompt_tokens", "completion_tokens", "cost_usd")
     }
     known = {
-        "spec": facts.spec_path,
+        "spec": metadata.spec_path,
         "spec digest": results.spec_digest,
-        "run directory": str(facts.run_dir) if facts.run_dir else None,
-        "where": facts.executor,
-        "started": facts.started,
-        "ended": facts.ended,
-        "wall time": duration(facts.seconds) if facts.seconds is not None else None,
+        "run directory": str(metadata.run_dir) if metadata.run_dir else None,
+        "where": metadata.executor,
+        "started": metadata.started,
+        "ended": metadata.ended,
+        "wall time": duration(metadata.seconds) if metadata.seconds is not None else None,
         "prompt tokens": f"{totals['prompt_tokens']:,.0f}" if totals["prompt_tokens"] else None,
         "completion tokens": f"{totals['completion_tokens']:,.0f}" if totals["completion_tokens"] else None,
         "cost": f"{totals['cost_usd']:,.2f} USD" if totals["cost_usd"] else None,
         "nel-action": results.tool_version,
     }
-    history = [el("li", el("time", event.when, datetime=event.when), f" {event.text}") for event in facts.history]
+    history = [el("li", el("time", event.when, datetime=event.when), f" {event.text}") for event in metadata.history]
     return el(
         "section",
         el("h2", "How this was run"),

@@ -9,7 +9,7 @@ from importlib.resources import files
 
 from nel_action.gating.verdict import Verdict
 from nel_action.report.html.element import Safe, el, join
-from nel_action.report.html.metadata import facts_section
+from nel_action.report.html.metadata import metadata_section
 from nel_action.report.html.samples import samples_section
 from nel_action.report.html.summary import glance, mark
 from nel_action.report.html.table import table_section
@@ -28,7 +28,7 @@ _TITLES = {
 
 
 def render_html(report: Report) -> bytes:
-    """Render the report; samples are read from `facts.run_dir` and `facts.baseline_dir`.
+    """Render the report; samples are read from `metadata.run_dir` and `metadata.baseline_dir`.
 
     Samples that are missing or broken are said to be so on the page: a report never fails for want of them.
     """
@@ -50,7 +50,7 @@ def render_html(report: Report) -> bytes:
         table_section(report, rows),
         trend_section(report, rows),
         samples_section(report, rows),
-        facts_section(report),
+        metadata_section(report),
         id="main",
     )
     skip = el("a", "Skip to the scores", href="#scores", class_="skip")
@@ -59,18 +59,18 @@ def render_html(report: Report) -> bytes:
 
 
 def _verdict(report: Report, rows: Sequence[Row], title: str) -> Safe:
-    gate, results, facts = report.gate, report.results, report.facts
+    gate, results, metadata = report.gate, report.results, report.metadata
     told = [
         f"compared with {gate.baseline}" if gate.baseline else "compared with nothing",
         results.repository,
         f"commit {results.commit[:12]}" if results.commit else None,
-        f"pull request {facts.pull_request}" if facts.pull_request else None,
+        f"pull request {metadata.pull_request}" if metadata.pull_request else None,
         f"invocation {results.invocation}",
         results.created,
     ]
     links = [
         el("li", el("a", link.label, href=link.url, rel="noreferrer"))
-        for link in facts.links
+        for link in metadata.links
         if link.url.startswith(("https://", "http://"))
     ]
     return el(

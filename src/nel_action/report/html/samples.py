@@ -22,7 +22,7 @@ MOST: Final = 100_000
 
 def samples_section(report: Report, rows: Sequence[Row]) -> Safe | None:
     """Render the explorer; None where no task kept samples."""
-    kept = [row for row in rows if row.result and row.result.samples and report.facts.run_dir]
+    kept = [row for row in rows if row.result and row.result.samples and report.metadata.run_dir]
     if not kept:
         return None
     packed, notes = _packed(report, kept)
@@ -50,11 +50,11 @@ def _packed(report: Report, rows: Sequence[Row]) -> tuple[list[tuple[Row, Packed
 
 
 def _pack(report: Report, row: Row, before: Results | None, budget: int) -> Packed:
-    assert report.facts.run_dir is not None  # noqa: S101 - the caller chose rows by it
+    assert report.metadata.run_dir is not None  # noqa: S101 - the caller chose rows by it
     assert row.result is not None  # noqa: S101
     score = row.result.score(row.metric) if row.metric else None
     higher = row.judged.higher_is_better if row.judged else score.higher_is_better if score else None
-    ours = samples_path(report.facts.run_dir, row.result)
+    ours = samples_path(report.metadata.run_dir, row.result)
     assert ours is not None  # noqa: S101
     theirs = _theirs(report, row, before)
     return pack(ours, theirs, metric=row.metric, higher_is_better=higher, budget=budget)
@@ -62,7 +62,7 @@ def _pack(report: Report, row: Row, before: Results | None, budget: int) -> Pack
 
 def _baseline(report: Report) -> tuple[Results | None, str | None]:
     """Read the baseline's results, or say why its samples are not shown."""
-    folder = report.facts.baseline_dir
+    folder = report.metadata.baseline_dir
     if folder is None or not folder.is_dir():
         return None, None
     try:
@@ -73,11 +73,11 @@ def _baseline(report: Report) -> tuple[Results | None, str | None]:
 
 def _theirs(report: Report, row: Row, before: Results | None) -> Path | None:
     """Find the task's samples in the baseline: the same model's, or those of the only model it has."""
-    if before is None or report.facts.baseline_dir is None:
+    if before is None or report.metadata.baseline_dir is None:
         return None
     found = [task for task in before.tasks if task.task == row.task]
     same = [task for task in found if task.model == row.model] or (found if len(found) == 1 else [])
-    path = samples_path(report.facts.baseline_dir, same[0]) if same else None
+    path = samples_path(report.metadata.baseline_dir, same[0]) if same else None
     return path if path and path.is_file() else None
 
 

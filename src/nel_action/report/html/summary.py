@@ -36,8 +36,8 @@ def _tiles(report: Report, rows: Sequence[Row]) -> Iterator[tuple[str, Safe | st
     items = sum(task.n_items or 0 for task in report.results.tasks)
     if items:
         yield "items", f"{items:,}"
-    if report.facts.seconds is not None:
-        yield "wall time", duration(report.facts.seconds)
+    if report.metadata.seconds is not None:
+        yield "wall time", duration(report.metadata.seconds)
     yield from _spent(report)
 
 

@@ -52,7 +52,7 @@ def _line(report: Report, row: Row) -> _Line:
     place = (row.task, row.model, row.metric)
     points = [
         one
-        for one in report.facts.trend
+        for one in report.metadata.trend
         if (one.task, one.model, one.metric) == place and one.when != report.results.created
     ]
     if row.score is not None:
