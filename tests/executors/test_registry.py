@@ -1,4 +1,4 @@
-"""Every executor that is named here is there, whole."""
+"""Tests of the executor registry, and of the built-in executors against the protocol."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from pathlib import Path
 import pytest
 
 from nel_action.errors import NotFoundError
-from nel_action.executors.interface import Executor, Workspace
+from nel_action.executors.interface import Executor, ExecutorContext
 from nel_action.executors.local.executor import LocalExecutor
 from nel_action.executors.registry import BUILT_IN, open_executor
 from nel_action.executors.slurm.executor import SlurmExecutor
 from nel_action.spec.execution import LocalExecution
 
-BUILT: list[type[Executor]] = [LocalExecutor, SlurmExecutor]
-"""The type checker holds each against the protocol."""
+TYPED: list[type[Executor]] = [LocalExecutor, SlurmExecutor]
+"""Makes the type checker compare these classes with the protocol."""
 
 
 @pytest.mark.parametrize("reference", BUILT_IN.values())
-def test_each_has_every_method_of_the_protocol(reference: str) -> None:
+def test_built_in_executors_have_every_method_of_the_protocol(reference: str) -> None:
     module, _, name = reference.partition(":")
     executor = getattr(import_module(module), name)
-    wanted = [method for method in vars(Executor) if not method.startswith("_")]
-    assert [method for method in wanted if not hasattr(executor, method)] == []
+    methods = [method for method in vars(Executor) if not method.startswith("_")]
+    assert [method for method in methods if not hasattr(executor, method)] == []
 
 
-def test_an_unknown_one_is_said_with_what_there_is(tmp_path: Path) -> None:
+def test_open_executor_rejects_unknown_names_and_suggests_a_similar_one(tmp_path: Path) -> None:
     settings = LocalExecution.model_construct(type="slrum")  # type: ignore[arg-type]
-    workspace = Workspace(home=tmp_path, environ={}, base_dir=tmp_path)
+    context = ExecutorContext(home=tmp_path, environ={}, base_dir=tmp_path)
     with pytest.raises(NotFoundError, match="did you mean 'slurm'"):
-        open_executor(settings, workspace)
+        open_executor(settings, context)

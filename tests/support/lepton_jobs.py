@@ -11,7 +11,7 @@ from typing import Any
 from tests.doubles.lepton.server import LeptonDouble
 from tests.support.local_jobs import INVOCATION, job, wait
 
-from nel_action.executors.interface import Workspace
+from nel_action.executors.interface import ExecutorContext
 from nel_action.executors.lepton.executor import LeptonExecutor
 from nel_action.model.job import JobStatus, Key
 from nel_action.planning.jobs import Job
@@ -59,7 +59,7 @@ class Bench:
         """Return an executor such as another process would build."""
         tasks = {"work_dir": str(self.root / "containers"), "resource_shape": "cpu.small"}
         mine = {**tasks, **settings.pop("evaluation_tasks", {})}  # type: ignore[dict-item]
-        here = Workspace(home=self.root / "home", environ=self.environ, base_dir=self.root)
+        here = ExecutorContext(home=self.root / "home", environ=self.environ, base_dir=self.root)
         return LeptonExecutor(LeptonExecution.model_validate({"evaluation_tasks": mine} | settings), here)
 
     def job(self, name: str, script: str, **fields: Any) -> Job:  # noqa: ANN401

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nel_action.executors.interface import Executor, Workspace, poll_attempts
+from nel_action.executors.interface import Executor, ExecutorContext, poll_attempts
 from nel_action.executors.local.executor import LocalExecutor
 from nel_action.executors.local.store import Store
 from nel_action.executors.local.supervisor_processes import AGENT, try_lock
@@ -78,7 +78,7 @@ class Bench:
 
     def executor(self, **settings: object) -> LocalExecutor:
         """Return an executor such as another process would build."""
-        workspace = Workspace(home=self.root / "home", environ=self.environ, base_dir=self.root)
+        workspace = ExecutorContext(home=self.root / "home", environ=self.environ, base_dir=self.root)
         return LocalExecutor(LocalExecution.model_validate(self.settings | settings), workspace)
 
     def run(self, *jobs: Job, **settings: object) -> dict[Key, JobStatus]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.support.local_jobs import end_agents
 
-from nel_action.executors.interface import Executor, Workspace
+from nel_action.executors.interface import Executor, ExecutorContext
 from nel_action.executors.local.executor import LocalExecutor
 from nel_action.model.job import Attempt, JobState, JobStatus, Key
 from nel_action.planning.jobs import Job
@@ -98,7 +98,7 @@ WRONG: list[tuple[type[LocalExecutor], Callable[[ExecutorSuite, ExecutorBench], 
 def test_it_finds_what_is_wrong(
     executor: type[LocalExecutor], test: Callable[[ExecutorSuite, ExecutorBench], None], tmp_path: Path
 ) -> None:
-    def opener(settings: ExecutionBase, workspace: Workspace) -> Executor:
+    def opener(settings: ExecutionBase, workspace: ExecutorContext) -> Executor:
         assert isinstance(settings, LocalExecution)
         return executor(settings, workspace)
 

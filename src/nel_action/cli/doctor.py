@@ -116,7 +116,7 @@ def _for_spec(path: Path) -> Iterator[Finding]:
         with prepare(loaded, home=home_dir(), environ=os.environ) as prepared:
             find_baseline(loaded.spec, folder=loaded.base_dir, home=home_dir())
             if isinstance(prepared.executor, Surveying):
-                yield from (Finding(what, "ok", text) for what, text in prepared.executor.facts())
+                yield from (Finding(what, "ok", text) for what, text in prepared.executor.survey())
             check(prepared)
             yield Finding("spec", "ok", f"{path}: {len(prepared.plan.jobs)} jobs could run now")
     except NelActionError as error:

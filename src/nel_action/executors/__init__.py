@@ -1,1 +1,1 @@
-"""Where jobs run."""
+"""Executors: the backends that run jobs."""

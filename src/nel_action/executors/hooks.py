@@ -1,4 +1,4 @@
-"""A task's own commands around its harness; the same wherever a job runs."""
+"""Shell hooks around a task's harness, identical for all executors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nel_action.planning.jobs import Job
 
 __all__ = ["with_hooks"]
 
-HOOKED: Final = """\
+HOOK_SCRIPT: Final = """\
 set -e
 [ ! -e pre_cmd.sh ] || . ./pre_cmd.sh
 status=0
@@ -21,10 +21,10 @@ exit "$status"
 
 
 def with_hooks(command: Command, job: Job) -> Command:
-    """Run the task's `pre_cmd` before and its `post_cmd` after the harness, in one shell; it keeps the exit status."""
+    """Run the job's `pre_cmd` before and `post_cmd` after the command, in one shell; the exit status is preserved."""
     hooks = {"pre_cmd.sh": job.pre_cmd, "post_cmd.sh": job.post_cmd}
-    texts = {name: f"{text}\n" for name, text in hooks.items() if text}
-    if not texts:
+    files = {name: f"{text}\n" for name, text in hooks.items() if text}
+    if not files:
         return command
-    argv = ("bash", "-c", HOOKED, "hooks", *command.argv)
-    return replace(command, argv=argv, files={**command.files, **texts})
+    argv = ("bash", "-c", HOOK_SCRIPT, "hooks", *command.argv)
+    return replace(command, argv=argv, files={**command.files, **files})

@@ -1,8 +1,10 @@
-"""What an executor is: a place where jobs run, found again by their keys.
+"""The executor protocol: where jobs run, and how they are found again by their keys.
 
-The backend is the truth and our record a cache of it. So every implementation must make `find` see whatever
-`submit` may have left behind, even where the answer to `submit` was lost, and `submit` must be safe to call
-again for the same attempt: it returns the one that is already there.
+The backend is the source of truth and the ledger caches it. `find` must therefore return everything that `submit`
+created, even if the response to `submit` was lost, and `submit` must be idempotent: called again for an attempt that
+exists, it returns that attempt.
+
+Optional capabilities are separate protocols (`Describing`, `Maintaining`, `Pooling`, `Releasing`, `Surveying`).
 """
 
 from __future__ import annotations
@@ -19,128 +21,136 @@ from nel_action.planning.jobs import Job, Plan
 __all__ = [
     "Describing",
     "Executor",
+    "ExecutorContext",
     "Maintaining",
     "Pooling",
     "Releasing",
     "Surveying",
-    "Workspace",
     "find_attempts",
     "poll_attempts",
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workspace:
-    """What an executor may use on this machine."""
+class ExecutorContext:
+    """The parts of this machine that an executor may use."""
 
     home: Path
-    """`$NEL_ACTION_HOME`: caches and the local backend's own store."""
+    """`$NEL_ACTION_HOME`: caches, and the store of the local executor."""
     environ: Mapping[str, str] = field(repr=False)
-    """Where the values of named variables come from; read at the last moment."""
+    """Source of the values of `host:` variables; read as late as possible."""
     base_dir: Path
-    """Folder of the spec; its relative paths start here."""
+    """Directory of the spec; relative paths in the spec start here."""
 
 
 class Executor(Protocol):
-    """One place where jobs run. Built by its class from the spec's `execution` and a workspace."""
+    """A backend that runs jobs; constructed from the spec's `execution` section and an `ExecutorContext`."""
 
     @property
     def poll_interval(self) -> tuple[float, float]:
-        """Seconds between looks: at first, and at most after backing off."""
+        """Seconds between two polls: the initial and the maximum interval of the backoff."""
 
     def check(self, plan: Plan) -> Sequence[Problem]:
-        """Say what would keep this plan from running, before anything is spent: reach, rights, images, limits."""
+        """Validate the plan against the backend (access, permissions, images, limits) before anything is submitted."""
 
     def resolve(self, images: Sequence[str]) -> Mapping[str, str]:
-        """Return the digest of each image that can be pinned here; references it cannot pin are left out."""
+        """Return the digest of each image that this executor can pin; omit the others."""
 
     def find(self, keys: Sequence[Key]) -> Mapping[Key, Attempt]:
-        """Return the newest attempt that the backend has under each key, changing nothing; omit unknown keys.
+        """Return the latest attempt of each key that the backend knows; omit the others. Changes nothing.
 
         Raises:
-            UnreachableError: the backend did not answer, which is not "nothing is there".
+            UnreachableError: the backend did not answer, which must not be mistaken for an empty result.
         """
 
     def submit(self, job: Job, number: int, invocation: str) -> Attempt:
-        """Start attempt `number` of a job, or return it where it is already there.
+        """Submit one attempt of a job, or return it if it exists.
+
+        Args:
+            job: the job to run.
+            number: the attempt's number, 1 or more.
+            invocation: ID of the submitting invocation.
 
         Raises:
-            ExecutorError: the backend refused it.
-            UnreachableError: the backend did not answer; whether the job is there is for `find` to say.
+            ExecutorError: the backend rejected the job.
+            UnreachableError: the backend did not answer; only `find` shows whether the job exists.
         """
 
     def poll(self, attempts: Sequence[Attempt]) -> Mapping[Key, JobStatus]:
-        """Return the status of every attempt in one round trip, changing nothing; unknown where it was not observed."""
+        """Return the status of every attempt, in one round trip. Changes nothing.
+
+        An attempt that could not be observed has the state `UNKNOWN`; none is omitted.
+        """
 
     def logs(self, attempt: Attempt, *, follow: bool) -> Iterator[str]:
-        """Stream the attempt's log line by line; with `follow`, until it has ended."""
+        """Yield the lines of the attempt's log; with `follow`, until the attempt has finished."""
 
     def cancel(self, attempts: Sequence[Attempt]) -> None:
-        """End them, and see that they ended.
+        """Cancel attempts and wait until they have stopped.
 
         Raises:
-            ExecutorError: some still run, by name.
+            ExecutorError: some are still running; the message names them.
         """
 
     def collect(self, attempt: Attempt, into: Path) -> None:
-        """Bring `artifacts/` and `logs/` into that directory, whole.
+        """Copy the complete `artifacts/` and `logs/` of an attempt into a directory.
 
         Raises:
-            CollectError: less came back than there is; what was there before is left alone.
+            CollectError: the copy would be incomplete; `into` is unchanged.
         """
 
     def scripts(self, job: Job, number: int) -> Mapping[str, str]:
-        """Return the text of what would run, by file name (`run.sh`), readable and runnable by hand; no secrets."""
+        """Return the scripts of an attempt (file name → text), such as `run.sh`; without secrets, runnable by hand."""
 
     def plan_scripts(self, plan: Plan) -> Mapping[str, str]:
-        """Return the text of what runs the whole plan by hand, by file name (`run_all.sh`), if anything does."""
+        """Return the scripts that run the complete plan by hand (`run_all.sh`); empty if there are none."""
 
     def close(self) -> None:
-        """Let go of connections; never of jobs."""
+        """Close connections; never affects jobs."""
 
 
 @runtime_checkable
 class Describing(Protocol):
-    """An executor that can say where an attempt's things lie on its backend."""
+    """An executor that can describe where an attempt is stored on its backend."""
 
     def describe(self, attempt: Attempt) -> Mapping[str, str]:
-        """Return names and places (`directory`, `logs`), in the order in which they are shown."""
+        """Return labels and locations (`directory`, `logs`) in display order."""
 
 
 @runtime_checkable
 class Releasing(Protocol):
-    """An executor that makes more than jobs for an invocation, and can end all of it."""
+    """An executor that creates more than jobs for an invocation and can remove all of it."""
 
     def release(self, invocation: str) -> None:
-        """End what an invocation has made, also where its making was never noted; called when all of it is cancelled.
+        """Remove everything that was created for an invocation, recorded or not; called when all of it is cancelled.
 
         Raises:
-            NelActionError: something is still there.
+            NelActionError: something could not be removed.
         """
 
 
 @runtime_checkable
 class Surveying(Protocol):
-    """An executor that can say what its backend has."""
+    """An executor that can report the resources of its backend."""
 
-    def facts(self) -> Sequence[tuple[str, str]]:
-        """Return words and texts (`quota used`, …) for `doctor`.
+    def survey(self) -> Sequence[tuple[str, str]]:
+        """Return labels and values (`quota used`, …) for `doctor`.
 
         Raises:
-            NelActionError: the backend does not tell.
+            NelActionError: the backend does not report them.
         """
 
 
 @runtime_checkable
 class Maintaining(Protocol):
-    """An executor whose backend needs upkeep while jobs run.
+    """An executor whose backend needs maintenance while jobs run.
 
-    `find` and `poll` only read. Whatever has to be changed on the backend around them is done by these commands,
-    which `find_attempts` and `poll_attempts` call at the right moment.
+    `find` and `poll` only read. These commands make the changes that are due around them; `find_attempts` and
+    `poll_attempts` call them at the right time.
     """
 
     def sweep(self, keys: Sequence[Key]) -> None:
-        """Delete expired resources that no live job needs, but nothing that belongs to `keys`; called before `find`.
+        """Delete expired resources that no active job needs, except those of `keys`; called before `find`.
 
         Raises:
             UnreachableError: the backend did not answer.
@@ -150,19 +160,31 @@ class Maintaining(Protocol):
         """Act on the result of the last `poll`, for example cancel jobs that can never start; called after `poll`.
 
         Args:
-            attempts: the arguments of that `poll`.
+            attempts: the argument of that `poll`.
             statuses: its result.
 
         Returns:
-            `statuses`, updated where these actions changed or invalidated a status.
+            `statuses`, updated where an action changed or invalidated a status.
 
         Raises:
             UnreachableError: the backend did not answer.
         """
 
 
+@runtime_checkable
+class Pooling(Protocol):
+    """An executor that can poll attempts of other executors in the same round trip."""
+
+    @property
+    def poll_group(self) -> str:
+        """Identifier shared by all executors that can poll for one another."""
+
+    def adopt(self, other: Executor, attempts: Sequence[Attempt]) -> None:
+        """Prepare to `poll` attempts of another executor of the same group."""
+
+
 def find_attempts(executor: Executor, keys: Sequence[Key]) -> Mapping[Key, Attempt]:
-    """Sweep the backend where the executor needs it, then return the newest attempt under each key.
+    """Sweep the backend if the executor needs it, then return the latest attempt of each key.
 
     Raises:
         UnreachableError: the backend did not answer.
@@ -173,20 +195,8 @@ def find_attempts(executor: Executor, keys: Sequence[Key]) -> Mapping[Key, Attem
 
 
 def poll_attempts(executor: Executor, attempts: Sequence[Attempt]) -> Mapping[Key, JobStatus]:
-    """Poll the attempts, let the executor act on the result, and return their statuses."""
+    """Poll the attempts, let the executor act on the result, and return the resulting statuses."""
     statuses = executor.poll(attempts)
     if isinstance(executor, Maintaining):
         statuses = executor.reconcile(attempts, statuses)
     return statuses
-
-
-@runtime_checkable
-class Pooling(Protocol):
-    """An executor that can look at attempts of others as well, in the same round trip."""
-
-    @property
-    def poll_group(self) -> str:
-        """The same for all that can look for one another."""
-
-    def adopt(self, other: Executor, attempts: Sequence[Attempt]) -> None:
-        """Be ready to look at these attempts of another of the same group, with `poll`."""

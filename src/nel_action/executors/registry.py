@@ -1,4 +1,4 @@
-"""From the word in `execution.type` to the executor."""
+"""Lookup of executors by the name in `execution.type`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nel_action.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from nel_action.executors.interface import Executor, Workspace
+    from nel_action.executors.interface import Executor, ExecutorContext
     from nel_action.spec.execution import ExecutionBase
 
 __all__ = ["BUILT_IN", "open_executor"]
@@ -19,20 +19,20 @@ BUILT_IN = {
     "local": "nel_action.executors.local.executor:LocalExecutor",
     "slurm": "nel_action.executors.slurm.executor:SlurmExecutor",
 }
-"""Ours, named here because asking the installed packages takes longer than most commands."""
+"""Built-in executors; listed here because scanning the installed entry points takes longer than most commands."""
 
 GROUP = "nel_action.executors"
 
 
-def open_executor(settings: ExecutionBase, workspace: Workspace) -> Executor:
-    """Build the executor of a spec.
+def open_executor(settings: ExecutionBase, context: ExecutorContext) -> Executor:
+    """Construct the executor that a spec names.
 
     Raises:
-        NotFoundError: no installed package brings one of that name.
+        NotFoundError: no installed package provides an executor of that name.
     """
     name = str(getattr(settings, "type", ""))
-    factory = _load(BUILT_IN[name]) if name in BUILT_IN else _plug_in(name)
-    executor: Executor = factory(settings, workspace)  # type: ignore[operator]
+    factory = _load(BUILT_IN[name]) if name in BUILT_IN else _load_plug_in(name)
+    executor: Executor = factory(settings, context)  # type: ignore[operator]
     return executor
 
 
@@ -41,13 +41,13 @@ def _load(reference: str) -> object:
     return getattr(import_module(module), attribute)
 
 
-def _plug_in(name: str) -> object:
+def _load_plug_in(name: str) -> object:
     from importlib.metadata import entry_points
 
-    found = {entry.name: entry for entry in entry_points(group=GROUP)}
-    if name in found:
-        return found[name].load()
-    known = sorted({*BUILT_IN, *found})
+    plug_ins = {entry.name: entry for entry in entry_points(group=GROUP)}
+    if name in plug_ins:
+        return plug_ins[name].load()
+    known = sorted({*BUILT_IN, *plug_ins})
     near = get_close_matches(name, known, n=1)
-    msg = f"no executor '{name}'"
-    raise NotFoundError(msg, hint=f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(known)}")
+    msg = f"execution.type: no executor '{name}' is installed"
+    raise NotFoundError(msg, hint=f"did you mean '{near[0]}'?" if near else f"available: {', '.join(known)}")

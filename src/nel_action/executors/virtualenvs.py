@@ -1,8 +1,8 @@
-"""Isolated Python environments for harnesses and servers, made by `uv` and kept under their digest.
+"""Virtual environments for harnesses and model servers, created by `uv` and cached by content.
 
-An environment lives in `<home>/envs/<digest>`, where the digest covers the installer's words, the text of the
-requirement files, the Python version and the machine. Two processes that want the same one make it once: a lock
-keeps the second waiting, and a marker that is written last tells a whole one from the rest of a killed attempt.
+An environment is stored in `<home>/envs/<digest>`; the digest covers the installer's arguments, the contents of the
+requirements files, the Python version and the platform. A file lock makes concurrent processes create it only once,
+and a marker file that is written last distinguishes a complete environment from an interrupted one.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import logging
 import os
 import platform
 import shutil
@@ -22,12 +23,14 @@ from typing import Final
 
 from nel_action.errors import EngineError, UsageError
 
-__all__ = ["environment", "environment_digest", "find_uv", "installed"]
+__all__ = ["ensure_virtualenv", "find_uv", "find_virtualenv", "virtualenv_digest"]
+
+logger = logging.getLogger(__name__)
 
 COMPLETE: Final = ".complete"
-"""Written last; holds the path of the environment's programs."""
+"""Marker file in a complete environment; contains the installer's arguments."""
 
-PASSED_ON: Final = (
+INSTALLER_VARIABLES: Final = (
     "HOME",
     "PATH",
     "LANG",
@@ -39,85 +42,95 @@ PASSED_ON: Final = (
     "https_proxy",
     "no_proxy",
 )
-"""What the installer sees of our variables, besides those that configure it."""
+"""Variables of this process that the installer inherits."""
 
-PASSED_ON_PREFIXES: Final = ("UV_", "PIP_", "SSL_", "XDG_", "ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
-"""The same, by their beginning."""
+INSTALLER_PREFIXES: Final = ("UV_", "PIP_", "SSL_", "XDG_", "ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+"""Prefixes of further variables that the installer inherits."""
 
 FILE_FLAGS: Final = ("-r", "-c", "--requirements", "--constraints")
-"""Words before the name of a file."""
+"""Installer options whose value is a file."""
+
+OUTPUT_LINES: Final = 6
+"""Lines of the installer's output that an error message quotes."""
 
 Requirements = Sequence[str] | Path
-"""Words for the installer (`-r`, `FILE`, `package==1.0`), or one requirements file."""
+"""Arguments for the installer (`-r`, `FILE`, `package==1.0`), or the path of one requirements file."""
 
 
-def installed(home: Path, requirements: Requirements) -> Path | None:
-    """Return where the environment's programs are, or None where it has not been made yet."""
-    words = _words(requirements)
-    folder = home / "envs" / environment_digest(words)
-    return folder / "bin" if (folder / COMPLETE).exists() else None
+def find_virtualenv(home: Path, requirements: Requirements) -> Path | None:
+    """Return the `bin` directory of an existing environment, or None.
+
+    Raises:
+        UsageError: a requirements file cannot be read.
+    """
+    directory = home / "envs" / virtualenv_digest(requirements)
+    return directory / "bin" if (directory / COMPLETE).exists() else None
 
 
-def environment(home: Path, requirements: Requirements, *, on_progress: Callable[[str], None] | None = None) -> Path:
-    """Return the folder with the environment's programs; make the environment first where it is not there.
+def ensure_virtualenv(
+    home: Path, requirements: Requirements, *, on_output: Callable[[str], None] | None = None
+) -> Path:
+    """Return the `bin` directory of the environment, creating it if it does not exist.
 
     Args:
         home: `$NEL_ACTION_HOME`.
-        requirements: words for the installer, or one requirements file. Hashes are required where a file has them.
-        on_progress: called with each line that the installer says.
+        requirements: arguments for the installer, or one requirements file. If a file contains hashes, they are
+            required for every package.
+        on_output: called with each line that the installer prints.
 
     Raises:
         UsageError: a requirements file cannot be read.
-        EngineError: there is no `uv`, or it could not install.
+        EngineError: `uv` is not available, or the installation failed.
     """
-    words = _words(requirements)
-    if (ready := installed(home, words)) is not None:
-        return ready
-    folder = home / "envs" / environment_digest(words)
-    with _lock(folder.with_name(f"{folder.name}.lock")):
-        if not (folder / COMPLETE).exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            _make(folder, words, on_progress or _silent)
-    return folder / "bin"
+    arguments = _arguments(requirements)
+    if (existing := find_virtualenv(home, arguments)) is not None:
+        return existing
+    directory = home / "envs" / virtualenv_digest(arguments)
+    with _lock(directory.with_name(f"{directory.name}.lock")):
+        if not (directory / COMPLETE).exists():
+            logger.info("creating the virtual environment %s", directory)
+            shutil.rmtree(directory, ignore_errors=True)
+            _create(directory, arguments, on_output or _ignore)
+    return directory / "bin"
 
 
-def environment_digest(requirements: Requirements) -> str:
-    """Return 20 hex digits that stand for everything the environment's contents depend on.
+def virtualenv_digest(requirements: Requirements) -> str:
+    """Return 20 hex digits that identify the contents of an environment.
 
     Raises:
         UsageError: a requirements file cannot be read.
     """
-    words = _words(requirements)
+    arguments = _arguments(requirements)
     machine = f"{platform.system()} {platform.machine()} {platform.libc_ver()}"
     digest = hashlib.sha256(f"{sys.implementation.name} {sys.version_info[:2]} {machine}".encode())
-    for before, word in pairwise(["", *words]):
-        text = _read(Path(word)) if before in FILE_FLAGS else word.encode()
-        digest.update(len(text).to_bytes(8, "big") + text)
+    for previous, argument in pairwise(["", *arguments]):
+        content = _read(Path(argument)) if previous in FILE_FLAGS else argument.encode()
+        digest.update(len(content).to_bytes(8, "big") + content)
     return digest.hexdigest()[:20]
 
 
 def find_uv(environ: Mapping[str, str] = os.environ) -> str:
-    """Return the path of `uv`: the installed package's, or the one on PATH.
+    """Return the path of `uv`: from the installed package, else from PATH.
 
     Raises:
-        EngineError: there is none.
+        EngineError: it is not installed.
     """
     try:
         from uv import find_uv_bin
 
         return find_uv_bin()
     except (ImportError, FileNotFoundError):
-        if found := shutil.which("uv", path=environ.get("PATH")):
-            return found
-    msg = "cannot find uv, which makes the environments that harnesses run in without a container"
+        if path := shutil.which("uv", path=environ.get("PATH")):
+            return path
+    msg = "cannot find uv, which creates the environments of harnesses that run without a container"
     raise EngineError(msg, hint="install it with: pip install 'nel-action[process]'")
 
 
-def _silent(line: str) -> None:
-    """Say nothing."""
+def _ignore(line: str) -> None:
+    """Discard a line of output."""
 
 
-def _words(requirements: Requirements) -> tuple[str, ...]:
+def _arguments(requirements: Requirements) -> tuple[str, ...]:
     return ("-r", str(requirements)) if isinstance(requirements, Path) else tuple(requirements)
 
 
@@ -129,32 +142,33 @@ def _read(file: Path) -> bytes:
         raise UsageError(msg) from error
 
 
-def _make(folder: Path, words: Sequence[str], on_progress: Callable[[str], None]) -> None:
+def _create(directory: Path, arguments: Sequence[str], on_output: Callable[[str], None]) -> None:
     uv = find_uv()
-    python = folder / "bin" / "python"
-    # NOTE: the interpreter is ours, never one that uv would download
-    _run([uv, "venv", "--no-python-downloads", "--python", _base_python(), str(folder)], on_progress)
-    install = [uv, "pip", "install", "--python", str(python), *words]
-    _run([*install, "--require-hashes"] if _hashed(words) else install, on_progress)
-    partial = folder / f"{COMPLETE}.part"
-    partial.write_text("\n".join(words), encoding="utf-8")
-    partial.rename(folder / COMPLETE)
+    python = directory / "bin" / "python"
+    # NOTE: always this interpreter, never one that uv downloads.
+    _run([uv, "venv", "--no-python-downloads", "--python", _base_python(), str(directory)], on_output)
+    install = [uv, "pip", "install", "--python", str(python), *arguments]
+    _run([*install, "--require-hashes"] if _requires_hashes(arguments) else install, on_output)
+    partial = directory / f"{COMPLETE}.part"
+    partial.write_text("\n".join(arguments), encoding="utf-8")
+    partial.rename(directory / COMPLETE)
 
 
 def _base_python() -> str:
     return str(getattr(sys, "_base_executable", None) or sys.executable)
 
 
-def _hashed(words: Sequence[str]) -> bool:
-    """Whether all that is asked for comes from files with hashes."""
-    pairs = list(pairwise(["", *words]))
-    if any(not word.startswith("-") and before not in FILE_FLAGS for before, word in pairs):
+def _requires_hashes(arguments: Sequence[str]) -> bool:
+    """Whether all packages come from requirements files and at least one file has hashes."""
+    pairs = list(pairwise(["", *arguments]))
+    if any(not argument.startswith("-") and previous not in FILE_FLAGS for previous, argument in pairs):
         return False
-    return any(b"--hash=" in _read(Path(word)) for before, word in pairs if before in FILE_FLAGS)
+    return any(b"--hash=" in _read(Path(argument)) for previous, argument in pairs if previous in FILE_FLAGS)
 
 
-def _run(argv: Sequence[str], on_progress: Callable[[str], None]) -> None:
+def _run(argv: Sequence[str], on_output: Callable[[str], None]) -> None:
     lines: list[str] = []
+    logger.debug("running %s", " ".join(argv))
     with subprocess.Popen(
         argv,
         env=_installer_environ(os.environ),
@@ -167,23 +181,27 @@ def _run(argv: Sequence[str], on_progress: Callable[[str], None]) -> None:
         for line in process.stdout or ():
             if text := line.strip():
                 lines.append(text)
-                on_progress(text)
+                on_output(text)
     if process.returncode:
         raise _failure(argv, process.returncode, lines)
 
 
 def _failure(argv: Sequence[str], status: int, lines: Sequence[str]) -> EngineError:
-    """Say what the installer said last, and what usually helps."""
-    said = " ".join(lines[-6:]) or f"uv ended with status {status}"
+    """Quote the last lines of the installer's output and name the usual fix."""
+    output = " ".join(lines[-OUTPUT_LINES:]) or f"uv exited with status {status}"
     hint = "check the requirements and the network; UV_INDEX_URL, UV_OFFLINE and proxy variables are passed on"
-    if "hash" in said.lower() and "mismatch" in said.lower():
-        hint = "a package is not the one that was locked; lock the requirements again if that is right"
-    return EngineError(f"cannot make the environment ({' '.join(argv[1:3])}): {said}", hint=hint)
+    if "hash" in output.lower() and "mismatch" in output.lower():
+        hint = "a package differs from the locked one; if the new package is correct, lock the requirements again"
+    return EngineError(f"cannot create the environment ({' '.join(argv[1:3])}): {output}", hint=hint)
 
 
 def _installer_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """Pass on what configures the installer, and none of the caller's secrets."""
-    return {name: value for name, value in environ.items() if name in PASSED_ON or name.startswith(PASSED_ON_PREFIXES)}
+    """Select the variables that configure the installer, leaving out the caller's secrets."""
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in INSTALLER_VARIABLES or name.startswith(INSTALLER_PREFIXES)
+    }
 
 
 @contextlib.contextmanager
@@ -195,9 +213,9 @@ def _lock(path: Path) -> Iterator[None]:
 
 
 def main() -> None:
-    """`python -m nel_action.executors.virtualenvs HOME WORD…`: make one, and say each step."""
+    """Create an environment and print the installer's output: `python -m … HOME ARGUMENT…`."""
     try:
-        environment(Path(sys.argv[1]), sys.argv[2:], on_progress=lambda line: print(line, flush=True))  # noqa: T201
+        ensure_virtualenv(Path(sys.argv[1]), sys.argv[2:], on_output=lambda line: print(line, flush=True))  # noqa: T201
     except (EngineError, UsageError) as error:
         sys.exit(str(error))
 

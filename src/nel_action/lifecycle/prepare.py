@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from nel_action.errors import EngineError, Location, NelActionError, NotFoundError, Problem, SecretError
-from nel_action.executors.interface import Executor, Workspace
+from nel_action.executors.interface import Executor, ExecutorContext
 from nel_action.executors.registry import open_executor
 from nel_action.lifecycle.endpoint_check import check_endpoint
 from nel_action.lifecycle.provenance import discover
@@ -54,7 +54,7 @@ def prepare(
         SpecError: what the spec asks for cannot be planned.
         UnreachableError: the executor's backend does not answer.
     """
-    workspace = Workspace(home=home, environ=environ, base_dir=loaded.base_dir)
+    workspace = ExecutorContext(home=home, environ=environ, base_dir=loaded.base_dir)
     executor = open_executor(loaded.spec.execution, workspace)
     try:
         context = discover(loaded.base_dir, environ, salt=secrets.token_hex(8) if fresh else "")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nel_action.executors.interface import Executor, Workspace
+from nel_action.executors.interface import Executor, ExecutorContext
 from nel_action.executors.registry import open_executor
 from nel_action.ledger import AttemptRow, Ledger
 from nel_action.lifecycle.invocation import Invocation, open_invocation, write_record
@@ -92,7 +92,7 @@ def open_session(prefix: str, *, home: Path, environ: Mapping[str, str]) -> Iter
     ledger = Ledger(home)
     try:
         invocation = open_invocation(prefix, ledger)
-        workspace = Workspace(home=home, environ=environ, base_dir=invocation.base_dir)
+        workspace = ExecutorContext(home=home, environ=environ, base_dir=invocation.base_dir)
         executor = open_executor(invocation.plan.spec.execution, workspace)
         try:
             yield Session(invocation, executor, ledger)

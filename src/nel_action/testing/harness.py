@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nel_action.executors.interface import Executor, Workspace, poll_attempts
+from nel_action.executors.interface import Executor, ExecutorContext, poll_attempts
 from nel_action.executors.registry import open_executor
 from nel_action.model.job import Attempt, JobState, JobStatus, Key
 from nel_action.model.task import EndpointType, HarnessTask, Params
@@ -46,7 +46,7 @@ class ExecutorBench:
     """Seconds after which a wait has failed."""
     shortest_limit: float = 1
     """The shortest time limit, in seconds, that the backend keeps."""
-    opener: Callable[[ExecutionBase, Workspace], Executor] = open_executor
+    opener: Callable[[ExecutionBase, ExecutorContext], Executor] = open_executor
     """How an executor is opened; the default goes by the entry point, as nel-action does."""
     cut_off: Callable[[], AbstractContextManager[object]] | None = None
     """Keeps the backend from answering for as long as the context lasts."""
@@ -60,7 +60,7 @@ class ExecutorBench:
 
     def open(self) -> Executor:
         """Return an executor that knows nothing, as another process on another machine would have it."""
-        workspace = Workspace(home=self.home, environ=self.environ, base_dir=self.home)
+        workspace = ExecutorContext(home=self.home, environ=self.environ, base_dir=self.home)
         return self.opener(self.spec().execution, workspace)
 
     def spec(self) -> Spec:

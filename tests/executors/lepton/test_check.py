@@ -99,7 +99,7 @@ def test_a_refused_token_and_a_paused_workspace_are_told(bench: Bench, monkeypat
 
 
 def test_doctor_is_told_what_the_workspace_has(bench: Bench) -> None:
-    facts = dict(bench.executor().facts())
+    facts = dict(bench.executor().survey())
     assert "the token is accepted" in facts["workspace"]
     assert facts["node groups"] == "group-one"
     assert "0 of 16 accelerators" in facts["quota used"]
@@ -207,8 +207,9 @@ def test_the_sdk_is_loaded_only_when_it_is_used(bench: Bench) -> None:
     script = (
         "import sys; from pathlib import Path; "
         "from nel_action.executors.lepton.executor import LeptonExecutor; "
-        "from nel_action.executors.interface import Workspace; from nel_action.spec.lepton import LeptonExecution; "
-        "LeptonExecutor(LeptonExecution(), Workspace(home=Path('.'), environ={}, base_dir=Path('.'))).close(); "
+        "from nel_action.executors.interface import ExecutorContext; "
+        "from nel_action.spec.lepton import LeptonExecution; "
+        "LeptonExecutor(LeptonExecution(), ExecutorContext(home=Path('.'), environ={}, base_dir=Path('.'))).close(); "
         "sys.exit(any(name in sys.modules for name in ('leptonai', 'requests', 'ray')))"
     )
     assert subprocess.run([sys.executable, "-c", script], check=False, cwd=bench.root).returncode == 0

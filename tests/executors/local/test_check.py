@@ -7,7 +7,7 @@ import pytest
 from tests.support.local_jobs import job
 
 from nel_action.errors import UsageError
-from nel_action.executors.interface import Workspace
+from nel_action.executors.interface import ExecutorContext
 from nel_action.executors.local.check import check
 from nel_action.executors.local.docker.arguments import parse
 from nel_action.planning.jobs import Context, Job, Plan
@@ -19,7 +19,7 @@ NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
 
 def problems(root: Path, *jobs: Job, environ: dict[str, str] | None = None, **settings: Any) -> list[str]:  # noqa: ANN401
     plan = Plan(spec=Spec(), context=Context(), jobs=jobs)
-    workspace = Workspace(home=root / "home", environ=NO_ENGINE if environ is None else environ, base_dir=root)
+    workspace = ExecutorContext(home=root / "home", environ=NO_ENGINE if environ is None else environ, base_dir=root)
     return [str(problem) for problem in check(plan, LocalExecution.model_validate(settings), workspace)]
 
 

@@ -15,7 +15,7 @@ from tests.doubles.lepton.server import LeptonDouble
 from tests.support.real_harness import uv
 from tests.support.require import require
 
-from nel_action.executors.virtualenvs import environment
+from nel_action.executors.virtualenvs import ensure_virtualenv
 from nel_action.harnesses.registry import harness
 from nel_action.model.results import JobOutcome, Results, read_results
 from nel_action.model_servers.llamacpp import SERVER
@@ -71,11 +71,11 @@ def test_a_real_model_scores_there_as_it_does_here(tmp_path: Path, lepton_double
     require("harness", uv() is not None, "uv is not here, which makes the harnesses' environments")
     (tmp_path / "tasks").symlink_to(TASKS)
     settings = LlamaCppDeployment(served_model_name="smollm2", weights=WEIGHTS)
-    server = environment(tmp_path / "home", SERVER.requirements(settings))
+    server = ensure_virtualenv(tmp_path / "home", SERVER.requirements(settings))
     lock = harness("lm_eval").requirements
     assert lock is not None
     # NOTE: the same environments that the local run uses
-    images = {"img:server": server, "img:harness": environment(tmp_path / "home", lock)}
+    images = {"img:server": server, "img:harness": ensure_virtualenv(tmp_path / "home", lock)}
     lepton_double.settings.images = {name: {"PATH": str(path)} for name, path in images.items()}
     there = tmp_path / "there.yaml"
     work = f"{{evaluation_tasks: {{work_dir: {tmp_path / 'containers'}}}}}"

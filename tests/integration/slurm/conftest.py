@@ -13,7 +13,7 @@ from tests.support.slurm.cluster import Cluster, missing_programs
 from tests.support.slurm.settings import slurm_settings
 from tests.support.slurm.sshd import Sshd
 
-from nel_action.executors.interface import Workspace
+from nel_action.executors.interface import ExecutorContext
 from nel_action.executors.slurm.executor import SlurmExecutor
 
 MakeExecutor = Callable[..., SlurmExecutor]
@@ -59,7 +59,7 @@ def executor_maker(cluster: Cluster, sshd: Sshd, folder: Path) -> Iterator[MakeE
     def make(*, environ: dict[str, str] | None = None, **fields: Any) -> SlurmExecutor:  # noqa: ANN401
         output = cluster.scratch / f"out-{os.urandom(3).hex()}"
         settings = slurm_settings(sshd, **({"output_dir": str(output), "max_resumes": 0} | fields))
-        workspace = Workspace(home=folder, environ={"HOME": "/nonexistent"} | (environ or {}), base_dir=folder)
+        workspace = ExecutorContext(home=folder, environ={"HOME": "/nonexistent"} | (environ or {}), base_dir=folder)
         made.append(SlurmExecutor(settings, workspace))
         return made[-1]
 

@@ -12,7 +12,7 @@ from tests.support.require import require
 from tests.support.slurm.cluster import Cluster
 from tests.support.slurm.sshd import Sshd
 
-from nel_action.executors import virtualenvs as environments
+from nel_action.executors import virtualenvs
 from nel_action.harnesses.registry import harness
 from nel_action.model.results import JobOutcome, TaskResult, read_results
 from nel_action.model_servers.llamacpp import SERVER
@@ -58,14 +58,14 @@ SLURM = """\
 @pytest.fixture(scope="module")
 def home(light: Cluster) -> Path:
     """Make the environments that both runs use, with a Python that the cluster's user may run."""
-    found = environments.find_uv()
+    found = virtualenvs.find_uv()
     require("model", Path(found).exists(), "needs uv")
     place = light.root / "home"
     place.mkdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(environments, "_base_python", lambda: "/usr/bin/python3")
+        patch.setattr(virtualenvs, "_base_python", lambda: "/usr/bin/python3")
         for words in requirements().values():
-            environments.environment(place, words)
+            virtualenvs.ensure_virtualenv(place, words)
     return place
 
 
@@ -98,7 +98,7 @@ def evaluate(folder: Path, home: Path, execution: str) -> tuple[TaskResult, Path
 @pytest.mark.model
 @pytest.mark.timeout(900)
 def test_scores_are_those_of_the_local_run(light: Cluster, light_sshd: Sshd, home: Path, tmp_path: Path) -> None:
-    paths = {name: environments.environment(home, words).parent for name, words in requirements().items()}
+    paths = {name: virtualenvs.ensure_virtualenv(home, words).parent for name, words in requirements().items()}
     there = SLURM.format(
         port=light_sshd.port,
         user=light_sshd.user,

@@ -13,7 +13,7 @@ from tests.support.slurm.relay import Relay
 from tests.support.slurm.settings import slurm_settings
 from tests.support.slurm.sshd import Sshd
 
-from nel_action.executors.interface import Executor, Workspace
+from nel_action.executors.interface import Executor, ExecutorContext
 from nel_action.executors.slurm.executor import SlurmExecutor
 from nel_action.spec.execution import ExecutionBase
 from nel_action.spec.slurm import SlurmExecution
@@ -27,7 +27,7 @@ def bench(light: Cluster, light_sshd: Sshd, tmp_path: Path) -> Iterator[Executor
     os.chown(scratch, light.user.pw_uid, light.user.pw_gid)
     opened: list[SlurmExecutor] = []
 
-    def opener(settings: ExecutionBase, workspace: Workspace) -> Executor:
+    def opener(settings: ExecutionBase, workspace: ExecutorContext) -> Executor:
         assert isinstance(settings, SlurmExecution)
         opened.append(SlurmExecutor(settings, workspace))
         return opened[-1]

@@ -14,7 +14,7 @@ from kubernetes.client import V1Job, V1Pod
 from kubernetes.client.exceptions import ApiException
 
 from nel_action.errors import CollectError, ExecutorError, NelActionError, Problem, UnreachableError
-from nel_action.executors.interface import Workspace
+from nel_action.executors.interface import ExecutorContext
 from nel_action.model.job import Attempt, JobState, JobStatus, Key, attempt_name
 from nel_action.planning.jobs import Job, Plan
 from nel_action.spec.execution import ExecutionBase
@@ -39,7 +39,7 @@ class KubernetesExecutor:
 
     poll_interval: Final = (2.0, 30.0)
 
-    def __init__(self, settings: ExecutionBase, workspace: Workspace) -> None:
+    def __init__(self, settings: ExecutionBase, workspace: ExecutorContext) -> None:
         self._settings = read_settings(settings)
         self._namespace = self._settings.namespace
         self._workspace = workspace

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nel_action.errors import CollectError, ExecutorError, NotFoundError, Problem, UnreachableError
-from nel_action.executors.interface import Workspace as Surroundings
+from nel_action.executors.interface import ExecutorContext
 from nel_action.executors.lepton.cancel import cancel
 from nel_action.executors.lepton.client import Cloud, quiet
 from nel_action.executors.lepton.collect import Collector
@@ -52,7 +52,7 @@ class LeptonExecutor:
 
     poll_interval: Final = POLL_INTERVAL
 
-    def __init__(self, settings: LeptonExecution, workspace: Surroundings) -> None:
+    def __init__(self, settings: LeptonExecution, workspace: ExecutorContext) -> None:
         self._settings = settings
         self._here = workspace
 
@@ -93,7 +93,7 @@ class LeptonExecutor:
         bound = [self._bind(job, 1) for job in plan.jobs]
         return check(self._workspace, self._vault, self._settings, bound, self._here.environ)
 
-    def facts(self) -> Sequence[tuple[str, str]]:
+    def survey(self) -> Sequence[tuple[str, str]]:
         """Say what the workspace has, for `doctor`.
 
         Raises:

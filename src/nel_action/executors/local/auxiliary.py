@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import cast
 
-from nel_action.executors.auxiliary import facts, prefix_of, refer_in_task, references
+from nel_action.executors.auxiliary import server_variables, spec_references, substitute_in_task, variable_prefix
 from nel_action.executors.local.model_server.serving import server_digest, server_network
 from nel_action.executors.local.record import JobRecord
 from nel_action.planning.jobs import Job
@@ -66,8 +66,8 @@ def with_further(job: Job, bases: Mapping[str, str]) -> tuple[Job, dict[str, str
     variables: dict[str, str] = {}
     known: dict[str, str] = {}
     for name, deployment in further_deployments(job).items():
-        prefix = prefix_of(name, deployment)
-        told = facts(deployment, prefix, bases[name])
+        prefix = variable_prefix(name, deployment)
+        told = server_variables(deployment, prefix, bases[name])
         variables |= told
-        known |= references(name, prefix, told)
-    return replace(job, task=refer_in_task(job.task, known)), variables
+        known |= spec_references(name, prefix, told)
+    return replace(job, task=substitute_in_task(job.task, known)), variables

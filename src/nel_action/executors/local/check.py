@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from nel_action.errors import EngineError, NelActionError, Problem, UsageError
-from nel_action.executors.interface import Workspace
+from nel_action.executors.interface import ExecutorContext
 from nel_action.executors.local.auxiliary import further_deployments
 from nel_action.executors.local.docker.arguments import parse
 from nel_action.executors.local.docker.engine import engine
@@ -29,7 +29,7 @@ ONLY_CONTAINERS: Final = ("memory", "cpus", "extra_docker_args", "mounts")
 """Settings that nothing but a container obeys."""
 
 
-def check(plan: Plan, settings: LocalExecution, workspace: Workspace) -> list[Problem]:
+def check(plan: Plan, settings: LocalExecution, workspace: ExecutorContext) -> list[Problem]:
     """Return everything that is wrong."""
     used = runtimes(plan.jobs, settings)
     problems = [*_home(workspace.home), *_servers(plan.jobs, settings)]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from nel_action.errors import EngineError, ExecutorError, NelActionError, Problem
-from nel_action.executors.interface import Workspace
+from nel_action.executors.interface import ExecutorContext
 from nel_action.executors.local.attempt import AttemptDir
 from nel_action.executors.local.check import check
 from nel_action.executors.local.collect import collect
@@ -42,7 +42,7 @@ class LocalExecutor:
     poll_interval: Final = (0.1, 0.5)
     """A look costs a few small files, and somebody may be watching."""
 
-    def __init__(self, settings: LocalExecution, workspace: Workspace) -> None:
+    def __init__(self, settings: LocalExecution, workspace: ExecutorContext) -> None:
         self._settings = settings
         self._workspace = workspace
         self._store = Store(workspace.home)

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from nel_action.errors import UsageError
-from nel_action.executors import virtualenvs as environments
+from nel_action.executors import virtualenvs
 from nel_action.executors.local.attempt import AttemptDir
 from nel_action.executors.local.interface import Exit, Launch, Places, Step
 from nel_action.executors.local.record import AttemptError, JobRecord
@@ -84,11 +84,11 @@ class ProcessRuntime:
     async def setup(self) -> Sequence[Step]:
         """Return the making of the environment, where it is not there."""
         try:
-            if self.requirements is None or environments.installed(self.home, self.requirements):
+            if self.requirements is None or virtualenvs.find_virtualenv(self.home, self.requirements):
                 return []
         except UsageError as error:
             raise AttemptError.failed(Reason.REJECTED, str(error)) from error
-        module = (sys.executable, "-P", "-m", environments.__name__)
+        module = (sys.executable, "-P", "-m", virtualenvs.__name__)
         argv = (*module, str(self.home), "-r", str(self.requirements))
         phase = f"installing {self.record.job.harness}"
         return [Step(phase=phase, argv=argv, reason=Reason.INFRASTRUCTURE)]
@@ -102,7 +102,7 @@ class ProcessRuntime:
 
     async def start(self, launch: Launch) -> RunningChild:
         """Start it in its environment."""
-        programs = environments.installed(self.home, self.requirements) if self.requirements else None
+        programs = virtualenvs.find_virtualenv(self.home, self.requirements) if self.requirements else None
         kills = oom_kills()
         child = await Child.start(
             launch.argv,

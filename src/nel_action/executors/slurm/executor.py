@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from nel_action.errors import Problem
-from nel_action.executors.interface import Executor, Workspace
+from nel_action.executors.interface import Executor, ExecutorContext
 from nel_action.executors.slurm.archive import payload
 from nel_action.executors.slurm.cancel import cancel
 from nel_action.executors.slurm.collect import collect
@@ -36,7 +36,7 @@ POLL_INTERVAL: Final = (2.0, 60.0)
 class SlurmExecutor:
     """Runs jobs on a Slurm cluster, reached by SSH or from a login node."""
 
-    def __init__(self, settings: SlurmExecution, workspace: Workspace) -> None:
+    def __init__(self, settings: SlurmExecution, workspace: ExecutorContext) -> None:
         self._settings = settings
         self._workspace = workspace
         self._swept = False

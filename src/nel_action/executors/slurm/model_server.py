@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import PurePosixPath
 from typing import Final
 
-from nel_action.executors.auxiliary import facts, prefix_of
+from nel_action.executors.auxiliary import server_variables, variable_prefix
 from nel_action.executors.slurm.containers import Box, root_of
 from nel_action.executors.slurm.layout import JobDir
 from nel_action.model_servers.interface import ServeBinding, ServeCommand, Server
@@ -67,7 +67,7 @@ class Service:
     @property
     def facts(self) -> dict[str, str]:
         """What the harness may ask about it: variables that say where it is and what it serves."""
-        return facts(self.deployment, self.prefix, self.base)
+        return server_variables(self.deployment, self.prefix, self.base)
 
 
 def services(job: Job, settings: SlurmExecution, place: JobDir) -> tuple[Service, ...]:
@@ -87,7 +87,7 @@ def _services(job: Job, settings: SlurmExecution, place: JobDir) -> Iterator[Ser
             continue
         sizes = (found.num_nodes, found.num_instances, found.num_nodes)
         label = f"aux_{name.replace('-', '_')}"
-        yield _service(found, label, prefix_of(name, found), settings, place, sizes, holes, name)
+        yield _service(found, label, variable_prefix(name, found), settings, place, sizes, holes, name)
 
 
 def _service(

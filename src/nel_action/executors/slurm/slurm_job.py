@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
-from nel_action.executors.auxiliary import refer_in_task, references
+from nel_action.executors.auxiliary import spec_references, substitute_in_task
 from nel_action.executors.hooks import with_hooks
 from nel_action.executors.slurm.containers import Box, root_of
 from nel_action.executors.slurm.layout import JobDir
@@ -109,8 +109,8 @@ class BoundJob:
         task = self.job.task
         known: dict[str, str] = {}
         for name, one in zip(self.job.auxiliary, self.further, strict=True):
-            known |= references(name, one.prefix, one.facts)
-        return refer_in_task(task, known)
+            known |= spec_references(name, one.prefix, one.facts)
+        return substitute_in_task(task, known)
 
     @cached_property
     def evaluation_env(self) -> Mapping[str, str]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from nel_action.executors import virtualenvs as environments
+from nel_action.executors import virtualenvs
 from nel_action.executors.local.attempt import read_started
 from nel_action.executors.local.docker.run import Engine
 from nel_action.executors.local.interface import Step
@@ -43,9 +43,9 @@ class ProcessServer:
     async def setup(self) -> Sequence[Step]:
         """Return the making of its environment, where it needs one that is not there."""
         words = self._requirements()
-        if not words or environments.installed(self.home, words):
+        if not words or virtualenvs.find_virtualenv(self.home, words):
             return []
-        argv = (sys.executable, "-P", "-m", environments.__name__, str(self.home), *words)
+        argv = (sys.executable, "-P", "-m", virtualenvs.__name__, str(self.home), *words)
         return [Step(phase=f"installing {self.site.kind.type}", argv=argv, reason=Reason.INFRASTRUCTURE)]
 
     async def recover(self) -> None:
@@ -58,7 +58,7 @@ class ProcessServer:
         host = await self.engine.call(bridge_gateway) if self.site.for_containers else LOOPBACK
         port = free_port(host, self.site.deployment.port)
         words = self._requirements()
-        programs = environments.installed(self.home, words) if words else None
+        programs = virtualenvs.find_virtualenv(self.home, words) if words else None
         where = PurePosixPath(self.site.work)
         checkpoint = PurePosixPath(self.site.checkpoint) if self.site.checkpoint else None
         command = self.site.command(host=host, port=port, work=where, checkpoint=checkpoint)
