@@ -173,12 +173,12 @@ def gate(candidate: str | Path, *, baseline: str | Path | None = None, policy: G
         ResultsError: files are missing or not whole.
         SpecError: the policy does not fit the tasks.
     """
-    from nel_action.gating.baseline import read_run
+    from nel_action.gating.external import open_run
     from nel_action.gating.judge import judge_runs
 
-    run_ = read_run(_path(candidate))
+    run_ = open_run(_path(candidate))
     expected = list(dict.fromkeys(task.task for task in run_.results.tasks))
-    before = None if baseline is None else read_run(_path(baseline))
+    before = None if baseline is None else open_run(_path(baseline))
     return judge_runs(run_, policy=policy, baseline=before, expected=expected)
 
 

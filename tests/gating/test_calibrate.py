@@ -10,11 +10,11 @@ from tests.support.gate_results import rule, saved
 from nel_action.cli.calibrate import calibrate as command
 from nel_action.errors import UsageError
 from nel_action.gating.calibrate import calibrate
-from nel_action.gating.result_set import Run
+from nel_action.gating.result_set import ResultSet
 from nel_action.model.results import write_results
 
 
-def runs(folder: Path, count: int) -> list[Run]:
+def runs(folder: Path, count: int) -> list[ResultSet]:
     """Make runs of one model that answers at random: nothing changed between them."""
     random = np.random.default_rng(1)
     rate = random.beta(4, 1, 200)

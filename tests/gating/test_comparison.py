@@ -9,7 +9,7 @@ import pytest
 from tests.support.gate_results import results, rule, saved, task
 
 from nel_action.gating.judge import judge_runs
-from nel_action.gating.result_set import Run, run_from_results
+from nel_action.gating.result_set import ResultSet
 from nel_action.gating.verdict import GateReport, Verdict
 from nel_action.model.results import Sample, Score, write_samples
 
@@ -17,13 +17,15 @@ MOSTLY = [1.0] * 160 + [0.0] * 40
 WORSE = [0.0] * 40 + [1.0] * 120 + [0.0] * 40
 
 
-def gate(baseline: Run, candidate: Run, **rules: object) -> GateReport:
+def gate(baseline: ResultSet, candidate: ResultSet, **rules: object) -> GateReport:
     return judge_runs(candidate, policy=rule({"tasks": {"gsm8k": rules}}), baseline=baseline, expected=["gsm8k"])
 
 
-def bare(value: float = 0.8, stderr: float | None = 0.02835, n: int | None = 200, **changes: object) -> Run:
+def bare(value: float = 0.8, stderr: float | None = 0.02835, n: int | None = 200, **changes: object) -> ResultSet:
     score = Score(metric="acc", value=value, stderr=stderr, n=n, higher_is_better=True)
-    return run_from_results(results(task(scores=(score,), n_items=n, n_expected=n, **changes)), Path(), name="bare")
+    return ResultSet.from_results(
+        results(task(scores=(score,), n_items=n, n_expected=n, **changes)), Path(), name="bare"
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,11 +88,11 @@ def test_order_does_not_matter(tmp_path: Path) -> None:
     assert report.tasks[0].comparison.n_worse == 0
 
 
-def with_inputs(root: Path, texts: list[str]) -> Run:
+def with_inputs(root: Path, texts: list[str]) -> ResultSet:
     path = root / "samples" / "gsm8k.jsonl.gz"
     values = zip(texts, MOSTLY, strict=True)
     write_samples((Sample(id=str(i), scores={"acc": v}, input=t) for i, (t, v) in enumerate(values)), path)
-    return run_from_results(results(task(samples="samples/gsm8k.jsonl.gz")), root, name=root.name)
+    return ResultSet.from_results(results(task(samples="samples/gsm8k.jsonl.gz")), root, name=root.name)
 
 
 def test_items_that_were_asked_otherwise_are_refused_unless_allowed(tmp_path: Path) -> None:
@@ -128,7 +130,7 @@ def test_less_can_be_better(tmp_path: Path) -> None:
 
 def test_an_unknown_direction_is_unmeasurable() -> None:
     score = Score(metric="acc", value=0.8, stderr=0.02835, n=200)
-    run = run_from_results(results(task(scores=(score,))), Path(), name="x")
+    run = ResultSet.from_results(results(task(scores=(score,))), Path(), name="x")
     report = gate(run, run, max_drop=0.1)
     assert report.exit_code == 3
     assert "set direction" in report.reasons[0]
@@ -183,7 +185,7 @@ def test_a_score_that_is_no_mean_of_its_items_is_compared_by_its_error(tmp_path:
 
 
 def test_percentages_of_items_in_shares_pair_too(tmp_path: Path) -> None:
-    def run(name: str, items: list[float]) -> Run:
+    def run(name: str, items: list[float]) -> ResultSet:
         score = Score(metric="acc", value=100 * sum(items) / 200, stderr=2.8, n=200, higher_is_better=True)
         return saved(tmp_path / name, items, scores=(score,))
 
@@ -197,7 +199,7 @@ def test_repeats_are_averaged_within_their_item(tmp_path: Path) -> None:
     random = np.random.default_rng(5)
     rate = random.beta(4, 1, 100)
 
-    def run(root: Path) -> Run:
+    def run(root: Path) -> ResultSet:
         rows = [
             Sample(id=str(item), scores={"acc": float(random.random() < rate[item])}, repeat=repeat)
             for repeat in range(8)
@@ -207,7 +209,7 @@ def test_repeats_are_averaged_within_their_item(tmp_path: Path) -> None:
         mean = sum(row.scores["acc"] for row in rows) / len(rows)
         score = Score(metric="acc", value=mean, stderr=0.02, n=100, higher_is_better=True)
         whole = task(scores=(score,), n_items=100, n_expected=100, samples="samples/gsm8k.jsonl.gz")
-        return run_from_results(results(whole), root, name=root.name)
+        return ResultSet.from_results(results(whole), root, name=root.name)
 
     report = gate(run(tmp_path / "a"), run(tmp_path / "b"), max_drop=0.1)
     compared = report.tasks[0].comparison
@@ -330,7 +332,7 @@ def test_a_task_that_the_baseline_lacks_is_unmeasurable(tmp_path: Path) -> None:
 def test_the_baseline_of_the_same_model_is_taken_where_there_are_several(tmp_path: Path) -> None:
     ours = saved(tmp_path / "a", MOSTLY)
     other = task(model="acme-70b", scores=(Score(metric="acc", value=0.1, n=200),))
-    both = run_from_results(results(other, *ours.results.tasks), tmp_path / "a", name="both")
+    both = ResultSet.from_results(results(other, *ours.results.tasks), tmp_path / "a", name="both")
     assert gate(both, ours, max_drop=0.1).verdict is Verdict.PASS
 
 

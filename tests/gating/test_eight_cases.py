@@ -10,12 +10,12 @@ from tests.support.gate_results import results, rule, saved, verdict
 
 from nel_action.errors import SpecError
 from nel_action.gating.judge import judge_runs
-from nel_action.gating.result_set import Run
+from nel_action.gating.result_set import ResultSet
 from nel_action.gating.verdict import GateReport, Verdict
 from nel_action.model.results import Results
 
 
-def gate(baseline: Run, candidate: Run, **rules: object) -> GateReport:
+def gate(baseline: ResultSet, candidate: ResultSet, **rules: object) -> GateReport:
     policy = rule({"tasks": {"gsm8k": rules}})
     return judge_runs(candidate, policy=policy, baseline=baseline, expected=["gsm8k"])
 

@@ -268,7 +268,7 @@ def test_a_row_of_runs_is_judged_as_one_history(tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text("tasks: {gsm8k: {max_drop: 0.02}}")
     done = CliRunner().invoke(history, [*names, "-p", str(file)], standalone_mode=False)
-    assert "gsm8k: fallen (5 nights judged together; max_drop 0.02: evidence" in done.output
+    assert "gsm8k: fallen (5 runs judged together; max_drop 0.02: evidence" in done.output
     assert done.return_value == 1
     calm = CliRunner().invoke(history, [*names[:3], "-p", str(file), "--json"], standalone_mode=False)
     assert calm.return_value == 0

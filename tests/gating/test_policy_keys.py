@@ -9,7 +9,7 @@ import pytest
 from tests.support.gate_results import results, rule, saved, task, verdict
 
 from nel_action.gating.judge import judge_runs
-from nel_action.gating.result_set import Run
+from nel_action.gating.result_set import ResultSet
 from nel_action.gating.verdict import GateReport
 from nel_action.model.results import Score
 from nel_action.spec.policy import Difference
@@ -19,12 +19,12 @@ FELL = [0.0] * 40 + [1.0] * 120 + [0.0] * 40
 ROSE = [1.0] * 190 + [0.0] * 10
 
 
-def against(before: Run, after: Run, policy: dict[str, Any]) -> GateReport:
+def against(before: ResultSet, after: ResultSet, policy: dict[str, Any]) -> GateReport:
     return judge_runs(after, policy=rule(policy), baseline=before, expected=["gsm8k"])
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ResultSet]:
     root = tmp_path_factory.mktemp("runs")
     return {name: saved(root / name, items) for name, items in (("right", RIGHT), ("fell", FELL), ("rose", ROSE))}
 
@@ -63,13 +63,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
         ("right", "right", {"max_drop": 0.1, "bounds": [0, 0.5]}, 3),
     ],
 )
-def test_a_tasks_lines(runs: dict[str, Run], before: str, after: str, rules: dict[str, Any], code: int) -> None:
+def test_a_tasks_lines(runs: dict[str, ResultSet], before: str, after: str, rules: dict[str, Any], code: int) -> None:
     for policy in ({"tasks": {"gsm8k": rules}}, {"defaults": rules}):
         report = against(runs[before], runs[after], policy)
         assert report.exit_code == code, (policy, report.tasks[0].reasons)
 
 
-def test_an_entry_comes_before_the_defaults_key_by_key(runs: dict[str, Run]) -> None:
+def test_an_entry_comes_before_the_defaults_key_by_key(runs: dict[str, ResultSet]) -> None:
     lax = {"defaults": {"max_drop": 0.05, "min": 0.5}, "tasks": {"gsm8k": {"max_drop": 0.3}}}
     assert against(runs["right"], runs["fell"], lax).exit_code == 0
     kept = {"defaults": {"max_drop": 0.3, "min": 0.7}, "tasks": {"gsm8k": {"max_drop": 0.35}}}
@@ -92,7 +92,7 @@ def test_every_limit_on_costs(key: str) -> None:
     assert held(-1.0).exit_code == 3
 
 
-def test_the_policys_own_lines(runs: dict[str, Run]) -> None:
+def test_the_policys_own_lines(runs: dict[str, ResultSet]) -> None:
     wide = {"tasks": {"gsm8k": {"max_drop": 0.01}}}
     assert against(runs["right"], runs["right"], wide).exit_code == 4
     assert against(runs["right"], runs["right"], {**wide, "confidence": 0.6}).exit_code == 0
@@ -147,7 +147,7 @@ def test_few_common_items_are_few_items(tmp_path: Path) -> None:
     assert "only 6 items are on both sides" in report.reasons[0]
 
 
-def test_two_results_of_one_task_are_both_judged_and_never_compared(runs: dict[str, Run]) -> None:
+def test_two_results_of_one_task_are_both_judged_and_never_compared(runs: dict[str, ResultSet]) -> None:
     bad = task(scores=(Score(metric="acc", value=0.2, stderr=0.03, n=200, higher_is_better=True),))
     both = results(task(), bad)
     assert [one.verdict.value for one in verdict(both, {"tasks": {"gsm8k": {"min": 0.5}}}).tasks] == ["pass", "fail"]
@@ -156,7 +156,7 @@ def test_two_results_of_one_task_are_both_judged_and_never_compared(runs: dict[s
     assert "more than once" in compared.reasons[0]
 
 
-def test_another_model_is_no_baseline_unless_each_run_has_one_alone(runs: dict[str, Run]) -> None:
+def test_another_model_is_no_baseline_unless_each_run_has_one_alone(runs: dict[str, ResultSet]) -> None:
     renamed = runs["right"].results.tasks[0].model_copy(update={"model": "acme-8b", "samples": None})
     one = verdict(results(renamed), {"tasks": {"gsm8k": {"max_drop": 0.5}}}, baseline=runs["right"])
     assert one.exit_code == 0
@@ -167,7 +167,7 @@ def test_another_model_is_no_baseline_unless_each_run_has_one_alone(runs: dict[s
     assert "no result of this task on acme-8b" in report.reasons[0]
 
 
-def test_what_a_comparison_does_not_mean_is_said(runs: dict[str, Run]) -> None:
+def test_what_a_comparison_does_not_mean_is_said(runs: dict[str, ResultSet]) -> None:
     same = against(runs["right"], runs["right"], {"tasks": {"gsm8k": {"max_drop": 0.1}}})
     assert "the baseline is this very run: nothing could have changed" in same.notes
     free = judge_runs(runs["fell"], policy=None, baseline=runs["right"], expected=["gsm8k"])

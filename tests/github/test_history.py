@@ -9,12 +9,13 @@ from tests.doubles.github.server import Fault, GitHubDouble
 from tests.support.gate_runs import make_report
 
 from nel_action.errors import ResultsError
+from nel_action.gating.trend import TrendEntry
 from nel_action.gating.verdict import Verdict
 from nel_action.github import history as history_module
 from nel_action.github.api import GitHubApi
 from nel_action.github.data_branch import DataBranch
 from nel_action.github.errors import PermissionRefusedError, RefusedError
-from nel_action.github.history import History, ScheduledRun, TaskScore, scheduled_run, trend_points
+from nel_action.github.history import History, ScheduledRun, scheduled_run, trend_points
 
 REPOSITORY = "Codertocat/Hello-World"
 
@@ -24,7 +25,7 @@ def history(api: GitHubApi) -> History:
 
 
 def night(number: int, verdict: Verdict = Verdict.PASS, value: float | None = 0.8) -> ScheduledRun:
-    task = TaskScore(task="gsm8k", model="m", metric="exact_match", value=value, verdict=verdict)
+    task = TrendEntry(task="gsm8k", model="m", metric="exact_match", value=value, verdict=verdict)
     when = f"2026-11-{number:02d}T03:00:00Z"
     return ScheduledRun(when=when, invocation=f"{number:016x}", verdict=verdict, tasks=(task,))
 

@@ -6,9 +6,10 @@ import pytest
 from tests.doubles.github.server import GitHubDouble
 from tests.doubles.github.store import Identity
 
+from nel_action.gating.trend import TrendEntry
 from nel_action.gating.verdict import Verdict
 from nel_action.github.api import GitHubApi
-from nel_action.github.history import ScheduledRun, TaskScore
+from nel_action.github.history import ScheduledRun
 from nel_action.github.issue import StickyIssue, confirmed
 
 REPOSITORY = "Codertocat/Hello-World"
@@ -22,9 +23,9 @@ def nights(*values: float | None) -> list[ScheduledRun]:
     ]
 
 
-def mark(value: float | None) -> TaskScore:
+def mark(value: float | None) -> TrendEntry:
     verdict = Verdict.UNMEASURABLE if value is None else (Verdict.FAIL if value < 0.7 else Verdict.PASS)
-    return TaskScore(task="gsm8k", model="m", value=value, stderr=0.02, n=400, verdict=verdict, limits={"min": 0.7})
+    return TrendEntry(task="gsm8k", model="m", value=value, stderr=0.02, n=400, verdict=verdict, limits={"min": 0.7})
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from tests.support.gate_results import rule, saved
 
 from nel_action.gating.judge import judge_runs
-from nel_action.gating.result_set import Run, run_from_results
+from nel_action.gating.result_set import ResultSet
 from nel_action.gating.verdict import Verdict
 from nel_action.lifecycle.merging import pooled
 from nel_action.model.results import JobOutcome, TaskResult, read_samples
@@ -17,7 +17,7 @@ GOOD = [1.0] * 160 + [0.0] * 40
 BAD = [0.0] * 30 + [1.0] * 130 + [0.0] * 40
 
 
-def one(run: Run) -> TaskResult:
+def one(run: ResultSet) -> TaskResult:
     return run.results.tasks[0]
 
 
@@ -29,8 +29,8 @@ def both(root: Path, first: object, second: object, **changes: object) -> tuple[
     return before.model_copy(update={"samples": "samples/first.jsonl.gz"}), after
 
 
-def verdict(result: TaskResult, root: Path, baseline: Run) -> Verdict:
-    run = run_from_results(baseline.results.model_copy(update={"tasks": (result,)}), root, name="both")
+def verdict(result: TaskResult, root: Path, baseline: ResultSet) -> Verdict:
+    run = ResultSet.from_results(baseline.results.model_copy(update={"tasks": (result,)}), root, name="both")
     policy = rule({"tasks": {"gsm8k": {"max_drop": 0.07}}})
     return judge_runs(run, policy=policy, baseline=baseline, expected=["gsm8k"]).verdict
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nel_action.gating.judge import judge
-from nel_action.gating.result_set import Run, run_from_results
+from nel_action.gating.result_set import ResultSet
 from nel_action.gating.verdict import GateReport
 from nel_action.model.results import JobOutcome, Results, Sample, Score, TaskResult, write_samples
 from nel_action.spec.policy import GatePolicy
@@ -48,7 +48,7 @@ def verdict(
     candidate: Results,
     policy: Mapping[str, Any] | None,
     *,
-    baseline: Run | None = None,
+    baseline: ResultSet | None = None,
     expected: Sequence[str] | None = None,
     root: Path = Path(),
 ) -> GateReport:
@@ -65,7 +65,7 @@ def saved(
     name: str = "gsm8k",
     clusters: Sequence[str] | None = None,
     **changes: object,
-) -> Run:
+) -> ResultSet:
     """Write a task's items and return a run that holds them; the score is their mean."""
     named = items if isinstance(items, Mapping) else {str(place): value for place, value in enumerate(items)}
     groups: Sequence[str | None] = clusters or [None] * len(named)
@@ -85,4 +85,4 @@ def saved(
     # NOTE: another folder is another run.
     identity = hashlib.sha256(str(root).encode()).hexdigest()[:16]
     found = results(task(name, **fields)).model_copy(update={"invocation": identity})
-    return run_from_results(found, root, name=root.name)
+    return ResultSet.from_results(found, root, name=root.name)

@@ -18,7 +18,7 @@ from nel_action.errors import ExitCode, NotFoundError
 from nel_action.files import home_dir
 
 if TYPE_CHECKING:
-    from nel_action.gating.result_set import Run
+    from nel_action.gating.result_set import ResultSet
     from nel_action.lifecycle.session import JobView, Session
     from nel_action.spec.compose import LoadedSpec
 
@@ -96,7 +96,7 @@ def load(
     return select_tasks(loaded, tasks)
 
 
-def open_reference(reference: str) -> Run:
+def open_reference(reference: str) -> ResultSet:
     """Open a run that was named on the command line: a path, an invocation of this machine, or `mlflow:<run>`.
 
     Raises:

@@ -10,7 +10,7 @@ import click
 from nel_action.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from nel_action.gating.result_set import Run
+    from nel_action.gating.result_set import ResultSet
     from nel_action.gating.verdict import GateReport
     from nel_action.spec.policy import GatePolicy
 
@@ -45,7 +45,7 @@ def gate(context: click.Context, runs: tuple[str, ...], policy: Path | None, for
     context.exit(report.exit_code)
 
 
-def _judge(runs: tuple[str, ...], rules: GatePolicy | None, folder: Path) -> tuple[Run, GateReport]:
+def _judge(runs: tuple[str, ...], rules: GatePolicy | None, folder: Path) -> tuple[ResultSet, GateReport]:
     from nel_action.cli.common import open_reference
     from nel_action.gating.judge import judge_runs
 
@@ -60,7 +60,7 @@ def _judge(runs: tuple[str, ...], rules: GatePolicy | None, folder: Path) -> tup
     return candidate, judge_runs(candidate, policy=rules, baseline=baseline, expected=expected)
 
 
-def _named(reference: str, folder: Path) -> Run | None:
+def _named(reference: str, folder: Path) -> ResultSet | None:
     """Open a baseline by whatever name a policy may give it."""
     from nel_action.cli.common import home_dir
     from nel_action.driver.judging import open_baseline
@@ -68,7 +68,7 @@ def _named(reference: str, folder: Path) -> Run | None:
     return open_baseline(reference, folder=folder, home=home_dir())
 
 
-def _there(found: Run | None, reference: str) -> Run:
+def _there(found: ResultSet | None, reference: str) -> ResultSet:
     """Refuse a baseline that was named and has no run.
 
     Raises:
@@ -80,7 +80,7 @@ def _there(found: Run | None, reference: str) -> Run:
     return found
 
 
-def _render(form: str, candidate: Run, report: GateReport) -> str:
+def _render(form: str, candidate: ResultSet, report: GateReport) -> str:
     match form:
         case "json":
             return report.model_dump_json(indent=2) + "\n"

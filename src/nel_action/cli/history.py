@@ -11,8 +11,8 @@ import click
 from nel_action.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from nel_action.gating.result_set import Run
-    from nel_action.gating.trend import Mark, Standing
+    from nel_action.gating.result_set import ResultSet
+    from nel_action.gating.trend import TrendEntry, TrendVerdict
     from nel_action.spec.policy import GatePolicy
 
 __all__ = ["history"]
@@ -31,24 +31,24 @@ def history(*, runs: tuple[str, ...], policy: Path, baseline: str | None, as_jso
     """
     from nel_action.cli.common import open_reference
     from nel_action.gating.policy_file import load_policy
-    from nel_action.gating.trend import by_task, standing_of
+    from nel_action.gating.trend import group_by_task, judge_trend
 
     rules = load_policy(policy)
     rows = [open_reference(run) for run in runs]
     nights = _nights(rows, open_reference(baseline) if baseline else None, rules)
-    found = [standing_of(marks, confidence=rules.confidence) for marks in by_task(nights).values()]
+    found = [judge_trend(marks, confidence=rules.confidence) for marks in group_by_task(nights).values()]
     click.echo(_json(found) if as_json else "\n".join(_line(one) for one in found))
-    return ExitCode.FAIL if any(one.fallen for one in found) else ExitCode.PASS
+    return ExitCode.FAIL if any(one.regressed for one in found) else ExitCode.PASS
 
 
-def _nights(rows: Sequence[Run], baseline: Run | None, rules: GatePolicy) -> list[tuple[Mark, ...]]:
+def _nights(rows: Sequence[ResultSet], baseline: ResultSet | None, rules: GatePolicy) -> list[tuple[TrendEntry, ...]]:
     """Hold each run against the same baseline.
 
     Raises:
         UsageError: there is one run alone, and nothing to hold it against.
     """
     from nel_action.gating.judge import judge_runs
-    from nel_action.gating.trend import marks_of
+    from nel_action.gating.trend import trend_entries
 
     if baseline is None and len(rows) < 2:  # noqa: PLR2004 - a pair
         msg = "a history takes at least two runs, or a baseline"
@@ -58,17 +58,26 @@ def _nights(rows: Sequence[Run], baseline: Run | None, rules: GatePolicy) -> lis
         against = baseline or (rows[0] if place else None)
         expected = list(dict.fromkeys(result.task for result in run.results.tasks))
         report = judge_runs(run, policy=rules, baseline=against, expected=expected)
-        nights.append(marks_of(run.results, report, rules, fixed=True))
+        nights.append(trend_entries(run.results, report, rules, fixed=True))
     return nights
 
 
-def _line(one: Standing) -> str:
+def _line(one: TrendVerdict) -> str:
     name = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in one.task)
-    return f"{name}: {'fallen' if one.fallen else 'holds'} ({one.nights} nights judged together; {one.said})"
+    return f"{name}: {'fallen' if one.regressed else 'holds'} ({one.runs} runs judged together; {one.reason})"
 
 
-def _json(found: Sequence[Standing]) -> str:
+def _json(found: Sequence[TrendVerdict]) -> str:
     import json
-    from dataclasses import asdict
 
-    return json.dumps([asdict(one) for one in found], indent=2)
+    rows = [
+        {
+            "task": verdict.task,
+            "model": verdict.model,
+            "nights": verdict.runs,
+            "fallen": verdict.regressed,
+            "said": verdict.reason,
+        }
+        for verdict in found
+    ]
+    return json.dumps(rows, indent=2)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from nel_action.driver.judging import Resolver, Rules, measure, own_rules
 from nel_action.errors import ExecutorError, UnreachableError
-from nel_action.gating.confirm import tasks_to_confirm
+from nel_action.gating.confirmation import tasks_to_confirm
 from nel_action.lifecycle.reruns import extend, second_runs
 from nel_action.lifecycle.session import JobView, Session
 from nel_action.lifecycle.submit import submit

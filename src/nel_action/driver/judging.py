@@ -14,9 +14,10 @@ from pathlib import Path
 from nel_action.driver.score_history import earlier_scores
 from nel_action.errors import AmbiguousError, NotFoundError
 from nel_action.files import write_atomically
-from nel_action.gating.baseline import Baseline, load_baseline
-from nel_action.gating.confirm import Second, confirm_notes
+from nel_action.gating.baseline import load_baseline
+from nel_action.gating.confirmation import ConfirmationRun, confirmation_notes
 from nel_action.gating.judge import judge
+from nel_action.gating.result_set import ResultSet
 from nel_action.gating.verdict import GateReport
 from nel_action.ledger import AttemptRow, Ledger, run_dir_of
 from nel_action.lifecycle.collect import collect
@@ -71,7 +72,7 @@ def conclude(
     rules = rules or own_rules(session)
     results, baseline, gate = measure(session, views, branch=branch, rules=rules)
     confirm = rules.policy.confirm if rules.policy else None
-    notes = (*gate.notes, *rules.notes, *confirm_notes(confirm, gate, results, _seconds(views)))
+    notes = (*gate.notes, *rules.notes, *confirmation_notes(confirm, gate, results, _seconds(views)))
     gate = gate.model_copy(update={"notes": notes})
     write_atomically(invocation.run_dir / "gate.json", (gate.model_dump_json(indent=2) + "\n").encode())
     report = Report(results=results, gate=gate, metadata=_facts(session, views, baseline))
@@ -89,7 +90,7 @@ def own_rules(session: Session) -> Rules:
 
 def measure(
     session: Session, views: list[JobView], *, branch: Resolver | None, rules: Rules
-) -> tuple[Results, Baseline | None, GateReport]:
+) -> tuple[Results, ResultSet | None, GateReport]:
     """Collect and judge: the results, what they were held against, and the verdict."""
     results = collect(session, views)
     ruled = session.invocation.plan.spec.model_copy(update={"gate": rules.policy})
@@ -101,9 +102,9 @@ def measure(
     return results, baseline, judge(results, policy=rules.policy, baseline=baseline, root=root, expected=rules.expected)
 
 
-def _seconds(views: Sequence[JobView]) -> list[Second]:
+def _seconds(views: Sequence[JobView]) -> list[ConfirmationRun]:
     return [
-        Second(view.job.task.display, view.job.model, view.job.task.params.seed, _ended(view))
+        ConfirmationRun(view.job.task.display, view.job.model, view.job.task.params.seed, _ended(view))
         for view in views
         if view.job.repeats is not None
     ]
@@ -118,7 +119,7 @@ def _ended(view: JobView) -> str | None:
     return f"{view.state.value}" + (f" ({view.attempt.reason})" if view.attempt.reason else "")
 
 
-def find_baseline(spec: Spec, *, folder: Path, home: Path, branch: Resolver | None = None) -> Baseline | None:
+def find_baseline(spec: Spec, *, folder: Path, home: Path, branch: Resolver | None = None) -> ResultSet | None:
     """Read what the policy compares with; None where it names nothing, or a branch that has no run yet.
 
     Raises:
@@ -129,7 +130,7 @@ def find_baseline(spec: Spec, *, folder: Path, home: Path, branch: Resolver | No
     return None if reference is None else open_baseline(reference, folder=folder, home=home, branch=branch)
 
 
-def open_baseline(reference: str, *, folder: Path, home: Path, branch: Resolver | None = None) -> Baseline | None:
+def open_baseline(reference: str, *, folder: Path, home: Path, branch: Resolver | None = None) -> ResultSet | None:
     """Read what a reference stands for: a path, an invocation of this machine, `mlflow:<run>`, or a branch.
 
     Args:
@@ -203,7 +204,7 @@ def _read(path: Path) -> Mapping[str, object]:
     return data if isinstance(data, dict) else {}
 
 
-def _facts(session: Session, views: Sequence[JobView], baseline: Baseline | None) -> Metadata:
+def _facts(session: Session, views: Sequence[JobView], baseline: ResultSet | None) -> Metadata:
     invocation = session.invocation
     ends = [view.attempt.ended for view in views if view.attempt and view.attempt.ended]
     ended = max(ends) if ends else None

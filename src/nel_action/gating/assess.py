@@ -10,7 +10,7 @@ from nel_action.gating.comparison import Against, compare, gain_claims
 from nel_action.gating.limit_check import Claim
 from nel_action.gating.messages import Unit
 from nel_action.gating.policy import needs_baseline
-from nel_action.gating.result_set import Run
+from nel_action.gating.result_set import ResultSet
 from nel_action.gating.task_samples import Side, load_side
 from nel_action.gating.thresholds import floor_claims, side_evidence
 from nel_action.gating.validation import pick_score, what_is_missing
@@ -61,7 +61,13 @@ class Assessment:
 
 
 def assess(
-    task: str, model: str, rules: TaskPolicy, result: TaskResult | None, *, candidate: Run, baseline: Run | None
+    task: str,
+    model: str,
+    rules: TaskPolicy,
+    result: TaskResult | None,
+    *,
+    candidate: ResultSet,
+    baseline: ResultSet | None,
 ) -> Assessment:
     """Look at one task; never raises for what is wrong with its results.
 
@@ -90,7 +96,7 @@ def assess(
     return found
 
 
-def _statistics(found: Assessment, side: Side, candidate: Run, baseline: Run | None) -> None:
+def _statistics(found: Assessment, side: Side, candidate: ResultSet, baseline: ResultSet | None) -> None:
     found.side, found.n = side, side.n
     found.notes += side.notes
     _floors(found, side)
@@ -124,7 +130,7 @@ def _floors(found: Assessment, side: Side) -> None:
     found.unmeasurable += problems
 
 
-def _against(found: Assessment, side: Side, baseline: Run, theirs: TaskResult | str) -> None:
+def _against(found: Assessment, side: Side, baseline: ResultSet, theirs: TaskResult | str) -> None:
     against = [theirs] if isinstance(theirs, str) else compare(side, found.rules, baseline, theirs)
     if isinstance(against, list):
         found.unmeasurable += against
@@ -136,7 +142,7 @@ def _against(found: Assessment, side: Side, baseline: Run, theirs: TaskResult | 
     found.unmeasurable += problems
 
 
-def _shown(found: Assessment, side: Side, baseline: Run, theirs: TaskResult | str) -> None:
+def _shown(found: Assessment, side: Side, baseline: ResultSet, theirs: TaskResult | str) -> None:
     """Show how far a task moved of which nothing is asked; what cannot be compared is no harm then."""
     if isinstance(theirs, str):
         return

@@ -9,12 +9,9 @@ from typing import Final
 
 from nel_action.errors import NotFoundError
 from nel_action.gating.external import open_run
-from nel_action.gating.result_set import Run
+from nel_action.gating.result_set import ResultSet
 
-__all__ = ["Baseline", "Resolver", "load_baseline", "read_run"]
-
-Baseline = Run
-"""A baseline is a run like any other."""
+__all__ = ["Resolver", "load_baseline"]
 
 Resolver = Callable[[str], Path | None]
 """From a reference to the run directory or results file that it stands for; None where it stands for nothing."""
@@ -29,7 +26,7 @@ def load_baseline(
     invocation: Resolver | None = None,
     branch: Resolver | None = None,
     mlflow: Resolver | None = None,
-) -> Baseline | None:
+) -> ResultSet | None:
     """Find and read what a reference stands for.
 
     A path that exists comes first, then an invocation, then a branch; `mlflow:<run>` is always MLflow's.
@@ -50,12 +47,12 @@ def load_baseline(
     """
     scheme, _, rest = reference.partition(":")
     if scheme == "mlflow" and rest:
-        return read_run(_must(mlflow, rest, reference, "no MLflow run"), name=reference)
+        return open_run(_must(mlflow, rest, reference, "no MLflow run"), name=reference)
     path = folder / reference
     if path.exists():
-        return read_run(path, name=reference)
+        return open_run(path, name=reference)
     if invocation and _INVOCATION.fullmatch(reference) and (found := invocation(reference)):
-        return read_run(found, name=f"invocation {reference}")
+        return open_run(found, name=f"invocation {reference}")
     if "/" in reference and Path(reference).suffix in (".json", ".yml", ".yaml"):
         msg = f"no baseline at {path}"
         raise NotFoundError(msg, hint="gate.baseline names a file that is not there; commit it, or name a branch")
@@ -63,7 +60,7 @@ def load_baseline(
         msg = f"no baseline {reference!r}: no such path or invocation here, and branches cannot be looked up"
         raise NotFoundError(msg, hint="branches are looked up in a workflow, where GitHub can be asked")
     found = branch(reference)
-    return read_run(found, name=reference) if found else None
+    return open_run(found, name=reference) if found else None
 
 
 def _must(resolve: Resolver | None, what: str, reference: str, missing: str) -> Path:
@@ -72,13 +69,3 @@ def _must(resolve: Resolver | None, what: str, reference: str, missing: str) -> 
         msg = f"{missing} for the baseline {reference!r}"
         raise NotFoundError(msg, hint=None if resolve else "install the extra that brings MLflow: nel-action[mlflow]")
     return found
-
-
-def read_run(path: Path, *, name: str | None = None) -> Run:
-    """Read a run directory, a results file, or what another program left (`readers`).
-
-    Raises:
-        NotFoundError: there is nothing at the path.
-        ResultsError: it is missing, truncated, malformed or of no known format.
-    """
-    return open_run(path, name=name)

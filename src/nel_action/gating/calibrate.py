@@ -9,7 +9,7 @@ from statistics import mean
 
 from nel_action.errors import UsageError
 from nel_action.gating.judge import judge_runs
-from nel_action.gating.result_set import Run
+from nel_action.gating.result_set import ResultSet
 from nel_action.gating.verdict import GateReport, TaskVerdict, Verdict
 from nel_action.model.results import Record
 from nel_action.spec.policy import GatePolicy
@@ -46,7 +46,7 @@ class Calibration(Record):
     tasks: tuple[TaskCalibration, ...]
 
 
-def calibrate(runs: Sequence[Run], policy: GatePolicy) -> Calibration:
+def calibrate(runs: Sequence[ResultSet], policy: GatePolicy) -> Calibration:
     """Judge every run against every other.
 
     Args:

@@ -9,7 +9,7 @@ from nel_action.gating.compatibility import not_comparable
 from nel_action.gating.differences import Gain, gain_from_pairs, gain_from_scores
 from nel_action.gating.limit_check import Claim, Rule
 from nel_action.gating.pairs import Pairs, pair
-from nel_action.gating.result_set import Run
+from nel_action.gating.result_set import ResultSet
 from nel_action.gating.task_samples import Side, load_side
 from nel_action.gating.validation import pick_score, what_is_missing
 from nel_action.gating.verdict import Comparison
@@ -78,7 +78,7 @@ def _higher_is_better(rules: TaskPolicy, ours: Score, theirs: Score) -> bool:
     return said == {True}
 
 
-def compare(candidate: Side, rules: TaskPolicy, baseline: Run, theirs: TaskResult) -> Against | list[str]:
+def compare(candidate: Side, rules: TaskPolicy, baseline: ResultSet, theirs: TaskResult) -> Against | list[str]:
     """Hold a task against its baseline.
 
     Args:

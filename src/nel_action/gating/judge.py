@@ -11,7 +11,7 @@ from nel_action.gating.assess import Assessment, assess
 from nel_action.gating.limit_check import Claim
 from nel_action.gating.messages import claim_reason
 from nel_action.gating.policy import check_policy, needs_baseline, task_policy
-from nel_action.gating.result_set import Run, run_from_results
+from nel_action.gating.result_set import ResultSet
 from nel_action.gating.verdict import GateReport, TaskVerdict, Verdict
 from nel_action.model.results import Results, TaskResult
 from nel_action.spec.policy import Correction, GatePolicy, OnInconclusive, Tier
@@ -24,7 +24,7 @@ _WORST_FIRST = (Verdict.FAIL, Verdict.UNMEASURABLE, Verdict.INCONCLUSIVE, Verdic
 
 
 def judge(
-    candidate: Results, *, policy: GatePolicy | None, baseline: Run | None, root: Path, expected: Sequence[str]
+    candidate: Results, *, policy: GatePolicy | None, baseline: ResultSet | None, root: Path, expected: Sequence[str]
 ) -> GateReport:
     """Judge results against a policy.
 
@@ -42,12 +42,12 @@ def judge(
         SpecError: the policy names a task that is not there, or limits nothing.
     """
     return judge_runs(
-        run_from_results(candidate, root, name="this run"), policy=policy, baseline=baseline, expected=expected
+        ResultSet.from_results(candidate, root, name="this run"), policy=policy, baseline=baseline, expected=expected
     )
 
 
 def judge_runs(
-    candidate: Run, *, policy: GatePolicy | None, baseline: Run | None, expected: Sequence[str]
+    candidate: ResultSet, *, policy: GatePolicy | None, baseline: ResultSet | None, expected: Sequence[str]
 ) -> GateReport:
     """Judge one run, wherever it comes from, as `judge` does."""
     if policy is not None and (problems := check_policy(policy, expected)):
@@ -64,7 +64,7 @@ def judge_runs(
     return report.model_copy(update={"notes": report.notes + notes})
 
 
-def _cells(run: Run, expected: Sequence[str]) -> Iterator[tuple[str, str, TaskResult | None]]:
+def _cells(run: ResultSet, expected: Sequence[str]) -> Iterator[tuple[str, str, TaskResult | None]]:
     """Name every task on every model with its result: all that there are, and tasks without any."""
     for task in dict.fromkeys(expected):
         here = run.of_task(task)
@@ -73,7 +73,7 @@ def _cells(run: Run, expected: Sequence[str]) -> Iterator[tuple[str, str, TaskRe
             yield task, "", None
 
 
-def _about_baseline(run: Run, baseline: Run, expected: Sequence[str], *, limited: bool) -> Iterator[str]:
+def _about_baseline(run: ResultSet, baseline: ResultSet, expected: Sequence[str], *, limited: bool) -> Iterator[str]:
     """Say what makes the comparison mean less than it seems to."""
     if not limited:
         yield "there is no policy: nothing that fell can fail this gate"
@@ -107,7 +107,9 @@ def _correct(policy: GatePolicy, found: Sequence[Assessment]) -> _Correction:
     return _Correction({id(claim) for claim in failing}, max(1, len(deciding)))
 
 
-def _task_verdict(found: Assessment, correction: _Correction, baseline: Run | None, policy: GatePolicy) -> TaskVerdict:
+def _task_verdict(
+    found: Assessment, correction: _Correction, baseline: ResultSet | None, policy: GatePolicy
+) -> TaskVerdict:
     reasons: dict[Verdict, list[str]] = {
         Verdict.FAIL: list(found.breaches),
         Verdict.UNMEASURABLE: list(found.unmeasurable),
@@ -152,7 +154,7 @@ def _settle(claim: Claim, verdict: Verdict, fail_alpha: float) -> int | None:
 
 
 def _whole(
-    policy: GatePolicy, found: Sequence[Assessment], tasks: Sequence[TaskVerdict], baseline: Run | None
+    policy: GatePolicy, found: Sequence[Assessment], tasks: Sequence[TaskVerdict], baseline: ResultSet | None
 ) -> GateReport:
     verdict, code = _decide(policy, tasks, found)
     notes = [f"{one.task}: {note}" for one in found for note in one.notes]

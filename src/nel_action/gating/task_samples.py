@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from nel_action.errors import ResultsError
 from nel_action.gating.differences import scale_of
 from nel_action.gating.items import Items
-from nel_action.gating.result_set import Run
+from nel_action.gating.result_set import ResultSet
 from nel_action.model.results import Score, TaskResult
 
 __all__ = ["Side", "load_side"]
@@ -33,7 +33,7 @@ class Side:
         return self.score, self.n
 
 
-def load_side(run: Run, result: TaskResult, score: Score) -> Side:
+def load_side(run: ResultSet, result: TaskResult, score: Score) -> Side:
     """Read a task's items and hold them against its score.
 
     Raises:

@@ -21,7 +21,7 @@ from nel_action.model.results import Record, Results, TaskResult
 from nel_action.spec.policy import GatePolicy, Tier
 from nel_action.statistics.anytime import Night, judge_history
 
-__all__ = ["Mark", "Standing", "by_task", "marks_of", "standing_of"]
+__all__ = ["TrendEntry", "TrendVerdict", "group_by_task", "judge_trend", "trend_entries"]
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 _LIMITS: Final = ("min", "max", "max_drop", "max_relative_drop", "min_gain")
@@ -30,7 +30,7 @@ _NIGHTS: Final = 2
 """Nights that must lie beyond a limit: what broke for one night is no regression."""
 
 
-class Mark(Record):
+class TrendEntry(Record):
     """One task on one night."""
 
     task: str
@@ -57,20 +57,22 @@ class Mark(Record):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class TrendVerdict:
     """What all nights say of one task."""
 
     task: str
     model: str
-    nights: int
-    """Nights that were judged together."""
-    fallen: bool
-    """Whether it is surely beyond a limit, and has not come back."""
-    said: str
-    """The limit and the evidence, in words."""
+    runs: int
+    """Number of runs in the test."""
+    regressed: bool
+    """A limit was exceeded with the required evidence, and the score has not recovered since."""
+    reason: str
+    """The limit and the evidence, as a text for people."""
 
 
-def marks_of(results: Results, gate: GateReport, policy: GatePolicy | None, *, fixed: bool) -> tuple[Mark, ...]:
+def trend_entries(
+    results: Results, gate: GateReport, policy: GatePolicy | None, *, fixed: bool
+) -> tuple[TrendEntry, ...]:
     """Return what a run leaves for its successors.
 
     Args:
@@ -83,11 +85,11 @@ def marks_of(results: Results, gate: GateReport, policy: GatePolicy | None, *, f
     return tuple(_mark(one, found.get((one.task, one.model)), policy, fixed=fixed) for one in gate.tasks)
 
 
-def _mark(verdict: TaskVerdict, result: TaskResult | None, policy: GatePolicy | None, *, fixed: bool) -> Mark:
+def _mark(verdict: TaskVerdict, result: TaskResult | None, policy: GatePolicy | None, *, fixed: bool) -> TrendEntry:
     rules = task_policy(policy, verdict.task) if policy and verdict.tier is not Tier.ADVISORY else None
     limits = {name: value for name in _LIMITS if rules and (value := getattr(rules, name)) is not None}
     compared = verdict.comparison
-    return Mark(
+    return TrendEntry(
         task=verdict.task,
         model=verdict.model,
         metric=verdict.metric,
@@ -110,7 +112,7 @@ def _digest(result: TaskResult) -> str:
     return hashlib.sha256(json.dumps(asked, default=str).encode()).hexdigest()[:16]
 
 
-def standing_of(marks: Sequence[Mark], *, confidence: float = 0.95) -> Standing:
+def judge_trend(marks: Sequence[TrendEntry], *, confidence: float = 0.95) -> TrendVerdict:
     """Say whether a task has fallen, by all of its nights.
 
     Args:
@@ -123,16 +125,16 @@ def standing_of(marks: Sequence[Mark], *, confidence: float = 0.95) -> Standing:
     if _breached(marks):
         found.append(("its costs were beyond their limits on each of the last two nights", _NIGHTS, True))
     worst = max(found, key=lambda one: one[2], default=("nothing that is limited could be judged", 0, False))
-    return Standing(last.task, last.model, worst[1], worst[2], worst[0])
+    return TrendVerdict(last.task, last.model, worst[1], worst[2], worst[0])
 
 
-def _breached(marks: Sequence[Mark]) -> bool:
+def _breached(marks: Sequence[TrendEntry]) -> bool:
     """Tell of costs, which are no sample: beyond their limit on the last nights that measured them."""
     seen = ["limits" in mark.failed for mark in marks if mark.verdict is not Verdict.UNMEASURABLE]
     return len(seen) >= _NIGHTS and all(seen[-_NIGHTS:])
 
 
-def _held(marks: Sequence[Mark], rule: str, limit: float, confidence: float, tests: int) -> tuple[str, int, bool]:
+def _held(marks: Sequence[TrendEntry], rule: str, limit: float, confidence: float, tests: int) -> tuple[str, int, bool]:
     """Hold one task against one limit: what is said, of how many nights, and whether it has fallen."""
     nights, shared = _losses(_same(marks), rule, limit)
     if not nights:
@@ -165,10 +167,10 @@ def _alarm(nights: Sequence[Night], course: Sequence[float], threshold: float) -
     return None
 
 
-def _same(marks: Sequence[Mark]) -> list[Mark]:
+def _same(marks: Sequence[TrendEntry]) -> list[TrendEntry]:
     """Return the nights since the last one that asked something else, or was held against another fixed baseline."""
     measured = [mark for mark in marks if mark.value is not None]
-    kept: list[Mark] = []
+    kept: list[TrendEntry] = []
     for mark in reversed(measured):
         last = measured[-1]
         if (mark.metric, mark.n, mark.asked) != (last.metric, last.n, last.asked):
@@ -179,7 +181,7 @@ def _same(marks: Sequence[Mark]) -> list[Mark]:
     return kept[::-1]
 
 
-def _losses(marks: Sequence[Mark], rule: str, limit: float) -> tuple[list[Night], float]:
+def _losses(marks: Sequence[TrendEntry], rule: str, limit: float) -> tuple[list[Night], float]:
     """Return how far each night lies beyond the limit (worse is positive), and the noise that all nights share."""
     rows = [(mark, _spread(mark, rule)) for mark in marks]
     known = [(mark, spread) for mark, spread in rows if spread is not None]
@@ -199,11 +201,11 @@ def _losses(marks: Sequence[Mark], rule: str, limit: float) -> tuple[list[Night]
     return losses, max((spread for _, spread in known), default=0.0)
 
 
-def _value(mark: Mark) -> float:
+def _value(mark: TrendEntry) -> float:
     return mark.value if mark.value is not None else math.nan
 
 
-def _spread(mark: Mark, rule: str) -> float | None:
+def _spread(mark: TrendEntry, rule: str) -> float | None:
     """Return a night's standard error: of the paired difference where there is one; never zero."""
     if mark.noise and rule not in {"min", "max"}:
         return mark.noise
@@ -215,9 +217,11 @@ def _spread(mark: Mark, rule: str) -> float | None:
     return None
 
 
-def by_task(nights: Sequence[Sequence[Mark]]) -> Mapping[tuple[str, str], list[Mark]]:
+def group_by_task(nights: Sequence[Sequence[TrendEntry]]) -> Mapping[tuple[str, str], list[TrendEntry]]:
     """Sort nights' marks by task and model; only what the last night has."""
-    rows: dict[tuple[str, str], list[Mark]] = {(mark.task, mark.model): [] for mark in nights[-1]} if nights else {}
+    rows: dict[tuple[str, str], list[TrendEntry]] = (
+        {(mark.task, mark.model): [] for mark in nights[-1]} if nights else {}
+    )
     for night in nights:
         for mark in night:
             if (mark.task, mark.model) in rows:

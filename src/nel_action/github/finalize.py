@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nel_action.driver.judging import Rules, conclude
 from nel_action.errors import ExitCode, Location, NelActionError
-from nel_action.gating.trend import Standing
+from nel_action.gating.trend import TrendVerdict
 from nel_action.gating.verdict import Verdict
 from nel_action.github.check import Conclusion
 from nel_action.github.comment import token_login
@@ -157,7 +157,7 @@ def _keep_issue(
     try:
         if fallen:
             title = f"{context.inputs.check_name}: {', '.join(dict.fromkeys(one.task for one in fallen))} fell"
-            said = "\n".join(_standing(one) for one in fallen)
+            said = "\n".join(_trend_line(one) for one in fallen)
             body = render_markdown(report, limit=50_000) + "\n" + render_trend(report.metadata.trend, charts=3)
             issue.show(title, f"{said}\n\n{body}")
         elif report.gate.verdict is Verdict.PASS:
@@ -166,6 +166,6 @@ def _keep_issue(
         context.workflow.annotate(Level.WARNING, describe_write_error(error), title="The issue could not be written")
 
 
-def _standing(one: Standing) -> str:
+def _trend_line(one: TrendVerdict) -> str:
     """Say why an issue is open, by all nights: by a test that stays valid however often one looks."""
-    return f"- **{escape.text(one.task)}**, {one.nights} nights judged together: {escape.text(one.said)}"
+    return f"- **{escape.text(one.task)}**, {one.runs} runs judged together: {escape.text(one.reason)}"

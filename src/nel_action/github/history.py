@@ -8,17 +8,14 @@ from typing import Final
 from pydantic import ValidationError
 
 from nel_action.errors import ResultsError
-from nel_action.gating.trend import Mark, marks_of
+from nel_action.gating.trend import TrendEntry, trend_entries
 from nel_action.gating.verdict import GateReport, Verdict
 from nel_action.github.data_branch import DataBranch
 from nel_action.model.results import Record, Results
 from nel_action.report.model import TrendPoint
 from nel_action.spec.policy import GatePolicy
 
-__all__ = ["History", "ScheduledRun", "TaskScore", "scheduled_run", "trend_points"]
-
-TaskScore = Mark
-"""One task on one night."""
+__all__ = ["History", "ScheduledRun", "scheduled_run", "trend_points"]
 
 KEPT: Final = 400
 """Runs; older ones fall off the end."""
@@ -32,14 +29,14 @@ class ScheduledRun(Record):
     commit: str | None = None
     invocation: str
     verdict: Verdict
-    tasks: tuple[TaskScore, ...] = ()
+    tasks: tuple[TrendEntry, ...] = ()
 
 
 def scheduled_run(
     results: Results, gate: GateReport, policy: GatePolicy | None = None, *, fixed: bool = False
 ) -> ScheduledRun:
     """Boil a run down to what its successors need; `fixed` says that its baseline stays where it is."""
-    tasks = marks_of(results, gate, policy, fixed=fixed)
+    tasks = trend_entries(results, gate, policy, fixed=fixed)
     common = {"when": results.created, "commit": results.commit, "invocation": results.invocation}
     return ScheduledRun.model_validate({**common, "verdict": gate.verdict, "tasks": tasks})
 

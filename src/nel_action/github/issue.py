@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, Final
 
-from nel_action.gating.trend import Standing, by_task, standing_of
+from nel_action.gating.trend import TrendVerdict, group_by_task, judge_trend
 from nel_action.github.api import GitHubApi
 from nel_action.github.history import ScheduledRun
 
@@ -17,11 +17,11 @@ BODY_LIMIT: Final = 65_536
 """Characters."""
 
 
-def confirmed(nights: Sequence[ScheduledRun], *, confidence: float = 0.95) -> list[Standing]:
+def confirmed(nights: Sequence[ScheduledRun], *, confidence: float = 0.95) -> list[TrendVerdict]:
     """Return the tasks that have fallen by all nights together: valid however often one looks."""
-    rows = by_task([night.tasks for night in nights])
-    standings = (standing_of(marks, confidence=confidence) for marks in rows.values())
-    return sorted((one for one in standings if one.fallen), key=lambda one: (one.task, one.model))
+    rows = group_by_task([night.tasks for night in nights])
+    standings = (judge_trend(marks, confidence=confidence) for marks in rows.values())
+    return sorted((one for one in standings if one.regressed), key=lambda one: (one.task, one.model))
 
 
 class StickyIssue:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from nel_action.errors import ResultsError
 from nel_action.gating.external.foreign import Records, foreign_run, foreign_task, unreadable
 from nel_action.gating.items import json_batches
-from nel_action.gating.result_set import Run
+from nel_action.gating.result_set import ResultSet
 from nel_action.model.results import Score, TaskResult
 
 __all__ = ["read_bundles"]
@@ -21,7 +21,7 @@ _TWO_SIDED_95: Final = 1.959963984540054
 _PRIMARY: Final = ("mean_reward", "pass@1")
 
 
-def read_bundles(files: Sequence[Path], *, name: str) -> Run | None:
+def read_bundles(files: Sequence[Path], *, name: str) -> ResultSet | None:
     """Read bundles, one benchmark each; None where the files are something else.
 
     Raises:

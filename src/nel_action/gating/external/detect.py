@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from nel_action.errors import NotFoundError, ResultsError
-from nel_action.gating.result_set import Run
+from nel_action.gating.result_set import ResultSet
 
 __all__ = ["open_run"]
 
@@ -17,7 +17,7 @@ _KNOWN: Final = (
 )
 
 
-def open_run(path: Path, *, name: str | None = None) -> Run:
+def open_run(path: Path, *, name: str | None = None) -> ResultSet:
     """Read results in whichever known format they are.
 
     Args:
@@ -39,7 +39,7 @@ def open_run(path: Path, *, name: str | None = None) -> Run:
     raise ResultsError(msg, hint=f"known are {_KNOWN}")
 
 
-def _ours(path: Path, name: str) -> Run | None:
+def _ours(path: Path, name: str) -> ResultSet | None:
     from nel_action.gating.external.own_results import read_ours
 
     file = path / "results.json" if path.is_dir() else path
@@ -48,32 +48,32 @@ def _ours(path: Path, name: str) -> Run | None:
     return read_ours(file, name=name)
 
 
-def _bundles(path: Path, name: str) -> Run | None:
+def _bundles(path: Path, name: str) -> ResultSet | None:
     from nel_action.gating.external.bundles import read_bundles
 
     return _where(path, ("eval-*.json", "*/eval-*.json"), lambda files: read_bundles(files, name=name))
 
 
-def _lm_eval(path: Path, name: str) -> Run | None:
+def _lm_eval(path: Path, name: str) -> ResultSet | None:
     from nel_action.gating.external.harnesses import read_lm_eval
 
     return _where(path, ("results_*.json", "**/results_*.json"), lambda files: read_lm_eval(files, name=name))
 
 
-def _nemo(path: Path, name: str) -> Run | None:
+def _nemo(path: Path, name: str) -> ResultSet | None:
     from nel_action.gating.external.harnesses import read_nemo
 
     return _where(path, ("results.yml", "**/results.yml"), lambda files: read_nemo(files, name=name))
 
 
-def _inspect(path: Path, name: str) -> Run | None:
+def _inspect(path: Path, name: str) -> ResultSet | None:
     from nel_action.gating.external.harnesses import read_inspect
 
     patterns = ("*.eval", "*.json", "**/*.eval", "**/*.json")
     return _where(path, patterns, lambda files: read_inspect(files, name=name))
 
 
-def _where(path: Path, patterns: Iterable[str], read: Callable[[list[Path]], Run | None]) -> Run | None:
+def _where(path: Path, patterns: Iterable[str], read: Callable[[list[Path]], ResultSet | None]) -> ResultSet | None:
     """Read the file itself where its name fits, or all files of a folder that fit the first pattern that any fits."""
     for pattern in patterns:
         found = sorted(path.glob(pattern)) if path.is_dir() else [path] * path.match(pattern)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from nel_action.errors import NelActionError, ResultsError
 from nel_action.gating.items import Collector, Items
-from nel_action.gating.result_set import Run
+from nel_action.gating.result_set import ResultSet
 from nel_action.model.results import JobOutcome, Results, TaskResult
 
 __all__ = ["Records", "collect", "foreign_run", "foreign_task", "unreadable"]
@@ -30,7 +30,7 @@ def unreadable(task: str, model: str, error: NelActionError) -> TaskResult:
     return foreign_task(task, model, reason="results", detail=error.problems[0].message)
 
 
-def foreign_run(tasks: Mapping[str, tuple[TaskResult, Records]], *, name: str) -> Run:
+def foreign_run(tasks: Mapping[str, tuple[TaskResult, Records]], *, name: str) -> ResultSet:
     """Bind tasks to their samples.
 
     Args:
@@ -45,7 +45,7 @@ def foreign_run(tasks: Mapping[str, tuple[TaskResult, Records]], *, name: str) -
         records = tasks[result.task][1](metric)
         return None if records is None else collect(records, metric, of=result.task)
 
-    return Run(results=results, items=items, name=name)
+    return ResultSet(results=results, items=items, name=name)
 
 
 def collect(records: Iterable[Mapping[str, Any]], metric: str, *, of: str) -> Items:

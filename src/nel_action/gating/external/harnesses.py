@@ -12,7 +12,7 @@ from typing import Any, Final
 from nel_action.errors import NelActionError, ResultsError
 from nel_action.formats.parsing import ParsedResult
 from nel_action.gating.external.foreign import Records, foreign_run, foreign_task, unreadable
-from nel_action.gating.result_set import Run
+from nel_action.gating.result_set import ResultSet
 from nel_action.harnesses.inspect.log import load_head
 from nel_action.harnesses.interface import Harness
 from nel_action.model.results import Sample, TaskResult
@@ -26,7 +26,7 @@ _SAME: Final = (
 )  # fmt: skip
 
 
-def read_lm_eval(files: Sequence[Path], *, name: str) -> Run | None:
+def read_lm_eval(files: Sequence[Path], *, name: str) -> ResultSet | None:
     """Read results files of lm-eval, with the samples beside them; several are of different tasks.
 
     Raises:
@@ -80,7 +80,7 @@ def _top_level(data: Mapping[str, Any]) -> list[str]:
     return [task for task in data["results"] if task not in parts]
 
 
-def read_nemo(files: Sequence[Path], *, name: str) -> Run | None:
+def read_nemo(files: Sequence[Path], *, name: str) -> ResultSet | None:
     """Read `results.yml` files of the nemo-evaluator contract, one task each.
 
     Raises:
@@ -118,7 +118,7 @@ def _nemo_task(task: str, config: Mapping[str, Any], data: Any, folder: Path) ->
     return _read("nemo", known, folder, model, params)
 
 
-def read_inspect(files: Sequence[Path], *, name: str) -> Run | None:
+def read_inspect(files: Sequence[Path], *, name: str) -> ResultSet | None:
     """Read inspect logs, in JSON or zipped, one task each; None where the files are something else.
 
     Raises:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from nel_action.gating.result_set import Run, run_from_results
+from nel_action.gating.result_set import ResultSet
 from nel_action.model.results import read_results
 
 __all__ = ["read_ours"]
 
 
-def read_ours(file: Path, *, name: str) -> Run | None:
+def read_ours(file: Path, *, name: str) -> ResultSet | None:
     """Read a results file; None where it is JSON of another kind.
 
     Raises:
@@ -25,4 +25,4 @@ def read_ours(file: Path, *, name: str) -> Run | None:
         return None
     results = read_results(file)
     commit = f" {results.commit[:7]}" if results.commit else ""
-    return run_from_results(results, file.parent, name=f"{name}{commit}")
+    return ResultSet.from_results(results, file.parent, name=f"{name}{commit}")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from tests.support.gate_results import results, task, verdict
 
-from nel_action.gating.confirm import Second, confirm_notes, tasks_to_confirm, why_none
+from nel_action.gating.confirmation import ConfirmationRun, confirmation_notes, tasks_to_confirm, why_none
 from nel_action.spec.policy import Confirm
 
 TWO = results(task("a", seconds=100), task("b", seconds=100))
@@ -21,7 +21,7 @@ def test_the_budget_is_kept_and_said() -> None:
     assert "more than the 1" in (why_none(FALLEN, few, TWO) or "")
     short = Confirm(max_seconds=150)
     assert tasks_to_confirm(FALLEN, short, TWO) == ()
-    (note,) = confirm_notes(short, FALLEN, TWO, [])
+    (note,) = confirmation_notes(short, FALLEN, TWO, [])
     assert "took 200 s, more than the 150 s" in note
     assert "one run decides" in note
 
@@ -47,10 +47,13 @@ def test_only_the_model_that_failed_is_run_again() -> None:
 
 def test_the_notes_say_what_became_of_a_second_run() -> None:
     joined = results(task("a", runs=2), task("b"))
-    seconds = [Second("a", "acme-7b", 1235, None), Second("b", "acme-7b", 1235, "failed (time_limit)")]
-    together, alone = confirm_notes(Confirm(), FALLEN, joined, seconds)
+    seconds = [
+        ConfirmationRun("a", "acme-7b", 1235, None),
+        ConfirmationRun("b", "acme-7b", 1235, "failed (time_limit)"),
+    ]
+    together, alone = confirmation_notes(Confirm(), FALLEN, joined, seconds)
     assert together == "a failed and was run once more, with seed 1235: both runs are judged together"
     assert alone == "b failed; its second run, with seed 1235, failed (time_limit): the first run decides"
-    (other,) = confirm_notes(Confirm(), FALLEN, TWO, [Second("a", "acme-7b", 1235, None)])
+    (other,) = confirmation_notes(Confirm(), FALLEN, TWO, [ConfirmationRun("a", "acme-7b", 1235, None)])
     assert "did not give the same items" in other
-    assert confirm_notes(None, FALLEN, TWO, []) == ()
+    assert confirmation_notes(None, FALLEN, TWO, []) == ()

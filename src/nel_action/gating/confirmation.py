@@ -15,14 +15,14 @@ from nel_action.gating.verdict import GateReport, TaskVerdict, Verdict
 from nel_action.model.results import Results
 from nel_action.spec.policy import Confirm, Tier
 
-__all__ = ["Cell", "Second", "confirm_notes", "tasks_to_confirm", "why_none"]
+__all__ = ["Cell", "ConfirmationRun", "confirmation_notes", "tasks_to_confirm", "why_none"]
 
 Cell = tuple[str, str]
 """A task and a model."""
 
 
 @dataclass(frozen=True, slots=True)
-class Second:
+class ConfirmationRun:
     """A second run."""
 
     task: str
@@ -52,8 +52,8 @@ def why_none(report: GateReport, rule: Confirm, results: Results) -> str | None:
     return None
 
 
-def confirm_notes(
-    rule: Confirm | None, report: GateReport, results: Results, seconds: Sequence[Second]
+def confirmation_notes(
+    rule: Confirm | None, report: GateReport, results: Results, seconds: Sequence[ConfirmationRun]
 ) -> tuple[str, ...]:
     """Say which tasks were run once more and what that changed, or why none was."""
     if rule is None:
@@ -64,7 +64,7 @@ def confirm_notes(
     return tuple(_note(one, together=(one.task, one.model) in both) for one in seconds)
 
 
-def _note(second: Second, *, together: bool) -> str:
+def _note(second: ConfirmationRun, *, together: bool) -> str:
     if together:
         return f"{second.task} failed and was run once more, with seed {second.seed}: both runs are judged together"
     ended = second.ended or "did not give the same items and metrics"
