@@ -12,6 +12,7 @@ from nel_action.exporters.bundle import Bundle, load_bundle
 from nel_action.exporters.interface import Change, CommonSettings, DestinationError, Exported, ExportOutcome
 from nel_action.exporters.registry import settings_from
 from nel_action.exporters.send import send, variables
+from nel_action.model.env_ref import EnvRef, parse_references
 
 
 class Busy:
@@ -94,11 +95,11 @@ def test_unknown_destination(bundles: list[Bundle]) -> None:
 
 def test_variables_are_resolved_or_missed() -> None:
     environ = {"A": "1"}
-    assert variables({"X": "host:A", "Y": "lit:2", "Z": "runtime:A"}, environ) == {
+    assert variables(parse_references({"X": "host:A", "Y": "lit:2", "Z": "runtime:A"}), environ) == {
         "A": "1",
         "X": "1",
         "Y": "2",
         "Z": "1",
     }
     with pytest.raises(SecretError, match="NOPE is not set"):
-        variables({"X": "host:NOPE"}, environ)
+        variables({"X": EnvRef.host("NOPE")}, environ)

@@ -9,6 +9,7 @@ import pytest
 from tests.support.plans import make_spec
 
 from nel_action.errors import Location, SpecError
+from nel_action.model.env_ref import EnvRef
 from nel_action.model.task import EndpointType
 from nel_action.planning.jobs import Context
 from nel_action.planning.planner import make_plan
@@ -141,7 +142,7 @@ def test_parameters_are_laid_over_each_other() -> None:
 
 def test_the_key_of_the_target_is_handed_on_by_name() -> None:
     job = make_plan(with_target(api_key_name="MY_KEY"), CONTEXT, base_dir=Path()).jobs[0]
-    assert job.env == {"MY_KEY": "host:MY_KEY"}
+    assert job.env == {"MY_KEY": EnvRef.host("MY_KEY")}
 
 
 def test_a_served_model_takes_its_name_from_the_deployment() -> None:
@@ -238,8 +239,8 @@ def test_a_task_of_another_route_gets_its_relatives_that_fit() -> None:
 
 
 def test_variables_of_the_whole_spec_reach_the_server_below_its_own() -> None:
-    served = GenericDeployment(command=("serve",), served_model_name="m", env_vars={"B": "lit:own"})
+    served = GenericDeployment(command=("serve",), served_model_name="m", env_vars={"B": EnvRef.literal("own")})
     spec = make_spec(target=Target(), deployment=served, env_vars={"A": "lit:all", "B": "lit:all"})
     deployment = make_plan(spec, CONTEXT, base_dir=Path()).jobs[0].deployment
     assert isinstance(deployment, GenericDeployment)
-    assert deployment.env_vars == {"A": "lit:all", "B": "lit:own"}
+    assert deployment.env_vars == {"A": EnvRef.literal("all"), "B": EnvRef.literal("own")}

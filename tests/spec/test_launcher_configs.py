@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from nel_action.errors import SpecError
+from nel_action.model.env_ref import EnvRef
 from nel_action.spec.compose import LoadedSpec, load_spec
 from nel_action.spec.deployment import ServedDeployment
 from nel_action.spec.nested import get
@@ -55,8 +56,7 @@ def test_every_served_example_passes_its_server_s_checks(file: Path) -> None:
 
     deployment = filled(file).spec.deployment
     if isinstance(deployment, ServedDeployment):
-        kind = getattr(deployment, "type", "")
-        assert list(server(kind).check(deployment)) == []
+        assert list(server(deployment.type).check(deployment)) == []
 
 
 def test_two_servers_from_one_group_do_not_mix(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_earlier_ways_of_writing_variables_are_read_with_a_warning(tmp_path: Pat
     file = tmp_path / "s.yaml"
     file.write_text(f"env_vars: {{A: {written}}}\nevaluation: {{tasks: [{{name: gsm8k}}]}}\n")
     loaded = load_spec(file)
-    assert loaded.spec.env_vars == {"A": meant}
+    assert loaded.spec.env_vars == {"A": EnvRef.parse(meant)}
     assert f"write A: {meant}" in str(loaded.warnings[0])
 
 
@@ -182,5 +182,5 @@ def test_variables_of_the_local_executor_become_everybody_s(tmp_path: Path) -> N
     file = tmp_path / "s.yaml"
     file.write_text("execution: {env_vars: {A: '${oc.env:B}'}}\nevaluation: {tasks: [{name: gsm8k}]}\n")
     loaded = load_spec(file, environ={"B": "secret-value"})
-    assert loaded.spec.env_vars == {"A": "host:B"}
+    assert loaded.spec.env_vars == {"A": EnvRef.host("B")}
     assert "'execution.env_vars' is now 'env_vars'" in str(loaded.warnings[0])

@@ -16,6 +16,7 @@ from nel_action.executors.interface import Executor, ExecutorContext, poll_attem
 from nel_action.executors.local.executor import LocalExecutor
 from nel_action.executors.local.store import Store
 from nel_action.executors.local.supervisor_processes import AGENT, try_lock
+from nel_action.model.env_ref import parse_references
 from nel_action.model.job import Attempt, JobStatus, Key
 from nel_action.model.task import EndpointType, HarnessTask, Params
 from nel_action.planning.jobs import Job
@@ -65,6 +66,7 @@ def job(name: str, script: str, *, index: int = 0, **fields: Any) -> Job:  # noq
         "deployment": NoDeployment(),
         "timeout": 60.0,
     }
+    fields["env"] = parse_references(fields.get("env", {}))
     return Job(**(defaults | fields))
 
 

@@ -46,7 +46,7 @@ def extras() -> int:
         return ExitCode.PASS  # told by `ci run`, with check and annotations
     execution = loaded.spec.execution
     exporters = loaded.resolved.get("export") or () if inputs.exporters is None else inputs.exporters
-    words = [str(getattr(execution, "type", "")), *exporters]
+    words = [execution.type, *exporters]
     if getattr(execution, "runtime", None) == "process":
         click.echo("process")
     for extra in sorted({EXTRAS[word] for word in words if word in EXTRAS}):

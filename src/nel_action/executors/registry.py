@@ -30,7 +30,7 @@ def open_executor(settings: ExecutionBase, context: ExecutorContext) -> Executor
     Raises:
         NotFoundError: no installed package provides an executor of that name.
     """
-    name = str(getattr(settings, "type", ""))
+    name = settings.type
     factory = _load(BUILT_IN[name]) if name in BUILT_IN else _load_plug_in(name)
     executor: Executor = factory(settings, context)  # type: ignore[operator]
     return executor

@@ -10,6 +10,7 @@ from nel_action.errors import Problem, ResultsError, SpecError
 from nel_action.exporters.bundle import load_bundle
 from nel_action.exporters.interface import Change, Exported, ExportOutcome
 from nel_action.exporters.send import send, variables
+from nel_action.model.env_ref import parse_references
 
 __all__ = ["automatic", "deliver", "read_yaml"]
 
@@ -37,7 +38,10 @@ def deliver(
         # NOTE: one run without results is said, counted as a failure, and does not keep the others from going.
         failed = Exported(run_dir.name, Change.FAILED, None, str(error))
         return ExportOutcome(destination=destination, items=(failed,))
-    named = {**(spec.get("env_vars") or {}), **(wanted.get("env_vars") or {})}
+    try:
+        named = parse_references({**(spec.get("env_vars") or {}), **(wanted.get("env_vars") or {})})
+    except ValueError as error:
+        raise SpecError([Problem(f"{run_dir / 'spec.yaml'}: env_vars: {error}")]) from error
     merged = {**(wanted.get(destination) or {}), **(options or {})}
     return send([bundle], destination, merged, variables(named, environ))
 

@@ -8,6 +8,7 @@ from typing import Any
 from nel_action.errors import NelActionError, NotFoundError, Problem, SpecError
 from nel_action.exporters.registry import as_meant, exporter_named
 from nel_action.exporters.send import variables
+from nel_action.model.env_ref import EnvRef
 from nel_action.spec.compose import LoadedSpec
 from nel_action.spec.validate import validate_part
 
@@ -78,6 +79,6 @@ def _automatic(loaded: LoadedSpec) -> tuple[str, ...]:
     return tuple(str(name) for name in asked.get("destinations") or ())
 
 
-def _named(loaded: LoadedSpec) -> dict[str, str]:
+def _named(loaded: LoadedSpec) -> dict[str, EnvRef]:
     """Return the variables that exports get besides the environment."""
     return {**loaded.spec.env_vars, **loaded.spec.export.env_vars}

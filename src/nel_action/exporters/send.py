@@ -19,6 +19,7 @@ from nel_action.exporters.interface import (
 from nel_action.exporters.records import unmatched
 from nel_action.exporters.registry import exporter_named, settings_from
 from nel_action.exporters.retry import retried
+from nel_action.model.env_ref import EnvRef, EnvSource
 
 __all__ = ["send", "variables"]
 
@@ -69,7 +70,7 @@ def _send_one(
         return ExportOutcome(destination=exporter.name, items=(failed,))
 
 
-def variables(references: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+def variables(references: Mapping[str, EnvRef], environ: Mapping[str, str]) -> dict[str, str]:
     """Resolve `host:NAME`, `runtime:NAME` and `lit:VALUE` on top of the environment.
 
     Raises:
@@ -77,8 +78,8 @@ def variables(references: Mapping[str, str], environ: Mapping[str, str]) -> dict
     """
     resolved = dict(environ)
     for name, reference in references.items():
-        kind, _, value = reference.partition(":")
-        if kind == "lit":
+        value = reference.value
+        if reference.source is EnvSource.LITERAL:
             resolved[name] = value
         elif value in environ:
             resolved[name] = environ[value]

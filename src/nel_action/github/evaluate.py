@@ -183,7 +183,7 @@ class _Evaluation:
 
     @staticmethod
     def _local(prepared: Prepared) -> bool:
-        return getattr(prepared.plan.spec.execution, "type", "") == "local"
+        return prepared.plan.spec.execution.type == "local"
 
     def _created(self, session: Session) -> None:
         """Write down under which id all can be found again, before anything is submitted."""

@@ -49,7 +49,7 @@ class Invocation:
     @property
     def executor(self) -> str:
         """The word in `execution.type`."""
-        return str(getattr(self.plan.spec.execution, "type", ""))
+        return self.plan.spec.execution.type
 
     def row(self) -> InvocationRow:
         """Return its entry in the ledger."""

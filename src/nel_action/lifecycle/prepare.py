@@ -149,9 +149,8 @@ def _missing_variables(prepared: Prepared) -> Iterator[Problem]:
     """Name each variable that is read here and has no value, with the line that asks for it."""
     seen: set[str] = set()
     for job in prepared.plan.jobs:
-        for reference in job.env.values():
-            kind, _, name = reference.partition(":")
-            if kind == "host" and name not in prepared.environ and name not in seen:
+        for name in (reference.host_name for reference in job.env.values()):
+            if name is not None and name not in prepared.environ and name not in seen:
                 seen.add(name)
                 place = _where(prepared.loaded, name)
                 yield Problem(f"the variable {name} is not set", place, f"export {name}=…, or pass it as a secret")
@@ -184,7 +183,8 @@ def _check_targets(prepared: Prepared) -> None:
         api = job.target.api_endpoint
         if api.url is None or (api.url, api.model_id, api.type) in seen:
             continue
-        if job.env.get(api.api_key_name or "", "").startswith("runtime:"):
+        key = job.env.get(api.api_key_name or "")
+        if key is not None and key.runtime_name is not None:
             continue  # the key is where the job runs; from here the target would refuse us
         seen.add((api.url, api.model_id, api.type))
         path = ("targets", job.model, "api_endpoint", "url") if targets else ("target", "api_endpoint", "url")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
-__all__ = ["EnvRef", "EnvSource"]
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
+
+__all__ = ["EnvRef", "EnvSource", "host_names", "parse_references", "runtime_names"]
 
 
 class EnvSource(StrEnum):
@@ -84,3 +89,39 @@ class EnvRef:
 
     def __str__(self) -> str:
         return f"{self.source.value}:{self.value}"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> CoreSchema:  # noqa: ANN401
+        """Read the textual form and write it, so that specs, plans and job keys contain strings."""
+        from pydantic_core import core_schema
+
+        text = core_schema.chain_schema(
+            [
+                core_schema.str_schema(strict=True, pattern=r"^(host|lit|runtime):"),
+                core_schema.no_info_plain_validator_function(cls.parse),
+            ]
+        )
+        return core_schema.json_or_python_schema(
+            json_schema=text,
+            python_schema=core_schema.union_schema([core_schema.is_instance_schema(cls), text], mode="left_to_right"),
+            serialization=core_schema.to_string_ser_schema(),
+        )
+
+
+def parse_references(texts: Mapping[str, str]) -> dict[str, EnvRef]:
+    """Parse the references of several variables.
+
+    Raises:
+        ValueError: a prefix is unknown or missing.
+    """
+    return {name: EnvRef.parse(text) for name, text in texts.items()}
+
+
+def host_names(references: Iterable[EnvRef]) -> list[str]:
+    """Return the sorted names of the variables that are read in this process."""
+    return sorted({reference.value for reference in references if reference.source is EnvSource.HOST})
+
+
+def runtime_names(references: Iterable[EnvRef]) -> list[str]:
+    """Return the sorted names of the variables that are read on the job's machine."""
+    return sorted({reference.value for reference in references if reference.source is EnvSource.RUNTIME})

@@ -81,7 +81,7 @@ def needs_model(deployment: ServedDeployment) -> Iterator[Problem]:
     """Find a deployment that names no model, or two, or none that requests could ask for."""
     if deployment.command is None and not deployment.hf_model_handle and not deployment.checkpoint_path:
         hint = "write deployment.checkpoint_path, or deployment.hf_model_handle"
-        yield Problem(f"deployment {_type(deployment)} names no model", None, hint)
+        yield Problem(f"deployment {deployment.type} names no model", None, hint)
     if deployment.hf_model_handle and deployment.checkpoint_path:
         hint = "write one of them, and null for the other"
         yield Problem("deployment.checkpoint_path and deployment.hf_model_handle are both given", None, hint)
@@ -92,7 +92,7 @@ def needs_model(deployment: ServedDeployment) -> Iterator[Problem]:
 def needs_image(deployment: ServedDeployment) -> Iterator[Problem]:
     """Find a deployment that brings its program in an image, and has none."""
     if not deployment.image and deployment.runtime != "process":
-        yield Problem(f"deployment {_type(deployment)} has no image", None, "write deployment.image")
+        yield Problem(f"deployment {deployment.type} has no image", None, "write deployment.image")
 
 
 def route_of(deployment: ServedDeployment, endpoint_type: EndpointType) -> str:
@@ -106,7 +106,3 @@ def route_of(deployment: ServedDeployment, endpoint_type: EndpointType) -> str:
         case EndpointType.EMBEDDING:
             path = routes.embedding
     return path or ""
-
-
-def _type(deployment: ServedDeployment) -> str:
-    return str(getattr(deployment, "type", ""))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from nel_action.model.env_ref import EnvRef
 from nel_action.model.job import Key
 from nel_action.model.task import HarnessTask
 from nel_action.spec.auxiliary import AuxiliaryDeployment
@@ -58,8 +59,8 @@ class Job:
     image_digest: str | None = None
     requirements: str | None = None
     """Path of the hashed requirements of its environment, where it runs in one."""
-    env: Mapping[str, str] = field(default_factory=dict)
-    """Variable → reference (`host:NAME`, `runtime:NAME`, `lit:VALUE`), the API key's among them."""
+    env: Mapping[str, EnvRef] = field(default_factory=dict)
+    """Variable → reference to its value, that of the API key included."""
     timeout: float = 6 * 3600
     """Seconds."""
     dataset: tuple[str, str] | None = None

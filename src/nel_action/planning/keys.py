@@ -37,7 +37,7 @@ def job_key(job: Job, task: Task, context: Context, salt: str) -> Key:
             "target": [api.url, api.model_id, api.type],
             "change": job.target.revision or context.commit,
             "deployment": job.deployment.model_dump(mode="json"),
-            "env": dict(job.env),
+            "env": {name: str(reference) for name, reference in job.env.items()},
             "dataset": [task.dataset_dir, task.dataset_mount_path] if task.dataset_dir else None,
             "commands": [job.pre_cmd, job.post_cmd],
             "repository": context.repository,

@@ -12,6 +12,7 @@ from nel_action.catalog.lookup import CatalogTask
 from nel_action.errors import NotFoundError, Problem, SpecError
 from nel_action.harnesses.interface import Harness
 from nel_action.harnesses.registry import harness
+from nel_action.model.env_ref import EnvRef
 from nel_action.model.job import Key
 from nel_action.model.task import EndpointType, HarnessTask
 from nel_action.planning.checks import check_auxiliary, check_files, check_kind, check_targets, check_trust, homeless
@@ -183,11 +184,13 @@ class _Maker:
         known = entry.digest if entry and entry.container == image else None
         return self.context.digests.get(image) or known
 
-    def _env(self, task: Task, target: Target) -> dict[str, str]:
+    def _env(self, task: Task, target: Target) -> dict[str, EnvRef]:
         merged = {**self.spec.env_vars, **self.spec.evaluation.env_vars, **task.env_vars}
         name = target.api_endpoint.api_key_name
         there = name in self.spec.execution.variables_there
-        return {**({name: f"{'runtime' if there else 'host'}:{name}"} if name else {}), **merged}
+        if not name:
+            return merged
+        return {name: EnvRef.runtime(name) if there else EnvRef.host(name), **merged}
 
 
 def _image(task: Task, entry: CatalogTask | None) -> str | None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["EnvReference", "EnvironmentName", "Free", "SpecModel"]
+__all__ = ["EnvironmentName", "Free", "SpecModel"]
 
 
 class SpecModel(BaseModel):
@@ -17,9 +17,6 @@ class SpecModel(BaseModel):
 
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 """The name of an environment variable."""
-
-EnvReference = Annotated[str, Field(pattern=r"^(host|lit|runtime):")]
-"""`host:NAME` is read where nel-action runs, `runtime:NAME` where the job runs, `lit:VALUE` is the value itself."""
 
 Free = dict[str, Any]
 """A part that is passed on whole to a program that checks it itself."""

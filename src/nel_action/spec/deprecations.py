@@ -100,7 +100,7 @@ def _drop_server(state: _Renaming) -> None:
     chosen = {"deployment": "none"} in (state.sources.user.data.get("defaults") or ())
     if not chosen or not isinstance(deployment, dict) or deployment.get("type") != "none":
         return
-    for name in [name for name in deployment if name in ServedDeployment.model_fields]:
+    for name in [name for name in deployment if name in ServedDeployment.model_fields and name != "type"]:
         state.warn(("deployment", name), "is left out: deployment.type is none, so no server is started")
         remove(state.data, ("deployment", name))
 

@@ -6,8 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from nel_action.model.env_ref import EnvRef
 from nel_action.model.task import EndpointType
-from nel_action.spec.base import EnvironmentName, EnvReference, Free, SpecModel
+from nel_action.spec.base import EnvironmentName, Free, SpecModel
 from nel_action.spec.params import TaskParams
 
 __all__ = ["Evaluation", "Task"]
@@ -28,7 +29,7 @@ class Task(SpecModel):
     """Short for `nemo_evaluator_config.config.params`."""
     nemo_evaluator_config: Free = {}
     """Overrides in the shape of a nemo-evaluator run configuration (`config.params.…`, `target.api_endpoint.…`)."""
-    env_vars: dict[EnvironmentName, EnvReference] = {}
+    env_vars: dict[EnvironmentName, EnvRef] = {}
     """Variables for this task alone."""
     task_dir: str | None = None
     """A folder with the harness's own task definitions (lm-eval YAML files, inspect tasks, scripts), relative to the
@@ -63,7 +64,7 @@ class Evaluation(SpecModel):
     """Parameters of every task; a task's own come first."""
     nemo_evaluator_config: Free = {}
     """The same in the long form."""
-    env_vars: dict[EnvironmentName, EnvReference] = {}
+    env_vars: dict[EnvironmentName, EnvRef] = {}
     """Variables of every task."""
     pre_cmd: str | None = None
     """Shell text before every task; refused unless `execution.trust_commands` is set."""

@@ -34,8 +34,10 @@ class AutoExport(SpecModel):
 
 
 class ExecutionBase(SpecModel):
-    """What all executors have in common."""
+    """Settings shared by all executors."""
 
+    type: str
+    """The executor."""
     output_dir: str = "runs"
     """Where the timestamped run directories go, relative to where nel-action runs."""
     parallelism: Annotated[int, Field(gt=0)] = 1

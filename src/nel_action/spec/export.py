@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pydantic import ConfigDict
 
-from nel_action.spec.base import EnvironmentName, EnvReference, Free, SpecModel
+from nel_action.model.env_ref import EnvRef
+from nel_action.spec.base import EnvironmentName, Free, SpecModel
 
 __all__ = ["Exports"]
 
@@ -15,7 +16,7 @@ class Exports(SpecModel):
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Free]
 
-    env_vars: dict[EnvironmentName, EnvReference] = {}
+    env_vars: dict[EnvironmentName, EnvRef] = {}
     """Variables of exports alone."""
 
     def settings(self, name: str) -> Free | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from nel_action.model.env_ref import EnvRef
 from nel_action.spec.auxiliary import AuxiliaryDeployment
-from nel_action.spec.base import EnvironmentName, EnvReference, SpecModel
+from nel_action.spec.base import EnvironmentName, SpecModel
 from nel_action.spec.deployment import Deployment, NoDeployment
 from nel_action.spec.evaluation import Evaluation
 from nel_action.spec.execution import LocalExecution
@@ -32,7 +33,7 @@ class Spec(SpecModel):
     """Where jobs run."""
     evaluation: Evaluation = Evaluation()
     """What to run."""
-    env_vars: dict[EnvironmentName, EnvReference] = {}
+    env_vars: dict[EnvironmentName, EnvRef] = {}
     """Variables of deployments, tasks and exports alike."""
     gate: GatePolicy | None = None
     """What the scores must show."""

@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from nel_action.model.env_ref import EnvRef
 from nel_action.spec.auxiliary import AuxiliaryKeys
 from nel_action.spec.base import Free
 from nel_action.spec.docstrings import field_docs
@@ -22,7 +23,15 @@ from nel_action.spec.serving import ServedDeployment
 
 __all__ = ["reference"]
 
-_PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or false", type(None): "null", Any: "anything"}
+_PLAIN = {
+    EnvRef: "text",
+    str: "text",
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+    type(None): "null",
+    Any: "anything",
+}
 _SHARED: dict[type[BaseModel], str] = {
     ExecutionBase: "all executors",
     ServedDeployment: "all servers",
@@ -62,7 +71,10 @@ def _own_fields(model: type[BaseModel], parts: Parts) -> list[str]:
     """Return the fields of which a model says something else than those models that it derives from."""
     own = []
     for name, field in model.model_fields.items():
-        elsewhere = [above.model_fields[name] for above in _above(model, parts) if name in above.model_fields]
+        if name == "type" and model in _SHARED:
+            continue  # documented with each kind
+        above = [other for other in _above(model, parts) if name != "type" or other not in _SHARED]
+        elsewhere = [other.model_fields[name] for other in above if name in other.model_fields]
         if not any((field.annotation, field.default) == (other.annotation, other.default) for other in elsewhere):
             own.append(name)
     return own

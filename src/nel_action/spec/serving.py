@@ -6,14 +6,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from nel_action.spec.base import EnvironmentName, EnvReference, SpecModel
+from nel_action.model.env_ref import EnvRef
+from nel_action.spec.base import EnvironmentName, SpecModel
 from nel_action.spec.lepton import LeptonConfig
 
 __all__ = ["DeploymentBase", "Endpoints", "NoDeployment", "ServedDeployment"]
 
 
 class DeploymentBase(SpecModel):
-    """What even no deployment has."""
+    """Settings shared by all deployments, `none` included."""
+
+    type: str
+    """The kind of server."""
 
 
 class NoDeployment(DeploymentBase):
@@ -53,7 +57,7 @@ class ServedDeployment(DeploymentBase):
     """The model on disk."""
     hf_model_handle: str | None = None
     """The model on the hub, in place of `checkpoint_path`."""
-    env_vars: dict[EnvironmentName, EnvReference] = {}
+    env_vars: dict[EnvironmentName, EnvRef] = {}
     """Variables of the server alone."""
     extra_args: str = ""
     """More words for the server's command line, split as a shell would, run without one."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from nel_action.executors.interface import Executor, ExecutorContext, poll_attempts
 from nel_action.executors.registry import open_executor
+from nel_action.model.env_ref import parse_references
 from nel_action.model.job import Attempt, JobState, JobStatus, Key
 from nel_action.model.task import EndpointType, HarnessTask, Params
 from nel_action.planning.jobs import Context, Job, Plan
@@ -97,6 +98,7 @@ class ExecutorBench:
             "image": self.image,
             "timeout": 600.0,
         }
+        fields["env"] = parse_references(fields.get("env", {}))
         return Job(**(plain | fields))
 
     def counted(self, job_script: str, **fields: Any) -> tuple[Job, Path]:  # noqa: ANN401

@@ -9,6 +9,7 @@ import pytest
 
 from nel_action.errors import SecretError
 from nel_action.executors.local.secrets import mask_file, masker, now, resolve
+from nel_action.model.env_ref import EnvRef, parse_references
 
 SECRET = 's3cr3t/with "quotes" & ümlaut'
 
@@ -49,19 +50,19 @@ def test_a_log_is_masked_for_good_and_its_other_bytes_stay(tmp_path: Path) -> No
 
 
 def test_only_what_the_caller_must_look_up_is_looked_up() -> None:
-    assert now(["host:A", "lit:host:B", "runtime:C"], {"A": "a"}) == {"host:A": "a"}
+    assert now([EnvRef.host("A"), EnvRef.literal("host:B"), EnvRef.runtime("C")], {"A": "a"}) == {"host:A": "a"}
 
 
 def test_all_missing_variables_are_named_at_once() -> None:
     with pytest.raises(SecretError, match="variables A, B not set"):
-        now(["host:B", "host:A"], {})
+        now([EnvRef.host("B"), EnvRef.host("A")], {})
 
 
 def test_references_are_resolved_from_where_they_say() -> None:
-    env = {"H": "host:A", "L": "lit:x=host:A", "R": "runtime:HERE"}
+    env = parse_references({"H": "host:A", "L": "lit:x=host:A", "R": "runtime:HERE"})
     assert resolve(env, {"host:A": "a"}, {"HERE": "h", "A": "wrong"}) == {"H": "a", "L": "x=host:A", "R": "h"}
 
 
 def test_a_value_that_is_gone_is_an_error_that_names_it() -> None:
     with pytest.raises(SecretError, match=r"variable A has no value where the job runs \(host:A\)"):
-        resolve({"H": "host:A"}, {}, {"A": "not this one"})
+        resolve({"H": EnvRef.host("A")}, {}, {"A": "not this one"})

@@ -20,6 +20,7 @@ from tests.support.slurm.daemons import process_gone, wait_until
 from tests.support.slurm.jobs import shell_job
 from tests.support.slurm.waiting import until_final
 
+from nel_action.model.env_ref import EnvRef
 from nel_action.model.job import JobState, Reason
 from nel_action.spec.deployment import GenericDeployment
 from nel_action.spec.execution import Mounts
@@ -110,7 +111,7 @@ def test_served_and_evaluated_in_the_image(
         command=("sh", "-c", SERVE, "{host}", "{port}"),
         image=image,
         served_model_name="acme-7b",
-        env_vars={"GREETING": "host:KEY"},
+        env_vars={"GREETING": EnvRef.host("KEY")},
     )
     variables = {"KEY": "host:KEY", "MODE": "lit:a b", "CODE": f"lit:{code}", "NOTE": f"lit:{seen}/note"}
     job = shell_job(tmp_path, EVALUATE, image=image, env=variables, deployment=deployment, program="sh")

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from nel_action.model.env_ref import parse_references
 from nel_action.model.job import Key
 from nel_action.model.task import EndpointType, HarnessTask, Params
 from nel_action.planning.jobs import Job
@@ -45,4 +46,5 @@ def shell_job(folder: Path, text: str = GOOD, *, name: str = "quick", program: s
         "target": Target(api_endpoint=ApiEndpoint(url="http://127.0.0.1:9/v1/chat/completions", model_id="acme-7b")),
         "deployment": NoDeployment(),
     }
+    fields["env"] = parse_references(fields.get("env", {}))
     return Job(**(plain | fields))

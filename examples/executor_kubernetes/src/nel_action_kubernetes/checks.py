@@ -26,5 +26,5 @@ def _found(job: Job, image: str | None) -> Iterator[Problem]:
         message = f"{job.name} needs files or commands that this executor does not bring along"
         yield Problem(message, hint="put what the task needs into the image")
     for name, reference in job.env.items():
-        if reference.startswith("runtime:"):
+        if reference.runtime_name is not None:
             yield Problem(f"{name}: runtime: means nothing here", hint=f"write {name}: host:NAME or lit:VALUE")

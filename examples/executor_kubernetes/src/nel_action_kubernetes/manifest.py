@@ -10,6 +10,7 @@ from typing import Any, Final
 from nel_action.errors import SecretError
 from nel_action.harnesses.interface import Binding, Command
 from nel_action.harnesses.registry import harness
+from nel_action.model.env_ref import EnvRef
 from nel_action.model.job import attempt_name
 from nel_action.planning.jobs import Job
 from nel_action_kubernetes.settings import KubernetesExecution
@@ -80,14 +81,13 @@ def build_secret(job: Job, number: int, environ: Mapping[str, str]) -> dict[str,
     }
 
 
-def _value(name: str, reference: str, environ: Mapping[str, str]) -> str:
-    kind, _, rest = reference.partition(":")
-    if kind == "lit":
-        return rest
-    if kind == "host" and rest in environ:
-        return environ[rest]
-    msg = f"{name} is to be the value of {rest}, which is not set here"
-    raise SecretError(msg, hint=f"export {rest}=…")
+def _value(name: str, reference: EnvRef, environ: Mapping[str, str]) -> str:
+    if reference.literal_value is not None:
+        return reference.literal_value
+    if reference.host_name in environ:
+        return environ[reference.value]
+    msg = f"{name}: the variable {reference.value} is not set here"
+    raise SecretError(msg, hint=f"export {reference.value}=…")
 
 
 def _labels(job: Job, number: int) -> dict[str, str]:

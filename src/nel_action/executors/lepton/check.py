@@ -73,7 +73,7 @@ def _served(serving: Serving) -> Iterator[Problem]:
     if deployment.pre_cmd and not serving.settings.trust_commands:
         hint = "set execution.trust_commands: true if the spec's authors may run shell text there"
         yield Problem("deployment.pre_cmd is shell text, which is not run unless it is trusted", hint=hint)
-    if getattr(deployment, "type", "") == "vllm_ray":
+    if deployment.type == "vllm_ray":
         hint = "use vllm on a machine that is large enough, or execution slurm"
         yield Problem("an endpoint on Lepton is one machine, and deployment vllm_ray spans several", hint=hint)
     if config.mounts.enabled and not (config.mounts.source or serving.settings.lepton_platform.tasks.mounts):

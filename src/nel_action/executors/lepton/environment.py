@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from nel_action.errors import Problem, SecretError
 from nel_action.executors.lepton.names import secret_name
+from nel_action.model.env_ref import EnvRef, EnvSource
 from nel_action.spec.lepton import LeptonValue
 
 __all__ = ["RESERVED", "Environment", "reserved_problems"]
@@ -38,19 +39,21 @@ class Environment:
     made: dict[str, str] = field(default_factory=dict)
     """Name of a secret that must be made → variable here that has its value."""
 
-    def add_reference(self, name: str, reference: str) -> None:
+    def add_reference(self, name: str, reference: EnvRef) -> None:
         """Add a variable as specs write it: `host:`, `runtime:` or `lit:`."""
-        kind, _, rest = reference.partition(":")
         self.plain.pop(name, None)
         self.references.pop(name, None)
-        if kind == "lit":
-            self.plain[name] = rest
-        elif kind == "runtime":
-            self.references[name] = rest
-        else:
-            secret = secret_name(self.owner, self.moment, name)
-            self.references[name] = secret
-            self.made[secret] = rest
+        match reference.source:
+            case EnvSource.LITERAL:
+                self.plain[name] = reference.value
+            case EnvSource.RUNTIME:
+                self.references[name] = reference.value
+            case EnvSource.HOST:
+                secret = secret_name(self.owner, self.moment, name)
+                self.references[name] = secret
+                self.made[secret] = reference.value
+            case _:
+                assert_never(reference.source)
 
     def add_value(self, name: str, value: str | LeptonValue) -> None:
         """Add a variable as the platform writes it."""

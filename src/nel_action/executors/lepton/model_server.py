@@ -58,7 +58,7 @@ class Serving:
     @property
     def kind(self) -> Server:
         """What knows this kind of server."""
-        return server(str(getattr(self.deployment, "type", "")))
+        return server(self.deployment.type)
 
     @property
     def port(self) -> int:

@@ -20,6 +20,7 @@ from nel_action.executors.lepton.names import (
     endpoint_name,
     label_value,
 )
+from nel_action.model.env_ref import EnvRef
 from nel_action.spec.lepton import LeptonExecution, LeptonToken
 
 __all__ = ["DROPPED", "endpoint_body", "endpoint_environment", "job_body", "job_environment", "name_of_endpoint"]
@@ -47,13 +48,13 @@ def job_environment(bound: BoundJob, moment: float, token_secret: str | None) ->
     """
     found = Environment(bound.name, moment)
     for name in bound.settings.env_var_names:
-        found.add_reference(name, f"host:{name}")
+        found.add_reference(name, EnvRef.host(name))
     for name, reference in bound.job.env.items():
         found.add_reference(name, reference)
     for name, value in bound.settings.lepton_platform.tasks.env_vars.items():
         found.add_value(name, value)
     if token_secret:
-        found.add_reference(TOKEN, f"runtime:{token_secret}")
+        found.add_reference(TOKEN, EnvRef.runtime(token_secret))
     return found
 
 

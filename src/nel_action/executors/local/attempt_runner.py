@@ -28,6 +28,7 @@ from nel_action.executors.local.record import AttemptError, Ending, JobRecord, m
 from nel_action.executors.local.secrets import all_references, mask_file, masker, read_values, resolve
 from nel_action.executors.local.steps import run_steps
 from nel_action.executors.local.store import Store
+from nel_action.model.env_ref import runtime_names
 from nel_action.model.job import JobState, Reason
 from nel_action.spec.deployment import ServedDeployment
 
@@ -209,7 +210,7 @@ class Attendance:
             references = all_references(self.attempt.record().job)
         except NelActionError:
             return values
-        names = [reference.removeprefix("runtime:") for reference in references if reference.startswith("runtime:")]
+        names = runtime_names(references)
         return values + [self._site.environ[name] for name in names if name in self._site.environ]
 
 

@@ -107,7 +107,7 @@ def _serve(plan: Plan, server: _ByHand, settings: LocalExecution, base_dir: Path
 
     deployment = server.deployment
     contained = (deployment.runtime or settings.runtime) == "docker"
-    kind = server_of(str(getattr(deployment, "type", "")))
+    kind = server_of(deployment.type)
     work = PurePosixPath("/work") if contained else HERE.work
     binding = ServeBinding(
         host="127.0.0.1",

@@ -14,6 +14,7 @@ from nel_action.executors.local.command import bind
 from nel_action.executors.local.docker.client import HOME, PLACES
 from nel_action.executors.local.interface import Places
 from nel_action.harnesses.interface import Command
+from nel_action.model.env_ref import EnvRef
 from nel_action.model.job import attempt_name
 from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import NoDeployment, ServedDeployment
@@ -150,11 +151,11 @@ def _filled(body: str) -> str:
     return f"sed {substitutions}" if marks else "cat"
 
 
-def exports(env: Mapping[str, str], command: Command) -> Iterator[str]:
+def exports(env: Mapping[str, EnvRef], command: Command) -> Iterator[str]:
     """Set the variables; a secret is asked for by its name, and never stands here."""
     for name, reference in env.items():
-        kind, _, value = reference.partition(":")
-        given = shlex.quote(value) if kind == "lit" else f'"${{{value}:?set {value} first}}"'
+        value = reference.value
+        given = f'"${{{value}:?set {value} first}}"' if reference.secret else shlex.quote(value)
         yield f"export {name}={given}"
     for name, holder in command.secret_env.items():
         if name != holder:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nel_action.errors import SecretError
 from nel_action.executors.local.attempt import AttemptDir
+from nel_action.model.env_ref import EnvRef, EnvSource, host_names
 from nel_action.planning.jobs import Job
 from nel_action.redaction import Redactor
 from nel_action.spec.deployment import ServedDeployment
@@ -16,24 +17,24 @@ from nel_action.spec.deployment import ServedDeployment
 __all__ = ["Values", "all_references", "mask_file", "masker", "now", "read_values", "resolve"]
 
 Values = dict[str, str]
-"""Reference (`host:NAME`) to value."""
+"""Reference (`host:NAME`, as text for JSON) to value."""
 
 
-def now(references: Iterable[str], environ: Mapping[str, str]) -> Values:
+def now(references: Iterable[EnvRef], environ: Mapping[str, str]) -> Values:
     """Look up what must be looked up by the caller: every `host:NAME`.
 
     Raises:
         SecretError: variables that are not set, by name.
     """
-    names = {reference: reference.removeprefix("host:") for reference in references if reference.startswith("host:")}
-    missing = sorted({name for name in names.values() if name not in environ})
+    names = host_names(references)
+    missing = [name for name in names if name not in environ]
     if missing:
         msg = f"{'variable' if len(missing) == 1 else 'variables'} {', '.join(missing)} not set"
         raise SecretError(msg, hint="the spec asks for it with host:NAME; set it where nel-action runs")
-    return {reference: environ[name] for reference, name in names.items()}
+    return {str(EnvRef.host(name)): environ[name] for name in names}
 
 
-def all_references(job: Job) -> list[str]:
+def all_references(job: Job) -> list[EnvRef]:
     """Return every reference of a job and of its servers."""
     served = job.deployment.env_vars if isinstance(job.deployment, ServedDeployment) else {}
     further = [one.env_vars for one in job.auxiliary.values() if isinstance(one, ServedDeployment)]
@@ -49,7 +50,7 @@ def read_values(attempt: AttemptDir) -> Values:
     return values
 
 
-def resolve(env: Mapping[str, str], values: Values, environ: Mapping[str, str]) -> dict[str, str]:
+def resolve(env: Mapping[str, EnvRef], values: Values, environ: Mapping[str, str]) -> dict[str, str]:
     """Turn variables' references into their values: those left by the caller, `runtime:NAME` from here, `lit:`.
 
     Raises:
@@ -58,13 +59,13 @@ def resolve(env: Mapping[str, str], values: Values, environ: Mapping[str, str]) 
     return {name: _value(reference, values, environ) for name, reference in env.items()}
 
 
-def _value(reference: str, values: Values, environ: Mapping[str, str]) -> str:
-    kind, _, name = reference.partition(":")
-    if kind == "lit":
-        return name
-    found = values.get(reference) if kind == "host" else environ.get(name)
+def _value(reference: EnvRef, values: Values, environ: Mapping[str, str]) -> str:
+    if reference.source is EnvSource.LITERAL:
+        return reference.value
+    host = reference.source is EnvSource.HOST
+    found = values.get(str(reference)) if host else environ.get(reference.value)
     if found is None:
-        msg = f"variable {name} has no value where the job runs ({kind}:{name})"
+        msg = f"variable {reference.value} has no value where the job runs ({reference})"
         raise SecretError(msg)
     return found
 

@@ -102,7 +102,7 @@ def _service(
 ) -> Service:
     nodes, instances, tasks = sizes
     port, front = next(holes), f"127.0.0.1:{next(holes)}"
-    kind = str(getattr(deployment, "type", ""))
+    kind = deployment.type
     # NOTE: what runs on another node than the harness must be reached from there.
     own = label == MODEL and instances == 1
     command = _command(deployment, label, "127.0.0.1" if own else "0.0.0.0", port, settings, place)  # noqa: S104
@@ -137,7 +137,7 @@ def _command(
         work_dir=root / "work" / folder,
         checkpoint=checkpoint if checkpoint is None or settings.runtime == "none" else PurePosixPath("/checkpoint"),
     )
-    made = server_kind(str(getattr(deployment, "type", ""))).command(deployment, binding)
+    made = server_kind(deployment.type).command(deployment, binding)
     argv, files = made.argv, dict(made.files)
     if deployment.pre_cmd:
         files["pre_server.sh"] = f"{deployment.pre_cmd}\n"

@@ -12,25 +12,24 @@ from collections.abc import Iterable, Mapping
 from nel_action.errors import SecretError
 from nel_action.executors.slurm.shell import function
 from nel_action.executors.slurm.slurm_job import BoundJob
+from nel_action.model.env_ref import EnvRef, EnvSource, host_names
 
 __all__ = ["secrets_text", "values"]
 
 
-def values(references: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+def values(references: Mapping[str, EnvRef], environ: Mapping[str, str]) -> dict[str, str]:
     """Look up what the caller must know: every `host:NAME`, and `lit:VALUE` as it stands.
 
     Raises:
         SecretError: variables that are not set, by name.
     """
-    names = {ref.removeprefix("host:") for ref in references.values() if ref.startswith("host:")}
-    if missing := sorted(name for name in names if name not in environ):
+    if missing := [name for name in host_names(references.values()) if name not in environ]:
         msg = f"{'variable' if len(missing) == 1 else 'variables'} {', '.join(missing)} not set"
         raise SecretError(msg, hint="the spec asks for it with host:NAME; set it where nel-action runs")
     found = {}
     for name, reference in references.items():
-        kind, _, rest = reference.partition(":")
-        if kind != "runtime":
-            found[name] = environ[rest] if kind == "host" else rest
+        if reference.source is not EnvSource.RUNTIME:
+            found[name] = environ[reference.value] if reference.source is EnvSource.HOST else reference.value
     return found
 
 
@@ -48,10 +47,10 @@ def secrets_text(bound: BoundJob, environ: Mapping[str, str]) -> str:
     return "".join(_function(f"secrets_of_{name}", found, environ) for name, found in all_of_them.items())
 
 
-def _function(name: str, references: Mapping[str, str], environ: Mapping[str, str]) -> str:
+def _function(name: str, references: Mapping[str, EnvRef], environ: Mapping[str, str]) -> str:
     lines = [f"export {variable}={shlex.quote(value)}" for variable, value in values(references, environ).items()]
     # NOTE: what stands in the spec as it is (`lit:3600`) is no secret, and logs are easier to read with it
-    hidden = " ".join(variable for variable, reference in references.items() if reference.startswith("host:"))
+    hidden = " ".join(variable for variable, reference in references.items() if reference.source is EnvSource.HOST)
     return _whole(name, [*lines, f'export NEL_SECRET_NAMES="{hidden}"'])
 
 

@@ -10,6 +10,7 @@ from nel_action.executors.slurm.containers import Box, wrap
 from nel_action.executors.slurm.model_server import MODEL, Service
 from nel_action.executors.slurm.shell import Expression, Word, array, exports, function, quote
 from nel_action.executors.slurm.slurm_job import BoundJob
+from nel_action.model.env_ref import EnvRef, EnvSource
 from nel_action.spec.slurm import ClusterEnvironment, SlurmExecution
 
 __all__ = ["balancer", "evaluation", "server"]
@@ -94,13 +95,13 @@ def _own(settings: SlurmExecution, name: str) -> ClusterEnvironment:
     return settings.environment_of(name) if settings.runtime == "none" else ClusterEnvironment()
 
 
-def _environment(own: ClusterEnvironment, variables: Mapping[str, str]) -> list[str]:
+def _environment(own: ClusterEnvironment, variables: Mapping[str, EnvRef]) -> list[str]:
     """Return what a step's own shell does first: its environment, then variables that the job itself must have."""
     lines = [f"module load {' '.join(map(quote, own.modules))} || exit 78"] if own.modules else []
     lines += ["# shellcheck source=/dev/null", f". {quote(own.setup)} || exit 78"] if own.setup else []
     if own.path:
         lines += [f"export VIRTUAL_ENV={quote(own.path)}", f'export PATH={quote(own.path)}/bin:"$PATH"']
-    late = {name: ref.removeprefix("runtime:") for name, ref in variables.items() if ref.startswith("runtime:")}
+    late = {name: reference.value for name, reference in variables.items() if reference.source is EnvSource.RUNTIME}
     return [*lines, *(f'export {name}="${{{other}:?is not set where the job runs}}"' for name, other in late.items())]
 
 

@@ -131,7 +131,7 @@ def server_kind(deployment: ServedDeployment) -> Server:
     """Return what knows that kind of server."""
     from nel_action.model_servers.registry import server
 
-    return server(str(getattr(deployment, "type", None)))
+    return server(deployment.type)
 
 
 def server_network(record: JobRecord) -> str | None:
