@@ -27,7 +27,6 @@ from tests.support.slurm.settings import open_remote, slurm_settings  # noqa: E4
 from tests.support.slurm.sshd import Sshd  # noqa: E402
 
 from nel_action.cli.common import session  # noqa: E402
-from nel_action.lifecycle.session import attempt_of  # noqa: E402
 from nel_action.lifecycle.waiting import refresh  # noqa: E402
 
 SPEC = """\
@@ -86,7 +85,7 @@ def status(folder: Path, invocation: str, rounds: int, what: str) -> None:
 def look_again(invocation: str) -> None:
     """Look at jobs that have ended as somebody does who has no record of that: in the accounts, and where they lay."""
     with session(invocation) as opened:
-        attempts = [attempt_of(row) for row in opened.attempts().values()]
+        attempts = [row.backend_attempt for row in opened.attempts().values()]
         opened.executor.remote.run(["true"])
         trips = opened.executor.remote.round_trips
         taken = seconds(lambda: opened.executor.poll(attempts))

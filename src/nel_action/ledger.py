@@ -1,24 +1,28 @@
-"""The durable record of invocations, attempts and states: a cache of what the backends know.
+"""The durable record of invocations, attempts and job states: a cache of what the backends report.
 
-SQLite in WAL mode, so that several processes can work at once. Writing an attempt has two steps: `intend`
-before the backend is asked, `record` after it has answered; whatever dies between them leaves an intent,
-which the next process settles by looking the key up on the backend.
+SQLite in WAL mode, so that several processes can use it at once. Submitting takes two transactions: `intend` before
+the backend is called, `record` after it has answered. A process that dies between them leaves an intent, which the
+next process resolves by looking the job's key up on the backend.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Self
 
 from nel_action.errors import AmbiguousError, NotFoundError, UsageError
+from nel_action.model.job import Attempt, JobState, JobStatus, Key, Reason
+from nel_action.model.run_files import RunFiles
 
 __all__ = ["AttemptRow", "InvocationRow", "Ledger", "now", "run_dir_of"]
 
-SCHEMA = """
+_VERSION = 1
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS invocations (
     id TEXT PRIMARY KEY,
     created TEXT NOT NULL,
@@ -45,7 +49,7 @@ CREATE TABLE IF NOT EXISTS attempts (
     PRIMARY KEY (invocation, job, number)
 );
 CREATE INDEX IF NOT EXISTS attempts_by_key ON attempts (key, number);
-PRAGMA user_version = 1;
+PRAGMA user_version = {_VERSION};
 """
 
 
@@ -59,39 +63,82 @@ class InvocationRow:
     """RFC 3339, UTC."""
     run_dir: Path
     spec: str
-    """Path of the spec as it was given."""
+    """Path of the spec, as the user gave it."""
     executor: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRow:
-    """One try of one job, as it was last seen."""
+    """One attempt of a job of an invocation, with its last observed status."""
 
     invocation: str
     job: int
+    """Index of the job in the plan."""
     number: int
     name: str
-    key: str
+    key: Key
     intended: str
-    """When it was about to be submitted; RFC 3339, UTC."""
+    """Time at which its submission began; RFC 3339, UTC."""
     backend_id: str | None = None
-    """None while only the intent is known."""
+    """None until the backend's answer has been recorded."""
     recorded: str | None = None
     reused: bool = False
-    """Whether another invocation had submitted it."""
-    state: str = "pending"
-    reason: str | None = None
+    """Whether another invocation submitted it."""
+    state: JobState = JobState.PENDING
+    reason: Reason | None = None
     detail: str | None = None
     exit_code: int | None = None
     started: str | None = None
     ended: str | None = None
 
+    @classmethod
+    def parse(cls, data: Mapping[str, Any]) -> Self:
+        """Parse a database row, or an attempt of `invocation.json`.
 
-ATTEMPT_COLUMNS = tuple(AttemptRow.__dataclass_fields__)
+        Raises:
+            ValueError: the state is unknown.
+            TypeError: a column is missing or unknown.
+        """
+        reason = data["reason"]
+        known = reason in {member.value for member in Reason}
+        fields = {
+            "key": Key(data["key"]),
+            "reused": bool(data["reused"]),
+            "state": JobState(data["state"]),
+            # NOTE: a later version may add reasons; they explain a state and decide nothing.
+            "reason": Reason(reason) if known else None,
+        }
+        return cls(**{**data, **fields})
+
+    @property
+    def submitted(self) -> bool:
+        """Whether the backend's answer has been recorded; otherwise only the intent has."""
+        return self.backend_id is not None
+
+    @property
+    def backend_attempt(self) -> Attempt:
+        """The same attempt as executors identify it."""
+        return Attempt(key=self.key, number=self.number, backend_id=self.backend_id or "", submitted=self.recorded)
+
+    def updated(self, status: JobStatus) -> AttemptRow:
+        """Return the row with a newly observed status."""
+        return replace(
+            self,
+            state=status.state,
+            reason=status.reason,
+            detail=status.detail,
+            exit_code=status.exit_code,
+            started=status.started or self.started,
+            ended=status.ended,
+        )
+
+
+_COLUMNS = tuple(AttemptRow.__dataclass_fields__)
+_IDENTITY = ("invocation", "job", "number")
 
 
 class Ledger:
-    """One ledger file; every method is one transaction."""
+    """A ledger file; every method is one transaction."""
 
     def __init__(self, home: Path) -> None:
         home.mkdir(parents=True, exist_ok=True)
@@ -100,10 +147,21 @@ class Ledger:
         self._db.row_factory = sqlite3.Row
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
-        with self._writing():
+        with self._transaction():
             self._check_version()
-            for statement in SCHEMA.split(";"):
+            for statement in _SCHEMA.split(";"):
                 self._db.execute(statement)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    @property
+    def home(self) -> Path:
+        """`$NEL_ACTION_HOME`."""
+        return self.path.parent
 
     def close(self) -> None:
         """Close the file."""
@@ -111,13 +169,13 @@ class Ledger:
 
     def _check_version(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version > 1:
+        if version > _VERSION:
             msg = f"{self.path} was written by a newer nel-action (ledger version {version})"
             raise UsageError(msg, hint="update nel-action, or point NEL_ACTION_HOME elsewhere")
 
     @contextmanager
-    def _writing(self) -> Iterator[None]:
-        # NOTE: IMMEDIATE takes the write lock at once, so two writers queue instead of one failing half-way.
+    def _transaction(self) -> Iterator[None]:
+        # NOTE: IMMEDIATE takes the write lock first, so that two writers queue and neither fails half-way.
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -127,88 +185,90 @@ class Ledger:
         self._db.execute("COMMIT")
 
     def add(self, invocation: InvocationRow, attempts: Sequence[AttemptRow] = ()) -> None:
-        """Enter an invocation; entering it again changes nothing."""
-        with self._writing():
+        """Insert an invocation with its attempts; rows that exist stay as they are."""
+        with self._transaction():
             self._db.execute(
                 "INSERT OR IGNORE INTO invocations VALUES (?, ?, ?, ?, ?)",
                 (invocation.id, invocation.created, str(invocation.run_dir), invocation.spec, invocation.executor),
             )
             self._insert(attempts)
 
-    def _insert(self, attempts: Sequence[AttemptRow]) -> None:
-        marks = ", ".join("?" * len(ATTEMPT_COLUMNS))
-        self._db.executemany(
-            f"INSERT OR IGNORE INTO attempts ({', '.join(ATTEMPT_COLUMNS)}) VALUES ({marks})",  # noqa: S608 - constants
-            [tuple(getattr(row, column) for column in ATTEMPT_COLUMNS) for row in attempts],
-        )
-
     def intend(self, attempts: Sequence[AttemptRow]) -> None:
-        """Write down what is about to be submitted, before it is."""
-        with self._writing():
+        """Insert attempts that are about to be submitted; rows that exist stay as they are."""
+        with self._transaction():
             self._insert(attempts)
 
+    def _insert(self, attempts: Sequence[AttemptRow]) -> None:
+        marks = ", ".join("?" * len(_COLUMNS))
+        self._db.executemany(
+            f"INSERT OR IGNORE INTO attempts ({', '.join(_COLUMNS)}) VALUES ({marks})",  # noqa: S608 - constants
+            [tuple(getattr(row, column) for column in _COLUMNS) for row in attempts],
+        )
+
     def record(self, row: AttemptRow) -> None:
-        """Write down what the backend answered, and what was last seen."""
-        columns = [column for column in ATTEMPT_COLUMNS if column not in {"invocation", "job", "number"}]
-        sets = ", ".join(f"{column} = ?" for column in columns)
-        values = [getattr(row, column) for column in columns]
-        with self._writing():
+        """Update an attempt with the backend's answer or a newly observed status."""
+        columns = [column for column in _COLUMNS if column not in _IDENTITY]
+        assignments = ", ".join(f"{column} = ?" for column in columns)
+        with self._transaction():
             self._db.execute(
-                f"UPDATE attempts SET {sets} WHERE invocation = ? AND job = ? AND number = ?",  # noqa: S608 - constants
-                (*values, row.invocation, row.job, row.number),
+                f"UPDATE attempts SET {assignments} WHERE invocation = ? AND job = ? AND number = ?",  # noqa: S608
+                [getattr(row, column) for column in (*columns, *_IDENTITY)],
             )
 
     def attempts(self, invocation: str) -> list[AttemptRow]:
-        """Return every attempt of an invocation, oldest first."""
+        """Return all attempts of an invocation, ordered by job and number."""
         rows = self._db.execute(
             "SELECT * FROM attempts WHERE invocation = ? ORDER BY job, number", (invocation,)
         ).fetchall()
-        return [AttemptRow(**{**dict(row), "reused": bool(row["reused"])}) for row in rows]
+        return [AttemptRow.parse(dict(row)) for row in rows]
 
     def invocations(self) -> list[InvocationRow]:
-        """Return every invocation, newest first."""
+        """Return all invocations, newest first."""
         rows = self._db.execute("SELECT * FROM invocations ORDER BY created DESC, id").fetchall()
         return [_invocation(row) for row in rows]
 
     def invocation(self, prefix: str) -> InvocationRow:
-        """Return the one invocation whose id starts so.
+        """Return the invocation whose ID begins with `prefix`; a job ID (`<invocation>.<n>`) is accepted.
 
         Raises:
-            NotFoundError: none does, or several do.
+            NotFoundError: no invocation matches.
+            AmbiguousError: several match.
         """
-        wanted = prefix.partition(".")[0]
-        pattern = wanted.replace("%", "").replace("_", "") + "%"
+        identity = prefix.partition(".")[0]
+        pattern = identity.replace("%", "").replace("_", "") + "%"
         rows = self._db.execute("SELECT * FROM invocations WHERE id LIKE ? LIMIT 3", (pattern,)).fetchall()
-        if len(rows) == 1 and wanted:
+        if len(rows) == 1 and identity:
             return _invocation(rows[0])
-        if rows and wanted:
+        if rows and identity:
             ids = ", ".join(row["id"] for row in rows[:2])
-            msg = f"'{prefix}' is the beginning of several invocations: {ids}{', …' if len(rows) > 2 else ''}"  # noqa: PLR2004
-            raise AmbiguousError(msg, hint="give more of its digits")
+            msg = f"'{prefix}' matches several invocations: {ids}{', …' if len(rows) > 2 else ''}"  # noqa: PLR2004
+            raise AmbiguousError(msg, hint="give more digits of the ID")
         msg = f"no invocation '{prefix}' in {self.path}"
-        raise NotFoundError(msg, hint="nel-action ls runs shows them; a run directory's path works too")
+        raise NotFoundError(msg, hint="`nel-action ls runs` lists them; the path of a run directory works too")
 
 
 def _invocation(row: sqlite3.Row) -> InvocationRow:
     return InvocationRow(**{**dict(row), "run_dir": Path(row["run_dir"])})
 
 
-def run_dir_of(prefix: str, home: Path) -> Path:
-    """Return the run directory of the invocation whose id starts so, or of the directory that is named.
+def run_dir_of(reference: str, home: Path) -> Path:
+    """Return the run directory of an invocation.
+
+    Args:
+        reference: the path of a run directory, or the beginning of an invocation's ID.
+        home: `$NEL_ACTION_HOME`.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: no invocation matches.
+        AmbiguousError: several match.
     """
-    path = Path(prefix)
-    if (path / "invocation.json").is_file():
+    path = Path(reference)
+    if RunFiles(path).invocation.is_file():
         return path.resolve()
-    ledger = Ledger(home)
-    try:
-        return ledger.invocation(prefix).run_dir
-    finally:
-        ledger.close()
+    with Ledger(home) as ledger:
+        return ledger.invocation(reference).run_dir
 
 
 def now() -> str:
-    """Return the time, RFC 3339 in UTC, to the millisecond."""
+    """Return the current time as RFC 3339 in UTC, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -92,12 +92,11 @@ def _facts(opened: Session, views: Sequence[JobView]) -> dict[str, Any]:
 def _there(opened: Session, view: JobView) -> dict[str, str] | None:
     """Return where the newest attempt's things lie on its backend, where that is elsewhere."""
     from nel_action.executors.interface import Describing
-    from nel_action.lifecycle.session import attempt_of
 
     if view.attempt is None or not view.attempt.backend_id or not isinstance(opened.executor, Describing):
         return None
     try:
-        return dict(opened.executor.describe(attempt_of(view.attempt)))
+        return dict(opened.executor.describe(view.attempt.backend_attempt))
     except NelActionError as error:
         return {"not known": error.problems[0].message}
 
@@ -129,8 +128,6 @@ def _copy(opened: Session, views: Sequence[JobView], copies: Mapping[str, Path])
     import shutil
     from tempfile import TemporaryDirectory
 
-    from nel_action.lifecycle.session import attempt_of
-
     whole = True
     for view in views:
         if view.attempt is None or view.attempt.backend_id is None:
@@ -138,7 +135,7 @@ def _copy(opened: Session, views: Sequence[JobView], copies: Mapping[str, Path])
             whole = False
             continue
         with TemporaryDirectory() as scratch:
-            opened.executor.collect(attempt_of(view.attempt), Path(scratch))
+            opened.executor.collect(view.attempt.backend_attempt, Path(scratch))
             for kind, into in copies.items():
                 place = into / f"{opened.invocation.id}.{view.job.index}"
                 (Path(scratch) / kind).mkdir(exist_ok=True)

@@ -22,7 +22,6 @@ def logs(*, invocations: tuple[str, ...], follow: bool, tasks: tuple[str, ...]) 
 
 
 def _show(invocation: str, tasks: tuple[str, ...], *, follow: bool, several: bool) -> None:
-    from nel_action.lifecycle.session import attempt_of
     from nel_action.report.terminal import one_line
 
     with session(invocation) as opened:
@@ -31,6 +30,6 @@ def _show(invocation: str, tasks: tuple[str, ...], *, follow: bool, several: boo
             if view.attempt is None or view.attempt.backend_id is None:
                 click.echo(f"{view.job.name}: not submitted yet", err=True)
                 continue
-            for line in opened.executor.logs(attempt_of(view.attempt), follow=follow):
+            for line in opened.executor.logs(view.attempt.backend_attempt, follow=follow):
                 # NOTE: what jobs print comes from outside; a terminal must not obey it.
                 click.echo(f"{view.job.name} | {one_line(line)}" if several or len(views) > 1 else one_line(line))

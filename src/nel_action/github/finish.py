@@ -16,7 +16,6 @@ from nel_action.github.workflow import Level
 from nel_action.ledger import now
 from nel_action.lifecycle.cancel import cancel
 from nel_action.lifecycle.session import Session, open_session
-from nel_action.model.job import Key
 
 __all__ = ["finish"]
 
@@ -80,9 +79,9 @@ def _cancelled(context: ActionContext, state: State) -> str:
 def _adopt(session: Session) -> None:
     """Record attempts whose submission was killed between the backend's answer and our note of it."""
     lost = [row for row in session.attempts().values() if row.backend_id is None]
-    found = find_attempts(session.executor, [Key(row.key) for row in lost]) if lost else {}
+    found = find_attempts(session.executor, [row.key for row in lost]) if lost else {}
     for row in lost:
-        there = found.get(Key(row.key))
+        there = found.get(row.key)
         if there is not None and there.number == row.number:
             session.ledger.record(replace(row, backend_id=there.backend_id, recorded=now()))
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from nel_action.executors.interface import Releasing
-from nel_action.lifecycle.session import JobView, Session, attempt_of
+from nel_action.lifecycle.session import JobView, Session
 from nel_action.lifecycle.submit import recover
 from nel_action.lifecycle.waiting import refresh
-from nel_action.model.job import JobState
 
 __all__ = ["cancel"]
 
@@ -25,10 +24,10 @@ def cancel(session: Session, jobs: Collection[int] | None = None) -> list[JobVie
     rows = [
         row
         for row in session.attempts().values()
-        if row.backend_id and not JobState(row.state).final and (jobs is None or row.job in jobs)
+        if row.backend_id and not row.state.final and (jobs is None or row.job in jobs)
     ]
     if rows:
-        session.executor.cancel([attempt_of(row) for row in rows])
+        session.executor.cancel([row.backend_attempt for row in rows])
     everything = jobs is None or {job.index for job in session.invocation.plan.jobs} <= set(jobs)
     if everything and isinstance(session.executor, Releasing):
         # NOTE: what serves the model may be there before the first job is.

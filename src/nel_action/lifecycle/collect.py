@@ -14,7 +14,7 @@ from nel_action.formats.parsing import ParsedResult
 from nel_action.harnesses.registry import harness
 from nel_action.ledger import AttemptRow, now
 from nel_action.lifecycle.merging import pooled
-from nel_action.lifecycle.session import JobView, Session, attempt_of
+from nel_action.lifecycle.session import JobView, Session
 from nel_action.model.job import JobState, attempt_name
 from nel_action.model.results import (
     JobOutcome,
@@ -111,9 +111,9 @@ def _bring_home(session: Session, job: Job, row: AttemptRow) -> None:
     if marker.is_file() and json.loads(marker.read_bytes()).get("attempt") == name:
         return
     marker.unlink(missing_ok=True)
-    session.executor.collect(attempt_of(row), home)
+    session.executor.collect(row.backend_attempt, home)
     # NOTE: a failed job's log may still grow elsewhere; only a success is known to be complete.
-    if JobState(row.state) is JobState.SUCCEEDED:
+    if row.state is JobState.SUCCEEDED:
         write_atomically(marker, (json.dumps({"attempt": name, "collected": now()}) + "\n").encode())
 
 

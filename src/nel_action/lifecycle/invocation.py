@@ -150,7 +150,7 @@ def load(run_dir: Path) -> tuple[Invocation, list[AttemptRow]]:
             spec_digest=record["spec_digest"],
             plan=plan,
         )
-        return invocation, [AttemptRow(**row) for row in record["attempts"]]
+        return invocation, [AttemptRow.parse(row) for row in record["attempts"]]
     except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
         msg = f"{run_dir} is not a whole run directory: {error}"
         raise ResultsError(msg) from error

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from nel_action.executors.interface import Executor, ExecutorContext
 from nel_action.executors.registry import open_executor
 from nel_action.ledger import AttemptRow, Ledger
 from nel_action.lifecycle.invocation import Invocation, open_invocation, write_record
-from nel_action.model.job import Attempt, JobState, JobStatus, Key
+from nel_action.model.job import JobState, JobStatus, Key
 from nel_action.model.task import Progress
 from nel_action.planning.jobs import Job
 
-__all__ = ["JobView", "Session", "attempt_of", "open_session"]
+__all__ = ["JobView", "Session", "open_session"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +30,7 @@ class JobView:
     @property
     def state(self) -> JobState:
         """Where the job is."""
-        return JobState(self.attempt.state) if self.attempt else JobState.PENDING
+        return self.attempt.state if self.attempt else JobState.PENDING
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +60,13 @@ class Session:
 
     def observe(self, row: AttemptRow, status: JobStatus) -> None:
         """Record what was just seen of an attempt, if it is news."""
-        fresh = replace(
-            row,
-            state=status.state.value,
-            reason=status.reason.value if status.reason else None,
-            detail=status.detail,
-            exit_code=status.exit_code,
-            started=status.started or row.started,
-            ended=status.ended,
-        )
+        fresh = row.updated(status)
         if fresh != row:
             self.ledger.record(fresh)
 
     def save(self) -> None:
         """Bring the run directory's own record up to date."""
         write_record(self.invocation, self.ledger.attempts(self.invocation.id))
-
-
-def attempt_of(row: AttemptRow) -> Attempt:
-    """Return the executor's name for a recorded attempt."""
-    return Attempt(key=Key(row.key), number=row.number, backend_id=row.backend_id or "", submitted=row.recorded)
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def _recorded(row: AttemptRow | None) -> bool:
 
 
 def _unfinished(row: AttemptRow | None) -> bool:
-    return row is None or row.backend_id is None or JobState(row.state) in RETRIED
+    return row is None or row.backend_id is None or row.state in RETRIED
 
 
 def _place(session: Session, jobs: Iterable[Job], attempts: Mapping[int, AttemptRow]) -> None:
@@ -113,7 +113,7 @@ def _take_over(job: Job, row: AttemptRow | None, there: Attempt, status: JobStat
     if row is not None and _answer_lost(row, there):
         return True
     if not status.state.final:
-        return row is None or there.number > row.number or JobState(row.state) not in RETRIED
+        return row is None or there.number > row.number or row.state not in RETRIED
     return status.state is JobState.SUCCEEDED and (job.pinned or (row is not None and there.number > row.number))
 
 
@@ -130,7 +130,7 @@ def _row(session: Session, job: Job, number: int, *, reused: bool) -> AttemptRow
         job=job.index,
         number=number,
         name=job.name,
-        key=str(job.key),
+        key=job.key,
         intended=now(),
         reused=reused,
     )

@@ -8,8 +8,8 @@ from threading import Event
 
 from nel_action.executors.interface import Pooling, poll_attempts
 from nel_action.ledger import AttemptRow
-from nel_action.lifecycle.session import JobView, Session, attempt_of
-from nel_action.model.job import Attempt, JobState, JobStatus, Key, attempt_name
+from nel_action.lifecycle.session import JobView, Session
+from nel_action.model.job import Attempt, JobStatus, Key, attempt_name
 
 __all__ = ["finished", "refresh", "refresh_all", "wait"]
 
@@ -20,7 +20,7 @@ BACKOFF = 1.5
 def refresh(session: Session) -> list[JobView]:
     """Look once at everything that can still change, and record what was seen."""
     rows = _open_rows(session)
-    return _note(session, rows, poll_attempts(session.executor, [attempt_of(row) for row in rows]) if rows else {})
+    return _note(session, rows, poll_attempts(session.executor, [row.backend_attempt for row in rows]) if rows else {})
 
 
 def refresh_all(sessions: Sequence[Session]) -> list[list[JobView]]:
@@ -34,7 +34,7 @@ def refresh_all(sessions: Sequence[Session]) -> list[list[JobView]]:
         open_rows = {index: _open_rows(sessions[index]) for index in members}
         seen = _look(sessions, open_rows)
         for index, rows in open_rows.items():
-            statuses = {attempt.key: seen[_name(attempt)] for attempt in map(attempt_of, rows)}
+            statuses = {attempt.key: seen[_name(attempt)] for attempt in (row.backend_attempt for row in rows)}
             found[index] = _note(sessions[index], rows, statuses)
     return [found[index] for index in range(len(sessions))]
 
@@ -48,7 +48,7 @@ def _look(sessions: Sequence[Session], open_rows: Mapping[int, Sequence[AttemptR
     leader = sessions[next(iter(open_rows))].executor
     wanted: dict[str, Attempt] = {}
     for index, rows in open_rows.items():
-        attempts = [attempt_of(row) for row in rows]
+        attempts = [row.backend_attempt for row in rows]
         wanted |= {_name(attempt): attempt for attempt in attempts}
         if isinstance(leader, Pooling):
             leader.adopt(sessions[index].executor, attempts)
@@ -61,7 +61,7 @@ def _look(sessions: Sequence[Session], open_rows: Mapping[int, Sequence[AttemptR
 
 
 def _open_rows(session: Session) -> list[AttemptRow]:
-    return [row for row in session.attempts().values() if row.backend_id and not JobState(row.state).final]
+    return [row for row in session.attempts().values() if row.backend_id and not row.state.final]
 
 
 def _note(session: Session, rows: Sequence[AttemptRow], statuses: Mapping[Key, JobStatus]) -> list[JobView]:
@@ -70,7 +70,7 @@ def _note(session: Session, rows: Sequence[AttemptRow], statuses: Mapping[Key, J
         return session.views()
     before = session.attempts()
     for row in rows:
-        session.observe(row, statuses[attempt_of(row).key])
+        session.observe(row, statuses[row.backend_attempt.key])
     if session.attempts() != before:
         session.save()
     return session.views(statuses)
