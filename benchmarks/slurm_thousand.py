@@ -95,7 +95,7 @@ def look_again(invocation: str) -> None:
     )
 
 
-def one_by_one(sshd: Sshd, ids: list[str], part: int) -> None:
+def export_each(sshd: Sshd, ids: list[str], part: int) -> None:
     """Ask for each job alone, as a loop over jobs does."""
     with_connection = open_remote(slurm_settings(sshd))
     with_connection.run(["true"])
@@ -137,7 +137,7 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
         (run_dir,) = (folder / "runs").iterdir()
         invocation = run_dir.name.rsplit("-", 1)[1]
         status(folder, invocation, options.rounds, "all in the queue")
-        one_by_one(sshd, ids, options.part)
+        export_each(sshd, ids, options.part)
         with session(invocation) as opened:
             from nel_action.lifecycle.cancel import cancel
 

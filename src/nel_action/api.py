@@ -199,6 +199,6 @@ def export(invocation: str, destination: str) -> ExportOutcome:
         NotFoundError: no such invocation or exporter.
         SpecError: the options are wrong; nothing was sent.
     """
-    from nel_action.exporters.deliver import deliver
+    from nel_action.exporters.service import export_run
 
-    return deliver(run_dir_of(invocation, home_dir()), destination, os.environ)
+    return export_run(run_dir_of(invocation, home_dir()), destination, os.environ)

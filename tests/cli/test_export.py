@@ -111,7 +111,7 @@ def test_verdict_on_disk_is_not_touched(tmp_path: Path) -> None:
         (["--dest", "local", "--job-dirs", "nowhere"], "no run directory"),
         (["RUN", "--dest", "lokal"], "no exporter 'lokal'"),
         (["RUN", "--dest", "local", "-o", "export.local.frmat=csv"], "did you mean 'format'"),
-        (["RUN", "--dest", "local", "-o", "local.format=csv"], "cannot read -o"),
+        (["RUN", "--dest", "local", "-o", "local.format=csv"], "invalid override: -o local.format=csv"),
         (["RUN", "--dest", "local", "-o", "export.local.output_filename=../x"], "a name, not a path"),
     ],
 )

@@ -16,10 +16,12 @@ evaluation: {tasks: [{name: ifeval}]}
 """
 
 
-def checked(folder: Path, extra: str, *, spec: str = SPEC, wanted: list[str] | None = None) -> tuple[Problem, ...]:
+def checked(
+    folder: Path, extra: str, *, spec: str = SPEC, destinations: list[str] | None = None
+) -> tuple[Problem, ...]:
     path = folder / "spec.yaml"
     path.write_text(spec + extra)
-    return check_exports(load_spec(path), {}, wanted=wanted)
+    return check_exports(load_spec(path), {}, destinations=destinations)
 
 
 def test_settings_that_are_right_say_nothing(tmp_path: Path) -> None:
@@ -75,7 +77,7 @@ def test_what_is_missing_so_far_is_a_warning(tmp_path: Path, monkeypatch: pytest
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     extra = "export: {mlflow: {experiment_name: x}}\n"
     assert checked(tmp_path, extra) == ()
-    (warning,) = checked(tmp_path, extra, wanted=["mlflow"])
+    (warning,) = checked(tmp_path, extra, destinations=["mlflow"])
     assert "export to mlflow: no MLflow server" in warning.message
 
 

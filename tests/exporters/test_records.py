@@ -6,7 +6,7 @@ import pytest
 from tests.support.runs import make_run
 
 from nel_action.exporters.bundle import Bundle, load_bundle
-from nel_action.exporters.records import matches, parameters, provenance, records_of, unmatched
+from nel_action.exporters.records import matches, parameters, provenance, records_of, unmatched_patterns
 from nel_action.model.results import Score
 
 
@@ -37,7 +37,7 @@ def test_other_metrics_are_left_out_indeed(bundle: Bundle) -> None:
     results = bundle.results.model_copy(update={"tasks": (first,)})
     narrowed = Bundle(results=results, run_dir=bundle.run_dir)
     assert [record.score.metric for record in records_of(narrowed, ["prompt_level"])] == ["prompt_level"]
-    assert unmatched([narrowed], ["prompt_level", "promt_level"]) == ("promt_level",)
+    assert unmatched_patterns([narrowed], ["prompt_level", "promt_level"]) == ("promt_level",)
 
 
 def test_only_the_judged_metric_has_the_verdict(bundle: Bundle) -> None:

@@ -159,7 +159,7 @@ def _check_exports(context: ActionContext, loaded: LoadedSpec) -> None:
     asked = (loaded.resolved.get("execution") or {}).get("auto_export") or {}
     chosen = context.inputs.exporters
     wanted = [*(asked.get("destinations") or ()), *listed] if chosen is None else list(chosen)
-    for problem in check_exports(loaded, context.environ, wanted=wanted):
+    for problem in check_exports(loaded, context.environ, destinations=wanted):
         context.workflow.annotate(Level.WARNING, str(problem))
 
 
@@ -167,17 +167,17 @@ def _export(context: ActionContext, run_dir: Path) -> None:
     """Send results where the spec says; a destination that does not take them is told and changes no verdict."""
     import yaml
 
-    from nel_action.exporters.deliver import automatic, deliver
+    from nel_action.exporters.service import auto_export_destinations, export_run
     from nel_action.github.workflow import Level
 
     resolved = run_dir / "spec.yaml"
     listed = (yaml.safe_load(resolved.read_text()) if resolved.is_file() else {}).get("export") or {}
     chosen = context.inputs.exporters
-    wanted = dict.fromkeys([*automatic(run_dir), *(name for name in listed if name != "env_vars")])
+    wanted = dict.fromkeys([*auto_export_destinations(run_dir), *(name for name in listed if name != "env_vars")])
     for name in wanted if chosen is None else chosen:
         with context.workflow.group(f"export to {name}"):
             try:
-                outcome = deliver(run_dir, name, context.environ)
+                outcome = export_run(run_dir, name, context.environ)
             except NelActionError as error:
                 context.workflow.annotate(Level.ERROR, str(error), title=f"Nothing went to {name}")
                 continue

@@ -49,27 +49,27 @@ def export(
 
     Options come from `export.NAME` of the run's own spec, then --config, then -o, then the flags here.
     """
-    from nel_action.exporters.deliver import deliver
     from nel_action.exporters.discovery import find_runs
+    from nel_action.exporters.service import export_run
 
     flags |= {"format": format_, "log_metrics": log_metrics or None}
     given = _given(dest, config, overrides) | {name: value for name, value in flags.items() if value is not None}
     searched = (*job_dirs, *(Path(one) for one in given.get("job_dirs") or ()))
     environ = environment(os.environ, env_file)
-    outcomes = [deliver(run, dest, environ, given) for run in find_runs(invocations, searched, home_dir())]
+    outcomes = [export_run(run, dest, environ, given) for run in find_runs(invocations, searched, home_dir())]
     for outcome in outcomes:
         _tell(outcome)
     return ExitCode.PASS if all(outcome.complete for outcome in outcomes) else ExitCode.UNMEASURABLE
 
 
 def _given(destination: str, config: Path | None, overrides: tuple[str, ...]) -> dict[str, Any]:
-    from nel_action.exporters.deliver import read_yaml
-    from nel_action.exporters.options import override
+    from nel_action.exporters.service import read_yaml
+    from nel_action.exporters.settings import apply_override
 
     options: dict[str, Any] = {}
     if config:
         options |= _section(read_yaml(config), destination, config)
-    problems = [problem for one in overrides if (problem := override(options, one, destination))]
+    problems = [problem for one in overrides if (problem := apply_override(options, one, destination))]
     if problems:
         raise SpecError(problems)
     return options

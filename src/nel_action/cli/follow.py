@@ -80,11 +80,11 @@ def _export(run_dir: Path) -> None:
     import os
 
     from nel_action.errors import NelActionError
-    from nel_action.exporters.deliver import automatic, deliver
+    from nel_action.exporters.service import auto_export_destinations, export_run
 
-    for destination in automatic(run_dir):
+    for destination in auto_export_destinations(run_dir):
         try:
-            outcome = deliver(run_dir, destination, os.environ)
+            outcome = export_run(run_dir, destination, os.environ)
             problems = [f"{item.what}: {item.problem}" for item in outcome.items if item.problem]
         except NelActionError as error:
             problems = [str(error)]

@@ -1,19 +1,22 @@
-"""What an exporter is: a way to send results to one place, again and again, without ever doubling them.
+"""Interface of exporters: the protocol, its types and errors, and retries for destinations that are busy.
 
-ExportError                    3   a destination refused, or took only a part
-├── DestinationError           3   it does not answer, or is busy; trying again may help
-└── MissingExtraError          2   the library that speaks to it is not installed
+ExportError                    3   a destination rejected the results, or some of them
+├── DestinationError           3   a destination does not respond or is busy; a retry may succeed
+└── MissingExtraError          2   the client library of a destination is not installed
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from nel_action.errors import ExitCode, NelActionError, Problem
 from nel_action.exporters.bundle import Bundle
+from nel_action.retry import Backoff, retry
 from nel_action.spec.base import SpecModel
 
 __all__ = [
@@ -25,24 +28,34 @@ __all__ = [
     "Exported",
     "Exporter",
     "MissingExtraError",
+    "export_each",
+    "retry_busy",
 ]
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_TRIES: Final = 4
+_BACKOFF: Final = Backoff(initial=1.0, maximum=120.0)
+_LONGEST_WAIT: Final = 120.0
+"""Seconds; a destination that asks for a longer wait is retried earlier."""
 
 
 class ExportError(NelActionError):
-    """A destination refused what was sent."""
+    """A destination rejected the results."""
 
 
 class DestinationError(ExportError):
-    """A destination does not answer or is busy; what was sent may be sent again."""
+    """A destination does not respond or is busy; the export can be repeated."""
 
     def __init__(self, message: str, *, hint: str | None = None, retry_after: float | None = None) -> None:
         super().__init__(message, hint=hint)
         self.retry_after = retry_after
-        """Seconds that the destination asks to wait, where it does."""
+        """Seconds after which the destination asks for the next try, if it does."""
 
 
 class MissingExtraError(ExportError):
-    """An exporter's library is not installed."""
+    """The client library of an exporter is not installed."""
 
     exit_code = ExitCode.USAGE
 
@@ -54,25 +67,25 @@ class MissingExtraError(ExportError):
 
 
 class CommonSettings(SpecModel):
-    """What every destination understands."""
+    """Options of every exporter."""
 
     log_metrics: tuple[str, ...] = ()
-    """Only these metrics: a name, a part of one, a pattern (`exact_match*`) or `task.metric`; none means all."""
+    """Metrics to export: a name, a part of a name, a pattern (`exact_match*`) or `task.metric`; all by default."""
     copy_artifacts: bool = True
-    """Send the harness's files along."""
+    """Export the harness's files too."""
     copy_logs: bool = False
-    """Send the jobs' logs along."""
+    """Export the jobs' logs too."""
     only_required: bool = True
-    """Of the harness's files only those that hold results."""
+    """Of the harness's files, export only those with results."""
     job_dirs: tuple[str, ...] = ()
-    """Where to look for run directories that this machine's ledger does not know."""
+    """Folders that are searched for run directories which this machine's ledger does not list."""
 
 
 Settings = TypeVar("Settings", bound=CommonSettings)
 
 
 class Change(StrEnum):
-    """What sending something did at the destination."""
+    """Effect of an export at the destination."""
 
     CREATED = "created"
     UPDATED = "updated"
@@ -82,29 +95,29 @@ class Change(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """One thing that was sent."""
+    """One exported item."""
 
     what: str
-    """A job id, or a file's name."""
+    """A job id, a run's name or a file name."""
     change: Change
     where: str | None = None
-    """A path or an address at the destination."""
+    """Path or address at the destination."""
     problem: str | None = None
-    """Set when `change` is failed."""
+    """Error message; set if `change` is failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportOutcome:
-    """What came of one export."""
+    """Result of one export."""
 
     destination: str
     items: tuple[Exported, ...] = ()
     notes: tuple[str, ...] = ()
-    """What should be known besides: a filter that matched nothing, samples that were left out."""
+    """Remarks, such as a filter without matches or samples that were left out."""
 
     @property
     def complete(self) -> bool:
-        """Whether everything arrived."""
+        """Whether every item was exported."""
         return all(item.change is not Change.FAILED for item in self.items)
 
 
@@ -113,19 +126,73 @@ class Exporter(Protocol[Settings]):
 
     @property
     def name(self) -> str:
-        """The word after `export.` in a spec and after `--dest`."""
+        """Name of the destination, as in `export.<name>` and `--dest`."""
 
     @property
     def settings(self) -> type[Settings]:
-        """The model of `export.<name>`."""
+        """Model of the options in `export.<name>`."""
 
     def check(self, settings: Settings, environ: Mapping[str, str]) -> Sequence[Problem]:
-        """Say what would keep an export from working, without sending anything."""
+        """Return the problems that would prevent an export, without sending anything.
+
+        Args:
+            settings: the validated options.
+            environ: variables that credentials are read from.
+        """
 
     def export(self, bundle: Bundle, settings: Settings, environ: Mapping[str, str]) -> ExportOutcome:
-        """Send one invocation. Sent before: what is the same stays, what changed is updated in place.
+        """Export one invocation; exporting it again updates what changed in place and leaves the rest.
+
+        Args:
+            bundle: results, verdict and files of the invocation.
+            settings: the validated options.
+            environ: variables that credentials are read from.
 
         Raises:
-            DestinationError: nothing could be sent for now; the caller tries again.
-            ExportError: nothing could be sent.
+            DestinationError: the destination is not available; the caller retries.
+            ExportError: the destination rejected the results.
         """
+
+
+def retry_busy(call: Callable[[], T], *, tries: int = _TRIES, sleep: Callable[[float], object] = time.sleep) -> T:
+    """Call until it returns; wait about 1, 2, 4, … seconds between tries, or as long as the destination asks.
+
+    Args:
+        call: the operation; must be safe to repeat.
+        tries: calls in all.
+        sleep: pauses for that many seconds.
+
+    Raises:
+        DestinationError: the last try failed too.
+    """
+
+    def delay(error: Exception) -> float | None:
+        if not isinstance(error, DestinationError):
+            return None
+        logger.info("the destination is not available: %s", error)
+        return min(error.retry_after or 0.0, _LONGEST_WAIT)
+
+    return retry(call, delay=delay, tries=tries, backoff=_BACKOFF, sleep=sleep)
+
+
+def export_each(
+    calls: Iterable[tuple[str, Callable[[], tuple[Change, str]]]], *, sleep: Callable[[float], object] = time.sleep
+) -> tuple[Exported, ...]:
+    """Export items independently of each other: a failed one is reported and does not stop the next.
+
+    After a destination has failed to respond in all its tries, the remaining items get one try each.
+
+    Args:
+        calls: name of each item, and the function that exports it and returns the change and the address.
+        sleep: pauses for that many seconds before another try.
+    """
+    items: list[Exported] = []
+    unavailable = False
+    for name, call in calls:
+        try:
+            change, address = retry_busy(call, tries=1 if unavailable else _TRIES, sleep=sleep)
+            items.append(Exported(name, change, address))
+        except NelActionError as error:
+            unavailable = unavailable or isinstance(error, DestinationError)
+            items.append(Exported(name, Change.FAILED, None, str(error)))
+    return tuple(items)

@@ -1,4 +1,4 @@
-"""What can be known to be wrong with a spec's `export:` before anything is spent."""
+"""Validation of a spec's `export:` before anything is run."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nel_action.errors import NelActionError, NotFoundError, Problem, SpecError
-from nel_action.exporters.registry import as_meant, exporter_named
-from nel_action.exporters.send import variables
-from nel_action.model.env_ref import EnvRef
+from nel_action.exporters.registry import get_exporter
+from nel_action.exporters.service import resolve_variables
+from nel_action.exporters.settings import normalize_options
 from nel_action.spec.compose import LoadedSpec
 from nel_action.spec.validate import validate_part
 
@@ -16,69 +16,66 @@ __all__ = ["check_exports"]
 
 
 def check_exports(
-    loaded: LoadedSpec, environ: Mapping[str, str], *, wanted: Sequence[str] | None = None
+    loaded: LoadedSpec, environ: Mapping[str, str], *, destinations: Sequence[str] | None = None
 ) -> tuple[Problem, ...]:
-    """Check every exporter's settings in the lines they were written in.
+    """Validate the options of every exporter in the spec and report problems with their source positions.
 
     Args:
         loaded: the spec.
-        environ: where credentials come from.
-        wanted: destinations that results will go to; `execution.auto_export.destinations` unless said.
+        environ: variables that credentials are read from.
+        destinations: exporters that will be used; `execution.auto_export.destinations` by default.
 
     Returns:
-        What would keep results from arriving as things stand (a library, a credential), each a warning only:
-        reporting decides nothing, and what is missing may come by the time it is needed.
+        Warnings: what would prevent an export at the moment (a missing library or credential). They do not stop the
+        run, since exports never change the verdict and the cause may be fixed by the time of the export.
 
     Raises:
-        SpecError: settings that mean nothing, and destinations that nobody knows.
+        SpecError: invalid options, and destinations without an exporter.
     """
-    sections = _sections(loaded.resolved)
-    going = _automatic(loaded) if wanted is None else tuple(wanted)
-    wrong: list[Problem] = []
+    used = _auto_export(loaded) if destinations is None else tuple(destinations)
+    errors: list[Problem] = []
     warnings: list[Problem] = []
-    for name in dict.fromkeys((*going, *sections)):
-        told = list(_told(loaded, environ, name, going=name in going))
-        wrong += [problem for problem, fatal in told if fatal]
-        warnings += [problem for problem, fatal in told if not fatal]
-    if wrong:
-        raise SpecError(wrong)
+    for name in dict.fromkeys((*used, *_sections(loaded.resolved))):
+        for problem, fatal in _problems(loaded, environ, name, used=name in used):
+            (errors if fatal else warnings).append(problem)
+    if errors:
+        raise SpecError(errors)
     return tuple(warnings)
 
 
-def _told(loaded: LoadedSpec, environ: Mapping[str, str], name: str, *, going: bool) -> Iterator[tuple[Problem, bool]]:
-    """Say what is wrong with one destination, and whether that stops the run."""
-    place = ("export", name) if name in _sections(loaded.resolved) else ("execution", "auto_export", "destinations")
+def _problems(
+    loaded: LoadedSpec, environ: Mapping[str, str], name: str, *, used: bool
+) -> Iterator[tuple[Problem, bool]]:
+    """Yield the problems of one destination, and whether each one is an error."""
+    sections = _sections(loaded.resolved)
+    location = loaded.locate(("export", name) if name in sections else ("execution", "auto_export", "destinations"))
     try:
-        exporter = exporter_named(name)
+        exporter = get_exporter(name)
     except NotFoundError as error:
-        # NOTE: a section for a plug-in that is installed elsewhere is no mistake; one that is nearly ours is.
-        fatal = going or "did you mean" in str(error.problems[0].hint)
-        yield Problem(error.problems[0].message, loaded.locate(place), error.problems[0].hint), fatal
+        # NOTE: a section for a plug-in that is installed elsewhere is accepted; a misspelt name of ours is not.
+        fatal = used or "did you mean" in str(error.problems[0].hint)
+        yield Problem(error.problems[0].message, location, error.problems[0].hint), fatal
         return
-    section = _sections(loaded.resolved).get(name)
-    meant = as_meant(section) if isinstance(section, dict) else section
-    data = {**loaded.resolved, "export": {name: {} if meant is None else meant}}
+    section = sections.get(name)
+    options = normalize_options(section) if isinstance(section, dict) else section
+    data = {**loaded.resolved, "export": {name: {} if options is None else options}}
     settings, problems = validate_part(exporter.settings, data, ("export", name), loaded.sources)
     yield from ((problem, True) for problem in problems)
-    if settings is None or not going:
+    if settings is None or not used:
         return
     try:
-        found = exporter.check(settings, variables(_named(loaded), environ))
+        variables = resolve_variables({**loaded.spec.env_vars, **loaded.spec.export.env_vars}, environ)
+        missing: Sequence[Problem] = exporter.check(settings, variables)
     except NelActionError as error:
-        found = error.problems
-    for problem in found:
-        yield Problem(f"export to {name}: {problem.message}", loaded.locate(place), problem.hint), False
+        missing = error.problems
+    for problem in missing:
+        yield Problem(f"export to {name}: {problem.message}", location, problem.hint), False
 
 
 def _sections(resolved: Mapping[str, Any]) -> dict[str, Any]:
     return {name: section for name, section in (resolved.get("export") or {}).items() if name != "env_vars"}
 
 
-def _automatic(loaded: LoadedSpec) -> tuple[str, ...]:
-    asked = (loaded.resolved.get("execution") or {}).get("auto_export") or {}
-    return tuple(str(name) for name in asked.get("destinations") or ())
-
-
-def _named(loaded: LoadedSpec) -> dict[str, EnvRef]:
-    """Return the variables that exports get besides the environment."""
-    return {**loaded.spec.env_vars, **loaded.spec.export.env_vars}
+def _auto_export(loaded: LoadedSpec) -> tuple[str, ...]:
+    auto_export = loaded.spec.execution.auto_export
+    return auto_export.destinations if auto_export else ()

@@ -11,7 +11,7 @@ from nel_action.exporters.bundle import Bundle
 from nel_action.gating.verdict import TaskVerdict
 from nel_action.model.results import Score, TaskResult
 
-__all__ = ["Record", "parameters", "provenance", "records_of", "unmatched", "verdict_of"]
+__all__ = ["Record", "parameters", "provenance", "records_of", "unmatched_patterns", "verdict_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ def verdict_of(bundle: Bundle, task: TaskResult) -> TaskVerdict | None:
     return next((one for one in tasks if (one.task, one.model) == (task.task, task.model)), None)
 
 
-def unmatched(bundles: Iterable[Bundle], wanted: Sequence[str]) -> tuple[str, ...]:
+def unmatched_patterns(bundles: Iterable[Bundle], wanted: Sequence[str]) -> tuple[str, ...]:
     """Name the filters that no metric answers to; each is most likely a slip of the pen."""
     names = {(task.task, score.metric) for bundle in bundles for task in bundle.results.tasks for score in task.scores}
     return tuple(pattern for pattern in wanted if not any(matches(pattern, *name) for name in names))

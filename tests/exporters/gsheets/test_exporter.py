@@ -16,12 +16,11 @@ from tests.doubles.sheets import SheetsDouble, documents, sheets_double
 from tests.support.runs import make_run
 
 from nel_action.errors import NelActionError
-from nel_action.exporters import registry
 from nel_action.exporters.bundle import Bundle, load_bundle
 from nel_action.exporters.gsheets import exporter as module
 from nel_action.exporters.gsheets.exporter import GsheetsExporter
 from nel_action.exporters.interface import Change, ExportOutcome
-from nel_action.exporters.send import send
+from nel_action.exporters.service import export_bundles
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -57,8 +56,7 @@ def sheet(monkeypatch: pytest.MonkeyPatch) -> Iterator[SheetsDouble]:
             session.mount("https://", Rerouted(double.url))
             return session
 
-        monkeypatch.setattr(module, "EXPORTER", GsheetsExporter(session_for))
-        monkeypatch.setitem(registry._OURS, "gsheets", f"{module.__name__}:EXPORTER")
+        monkeypatch.setattr(module, "GsheetsExporter", lambda: GsheetsExporter(session_for))
         yield double
 
 
@@ -103,7 +101,7 @@ def export(
 ) -> ExportOutcome:
     sleep = waits.append if waits is not None else lambda _seconds: None
     settings = {"spreadsheet_id": "S1", **options}
-    return send([bundle], "gsheets", settings, {"GOOGLE_SERVICE_ACCOUNT_JSON": key}, sleep=sleep)
+    return export_bundles([bundle], "gsheets", settings, {"GOOGLE_SERVICE_ACCOUNT_JSON": key}, sleep=sleep)
 
 
 def changes(outcome: ExportOutcome) -> list[Change]:
@@ -313,11 +311,11 @@ def test_key_of_a_user_and_of_a_client_that_a_user_authorised(bundle: Bundle, tm
     client.write_text(json.dumps({"installed": {"client_id": "c"}}))
     options = {"spreadsheet_id": "S1", "oauth_file": str(client)}
     with pytest.raises(NelActionError, match="nobody has authorised"):
-        send([bundle], "gsheets", options, {})
+        export_bundles([bundle], "gsheets", options, {})
     (tmp_path / "authorized_user.json").write_text(json.dumps(user))
-    assert send([bundle], "gsheets", options, {}).complete
+    assert export_bundles([bundle], "gsheets", options, {}).complete
     options["oauth_file"] = str(tmp_path / "authorized_user.json")
-    assert send([bundle], "gsheets", options, {}).complete
+    assert export_bundles([bundle], "gsheets", options, {}).complete
 
 
 def test_key_from_a_file_and_from_a_mounted_one(bundle: Bundle, sheet: SheetsDouble, key: str, tmp_path: Path) -> None:
@@ -325,9 +323,9 @@ def test_key_from_a_file_and_from_a_mounted_one(bundle: Bundle, sheet: SheetsDou
     file.write_text(key)
     options = {"spreadsheet_id": "S1"}
     environ = {"GOOGLE_SERVICE_ACCOUNT_JSON_FILE": str(file)}
-    assert send([bundle], "gsheets", {**options, "service_account_file": str(file)}, {}).complete
-    assert send([bundle], "gsheets", options, environ).complete
-    assert send([bundle], "gsheets", options, {"GOOGLE_APPLICATION_CREDENTIALS": str(file)}).complete
+    assert export_bundles([bundle], "gsheets", {**options, "service_account_file": str(file)}, {}).complete
+    assert export_bundles([bundle], "gsheets", options, environ).complete
+    assert export_bundles([bundle], "gsheets", options, {"GOOGLE_APPLICATION_CREDENTIALS": str(file)}).complete
     assert sheet.tokens == 3
 
 
@@ -344,7 +342,7 @@ def test_mistakes_are_told_before_anything_is_sent(
     bundle: Bundle, options: dict[str, str], environ: dict[str, str], message: str
 ) -> None:
     with pytest.raises(NelActionError, match=message) as caught:
-        send([bundle], "gsheets", options, environ)
+        export_bundles([bundle], "gsheets", options, environ)
     assert "s3cret" not in str(caught.value)
     assert caught.value.exit_code == 2
 

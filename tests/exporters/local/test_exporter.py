@@ -12,7 +12,7 @@ from tests.support.runs import make_run
 
 from nel_action.exporters.bundle import Bundle, load_bundle
 from nel_action.exporters.interface import Change, ExportOutcome
-from nel_action.exporters.send import send
+from nel_action.exporters.service import export_bundles
 from nel_action.model.results import JobOutcome, Score
 
 FORMATS = ["json", "csv", "junit", "parquet"]
@@ -26,7 +26,7 @@ def bundle(tmp_path: Path) -> Bundle:
 def export(bundle: Bundle, out: Path, **options: Any) -> ExportOutcome:  # noqa: ANN401 - options of a spec
     if options.get("format") == "parquet":
         pytest.importorskip("pyarrow", reason="parquet is written where pyarrow is")
-    return send([bundle], "local", {"output_dir": str(out), **options}, {})
+    return export_bundles([bundle], "local", {"output_dir": str(out), **options}, {})
 
 
 def with_score(bundle: Bundle, value: float, index: int = 0) -> Bundle:

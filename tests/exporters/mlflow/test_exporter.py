@@ -16,7 +16,7 @@ from nel_action.errors import NelActionError
 from nel_action.exporters.bundle import Bundle, load_bundle
 from nel_action.exporters.interface import Change, ExportOutcome
 from nel_action.exporters.mlflow.baseline import fetch
-from nel_action.exporters.send import send
+from nel_action.exporters.service import export_bundles
 from nel_action.model.results import Sample, read_results, read_samples, write_results, write_samples
 from nel_action.report.store import load_report
 
@@ -64,7 +64,7 @@ def bundle(tmp_path: Path) -> Bundle:
 
 def export(bundle: Bundle, uri: str, experiment: str, **options: Any) -> ExportOutcome:  # noqa: ANN401 - of a spec
     settings = {"tracking_uri": uri, "experiment_name": experiment, **options}
-    return send([bundle], "mlflow", settings, {}, sleep=lambda _seconds: None)
+    return export_bundles([bundle], "mlflow", settings, {}, sleep=lambda _seconds: None)
 
 
 def runs(client: MlflowClient, experiment: str) -> dict[str, Any]:
@@ -208,7 +208,7 @@ def test_a_server_that_is_away_is_told_for_each_run(bundle: Bundle) -> None:
 )
 def test_mistakes_are_told_before_anything_is_sent(bundle: Bundle, options: dict[str, str], message: str) -> None:
     with pytest.raises(NelActionError, match=message) as caught:
-        send([bundle], "mlflow", options, {})
+        export_bundles([bundle], "mlflow", options, {})
     assert "secret" not in str(caught.value)
 
 

@@ -14,7 +14,7 @@ from tests.support.runs import make_run
 from nel_action.errors import NelActionError
 from nel_action.exporters.bundle import Bundle, load_bundle
 from nel_action.exporters.interface import Change, ExportOutcome
-from nel_action.exporters.send import send
+from nel_action.exporters.service import export_bundles
 from nel_action.exporters.wandb import session
 from nel_action.model.results import Sample, write_samples
 
@@ -35,7 +35,7 @@ def bundle(tmp_path: Path) -> Bundle:
 
 def export(bundle: Bundle, backend: WandbBackend, **options: Any) -> ExportOutcome:  # noqa: ANN401 - options of a spec
     environ = {"WANDB_API_KEY": KEY, "WANDB_BASE_URL": backend.url}
-    return send([bundle], "wandb", options, environ, sleep=lambda _seconds: None)
+    return export_bundles([bundle], "wandb", options, environ, sleep=lambda _seconds: None)
 
 
 def rescored(bundle: Bundle, value: float) -> Bundle:
@@ -149,13 +149,13 @@ def test_a_service_that_refuses_is_told(
 def test_no_key_is_said_before_anything_is_sent(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NETRC", "/nonexistent")
     with pytest.raises(NelActionError, match="WANDB_API_KEY is not set"):
-        send([bundle], "wandb", {}, {})
+        export_bundles([bundle], "wandb", {}, {})
 
 
 def test_key_from_a_mounted_file(bundle: Bundle, backend: WandbBackend, tmp_path: Path) -> None:
     (tmp_path / "key").write_text(f"{KEY}\n")
     environ = {"WANDB_API_KEY_FILE": str(tmp_path / "key"), "WANDB_BASE_URL": backend.url}
-    assert send([one_task(bundle)], "wandb", {"copy_artifacts": False}, environ).complete
+    assert export_bundles([one_task(bundle)], "wandb", {"copy_artifacts": False}, environ).complete
 
 
 def test_one_run_id_for_several_tasks_is_refused(bundle: Bundle, backend: WandbBackend) -> None:
@@ -166,7 +166,7 @@ def test_one_run_id_for_several_tasks_is_refused(bundle: Bundle, backend: WandbB
 
 def offline(bundle: Bundle, out: Path, **options: Any) -> ExportOutcome:  # noqa: ANN401 - options of a spec
     settings = {"mode": "offline", "offline_dir": str(out), "log_mode": "multi_task", **options}
-    return send([bundle], "wandb", settings, {})
+    return export_bundles([bundle], "wandb", settings, {})
 
 
 def inspected(out: Path) -> dict[str, Any]:

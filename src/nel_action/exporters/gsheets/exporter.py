@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from google.auth.credentials import Credentials
     from requests import Session
 
-__all__ = ["EXPORTER", "GsheetsExporter"]
+__all__ = ["GsheetsExporter"]
 
 _PATIENCE: Final = 30.0
 _QUOTA: Final = 20.0
@@ -107,6 +107,3 @@ def _api_error(error: Any) -> ExportError:  # noqa: ANN401 - gspread's own
         wait = float(asked) if asked.isdigit() else _QUOTA if status == _BUSY else None
         return DestinationError(f"Google Sheets is busy: {said}", retry_after=wait)
     return ExportError(f"Google Sheets refused: {said}")
-
-
-EXPORTER: Final = GsheetsExporter()

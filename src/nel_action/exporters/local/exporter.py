@@ -16,7 +16,7 @@ from nel_action.exporters.interface import Change, CommonSettings, Exported, Exp
 from nel_action.exporters.local import documents, tables
 from nel_action.files import write_atomically
 
-__all__ = ["EXPORTER", "Format", "LocalExporter", "LocalSettings"]
+__all__ = ["Format", "LocalExporter", "LocalSettings"]
 
 
 class Format(StrEnum):
@@ -120,6 +120,3 @@ def _copy(bundle: Bundle, settings: LocalSettings, folder: Path) -> Iterator[Exp
                 write_atomically(target, data)
             change = Change.UNCHANGED if known == data else Change.CREATED if known is None else Change.UPDATED
             yield Exported(f"{task.job_id}/{file.name}", change, str(target))
-
-
-EXPORTER: Final = LocalExporter()

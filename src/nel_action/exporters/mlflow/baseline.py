@@ -8,10 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from nel_action.errors import NotFoundError
-from nel_action.exporters.interface import MissingExtraError
+from nel_action.exporters.interface import MissingExtraError, retry_busy
 from nel_action.exporters.mlflow.content import MlflowSettings
 from nel_action.exporters.mlflow.session import Session
-from nel_action.exporters.retry import retried
 
 __all__ = ["fetch"]
 
@@ -40,4 +39,4 @@ def fetch(reference: str, home: Path, environ: Mapping[str, str]) -> Path | None
         raise NotFoundError(msg, hint="set it to the server's address")
     folder = home / "baselines" / f"mlflow-{reference}"
     session = Session(uri, MlflowSettings(), environ)
-    return folder if retried(lambda: session.fetch(reference, folder)) else None
+    return folder if retry_busy(lambda: session.fetch(reference, folder)) else None

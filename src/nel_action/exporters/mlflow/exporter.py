@@ -7,17 +7,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 from nel_action.errors import Problem
 from nel_action.exporters.bundle import Bundle
-from nel_action.exporters.interface import Change, ExportOutcome, MissingExtraError
+from nel_action.exporters.interface import Change, ExportOutcome, MissingExtraError, export_each
 from nel_action.exporters.mlflow.content import MlflowSettings, RunContent, child_of, parent_of
 from nel_action.exporters.mlflow.session import Session
-from nel_action.exporters.retry import one_by_one
 
-__all__ = ["EXPORTER", "MlflowExporter"]
+__all__ = ["MlflowExporter"]
 
 Call = tuple[str, Callable[[], tuple[Change, str]]]
 
@@ -52,7 +51,7 @@ class MlflowExporter:
         session = Session(_address(settings, environ), settings, environ)
         parent = parent_of(bundle, settings, _spec(bundle) if settings.log_config_params else {})
         calls = list(_calls(bundle, settings, session, parent))
-        return ExportOutcome(destination=self.name, items=one_by_one(calls, sleep=self._sleep))
+        return ExportOutcome(destination=self.name, items=export_each(calls, sleep=self._sleep))
 
 
 def _address(settings: MlflowSettings, environ: Mapping[str, str]) -> str:
@@ -78,6 +77,3 @@ def _spec(bundle: Bundle) -> dict[str, Any]:
     path = bundle.run_dir / "spec.yaml"
     data = yaml.safe_load(path.read_bytes()) if path.is_file() else {}
     return data if isinstance(data, dict) else {}
-
-
-EXPORTER: Final = MlflowExporter()

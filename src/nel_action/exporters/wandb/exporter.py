@@ -6,17 +6,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
-from typing import Final
 
 from nel_action.errors import Problem
 from nel_action.exporters.bundle import Bundle
 from nel_action.exporters.credentials import secret
-from nel_action.exporters.interface import ExportError, ExportOutcome, MissingExtraError
-from nel_action.exporters.retry import one_by_one
+from nel_action.exporters.interface import ExportError, ExportOutcome, MissingExtraError, export_each
 from nel_action.exporters.wandb.content import LogMode, WandbSettings, contents_of
 from nel_action.exporters.wandb.session import DEFAULT_URL, Session
 
-__all__ = ["EXPORTER", "WandbExporter"]
+__all__ = ["WandbExporter"]
 
 
 class WandbExporter:
@@ -54,7 +52,7 @@ class WandbExporter:
         session = Session(settings, environ, api_key=None if _offline(settings, environ) else _api_key(environ))
         send = session.write_offline if _offline(settings, environ) else session.send_online
         calls = [(content.name, partial(send, content, bundle.run_dir)) for content in contents]
-        return ExportOutcome(destination=self.name, items=one_by_one(calls, sleep=self._sleep))
+        return ExportOutcome(destination=self.name, items=export_each(calls, sleep=self._sleep))
 
 
 def _offline(settings: WandbSettings, environ: Mapping[str, str]) -> bool:
@@ -67,6 +65,3 @@ def _api_key(environ: Mapping[str, str]) -> str | None:
 
     login = get_netrc_auth(environ.get("WANDB_BASE_URL") or DEFAULT_URL)
     return secret("WANDB_API_KEY", environ) or (login[1] if login else None)
-
-
-EXPORTER: Final = WandbExporter()

@@ -106,7 +106,11 @@ class ContainerServer:
                 **({"entrypoint": argv[:1]} if argv else {}),
                 "name": self.site.name,
                 "working_dir": str(WORK) if argv else None,
-                "environment": {**settings.get("environment", {}), **command.env, **self.site.variables(values)},
+                "environment": {
+                    **settings.get("environment", {}),
+                    **command.env,
+                    **self.site.resolve_variables(values),
+                },
                 "labels": {**settings["labels"], **self._labels()},
                 "mounts": self._mounts(),
                 "security_opt": security(client),

@@ -62,7 +62,7 @@ class ProcessServer:
         where = PurePosixPath(self.site.work)
         checkpoint = PurePosixPath(self.site.checkpoint) if self.site.checkpoint else None
         command = self.site.command(host=host, port=port, work=where, checkpoint=checkpoint)
-        env = {**base_environ(self.site.environ, programs), **command.env, **self.site.variables(values)}
+        env = {**base_environ(self.site.environ, programs), **command.env, **self.site.resolve_variables(values)}
         (self.site.folder / "started").unlink(missing_ok=True)
         child = await Child.start(
             with_pre_cmd(command.argv, self.site.deployment, self.site.work),

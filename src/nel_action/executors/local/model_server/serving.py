@@ -119,7 +119,7 @@ class ServerSite:
             (self.work / name).write_text(text, encoding="utf-8")
         return command
 
-    def variables(self, values: Values) -> dict[str, str]:
+    def resolve_variables(self, values: Values) -> dict[str, str]:
         """Return the values of the server's own variables."""
         try:
             return resolve(self.deployment.env_vars, values, self.environ)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ from nel_action.errors import NotFoundError, Problem, SecretError, SpecError
 from nel_action.exporters import registry
 from nel_action.exporters.bundle import Bundle, load_bundle
 from nel_action.exporters.interface import Change, CommonSettings, DestinationError, Exported, ExportOutcome
-from nel_action.exporters.registry import settings_from
-from nel_action.exporters.send import send, variables
+from nel_action.exporters.service import export_bundles, resolve_variables
+from nel_action.exporters.settings import parse_settings
 from nel_action.model.env_ref import EnvRef, parse_references
 
 
@@ -39,8 +40,8 @@ BUSY = Busy()
 
 @pytest.fixture
 def busy(monkeypatch: pytest.MonkeyPatch) -> Busy:
-    monkeypatch.setitem(registry._OURS, "busy", f"{__name__}:BUSY")
-    monkeypatch.setattr(registry, "import_module", lambda _name: type("M", (), {"BUSY": BUSY}))
+    plug_in = EntryPoint("busy", f"{__name__}:BUSY", registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda **_: [plug_in])
     BUSY.calls = BUSY.failures = 0
     return BUSY
 
@@ -52,30 +53,30 @@ def bundles(tmp_path: Path) -> list[Bundle]:
 
 def test_busy_destination_is_tried_again_as_it_asks(busy: Busy, bundles: list[Bundle]) -> None:
     busy.failures, waits = 2, list[float]()
-    outcome = send(bundles, "busy", {}, {}, sleep=waits.append)
+    outcome = export_bundles(bundles, "busy", {}, {}, sleep=waits.append)
     assert outcome.complete
     assert waits == [7.0, 7.0]
 
 
 def test_what_never_arrived_is_told(busy: Busy, bundles: list[Bundle]) -> None:
     busy.failures = 99
-    outcome = send(bundles, "busy", {}, {}, sleep=lambda _seconds: None)
+    outcome = export_bundles(bundles, "busy", {}, {}, sleep=lambda _seconds: None)
     assert not outcome.complete
     assert outcome.items[0].problem == "busy"
     assert busy.calls == 4
 
 
 def test_filter_that_matches_nothing_sends_nothing(busy: Busy, bundles: list[Bundle]) -> None:
-    with pytest.raises(SpecError, match="no metric answers to 'promt'"):
-        send(bundles, "busy", {"log_metrics": ["promt"]}, {})
-    outcome = send(bundles, "busy", {"log_metrics": ["exact", "promt"]}, {})
-    assert outcome.notes == ("log_metrics: no metric answers to 'promt'",)
+    with pytest.raises(SpecError, match="no metric matches 'promt'"):
+        export_bundles(bundles, "busy", {"log_metrics": ["promt"]}, {})
+    outcome = export_bundles(bundles, "busy", {"log_metrics": ["exact", "promt"]}, {})
+    assert outcome.notes == ("log_metrics: no metric matches 'promt'",)
     assert busy.calls == 1
 
 
 def test_slips_in_options_are_told_at_once(busy: Busy, bundles: list[Bundle]) -> None:
     with pytest.raises(SpecError) as caught:
-        send(bundles, "busy", {"log_metrisc": [], "copy_logs": "maybe"}, {})
+        export_bundles(bundles, "busy", {"log_metrisc": [], "copy_logs": "maybe"}, {})
     messages = " ".join(problem.message for problem in caught.value.problems)
     assert "did you mean 'log_metrics'" in messages
     assert "copy_logs" in messages
@@ -83,23 +84,23 @@ def test_slips_in_options_are_told_at_once(busy: Busy, bundles: list[Bundle]) ->
 
 
 def test_the_launcher_s_spellings_are_understood(busy: Busy) -> None:
-    old = settings_from(busy, {"log_logs": True, "log_artifacts": False, "log_metrics": None, "job_dirs": None})
+    old = parse_settings(busy, {"log_logs": True, "log_artifacts": False, "log_metrics": None, "job_dirs": None})
     assert (old.copy_logs, old.copy_artifacts, old.log_metrics, old.job_dirs) == (True, False, (), ())
-    assert not settings_from(busy, {"log_logs": True, "copy_logs": False}).copy_logs
+    assert not parse_settings(busy, {"log_logs": True, "copy_logs": False}).copy_logs
 
 
 def test_unknown_destination(bundles: list[Bundle]) -> None:
     with pytest.raises(NotFoundError, match="no exporter 'locla'"):
-        send(bundles, "locla", {}, {})
+        export_bundles(bundles, "locla", {}, {})
 
 
 def test_variables_are_resolved_or_missed() -> None:
     environ = {"A": "1"}
-    assert variables(parse_references({"X": "host:A", "Y": "lit:2", "Z": "runtime:A"}), environ) == {
+    assert resolve_variables(parse_references({"X": "host:A", "Y": "lit:2", "Z": "runtime:A"}), environ) == {
         "A": "1",
         "X": "1",
         "Y": "2",
         "Z": "1",
     }
     with pytest.raises(SecretError, match="NOPE is not set"):
-        variables({"X": EnvRef.host("NOPE")}, environ)
+        resolve_variables({"X": EnvRef.host("NOPE")}, environ)
