@@ -1,1 +1,1 @@
-"""Readers of files that more than one harness leaves; a harness may use these, never another harness."""
+"""Result formats: for each, `detect(path)` finds results and `read(path, task)` parses one of them."""

@@ -1,7 +1,7 @@
-"""lm-eval's samples: one line for each document and filter, all of a filter's lines together.
+"""Samples files of lm-evaluation-harness: one line per document and filter, the lines of each filter in sequence.
 
-A file is read twice, line by line: once to count what is in it, once to hand out samples in which the filters of a
-document are put together. It is never in memory.
+A file is streamed twice and never held in memory: `scan_samples` counts and sums, `read_samples` joins the lines that
+different filters have for one document.
 """
 
 from __future__ import annotations
@@ -15,173 +15,185 @@ from pathlib import Path
 from typing import Any
 
 from nel_action.errors import ResultsError
-from nel_action.formats.parsing import clip, finite, json_lines, shaped
+from nel_action.formats.parsing import TRUNCATED, parse_float, read_json_lines, schema_guard, truncate_text
 from nel_action.model.results import Sample
 
-__all__ = ["Leaf", "Tally", "stream", "survey"]
+__all__ = ["MetricSummary", "SamplesFile", "read_samples", "scan_samples"]
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """What the samples have of one metric."""
+class MetricSummary:
+    """Count and sum of one metric over documents."""
 
-    items: int = 0
-    """Documents that have a value, of whatever kind."""
+    count: int = 0
+    """Documents that have the metric, whatever its value."""
     total: float = 0.0
-    """Sum of the values that are finite numbers."""
-    clean: bool = True
-    """Whether all of them are."""
+    """Sum of the finite values."""
+    all_finite: bool = True
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(self.items + other.items, self.total + other.total, self.clean and other.clean)
+    def __add__(self, other: MetricSummary) -> MetricSummary:
+        return MetricSummary(self.count + other.count, self.total + other.total, self.all_finite and other.all_finite)
 
     @property
     def mean(self) -> float:
-        """Mean over the documents that have a value."""
-        return self.total / self.items
+        """Mean over the documents that have the metric."""
+        return self.total / self.count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Leaf:
-    """One task, which may be one of a group's, and its samples file."""
+class SamplesFile:
+    """A scanned samples file of one task."""
 
-    name: str
+    task: str
     path: Path
     effective: int
-    """Items that lm-eval says it evaluated."""
+    """Items that lm-eval reports to have evaluated."""
     original: int
-    """Items that the task has."""
+    """Items of the data set."""
     offsets: Mapping[str, int]
-    """Filter → where its lines start, in bytes."""
+    """Position of each filter's first line, in bytes."""
     documents: int
     """Lines of each filter."""
-    tallies: Mapping[str, Tally]
-    """`metric,filter` → tally."""
+    summaries: Mapping[str, MetricSummary]
+    """By `metric,filter`."""
     generated: int
-    """Documents that were answered with text."""
+    """Documents answered with text."""
     empty: int
-    """Those of them whose answers are all empty."""
+    """Documents of these whose answers are all empty."""
 
 
 @dataclass(slots=True)
-class _Survey:
-    """Counts that grow line by line."""
+class _Scan:
+    """Counts that grow with each line."""
 
     offsets: dict[str, int] = field(default_factory=dict)
     lines: Counter[str] = field(default_factory=Counter)
-    tallies: dict[str, Tally] = field(default_factory=dict)
+    summaries: dict[str, MetricSummary] = field(default_factory=dict)
     generated: int = 0
     empty: int = 0
 
-    def add(self, line: Mapping[str, Any], offset: int) -> None:
-        kind = str(line.get("filter"))
-        if kind not in self.offsets:
-            self.offsets[kind] = offset
-        self.lines[kind] += 1
-        for metric in line.get("metrics") or ():
-            name = f"{metric},{kind}"
-            value = number(line.get(metric))
-            self.tallies[name] = self.tallies.get(name, Tally()) + Tally(1, value or 0.0, value is not None)
-        if len(self.offsets) == 1 and (answers := _answers(line)):
+    def add(self, record: Mapping[str, Any], offset: int) -> None:
+        filter_name = str(record.get("filter"))
+        self.offsets.setdefault(filter_name, offset)
+        self.lines[filter_name] += 1
+        for metric in record.get("metrics") or ():
+            key = f"{metric},{filter_name}"
+            value = _parse_value(record.get(metric))
+            summary = MetricSummary(1, value or 0.0, value is not None)
+            self.summaries[key] = self.summaries.get(key, MetricSummary()) + summary
+        if len(self.offsets) == 1 and (answers := _answers(record)):
             self.generated += 1
             self.empty += not any(answer.strip() for answer in answers)
 
 
-def survey(path: Path, name: str, effective: int, original: int) -> Leaf:
-    """Count what is in a samples file.
+def scan_samples(path: Path, task: str, effective: int, original: int) -> SamplesFile:
+    """Count the documents and sum the metrics of a samples file.
+
+    Args:
+        path: the file.
+        task: name of its task.
+        effective: items that lm-eval reports to have evaluated.
+        original: items of the data set.
 
     Raises:
-        ResultsError: it is truncated, or has other documents than lm-eval says it evaluated.
+        ResultsError: the file is truncated, or has fewer documents than were evaluated.
     """
-    counts, offset = _Survey(), 0
-    with path.open("rb") as raw:
-        for line, size in zip(json_lines(path), map(len, raw), strict=True):
-            counts.add(line[1], offset)
+    scan, offset = _Scan(), 0
+    with path.open("rb") as raw_lines:
+        for (_, record), size in zip(read_json_lines(path), map(len, raw_lines), strict=True):
+            scan.add(record, offset)
             offset += size
-    documents = max(counts.lines.values(), default=0)
-    if documents < effective or len(set(counts.lines.values())) > 1:
-        lines = ", ".join(f"{n} of filter {kind}" for kind, n in counts.lines.items()) or "none"
-        msg = f"{path.name} has fewer samples than the {effective} items evaluated: {lines}"
-        raise ResultsError(msg, hint="the job may have been ended while writing, or its disk was full")
-    return Leaf(
-        name=name,
+    documents = max(scan.lines.values(), default=0)
+    if documents < effective or len(set(scan.lines.values())) > 1:
+        counts = ", ".join(f"{count} of filter {name}" for name, count in scan.lines.items()) or "none"
+        msg = f"{path.name} has fewer samples than the {effective} evaluated items: {counts}"
+        raise ResultsError(msg, hint=TRUNCATED)
+    return SamplesFile(
+        task=task,
         path=path,
         effective=effective,
         original=original,
-        offsets=counts.offsets,
+        offsets=scan.offsets,
         documents=documents,
-        tallies=counts.tallies,
-        generated=counts.generated,
-        empty=counts.empty,
+        summaries=scan.summaries,
+        generated=scan.generated,
+        empty=scan.empty,
     )
 
 
-def stream(leaves: Sequence[Leaf], metrics: Collection[str]) -> Iterator[Sample]:
-    """Hand out the samples of a task, or of all tasks of a group, with the values of these metrics.
+def read_samples(files: Sequence[SamplesFile], metrics: Collection[str]) -> Iterator[Sample]:
+    """Stream the samples of a task, or of all tasks of a group.
+
+    Args:
+        files: the scanned samples files.
+        metrics: the metrics to include, as `metric,filter`.
 
     Raises:
-        ResultsError: a line is not of the known shape.
+        ResultsError: a line does not have the expected structure.
     """
-    with shaped(", ".join(leaf.path.name for leaf in leaves)):
-        yield from _stream(leaves, metrics)
+    with schema_guard(", ".join(file.path.name for file in files)):
+        for file in files:
+            prefix = f"{file.task}/" if len(files) > 1 else ""
+            for sample_id, lines in _identified(file):
+                yield _sample(f"{prefix}{sample_id}", lines, metrics)
 
 
-def _stream(leaves: Sequence[Leaf], metrics: Collection[str]) -> Iterator[Sample]:
-    for leaf in leaves:
-        prefix = f"{leaf.name}/" if len(leaves) > 1 else ""
-        seen: Counter[str] = Counter()
-        for lines in _documents(leaf):
-            digest = str(lines[0].get("doc_hash") or lines[0].get("doc_id"))[:16]
-            seen[digest] += 1
-            # NOTE: equal documents have equal hashes; the file's order, which is the data's, tells them apart.
-            repeated = f"#{seen[digest]}" if seen[digest] > 1 else ""
-            yield _sample(f"{prefix}{digest}{repeated}", lines, metrics)
+def _identified(file: SamplesFile) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """Yield an id that is stable across runs, and the lines of each document."""
+    seen: Counter[str] = Counter()
+    for lines in _documents(file):
+        digest = str(lines[0].get("doc_hash") or lines[0].get("doc_id"))[:16]
+        seen[digest] += 1
+        # NOTE: equal documents have equal hashes; they are numbered in the order of the data set.
+        yield f"{digest}#{seen[digest]}" if seen[digest] > 1 else digest, lines
 
 
-def _documents(leaf: Leaf) -> Iterator[list[dict[str, Any]]]:
-    """Go through all filters' parts of a file at once: each step is one document."""
+def _documents(file: SamplesFile) -> Iterator[list[dict[str, Any]]]:
+    """Yield the lines of each document, one per filter, by reading the filters' sections in parallel."""
     with contextlib.ExitStack() as stack:
-        handles = [stack.enter_context(leaf.path.open("rb")) for _ in leaf.offsets]
-        for handle, offset in zip(handles, leaf.offsets.values(), strict=True):
+        handles = [stack.enter_context(file.path.open("rb")) for _ in file.offsets]
+        for handle, offset in zip(handles, file.offsets.values(), strict=True):
             handle.seek(offset)
-        for _ in range(leaf.documents):
+        for _ in range(file.documents):
             lines = [json.loads(handle.readline()) for handle in handles]
             if len({(line.get("doc_id"), line.get("doc_hash")) for line in lines}) > 1:
-                msg = f"{leaf.path.name}: the filters' lines are not in one order"
+                msg = f"{file.path.name}: the filters list the documents in different orders"
                 raise ResultsError(msg)
             yield lines
 
 
-def _sample(name: str, lines: Sequence[Mapping[str, Any]], metrics: Collection[str]) -> Sample:
-    values = {f"{metric},{line['filter']}": number(line.get(metric)) for line in lines for metric in line["metrics"]}
+def _sample(sample_id: str, lines: Sequence[Mapping[str, Any]], metrics: Collection[str]) -> Sample:
+    values = {
+        f"{metric},{line['filter']}": _parse_value(line.get(metric)) for line in lines for metric in line["metrics"]
+    }
     return Sample(
-        id=name,
+        id=sample_id,
         scores={metric: value for metric, value in values.items() if value is not None and metric in metrics},
-        input=clip(_question(lines[0])),
-        output=clip(_output(lines[0])),
-        expected=clip(lines[0].get("target")),
+        input=truncate_text(_question(lines[0])),
+        output=truncate_text(_output(lines[0])),
+        expected=truncate_text(lines[0].get("target")),
     )
 
 
-def number(value: object) -> float | None:
-    """Return a sample's value as a number; lm-eval writes hits as 1.0 or as true."""
-    return float(value) if isinstance(value, bool) else finite(value)
+def _parse_value(value: object) -> float | None:
+    """Return a sample's value as a number; lm-eval writes a correct answer as 1.0 or as true."""
+    return float(value) if isinstance(value, bool) else parse_float(value)
 
 
-def _answers(line: Mapping[str, Any]) -> list[str]:
-    """Return the texts that the model gave; none where it was asked for likelihoods."""
-    first = (line.get("resps") or [[]])[0]
-    return [answer for answer in first if isinstance(answer, str)] if isinstance(first, list) else []
+def _answers(record: Mapping[str, Any]) -> list[str]:
+    """Return the generated texts; none for log-likelihood requests."""
+    responses = (record.get("resps") or [[]])[0]
+    return [answer for answer in responses if isinstance(answer, str)] if isinstance(responses, list) else []
 
 
-def _arguments(line: Mapping[str, Any], index: int) -> list[Any]:
-    given = (line.get("arguments") or {}).get(f"gen_args_{index}") or {}
-    return [given.get("arg_0"), given.get("arg_1")]
+def _arguments(record: Mapping[str, Any], index: int) -> list[Any]:
+    arguments = (record.get("arguments") or {}).get(f"gen_args_{index}") or {}
+    return [arguments.get("arg_0"), arguments.get("arg_1")]
 
 
-def _question(line: Mapping[str, Any]) -> str | None:
+def _question(record: Mapping[str, Any]) -> str | None:
     """Return the prompt; of a chat, its last message."""
-    prompt = _arguments(line, 0)[0]
+    prompt = _arguments(record, 0)[0]
     if not (isinstance(prompt, list) and prompt and isinstance(prompt[0], str)):
         return prompt if isinstance(prompt, str) else None
     try:
@@ -191,13 +203,13 @@ def _question(line: Mapping[str, Any]) -> str | None:
     return content if isinstance(content, str) else json.dumps(content)
 
 
-def _output(line: Mapping[str, Any]) -> str | None:
-    """Return the answer; of a choice, the likeliest continuation."""
-    if answers := _answers(line):
+def _output(record: Mapping[str, Any]) -> str | None:
+    """Return the answer; of a multiple-choice task, the continuation with the highest likelihood."""
+    if answers := _answers(record):
         return answers[0]
     try:
-        likelihoods = [float(response[0][0]) for response in line["resps"]]
-        choice = _arguments(line, max(range(len(likelihoods)), key=likelihoods.__getitem__))[1]
+        likelihoods = [float(response[0][0]) for response in record["resps"]]
+        choice = _arguments(record, max(range(len(likelihoods)), key=likelihoods.__getitem__))[1]
     except (ValueError, LookupError, TypeError):
         return None
     return choice if isinstance(choice, str) else None

@@ -1,7 +1,8 @@
-"""Records of single items as the nemo-evaluator contract defines them: JSON lines, one for each query.
+"""Per-sample records of the nemo-evaluator contract: JSON Lines files, one line per query.
 
-A record has `id`, `sub_query_id`, `score` (none for a step that is not scored), `query`, `generation`, `ground_truth`.
-What metric a score belongs to is not said reliably; it is the one whose value is the mean of the records' scores.
+A record has `id`, `sub_query_id`, `score` (null for a step that is not scored), `query`, `generation` and
+`ground_truth`. The contract does not reliably name the metric of a score; it is the metric whose value equals the mean
+of the records' scores, as a proportion or a percentage.
 """
 
 from __future__ import annotations
@@ -12,73 +13,82 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from nel_action.formats.parsing import clip, finite, json_lines, shaped
+from nel_action.formats.parsing import nearly_equal, parse_float, read_json_lines, schema_guard, truncate_text
 from nel_action.model.results import Sample, Score
 
-__all__ = ["FOLDER", "Records", "has_records", "records"]
+__all__ = ["Records", "has_records", "read_records"]
 
-FOLDER: Final = "nemo-evaluator-per-sample-outputs"
+_DIRECTORY: Final = "nemo-evaluator-per-sample-outputs"
 
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """The items of a run."""
+    """The scored records of a run."""
 
     count: int
-    """Items that were scored, each once however often it was asked."""
+    """Distinct items; an item that was queried several times counts once."""
     samples: Iterator[Sample] | None
-    """None where the records' mean is no metric's value."""
+    """None if no metric's value is the mean of the records' scores."""
 
 
 def has_records(artifacts: Path) -> bool:
-    """Say whether the harness wrote records."""
-    return any(_files(artifacts))
+    """Return whether the harness wrote records."""
+    return bool(_files(artifacts))
 
 
-def records(artifacts: Path, scores: Sequence[Score]) -> Records:
-    """Read the records.
+def read_records(artifacts: Path, scores: Sequence[Score]) -> Records:
+    """Read the records of a run.
+
+    Args:
+        artifacts: directory with the artifacts of one run.
+        scores: the scores that the records may explain.
 
     Raises:
-        ResultsError: a file is truncated or holds something else.
+        ResultsError: a file is truncated or does not have the expected structure.
     """
-    seen: Counter[str] = Counter()
+    queries: Counter[str] = Counter()
     total = 0.0
-    with shaped(FOLDER):
-        for name, record in _scored(artifacts):
-            seen[name] += 1
-            total += finite(record["score"]) or 0.0
-    mean = total / seen.total() if seen else 0.0
-    factors = {score.metric: factor for score in scores for factor in (1, 100) if _equal(score.value, mean * factor)}
-    return Records(len(seen), _samples(artifacts, factors) if factors and seen else None)
+    with schema_guard(_DIRECTORY):
+        for item, record in _scored(artifacts):
+            queries[item] += 1
+            total += parse_float(record["score"]) or 0.0
+    mean = total / queries.total() if queries else 0.0
+    scales = {
+        score.metric: scale for score in scores for scale in (1, 100) if nearly_equal(score.value, mean * scale)
+    }
+    return Records(len(queries), _samples(artifacts, scales) if scales and queries else None)
 
 
-def _samples(artifacts: Path, factors: Mapping[str, int]) -> Iterator[Sample]:
-    seen: Counter[str] = Counter()
-    for name, record in _scored(artifacts):
-        score = finite(record["score"]) or 0.0
+def _samples(artifacts: Path, scales: Mapping[str, int]) -> Iterator[Sample]:
+    """Yield one sample per record.
+
+    Args:
+        artifacts: directory with the artifacts of one run.
+        scales: metric → factor from a record's score to the metric's unit.
+    """
+    repeats: Counter[str] = Counter()
+    for item, record in _scored(artifacts):
+        score = parse_float(record["score"]) or 0.0
         yield Sample(
-            id=name,
-            scores={metric: score * factor for metric, factor in factors.items()},
-            repeat=seen[name],
-            input=clip(record.get("query")),
-            output=clip(record.get("generation")),
-            expected=clip(record.get("ground_truth")),
+            id=item,
+            scores={metric: score * scale for metric, scale in scales.items()},
+            repeat=repeats[item],
+            input=truncate_text(record.get("query")),
+            output=truncate_text(record.get("generation")),
+            expected=truncate_text(record.get("ground_truth")),
         )
-        seen[name] += 1
+        repeats[item] += 1
 
 
 def _scored(artifacts: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    files = list(_files(artifacts))
+    """Yield the item id and content of each scored record; ids of several files are prefixed with the file's name."""
+    files = _files(artifacts)
     for path in files:
         prefix = f"{path.stem}/" if len(files) > 1 else ""
-        for _, record in json_lines(path):
-            if finite(record.get("score")) is not None:
+        for _, record in read_json_lines(path):
+            if parse_float(record.get("score")) is not None:
                 yield f"{prefix}{record.get('id')}", record
 
 
-def _files(artifacts: Path) -> Iterator[Path]:
-    return iter(sorted((artifacts / FOLDER).rglob("*.jsonl")))
-
-
-def _equal(left: float, right: float) -> bool:
-    return abs(left - right) <= 1e-6 * max(1.0, abs(left))
+def _files(artifacts: Path) -> list[Path]:
+    return sorted((artifacts / _DIRECTORY).rglob("*.jsonl"))

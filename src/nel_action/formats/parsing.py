@@ -1,114 +1,157 @@
-"""What every reader of result files needs: whole JSON, finite numbers, one file and not two, honest counts."""
+"""What all result formats share: the parsed result, and strict parsing of files and values."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from nel_action.errors import ResultsError
 from nel_action.model.results import Sample, Score
+from nel_action.model.task import EndpointType, HarnessTask, Params
 
 __all__ = [
+    "SEE_LOGS",
+    "TRUNCATED",
+    "DetectedResult",
     "ParsedResult",
-    "choose_metric",
-    "clip",
-    "directed",
+    "as_mapping",
     "expected_items",
-    "finite",
-    "json_lines",
-    "limited",
+    "find_files",
+    "limited_count",
     "load_json",
-    "only_file",
-    "shaped",
-    "text",
-    "whole",
+    "nearly_equal",
+    "parse_count",
+    "parse_float",
+    "parse_text",
+    "read_json_lines",
+    "recorded_task",
+    "schema_guard",
+    "select_primary_metric",
+    "single_file",
+    "truncate_text",
+    "with_direction",
 ]
 
-
-def finite(value: object) -> float | None:
-    """Return a number as a float; None for NaN, infinities, "N/A", None and whatever else is no measurement."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:
-        return None
+SEE_LOGS: Final = "the log has the cause: `nel-action logs`"
+TRUNCATED: Final = "the job may have been stopped while writing, or its disk was full"
+"""Hints that several formats give."""
 
 
-def whole(value: object) -> int | None:
-    """Return a count as an int; None for what is none."""
-    number = finite(value)
-    return int(number) if number is not None and number >= 0 and number == int(number) else None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParsedResult:
+    """The result of one task, as its files report it."""
+
+    scores: tuple[Score, ...] = ()
+    primary_metric: str | None = None
+    n_items: int | None = None
+    """Evaluated items."""
+    n_expected: int | None = None
+    """Items that a complete run evaluates."""
+    harness_version: str | None = None
+    task_version: str | None = None
+    task_hash: str | None = None
+    n_shot: int | None = None
+    chat_template: str | None = None
+    usage: Mapping[str, float] = field(default_factory=dict)
+    """As `TaskResult.usage`."""
+    samples: Iterable[Sample] | None = None
+    """Can be iterated once; None if the files contain none."""
+    sample_metrics: Collection[str] | None = None
+    """Metrics that every sample must have a value for; None: those of the first sample."""
 
 
-def text(value: object) -> str | None:
-    """Return a version, digest or name as text; None for what says nothing ("", "N/A", None)."""
-    return str(value) if isinstance(value, str | int | float) and str(value) not in {"", "N/A"} else None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectedResult:
+    """The result of one task, found in files that may come from another program."""
+
+    task: HarnessTask
+    """As recorded in the files."""
+    artifacts: Path
+    """File or directory to pass to `read`."""
+    model: str = ""
+    """Name of the evaluated model; empty if the files do not contain it."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """As `TaskResult.params`; contains `limit_samples` if the files do."""
 
 
-def limited(total: int, limit: float | None) -> int:
-    """Return how many of `total` items a limit lets through: a count, or a share below 1, rounded up."""
-    if limit is None:
-        return total
-    return min(total, math.ceil(total * limit) if limit < 1 else int(limit))
+def recorded_task(name: str, *, display: str | None = None, limit: float | None = None) -> HarnessTask:
+    """Return the task of a detected result.
 
-
-def expected_items(declared: int | None, seen: int | None, limit: float | None) -> int | None:
-    """Return the items that a run should have: by what the spec or catalog declares, else by what the harness saw.
-
-    Where neither says, a limit that is a count is taken at its word: fewer items are then too few.
+    Args:
+        name: the task's name in its harness.
+        display: the task's name in reports, by default `name`.
+        limit: the limit that the run was made with, as recorded.
     """
-    total = declared if declared is not None else seen
-    if total is None:
-        return int(limit) if limit is not None and limit >= 1 else None
-    return limited(total, limit)
+    # NOTE: no reader uses the endpoint type; result files do not record it.
+    params = Params(limit_samples=limit)
+    return HarnessTask(name=name, display=display or name, endpoint_type=EndpointType.CHAT, params=params)
 
 
-def directed(scores: Iterable[Score], primary: str | None, higher_is_better: bool | None) -> tuple[Score, ...]:  # noqa: FBT001
-    """Give the primary score the catalog's direction where the harness gives none."""
-    if higher_is_better is None:
-        return tuple(scores)
-    return tuple(
-        score.model_copy(update={"higher_is_better": higher_is_better})
-        if score.metric == primary and score.higher_is_better is None
-        else score
-        for score in scores
-    )
+def find_files(path: Path, patterns: Sequence[str]) -> list[Path]:
+    """Return the files of the first pattern that matches any, sorted.
+
+    Args:
+        path: a directory to search, or a file to match against the patterns.
+        patterns: glob patterns relative to the directory, the most specific first.
+    """
+    if not path.is_dir():
+        return [path] if any(path.match(pattern) for pattern in patterns) else []
+    return next((files for pattern in patterns if (files := sorted(path.glob(pattern)))), [])
+
+
+def single_file(paths: Iterable[Path], *, kind: str) -> Path:
+    """Return the only file of a run.
+
+    Args:
+        paths: the files that match.
+        kind: what they are, for the message.
+
+    Raises:
+        ResultsError: there is no file, or there are several, some of which may belong to an earlier run.
+    """
+    files = sorted(paths)
+    if len(files) == 1:
+        return files[0]
+    if not files:
+        msg = f"no {kind}: the harness exited without writing its results"
+        raise ResultsError(msg, hint=SEE_LOGS)
+    msg = f"{len(files)} files match {kind}: {', '.join(path.name for path in files)}; expected the file of one run"
+    raise ResultsError(msg, hint="the output directory was not empty at the start; run the task again")
 
 
 def load_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        ResultsError: the file is missing, truncated or holds something else.
+        ResultsError: the file is missing, unreadable, truncated or not an object.
     """
     try:
         data = json.loads(path.read_bytes())
     except FileNotFoundError as error:
-        msg = f"no {path.name}: the harness ended without writing its results"
-        raise ResultsError(msg, hint="its log says why (`nel-action logs`)") from error
+        msg = f"no {path.name}: the harness exited without writing its results"
+        raise ResultsError(msg, hint=SEE_LOGS) from error
     except OSError as error:
         msg = f"cannot read {path}: {error.strerror or error}"
         raise ResultsError(msg) from error
     except (ValueError, RecursionError) as error:
-        msg = f"{path.name} is not whole JSON: {error}"
-        raise ResultsError(msg, hint="the job may have been ended while writing, or its disk was full") from error
+        msg = f"{path.name} is not valid JSON: {error}"
+        raise ResultsError(msg, hint=TRUNCATED) from error
     if not isinstance(data, dict):
-        msg = f"{path.name} holds a {type(data).__name__}, not an object"
+        msg = f"{path.name} contains a {type(data).__name__}; expected a JSON object"
         raise ResultsError(msg)
     return data
 
 
-def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Stream the objects of a JSON-lines file with their line numbers, which count from 1.
+def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Stream the objects of a JSON Lines file with their line numbers, counted from 1.
 
     Raises:
-        ResultsError: a line is no whole object, or the last one was cut off.
+        ResultsError: the file is unreadable, or a line is truncated or not an object.
     """
     try:
         with path.open("rb") as lines:
@@ -123,78 +166,124 @@ def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         data = json.loads(line)
     except (ValueError, RecursionError) as error:
-        msg = f"{path.name}, line {number}, is not whole JSON"
-        raise ResultsError(msg, hint="the job may have been ended while writing, or its disk was full") from error
+        msg = f"{path.name}, line {number}, is not valid JSON"
+        raise ResultsError(msg, hint=TRUNCATED) from error
     if not isinstance(data, dict):
-        msg = f"{path.name}, line {number}, holds no object"
+        msg = f"{path.name}, line {number}, contains a {type(data).__name__}; expected a JSON object"
         raise ResultsError(msg)
     return data
 
 
 @contextmanager
-def shaped(what: str) -> Iterator[None]:
-    """Tell of files that are whole and yet not of the known shape; their every value is somebody else's.
+def schema_guard(source: str) -> Iterator[None]:
+    """Report values of unexpected types in a file that another program wrote.
+
+    Args:
+        source: the file, for the message.
 
     Raises:
-        ResultsError: in place of whatever a value of another kind than expected leads to.
+        ResultsError: instead of any error that such a value causes.
     """
     try:
         yield
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
-        msg = f"{what} is not of the shape that this version reads: {' '.join(str(error).split())[:200]}"
-        raise ResultsError(msg, hint="was it written by another version of the harness?") from error
+        msg = f"{source} does not have the expected structure: {' '.join(str(error).split())[:200]}"
+        raise ResultsError(msg, hint="it may come from an unsupported version of the harness") from error
 
 
-def only_file(paths: Iterable[Path], *, wanted: str) -> Path:
-    """Return the one file there is.
+def parse_float(value: object) -> float | None:
+    """Return a finite number as a float; None for NaN, infinities, booleans, text such as "N/A" and other types."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
 
-    Raises:
-        ResultsError: there is none, or more than one, of which the older could be an earlier run's.
+
+def parse_count(value: object) -> int | None:
+    """Return a non-negative integral number as an int; None for everything else."""
+    number = parse_float(value)
+    return int(number) if number is not None and number >= 0 and number == int(number) else None
+
+
+def parse_text(value: object) -> str | None:
+    """Return a version, digest or name as text; None for missing values: "", "N/A", None and other types."""
+    return str(value) if isinstance(value, str | int | float) and str(value) not in {"", "N/A"} else None
+
+
+def as_mapping(value: object) -> Mapping[str, Any]:
+    """Return a JSON or YAML mapping; an empty one for every other type."""
+    return value if isinstance(value, dict) else {}
+
+
+def nearly_equal(left: float, right: float) -> bool:
+    """Return whether two values agree to 1e-6, relative above 1."""
+    return abs(left - right) <= 1e-6 * max(1.0, abs(left))
+
+
+def truncate_text(value: object, size: int = 4000) -> str | None:
+    """Return text of at most `size` characters; keep its end, which contains the question and the answer."""
+    text = None if value is None else str(value)
+    return text if text is None or len(text) <= size else f"…{text[1 - size :]}"
+
+
+def limited_count(total: int, limit: float | None) -> int:
+    """Return how many of `total` items a limit selects: a count, or a proportion below 1, rounded up."""
+    if limit is None:
+        return total
+    return min(total, math.ceil(total * limit) if limit < 1 else int(limit))
+
+
+def expected_items(declared: int | None, reported: int | None, limit: float | None) -> int | None:
+    """Return how many items a complete run evaluates.
+
+    Args:
+        declared: size of the data set by the spec or the catalog; takes precedence.
+        reported: size of the data set as the harness reports it.
+        limit: `limit_samples` of the run.
+
+    Returns:
+        None if neither size is known and the limit is not a count.
     """
-    found = sorted(paths)
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        msg = f"no {wanted}: the harness ended without writing its results"
-        raise ResultsError(msg, hint="its log says why (`nel-action logs`)")
-    names = ", ".join(path.name for path in found)
-    msg = f"{len(found)} files are {wanted} ({names}); which of them is this run's cannot be told"
-    raise ResultsError(msg, hint="the output directory was not empty at the start; run the task again")
+    total = declared if declared is not None else reported
+    if total is None:
+        return int(limit) if limit is not None and limit >= 1 else None
+    return limited_count(total, limit)
 
 
-def choose_metric(wanted: str | None, names: Sequence[str]) -> str | None:
-    """Return the metric that stands for the task.
+def select_primary_metric(requested: str | None, names: Sequence[str]) -> str | None:
+    """Return the metric that represents the task.
 
-    What the spec or catalog wants comes first: the full name (`exact_match,strict`, `score.micro`, `match.accuracy`),
-    or a part of it (`exact_match`, `accuracy`) where only one fits. A wanted metric that is not there is returned as it
-    is: its absence must be seen, not covered by another metric. With none wanted it is the harness's first.
+    Args:
+        requested: metric of the spec or the catalog: a full name (`exact_match,strict`, `score.micro`,
+            `match.accuracy`), or a part of one (`exact_match`, `accuracy`) that matches a single name.
+        names: metrics of the result, in the harness's order.
+
+    Returns:
+        The requested metric, even if the result does not contain it: another metric must not replace it. Without a
+        request, the first name.
     """
-    if wanted is None:
+    if requested is None:
         return names[0] if names else None
-    fitting = [name for name in names if name.startswith((f"{wanted},", f"{wanted}.")) or name.endswith(f".{wanted}")]
-    return fitting[0] if wanted not in names and len(fitting) == 1 else wanted
+    prefixes, suffix = (f"{requested},", f"{requested}."), f".{requested}"
+    matches = [name for name in names if name.startswith(prefixes) or name.endswith(suffix)]
+    return matches[0] if requested not in names and len(matches) == 1 else requested
 
 
-def clip(value: object, size: int = 4000) -> str | None:
-    """Return text of at most `size` characters: its end, where the question and the answer are."""
-    whole_text = None if value is None else str(value)
-    return whole_text if whole_text is None or len(whole_text) <= size else f"…{whole_text[1 - size :]}"
+def with_direction(scores: Iterable[Score], metric: str | None, *, higher_is_better: bool | None) -> tuple[Score, ...]:
+    """Set the direction of a metric where its score has none.
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ParsedResult:
-    """What a harness left, in our words. `problem` is set when that is not a whole result."""
-
-    scores: tuple[Score, ...] = ()
-    primary_metric: str | None = None
-    n_items: int | None = None
-    n_expected: int | None = None
-    harness_version: str | None = None
-    task_version: str | None = None
-    task_hash: str | None = None
-    n_shot: int | None = None
-    chat_template: str | None = None
-    usage: Mapping[str, float] = field(default_factory=dict)
-    """As `TaskResult.usage`."""
-    samples: Iterable[Sample] | None = None
-    """Streamed once; None where the harness keeps none."""
+    Args:
+        scores: scores of one task.
+        metric: the metric that the direction applies to.
+        higher_is_better: direction by the spec or the catalog; None changes nothing.
+    """
+    if higher_is_better is None:
+        return tuple(scores)
+    return tuple(
+        score.model_copy(update={"higher_is_better": higher_is_better})
+        if score.metric == metric and score.higher_is_better is None
+        else score
+        for score in scores
+    )

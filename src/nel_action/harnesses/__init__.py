@@ -1,1 +1,1 @@
-"""Programs that run benchmarks: how to call each one, and how to read what it leaves."""
+"""Harnesses: one folder for each program that runs benchmarks, with its command line and its locked requirements."""

@@ -1,7 +1,7 @@
-"""Run lm-eval in a folder of tasks: `python lm_eval_local.py FOLDER run …`.
+"""Run lm-eval with a folder of tasks: `python lm_eval_local.py FOLDER run …`.
 
-Relative `data_files` then start at that folder. lm-eval reads all of its own 26,000 task files before it looks at
-yours, which takes about ten seconds; this launcher leaves them out where the folder's tasks need none of them.
+Relative `data_files` are resolved against that folder. Reading lm-eval's own 26,000 task files takes about ten seconds;
+this script skips them unless a task of the folder refers to one.
 """
 
 # ruff: noqa: T201 a script, not part of the package
@@ -17,15 +17,14 @@ from lm_eval.__main__ import cli_evaluate  # type: ignore[import-not-found,unuse
 
 
 class FolderFirst(lm_eval.tasks.TaskManager):  # type: ignore[misc]
-    """Knows the folder's tasks, and lm-eval's own only where something refers to them."""
+    """Indexes the folder's tasks, and lm-eval's own only if a task refers to one."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 whatever the base class takes
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401 the arguments of the base class
         super().__init__(*args, **options | {"include_defaults": False})
-        known = set(self.all_tasks)
-        wanted = {sys.argv[sys.argv.index("--tasks") + 1]}
-        wanted |= {name for entry in self.task_index.values() for name in children((entry.cfg or {}).get("task"))}
-        if not wanted <= known:
-            print(f"lm-eval's own tasks are needed for {', '.join(sorted(wanted - known))}", file=sys.stderr)
+        required = {sys.argv[sys.argv.index("--tasks") + 1]}
+        required |= {name for entry in self.task_index.values() for name in children((entry.cfg or {}).get("task"))}
+        if missing := required - set(self.all_tasks):
+            print(f"lm-eval's own tasks are needed for {', '.join(sorted(missing))}", file=sys.stderr)
             super().__init__(*args, **options)
 
 
