@@ -40,9 +40,9 @@ ENTRYPOINT ["nel-action"]
 CMD ["--help"]
 
 FROM tools AS build-harness
-COPY src/nel_action/harnesses/locks/lm_eval.txt ./
+COPY src/nel_action/harnesses/lm_eval/requirements.txt ./
 RUN /uv/bin/uv venv --quiet --python python3 /opt/lm-eval \
-    && /uv/bin/uv pip install --quiet --python /opt/lm-eval --no-deps --require-hashes --requirements lm_eval.txt \
+    && /uv/bin/uv pip install --quiet --python /opt/lm-eval --no-deps --require-hashes --requirements requirements.txt \
     && find /opt/lm-eval -name __pycache__ -prune -exec rm -rf {} +
 
 FROM runner AS harness

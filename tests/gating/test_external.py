@@ -198,7 +198,7 @@ def test_what_is_no_run_is_said(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="no results in"):
         open_run(tmp_path)
     (tmp_path / "x.eval").write_bytes(b"PK")
-    with pytest.raises(ResultsError, match="not a whole inspect log"):
+    with pytest.raises(ResultsError, match="not a complete inspect log"):
         open_run(tmp_path)
 
 
@@ -290,7 +290,7 @@ def test_results_of_several_tasks_lie_in_one_folder_and_one_can_be_named(tmp_pat
     assert (one.task, one.reason) == ("sums_add", None)
     later = tmp_path / "run" / "results_2027-01-01T00-00-00.000000.json"
     shutil.copy(file, later)
-    with pytest.raises(ResultsError, match="sums_add is there twice"):
+    with pytest.raises(ResultsError, match="several results of sums_add"):
         open_run(tmp_path / "run")
 
 

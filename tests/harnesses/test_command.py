@@ -37,23 +37,23 @@ def scores(**fields: object) -> dict[str, object]:
     return {"scores": {"accuracy": {"value": 0.5}}} | fields
 
 
-def test_a_program_that_keeps_the_contract_is_read_whole(tmp_path: Path) -> None:
+def test_command_runs_a_program_and_read_parses_its_files(tmp_path: Path) -> None:
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks" / "evaluate.py").write_text(PROGRAM)
     task = harness_task(command=(sys.executable, "{task_dir}/evaluate.py", "7"), limit_samples=4)
-    where = PurePosixPath(tmp_path)
-    command = HARNESS.command(task, binding(output_dir=where, work_dir=where, task_dir=where / "tasks"))
+    directory = PurePosixPath(tmp_path)
+    command = HARNESS.command(task, binding(output_dir=directory, work_dir=directory, task_dir=directory / "tasks"))
     subprocess.run(command.argv, env=dict(os.environ) | dict(command.env), check=True, cwd=tmp_path)
 
-    reading = HARNESS.read(task, tmp_path)
+    result = HARNESS.read(task, tmp_path)
 
-    (score,) = reading.scores
+    (score,) = result.scores
     assert (score.metric, score.value, score.stderr, score.n) == ("accuracy", 0.5, 0.1, 4)
-    assert (reading.primary_metric, reading.n_items, reading.task_version) == ("accuracy", 4, "7")
-    assert [sample.id for sample in reading.samples or ()] == ["q0", "q1", "q2", "q3"]
+    assert (result.primary_metric, result.n_items, result.task_version) == ("accuracy", 4, "7")
+    assert [sample.id for sample in result.samples or ()] == ["q0", "q1", "q2", "q3"]
 
 
-def test_everything_a_program_needs_is_in_its_environment_and_no_secret_is() -> None:
+def test_command_passes_parameters_in_the_environment_and_no_secret() -> None:
     task = harness_task(command=("./evaluate",), limit_samples=0.5, parallelism=3, extra={"shots": 5})
     command = HARNESS.command(task, binding(api_key_name="MODEL_KEY"))
     assert command.secret_env == {"MODEL_KEY": "MODEL_KEY"}
@@ -74,7 +74,7 @@ def test_everything_a_program_needs_is_in_its_environment_and_no_secret_is() -> 
     }
 
 
-def test_braces_that_are_no_place_are_left_alone() -> None:
+def test_command_keeps_braces_that_are_not_placeholders() -> None:
     task = harness_task(command=("jq", "{a: .b}", "{output_dir}/x"))
     assert HARNESS.command(task, binding()).argv == ("jq", "{a: .b}", "/results/x")
 
@@ -91,26 +91,26 @@ def test_what_is_no_number_is_a_missing_score(tmp_path: Path, value: object) -> 
 
 
 def test_a_wanted_metric_that_is_missing_is_not_replaced(tmp_path: Path) -> None:
-    reading = HARNESS.read(harness_task(metric="f1"), write(tmp_path, scores()))
-    assert reading.primary_metric == "f1"
-    assert "f1" not in {score.metric for score in reading.scores}
+    result = HARNESS.read(harness_task(metric="f1"), write(tmp_path, scores()))
+    assert result.primary_metric == "f1"
+    assert "f1" not in {score.metric for score in result.scores}
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "no scores.json: the harness ended without writing its results"),
-        ("", "not whole JSON"),
-        ('{"scores": {"accuracy"', "not whole JSON"),
-        ("[1]", "holds a list"),
-        ('{"scores": {}}', "holds no finite score"),
-        ('{"scores": {"accuracy": {"value": NaN}}}', "holds no finite score"),
+        (None, "no scores.json: the harness exited without writing its results"),
+        ("", "is not valid JSON"),
+        ('{"scores": {"accuracy"', "is not valid JSON"),
+        ("[1]", "contains a list"),
+        ('{"scores": {}}', "contains no finite score"),
+        ('{"scores": {"accuracy": {"value": NaN}}}', "contains no finite score"),
         ('{"scores": {"accuracy": 1}, "n_item": 3}', "n_item"),
         ('{"scores": {"accuracy": {"value": 1, "error": 3}}}', "scores.accuracy.error"),
         ('{"scores": {"accuracy": 1}, "n_items": "many"}', "n_items"),
     ],
 )
-def test_a_bad_scores_file_is_told(tmp_path: Path, text: str | None, message: str) -> None:
+def test_read_rejects_an_invalid_scores_file(tmp_path: Path, text: str | None, message: str) -> None:
     if text is not None:
         (tmp_path / "scores.json").write_text(text)
     with pytest.raises(ResultsError, match=message):
@@ -123,14 +123,14 @@ SAMPLE = '{"id": "a", "scores": {"accuracy": 1}}\n'
 @pytest.mark.parametrize(
     ("samples", "message"),
     [
-        (SAMPLE, "has 1 items where scores.json counts 2"),
-        (SAMPLE * 2, "items twice"),
-        (SAMPLE + '{"id": "b", "sco', "line 2, is not whole JSON"),
+        (SAMPLE, "has 1 items, but scores.json has n_items 2"),
+        (SAMPLE * 2, "duplicate items"),
+        (SAMPLE + '{"id": "b", "sco', "line 2, is not valid JSON"),
         (SAMPLE + '{"id": "b"}\n', "line 2: scores: Field required"),
         (SAMPLE + '{"id": "b", "scores": {"accuracy": NaN}}\n', "line 2: scores.accuracy"),
     ],
 )
-def test_samples_that_cannot_be_this_result_s_are_refused(tmp_path: Path, samples: str, message: str) -> None:
+def test_read_rejects_samples_that_contradict_the_scores_file(tmp_path: Path, samples: str, message: str) -> None:
     write(tmp_path, scores(n_items=2), samples)
     with pytest.raises(ResultsError, match=message):
         HARNESS.read(harness_task(), tmp_path)
@@ -140,15 +140,15 @@ def test_samples_that_cannot_be_this_result_s_are_refused(tmp_path: Path, sample
     ("declared", "limit", "expected"),
     [(None, None, 10), (40, None, 40), (40, 5, 5), (40, 0.1, 4), (3, 5, 3)],
 )
-def test_expected_items_come_from_the_spec_first(
+def test_expected_items_of_the_spec_take_precedence(
     tmp_path: Path, declared: int | None, limit: float | None, expected: int
 ) -> None:
     write(tmp_path, scores(n_expected=10))
-    reading = HARNESS.read(harness_task(expected_items=declared, limit_samples=limit), tmp_path)
-    assert reading.n_expected == expected
+    result = HARNESS.read(harness_task(expected_items=declared, limit_samples=limit), tmp_path)
+    assert result.n_expected == expected
 
 
-def test_progress_is_what_the_program_writes(tmp_path: Path) -> None:
+def test_progress_reads_progress_json(tmp_path: Path) -> None:
     assert HARNESS.progress(tmp_path, "") is None
     (tmp_path / "progress.json").write_text('{"done": 3, "total": 10}')
     assert HARNESS.progress(tmp_path, "") == Progress(3, 10)

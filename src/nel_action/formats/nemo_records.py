@@ -53,9 +53,7 @@ def read_records(artifacts: Path, scores: Sequence[Score]) -> Records:
             queries[item] += 1
             total += parse_float(record["score"]) or 0.0
     mean = total / queries.total() if queries else 0.0
-    scales = {
-        score.metric: scale for score in scores for scale in (1, 100) if nearly_equal(score.value, mean * scale)
-    }
+    scales = {score.metric: scale for score in scores for scale in (1, 100) if nearly_equal(score.value, mean * scale)}
     return Records(len(queries), _samples(artifacts, scales) if scales and queries else None)
 
 

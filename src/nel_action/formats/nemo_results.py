@@ -233,7 +233,7 @@ def _with_container_metrics(samples: Iterable[Sample]) -> Iterator[Sample]:
 
 
 def _container_metric(metric: str) -> str:
-    """Return the container's name of an lm-eval metric: `exact_match,strict` → `exact_match__strict`, `acc,none` → `acc`."""
+    """Return a metric's name in the container: `exact_match,strict` → `exact_match__strict`, `acc,none` → `acc`."""
     return metric.removesuffix(",none").replace(",", "__")
 
 

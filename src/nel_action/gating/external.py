@@ -1,0 +1,202 @@
+"""Result sets from files: nel-action's own `results.json`, and every format that a harness detects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, Final
+
+from nel_action.errors import NelActionError, NotFoundError, ResultsError
+from nel_action.formats import nemo_bundle
+from nel_action.formats.parsing import DetectedResult, ParsedResult
+from nel_action.gating.items import Collector, Items
+from nel_action.gating.result_set import ResultSet
+from nel_action.harnesses.registry import BUILT_IN, harness, plugin_names
+from nel_action.model.results import JobOutcome, Results, Sample, TaskResult, read_results
+from nel_action.model.task import HarnessTask
+
+__all__ = ["open_run"]
+
+_BATCH: Final = 512
+_FORMATS: Final = (
+    "results.json of nel-action, results_*.json of lm-eval, inspect logs (*.json, *.eval), results.yml or bundles "
+    "(eval-*.json with results.jsonl) of nemo-evaluator, files of installed plug-ins"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """A program whose result files can be detected and read."""
+
+    name: str
+    """As `TaskResult.harness`."""
+    detect: Callable[[Path], Sequence[DetectedResult]]
+    read: Callable[[HarnessTask, Path], ParsedResult]
+
+
+def open_run(path: Path, *, name: str | None = None) -> ResultSet:
+    """Read results of any supported format.
+
+    Args:
+        path: a file, or a directory with the results of one run.
+        name: name of the run in reports, by default that of the path.
+
+    Raises:
+        NotFoundError: the path does not exist.
+        ResultsError: it contains no supported format, or incomplete or ambiguous files.
+    """
+    if not path.exists():
+        msg = f"{path} does not exist"
+        raise NotFoundError(msg, hint=f"expected: {_FORMATS}")
+    name = name or path.name
+    if (own := _own_results(path, name)) is not None:
+        return own
+    detected = _detect(path)
+    if detected is None:
+        msg = f"no results in {path}"
+        raise ResultsError(msg, hint=f"supported: {_FORMATS}")
+    return _result_set(*detected, name=name)
+
+
+def _own_results(path: Path, name: str) -> ResultSet | None:
+    """Read `results.json` of nel-action; None for JSON of another format.
+
+    Raises:
+        ResultsError: the file is truncated, malformed or of another major version.
+    """
+    file = path / "results.json" if path.is_dir() else path
+    if file.suffix != ".json" or not file.is_file() or file.name.startswith(("results_", "eval-")):
+        return None
+    try:
+        data = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        pass  # NOTE: `read_results` reports the cause.
+    else:
+        if not isinstance(data, dict) or "invocation" not in data:
+            return None
+    results = read_results(file)
+    commit = f" {results.commit[:7]}" if results.commit else ""
+    return ResultSet.from_results(results, file.parent, name=f"{name}{commit}")
+
+
+def _detect(path: Path) -> tuple[_Reader, Sequence[DetectedResult]] | None:
+    """Ask each reader in turn; the first that detects results reads them.
+
+    Raises:
+        ResultsError: a built-in reader found a damaged file, and no plug-in detected results of its own.
+    """
+    damaged: ResultsError | None = None
+    try:
+        for reader in _built_in_readers():
+            if results := reader.detect(path):
+                return reader, results
+    except ResultsError as error:
+        damaged = error
+    for reader in map(_reader, plugin_names()):
+        if results := reader.detect(path):
+            return reader, results
+    if damaged is not None:
+        raise damaged
+    return None
+
+
+def _built_in_readers() -> Iterator[_Reader]:
+    # NOTE: bundles are written by nemo-evaluator 0.3, which no harness here runs.
+    yield _Reader("nemo-evaluator", nemo_bundle.detect, lambda task, path: nemo_bundle.read(path, task))
+    # NOTE: inspect comes last, because any JSON file may be one of its logs.
+    yield from map(_reader, sorted(BUILT_IN, key=lambda name: (name == "inspect", name)))
+
+
+def _reader(name: str) -> _Reader:
+    program = harness(name)
+    return _Reader(name, program.detect, program.read)
+
+
+def _result_set(reader: _Reader, detected: Sequence[DetectedResult], *, name: str) -> ResultSet:
+    by_task: dict[str, DetectedResult] = {}
+    for result in detected:
+        other = by_task.setdefault(result.task.display, result)
+        if other is not result:
+            msg = f"several results of {result.task.display}: {other.artifacts} and {result.artifacts}"
+            raise ResultsError(msg, hint="name one of the files, or a directory with one run")
+
+    def items(result: TaskResult, metric: str) -> Items | None:
+        detected = by_task[result.task]
+        # NOTE: samples can be iterated once, so the files are parsed again for each metric.
+        records = None if result.reason else _records(reader.read(detected.task, detected.artifacts), metric)
+        return None if records is None else _collect(records, metric, task=result.task)
+
+    tasks = tuple(_task_result(reader, result) for result in by_task.values())
+    return ResultSet(
+        results=Results(invocation="0" * 16, created="", tool_version="", tasks=tasks), items=items, name=name
+    )
+
+
+def _task_result(reader: _Reader, detected: DetectedResult) -> TaskResult:
+    """Return the result of one task; one without scores and with the reason if its files cannot be read."""
+    task = detected.task.display
+    bare = TaskResult(task=task, model=detected.model, job_id="-", key=f"-{task}", outcome=JobOutcome.SUCCEEDED)
+    try:
+        parsed = reader.read(detected.task, detected.artifacts)
+    except NelActionError as error:
+        return bare.model_copy(update={"reason": "results", "detail": error.problems[0].message})
+    return bare.model_copy(
+        update={
+            "scores": parsed.scores,
+            "primary_metric": parsed.primary_metric,
+            "n_items": parsed.n_items,
+            "n_expected": parsed.n_expected,
+            "harness": reader.name,
+            "harness_version": parsed.harness_version,
+            "task_version": parsed.task_version,
+            "task_hash": parsed.task_hash,
+            "n_shot": parsed.n_shot,
+            "chat_template": parsed.chat_template,
+            "params": dict(detected.params),
+            "usage": dict(parsed.usage),
+        }
+    )
+
+
+def _records(parsed: ParsedResult, metric: str) -> Iterable[Mapping[str, Any]] | None:
+    """Return the samples as records; None if they have no values of the metric."""
+    samples = iter(parsed.samples or ())
+    first = next(samples, None)
+    if first is None or metric not in (first.scores if parsed.sample_metrics is None else parsed.sample_metrics):
+        return None
+    return map(_record, chain([first], samples))
+
+
+def _record(sample: Sample) -> dict[str, Any]:
+    return {
+        "id": sample.id,
+        "scores": sample.scores,
+        "repeat": sample.repeat,
+        "cluster": sample.cluster,
+        "input": sample.input,
+    }
+
+
+def _collect(records: Iterable[Mapping[str, Any]], metric: str, *, task: str) -> Items:
+    """Collect the values of one metric.
+
+    Args:
+        records: samples in the structure of `Sample`.
+        metric: the metric to collect.
+        task: the task's name, for messages.
+
+    Raises:
+        ResultsError: a sample lacks the metric, or an item and repeat occurs twice.
+    """
+    collector, source, count = Collector(metric), iter(records), 0
+    try:
+        while batch := list(islice(source, _BATCH)):
+            collector.extend(batch, count)
+            count += len(batch)
+        return collector.done()
+    except (ValueError, OverflowError) as error:
+        msg = f"invalid samples of {task}: {error}"
+        raise ResultsError(msg) from error
