@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
-from tests.support.require import require
 from tests.support.runs import make_run
 
 from nel_action.report.html import render_html
@@ -18,36 +14,8 @@ from nel_action.report.store import load_report
 from nel_action.report.write import placed
 
 ROOT = Path(__file__).parents[2]
-EXAMPLE = ROOT / "examples" / "exporter_plugin"
 
 pytestmark = [pytest.mark.package, pytest.mark.xdist_group("package")]
-
-
-@pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build both packages and install their wheels into an environment of their own; return its Python.
-
-    What nel-action depends on comes from this environment, but no module of this checkout does.
-    """
-    uv = shutil.which("uv")
-    require("package", uv is not None, "uv is not installed")
-    folder = tmp_path_factory.mktemp("package")
-    example = shutil.copytree(EXAMPLE, folder / "plugin")
-    for source in (ROOT, example):
-        done = uv_does("build", "--quiet", "--wheel", "--out-dir", str(folder / "wheels"), str(source))
-        require("package", done.returncode == 0, f"nothing can be built here: {done.stderr[-500:]}")
-    uv_does("venv", "--quiet", "--python", sys.executable, str(folder / "venv"))
-    own = next((folder / "venv").glob("lib/python*/site-packages"))
-    # NOTE: a plain path, so that the checkout's own editable install is not followed.
-    (own / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    wheels = [str(wheel) for wheel in (folder / "wheels").glob("*.whl")]
-    done = uv_does("pip", "install", "--quiet", "--no-deps", "--python", str(folder / "venv/bin/python"), *wheels)
-    assert done.returncode == 0, done.stderr
-    return folder / "venv" / "bin" / "python"
-
-
-def uv_does(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(["uv", *words], capture_output=True, text=True, check=False, timeout=240)
 
 
 def export(python: Path, run: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -162,7 +162,7 @@ class _Maker:
             *check_trust(spec, index, self.locate),
             *(Problem(p.message, p.location or place, p.hint) for p in program.check(task)),
         ]
-        if home is None and program.name != "command":
+        if home is None and program.requirements is not None:
             problems.append(homeless(task.display, program.name, place, containers=uses_images(spec)))
         if problems:
             raise SpecError(problems)
