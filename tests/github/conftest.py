@@ -1,4 +1,4 @@
-"""What the tests of the GitHub part share."""
+"""Fixtures for the tests of `nel_action.github`."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ def sleeper() -> Sleeper:
 
 @pytest.fixture
 def api(hub: GitHubDouble, sleeper: Sleeper) -> Iterator[GitHubApi]:
-    made = GitHubApi(hub.url, hub.token, clock=sleeper.clock)
-    yield made
-    made.close()
+    client = GitHubApi(hub.url, hub.token, clock=sleeper.clock)
+    yield client
+    client.close()
 
 
 @pytest.fixture
 def log() -> io.StringIO:
-    """What steps print."""
+    """Standard output of the steps."""
     return io.StringIO()
 
 
 @pytest.fixture
 def make_context(hub: GitHubDouble, api: GitHubApi, log: io.StringIO, tmp_path: Path) -> MakeContext:
-    """Return what makes a pull request's context; keywords are inputs, `event` changes fields of the event."""
+    """Return a factory of contexts for a pull request; keywords are inputs, `event` overrides fields of the event."""
     work = tmp_path / "work"
     work.mkdir()
 
@@ -64,7 +64,7 @@ def make_context(hub: GitHubDouble, api: GitHubApi, log: io.StringIO, tmp_path: 
             **{f"INPUT_{name.upper()}": value for name, value in inputs.items()},
             **(environ or {}),
         }
-        about = WorkflowEvent(
+        workflow_event = WorkflowEvent(
             kind=EventKind.PULL_REQUEST,
             repository=hub.store.repository,
             head_sha=HEAD,
@@ -75,17 +75,17 @@ def make_context(hub: GitHubDouble, api: GitHubApi, log: io.StringIO, tmp_path: 
             api_url=hub.url,
             graphql_url=f"{hub.url}/graphql",
         )
-        about = replace(about, **(event or {}))
-        given = read_inputs(variables, spec_needed=False)
+        workflow_event = replace(workflow_event, **(event or {}))
+        parsed = read_inputs(variables, spec_needed=False)
         return ActionContext(
             environ=variables,
-            event=about,
-            inputs=given,
+            event=workflow_event,
+            inputs=parsed,
             workflow=Workflow(variables, log),
             api=api,
             home=tmp_path / "home",
             root=work,
-            state=StateFile(variables, given.check_name or "off"),
+            state=StateFile(variables, parsed.check_name or "off"),
         )
 
     return make

@@ -1,4 +1,4 @@
-"""action.yml, the code and the docs say the same; and what a composite action must never do is not done."""
+"""Consistency of action.yml, code and docs, and security rules of the composite action and the workflows."""
 
 from __future__ import annotations
 
@@ -26,54 +26,54 @@ def steps(action: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def table(name: str) -> list[list[str]]:
-    """Return the rows of a marked table in the docs."""
+    """Return the rows of a table between markers in the docs."""
     match = re.search(rf"<!-- {name}.*?-->(.*?)<!-- end of {name} -->", DOCS.read_text(), re.DOTALL)
     assert match
     rows = [line.strip().strip("|").split(" | ") for line in match[1].splitlines() if line.startswith("| `")]
     return [[cell.strip() for cell in row] for row in rows]
 
 
-def test_inputs_are_those_of_the_code(action: dict[str, Any]) -> None:
+def test_action_inputs_match_code(action: dict[str, Any]) -> None:
     assert list(action["inputs"]) == list(DEFAULTS)
-    there = {name: given.get("default", "") for name, given in action["inputs"].items()}
-    told_by_github = {"github-token": "${{ github.token }}", "gate": "true"}
-    assert there == {name: told_by_github.get(name, value) for name, value in DEFAULTS.items()}
+    defaults = {name: declared.get("default", "") for name, declared in action["inputs"].items()}
+    action_only = {"github-token": "${{ github.token }}", "gate": "true"}
+    assert defaults == {name: action_only.get(name, value) for name, value in DEFAULTS.items()}
 
 
-def test_outputs_are_those_of_the_code_and_come_from_the_step_that_always_runs(action: dict[str, Any]) -> None:
+def test_action_outputs_match_code_and_come_from_final_step(action: dict[str, Any]) -> None:
     assert tuple(action["outputs"]) == OUTPUTS
-    for name, given in action["outputs"].items():
-        assert given["value"] == f"${{{{ steps.finish.outputs.{name} }}}}"
+    for name, declared in action["outputs"].items():
+        assert declared["value"] == f"${{{{ steps.finish.outputs.{name} }}}}"
     finish = next(step for step in steps(action) if step.get("id") == "finish")
     assert finish["if"] == "always()"
 
 
-def test_the_docs_list_every_input(action: dict[str, Any]) -> None:
+def test_docs_list_all_inputs(action: dict[str, Any]) -> None:
     expected = [
-        [f"`{name}`", f"`{given['default']}`" if given.get("default") else "", given["description"]]
-        for name, given in action["inputs"].items()
+        [f"`{name}`", f"`{declared['default']}`" if declared.get("default") else "", declared["description"]]
+        for name, declared in action["inputs"].items()
     ]
-    assert table("inputs") == expected, "scripts/docs-actions writes the tables"
+    assert table("inputs") == expected, "run scripts/docs-actions to update the tables"
 
 
-def test_the_docs_list_every_output(action: dict[str, Any]) -> None:
-    assert table("outputs") == [[f"`{name}`", given["description"]] for name, given in action["outputs"].items()]
+def test_docs_list_all_outputs(action: dict[str, Any]) -> None:
+    assert table("outputs") == [[f"`{name}`", declared["description"]] for name, declared in action["outputs"].items()]
 
 
-def test_every_input_reaches_the_step_by_environment(action: dict[str, Any]) -> None:
+def test_main_step_gets_all_inputs_as_environment_variables(action: dict[str, Any]) -> None:
     run = next(step for step in steps(action) if step.get("id") == "run")
-    given = {f"INPUT_{name.upper().replace('-', '_')}": f"${{{{ inputs.{name} }}}}" for name in DEFAULTS}
-    for elsewhere in ("INPUT_VERSION", "INPUT_WORKING_DIRECTORY"):
-        given.pop(elsewhere)
-    assert run["env"] == given
+    variables = {f"INPUT_{name.upper().replace('-', '_')}": f"${{{{ inputs.{name} }}}}" for name in DEFAULTS}
+    for other_step in ("INPUT_VERSION", "INPUT_WORKING_DIRECTORY"):
+        variables.pop(other_step)
+    assert run["env"] == variables
 
 
-def test_nothing_is_pasted_into_a_shell_line(action: dict[str, Any]) -> None:
+def test_shell_lines_contain_no_expressions(action: dict[str, Any]) -> None:
     for step in steps(action):
         assert "${{" not in step.get("run", ""), step["name"]
 
 
-def test_every_step_that_works_replaces_its_shell(action: dict[str, Any]) -> None:
+def test_run_steps_replace_their_shell(action: dict[str, Any]) -> None:
     for step in steps(action):
         assert "run" not in step or step["run"].startswith("exec "), step["name"]
 
@@ -81,7 +81,7 @@ def test_every_step_that_works_replaces_its_shell(action: dict[str, Any]) -> Non
 @pytest.mark.parametrize(
     "path", [ACTION, *(ROOT / "workflows").glob("*.yml"), *(ROOT / ".github/workflows").glob("*.yml")]
 )
-def test_others_actions_are_pinned_by_commit_with_their_version(path: Path) -> None:
+def test_third_party_actions_are_pinned_by_commit_with_version(path: Path) -> None:
     for line in path.read_text().splitlines():
         match = re.match(r"^\s*(?:- )?uses:\s*(\S+)(.*)$", line)
         if match and not match[1].startswith(("./", "ORG/")):
@@ -89,7 +89,7 @@ def test_others_actions_are_pinned_by_commit_with_their_version(path: Path) -> N
             assert re.match(r"^ # v\d+\.\d+\.\d+$", match[2]), line
 
 
-def test_one_commit_for_each_of_others_actions() -> None:
+def test_third_party_actions_have_one_commit_each() -> None:
     pins: dict[str, set[str]] = {}
     for path in [ACTION, DOCS, *(ROOT / "workflows").glob("*.yml"), *(ROOT / ".github/workflows").glob("*.yml")]:
         for name, commit in re.findall(r"uses:\s*([\w.-]+/[\w./-]+)@([0-9a-f]{40}.*)", path.read_text()):
@@ -98,12 +98,12 @@ def test_one_commit_for_each_of_others_actions() -> None:
 
 
 @pytest.mark.parametrize("path", list((ROOT / "workflows").glob("*.yml")), ids=lambda path: path.name)
-def test_the_check_required_is_not_the_jobs_own(path: Path) -> None:
+def test_workflow_jobs_differ_in_name_from_default_check(path: Path) -> None:
     jobs = yaml.safe_load(path.read_text())["jobs"]
     assert all(job["name"] != DEFAULTS["check-name"] for job in jobs.values())
     assert yaml.safe_load(path.read_text())["permissions"] == {}
 
 
-def test_docs_name_every_workflow_to_copy() -> None:
+def test_docs_list_all_workflows() -> None:
     for path in (ROOT / "workflows").glob("*.yml"):
         assert f"`{path.name}`" in DOCS.read_text(), path.name

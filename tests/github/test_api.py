@@ -1,6 +1,10 @@
-"""The client: when it tries again, how long it waits, where its token goes, what it says on a refusal."""
+"""The API client: retries, waits, pagination, protection of the token, errors."""
 
 from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from email.utils import format_datetime
 
 import pytest
 from tests.doubles.github.clock import Sleeper
@@ -20,22 +24,21 @@ from nel_action.github.errors import (
 COMMENTS = "/repos/Codertocat/Hello-World/issues/2/comments"
 
 
-def test_listing_follows_every_page(api: GitHubApi, hub: GitHubDouble) -> None:
+def test_paginate_yields_all_pages(api: GitHubApi, hub: GitHubDouble) -> None:
     for number in range(205):
         hub.store.add_comment(2, str(number), ACTIONS_BOT)
-    assert [comment["body"] for comment in api.pages(COMMENTS)] == [str(number) for number in range(205)]
+    assert [comment["body"] for comment in api.paginate(COMMENTS)] == [str(number) for number in range(205)]
     assert len(hub.requests("GET")) == 3
 
 
-def test_a_page_on_another_server_is_not_followed_with_our_token(api: GitHubApi, hub: GitHubDouble) -> None:
-    elsewhere = '<http://localhost:1/steal>; rel="next"'
-    hub.faults = [Fault("GET", 200, headers={"Link": elsewhere})]
+def test_paginate_refuses_next_page_on_another_server(api: GitHubApi, hub: GitHubDouble) -> None:
+    hub.faults = [Fault("GET", 200, headers={"Link": '<http://localhost:1/steal>; rel="next"'})]
     with pytest.raises(GitHubError, match="another server"):
-        list(api.pages(COMMENTS))
+        list(api.paginate(COMMENTS))
 
 
 @pytest.mark.parametrize("status", [502, 503, None])
-def test_a_read_is_repeated_after_a_servers_error(
+def test_get_is_retried_after_server_error_or_lost_connection(
     api: GitHubApi, hub: GitHubDouble, sleeper: Sleeper, status: int | None
 ) -> None:
     hub.faults = [Fault("GET", status, times=2)]
@@ -43,7 +46,7 @@ def test_a_read_is_repeated_after_a_servers_error(
     assert sleeper.slept == [1, 2]
 
 
-def test_a_read_is_given_up_after_five_tries(api: GitHubApi, hub: GitHubDouble) -> None:
+def test_get_raises_after_five_tries(api: GitHubApi, hub: GitHubDouble) -> None:
     hub.faults = [Fault("GET", 502, times=99)]
     with pytest.raises(UnavailableError, match="502"):
         api.get(COMMENTS)
@@ -51,7 +54,9 @@ def test_a_read_is_given_up_after_five_tries(api: GitHubApi, hub: GitHubDouble) 
 
 
 @pytest.mark.parametrize("status", [502, None])
-def test_a_post_that_may_have_arrived_is_not_sent_again(api: GitHubApi, hub: GitHubDouble, status: int | None) -> None:
+def test_post_is_not_retried_if_it_may_have_been_carried_out(
+    api: GitHubApi, hub: GitHubDouble, status: int | None
+) -> None:
     hub.faults = [Fault("POST", status, after=True)]
     with pytest.raises(UnavailableError):
         api.post(COMMENTS, {"body": "x"})
@@ -59,26 +64,26 @@ def test_a_post_that_may_have_arrived_is_not_sent_again(api: GitHubApi, hub: Git
 
 
 @pytest.mark.parametrize("status", [403, 429])
-def test_retry_after_is_waited_for(api: GitHubApi, hub: GitHubDouble, sleeper: Sleeper, status: int) -> None:
+def test_request_waits_for_retry_after(api: GitHubApi, hub: GitHubDouble, sleeper: Sleeper, status: int) -> None:
     hub.faults = [Fault("POST", status, headers={"Retry-After": "17"})]
     api.post(COMMENTS, {"body": "x"})
     assert sleeper.slept == [17]
 
 
-def test_reset_is_waited_for_where_nothing_remains(api: GitHubApi, hub: GitHubDouble, sleeper: Sleeper) -> None:
+def test_request_waits_for_rate_limit_reset(api: GitHubApi, hub: GitHubDouble, sleeper: Sleeper) -> None:
     reset = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(sleeper.time) + 40)}
     hub.faults = [Fault("GET", 403, headers=reset)]
     api.get(COMMENTS)
     assert sleeper.slept == [41]
 
 
-def test_a_secondary_limit_without_a_time_waits_a_minute_and_then_two(hub: GitHubDouble, sleeper: Sleeper) -> None:
+def test_secondary_rate_limit_without_time_waits_one_minute_and_then_two(hub: GitHubDouble, sleeper: Sleeper) -> None:
     hub.faults = [Fault("GET", 403, "You have exceeded a secondary rate limit", times=2)]
-    GitHubApi(hub.url, hub.token, clock=sleeper.clock, patience=600).get(COMMENTS)
+    GitHubApi(hub.url, hub.token, clock=sleeper.clock, max_wait=600).get(COMMENTS)
     assert sleeper.slept == [60, 120]
 
 
-def test_a_limit_longer_than_our_patience_is_an_error_at_once(
+def test_rate_limit_longer_than_max_wait_raises_without_waiting(
     api: GitHubApi, hub: GitHubDouble, sleeper: Sleeper
 ) -> None:
     hub.faults = [Fault("GET", 429, headers={"Retry-After": "3600"})]
@@ -87,15 +92,15 @@ def test_a_limit_longer_than_our_patience_is_an_error_at_once(
     assert sleeper.slept == []
 
 
-def test_writes_beyond_a_handful_stay_under_80_a_minute(api: GitHubApi, sleeper: Sleeper) -> None:
-    began = sleeper.time
+def test_writes_after_burst_stay_below_80_per_minute(api: GitHubApi, sleeper: Sleeper) -> None:
+    start = sleeper.time
     for number in range(75):
         api.post(COMMENTS, {"body": str(number)})
     assert sleeper.slept == [1] * 65
-    assert sleeper.time - began >= 60
+    assert sleeper.time - start >= 60
 
 
-def test_a_refused_permission_names_the_lines_to_add(api: GitHubApi, hub: GitHubDouble) -> None:
+def test_permission_error_contains_permissions_lines(api: GitHubApi, hub: GitHubDouble) -> None:
     hub.grant(contents="read")
     with pytest.raises(PermissionRefusedError) as caught:
         api.post(COMMENTS, {"body": "x"})
@@ -105,30 +110,30 @@ def test_a_refused_permission_names_the_lines_to_add(api: GitHubApi, hub: GitHub
     assert "permissions:\n  checks: write" in str(caught.value)
 
 
-def test_a_server_that_names_no_permission_is_answered_by_path(api: GitHubApi, hub: GitHubDouble) -> None:
+def test_permission_is_derived_from_path_if_server_names_none(api: GitHubApi, hub: GitHubDouble) -> None:
     hub.faults = [Fault("GET", 403, "Resource not accessible by integration")]
     with pytest.raises(PermissionRefusedError, match="actions: read"):
         api.get("/repos/Codertocat/Hello-World/actions/artifacts")
 
 
-def test_a_wrong_token_is_told_from_a_missing_permission(hub: GitHubDouble) -> None:
+def test_invalid_token_error_refers_to_token_input(hub: GitHubDouble) -> None:
     with pytest.raises(PermissionRefusedError, match="github-token"):
         GitHubApi(hub.url, "wrong").get(COMMENTS)
 
 
-def test_a_refused_body_is_told_in_githubs_words(api: GitHubApi) -> None:
+def test_refused_error_contains_message_of_github(api: GitHubApi) -> None:
     with pytest.raises(RefusedError, match="too long") as caught:
         api.post(COMMENTS, {"body": "x" * 65_537})
     assert caught.value.status == 422
 
 
-def test_deleting_what_is_gone_is_done(api: GitHubApi) -> None:
+def test_delete_ignores_missing_object(api: GitHubApi) -> None:
     api.delete("/repos/Codertocat/Hello-World/issues/comments/5")
     with pytest.raises(MissingError):
         api.patch("/repos/Codertocat/Hello-World/issues/comments/5", {"body": "x"})
 
 
-def test_a_download_takes_no_token_to_the_storage(api: GitHubApi, hub: GitHubDouble) -> None:
+def test_download_sends_no_token_to_storage_and_enforces_limit(api: GitHubApi, hub: GitHubDouble) -> None:
     number = hub.store.add_artifact(7, "results", b"zip")
     path = f"/repos/Codertocat/Hello-World/actions/artifacts/{number}/zip"
     assert api.download(path, limit=10) == b"zip"
@@ -136,6 +141,29 @@ def test_a_download_takes_no_token_to_the_storage(api: GitHubApi, hub: GitHubDou
         api.download(path, limit=2)
 
 
-def test_an_enterprise_server_is_addressed_by_its_own_url(hub: GitHubDouble) -> None:
+def test_base_url_may_end_with_slash(hub: GitHubDouble) -> None:
     GitHubApi(f"{hub.url}/", hub.token).get(COMMENTS)
     assert hub.seen[0].target.startswith(COMMENTS)
+
+
+def test_requests_are_logged_without_token_or_body(
+    api: GitHubApi, hub: GitHubDouble, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.faults = [Fault("POST", 429, headers={"Retry-After": "3"})]
+    with caplog.at_level(logging.DEBUG, "nel_action.github.api"):
+        api.post(COMMENTS, {"body": "content of the comment"})
+    levels = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert levels == [
+        ("DEBUG", f"POST {COMMENTS}: 429 (try 1)"),
+        ("INFO", f"POST {COMMENTS}: next try in 3 s"),
+        ("DEBUG", f"POST {COMMENTS}: 201 (try 2)"),
+    ]
+    assert hub.token not in caplog.text
+    assert "content of the comment" not in caplog.text
+
+
+def test_retry_after_may_be_an_http_date(api: GitHubApi, hub: GitHubDouble, sleeper: Sleeper) -> None:
+    date = format_datetime(datetime.fromtimestamp(sleeper.time + 40, UTC), usegmt=True)
+    hub.faults = [Fault("GET", 429, headers={"Retry-After": date})]
+    api.get(COMMENTS)
+    assert sleeper.slept == [40]

@@ -1,4 +1,4 @@
-"""Files of the base: from this checkout's git where it has them, else from the API, and never from the head."""
+"""Files at the base commit, read from the checkout's git or through the API."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from nel_action.github.base_revision import BaseFiles
 REPOSITORY = "Codertocat/Hello-World"
 
 
-def git(work: Path, *words: str) -> str:
-    command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(work), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+def git(work: Path, *arguments: str) -> str:
+    argv = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", "-C", str(work), *arguments]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def work(tmp_path: Path) -> Path:
     return work
 
 
-def test_git_shows_the_base_whatever_the_work_tree_says(work: Path, tmp_path: Path) -> None:
+def test_fetch_reads_base_commit_from_git_not_from_work_tree(work: Path, tmp_path: Path) -> None:
     base = git(work, "rev-parse", "HEAD")
     (work / "evals/gate.yaml").write_text("min: 0.0\n")
     git(work, "commit", "-qam", "head")
@@ -43,13 +43,13 @@ def test_git_shows_the_base_whatever_the_work_tree_says(work: Path, tmp_path: Pa
     assert (files.fetch(base, ["."], tmp_path / "all") / "README.md").exists()
 
 
-def test_a_folder_that_the_base_does_not_have_is_left_out(work: Path, tmp_path: Path) -> None:
+def test_fetch_skips_folder_that_base_does_not_contain(work: Path, tmp_path: Path) -> None:
     base = git(work, "rev-parse", "HEAD")
     into = BaseFiles(api=None, repository=REPOSITORY, work=work).fetch(base, ["new"], tmp_path / "base")
     assert list(into.iterdir()) == []
 
 
-def on_server(hub: GitHubDouble, **files: str) -> str:
+def commit_on_server(hub: GitHubDouble, **files: str) -> str:
     store = hub.store
     items = [
         {"path": path, "mode": "100644", "type": "blob", "sha": store.put_object("blob", text), "size": len(text)}
@@ -58,19 +58,21 @@ def on_server(hub: GitHubDouble, **files: str) -> str:
     return store.put_object("commit", {"tree": store.put_object("tree", items), "parents": [], "message": "base"})
 
 
-def test_a_shallow_checkout_asks_the_api(api: GitHubApi, hub: GitHubDouble, work: Path, tmp_path: Path) -> None:
-    sha = on_server(hub, **{"evals/gate.yaml": "min: 0.7\n", "evals/weights.bin": "x", "other/x.yaml": "y"})
+def test_fetch_uses_api_in_shallow_checkout(api: GitHubApi, hub: GitHubDouble, work: Path, tmp_path: Path) -> None:
+    sha = commit_on_server(hub, **{"evals/gate.yaml": "min: 0.7\n", "evals/weights.bin": "x", "other/x.yaml": "y"})
     into = BaseFiles(api=api, repository=REPOSITORY, work=work).fetch(sha, ["evals"], tmp_path / "base")
     assert [str(path.relative_to(into)) for path in into.rglob("*") if path.is_file()] == ["evals/gate.yaml"]
     assert (into / "evals/gate.yaml").read_text() == "min: 0.7\n"
 
 
-def test_too_many_files_are_not_asked_for(api: GitHubApi, hub: GitHubDouble, work: Path, tmp_path: Path) -> None:
-    sha = on_server(hub, **{f"evals/{number}.yaml": "x" for number in range(201)})
+def test_fetch_refuses_to_download_too_many_files(
+    api: GitHubApi, hub: GitHubDouble, work: Path, tmp_path: Path
+) -> None:
+    sha = commit_on_server(hub, **{f"evals/{number}.yaml": "x" for number in range(201)})
     with pytest.raises(NelActionError, match="too many files"):
         BaseFiles(api=api, repository=REPOSITORY, work=work).fetch(sha, ["evals"], tmp_path / "base")
 
 
-def test_without_git_and_token_it_says_what_to_do(tmp_path: Path) -> None:
+def test_fetch_without_git_and_token_suggests_full_checkout(tmp_path: Path) -> None:
     with pytest.raises(NelActionError, match="fetch-depth: 0"):
         BaseFiles(api=None, repository=REPOSITORY, work=tmp_path).fetch("a" * 40, ["."], tmp_path / "base")

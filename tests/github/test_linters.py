@@ -1,4 +1,4 @@
-"""Three linters read every workflow and the action, and find nothing."""
+"""Linters report nothing in the workflows and the action."""
 
 from __future__ import annotations
 
@@ -17,41 +17,41 @@ WORKFLOWS = sorted([*(ROOT / "workflows").glob("*.yml"), *(ROOT / ".github/workf
 ACTIONS = [ROOT / "action.yml", *sorted((ROOT / "tests/doubles/actions").glob("*/action.yml"))]
 
 
-def run(tool: str, *words: str | Path) -> subprocess.CompletedProcess[str]:
-    beside = Path(sys.executable).with_name(tool)
-    found = str(beside) if beside.exists() else shutil.which(tool)
-    require("act", found is not None, f"{tool} is not installed: uv pip install -e '.[workflows]'")
-    command = [str(found), *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=120)
+def run(tool: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    sibling = Path(sys.executable).with_name(tool)
+    executable = str(sibling) if sibling.exists() else shutil.which(tool)
+    require("act", executable is not None, f"{tool} is not installed: uv pip install -e '.[workflows]'")
+    argv = [str(executable), *map(str, arguments)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False, cwd=ROOT, timeout=120)
 
 
-def test_zizmor_finds_nothing_and_is_told_only_what_has_a_reason() -> None:
+def test_zizmor_reports_nothing_and_exceptions_have_reasons() -> None:
     done = run("zizmor", "--offline", "--persona", "pedantic", *WORKFLOWS, ROOT / ".github/dependabot.yml", ACTIONS[0])
     assert done.returncode == 0, done.stdout
     for path in WORKFLOWS:
         for line in path.read_text().splitlines():
             rule, _, reason = line.partition("# zizmor: ignore[")[2].partition("]")
-            assert not rule or len(reason.split()) >= 3, f"{path.name}: why {rule}?"
+            assert not rule or len(reason.split()) >= 3, f"{path.name}: {rule} is ignored without a reason"
 
 
-def test_zizmor_would_find_something(tmp_path: Path) -> None:
-    bad = tmp_path / "bad.yml"
-    bad.write_text(
+def test_zizmor_reports_unsafe_workflow(tmp_path: Path) -> None:
+    unsafe = tmp_path / "unsafe.yml"
+    unsafe.write_text(
         "on: issue_comment\njobs:\n  x:\n    runs-on: ubuntu-latest\n    steps:\n"
         "      - run: echo ${{ github.event.comment.body }}\n      - uses: actions/checkout@v4\n"
     )
-    done = run("zizmor", "--offline", "--persona", "pedantic", bad)
+    done = run("zizmor", "--offline", "--persona", "pedantic", unsafe)
     assert done.returncode != 0
     assert "[template-injection]" in done.stdout
     assert "[unpinned-uses]" in done.stdout
 
 
-def test_actionlint_finds_nothing() -> None:
+def test_actionlint_reports_nothing() -> None:
     done = run("actionlint", "-shellcheck=", *WORKFLOWS)
     assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize(("schema", "paths"), [("github-workflows", WORKFLOWS), ("github-actions", ACTIONS)])
-def test_files_fit_their_schemas(schema: str, paths: list[Path]) -> None:
+def test_workflows_and_actions_match_their_schemas(schema: str, paths: list[Path]) -> None:
     done = run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *paths)
     assert done.returncode == 0, done.stdout

@@ -1,18 +1,166 @@
-"""A change does not write its own exam."""
+"""Policy and required tasks: those of the base for a pull request, modified by the inputs `gate` and `baseline`."""
 
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
-from nel_action.github.policy_source import select_rules
+import pytest
+from tests.github.conftest import MakeContext
+
+from nel_action.driver.judging import Rules
+from nel_action.errors import NelActionError, SpecError
+from nel_action.github.context import ActionContext
+from nel_action.github.policy_source import (
+    dump_rules,
+    load_spec_from_inputs,
+    parse_rules,
+    resolve_rules,
+    select_rules,
+)
 from nel_action.spec.model import Spec
 
+SPEC = """\
+execution: {type: local}
+target: {api_endpoint: {model_id: m, url: 'http://127.0.0.1:9/v1/chat/completions'}}
+evaluation: {tasks: [{name: ifeval}]}
+gate: {baseline: main, tasks: {ifeval: {min: %s}}}
+"""
 
-def spec(gate: dict[str, Any] | None, *tasks: str, limit: int = 400) -> Spec:
-    listed = [{"name": name, "params": {"limit_samples": limit}} for name in tasks]
-    return Spec.model_validate_json(json.dumps({"evaluation": {"tasks": listed}} | ({"gate": gate} if gate else {})))
+
+def git(work: Path, *arguments: str) -> str:
+    identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", *identity, "-C", str(work), *arguments], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def commits(make_context: MakeContext) -> tuple[Path, str]:
+    """Return a checkout whose base requires 0.7 and whose head requires 0.1, and the base's commit."""
+    work = make_context().root
+    (work / "evals/policies").mkdir(parents=True)
+    git(work, "init", "-q", "-b", "main")
+    (work / "evals/gate.yaml").write_text(SPEC % 0.7)
+    (work / "evals/policies/scheduled.yaml").write_text("gate: {tasks: {ifeval: {min: 0.6}}}\n")
+    git(work, "add", ".")
+    git(work, "commit", "-qm", "base")
+    base = git(work, "rev-parse", "HEAD")
+    (work / "evals/gate.yaml").write_text(SPEC % 0.1)
+    (work / "evals/policies/scheduled.yaml").write_text("tasks: {ifeval: {min: 0.2}}\n")
+    return work, base
+
+
+def rules_of(context: ActionContext) -> Rules:
+    return resolve_rules(context, load_spec_from_inputs(context))
+
+
+def limit_of(rules: Rules) -> float | None:
+    assert rules.policy is not None
+    return rules.policy.tasks["ifeval"].min
+
+
+@pytest.fixture
+def make(commits: tuple[Path, str], make_context: MakeContext, monkeypatch: pytest.MonkeyPatch) -> MakeContext:
+    """Return a factory of contexts for a pull request in that checkout."""
+    work, base = commits
+    monkeypatch.chdir(work)
+
+    def make_in_checkout(**inputs: Any) -> ActionContext:  # noqa: ANN401 - inputs, and `event`
+        event = {"base_sha": base} | inputs.pop("event", {})
+        return make_context(event=event, **{"spec": "evals/gate.yaml"} | inputs)
+
+    return make_in_checkout
+
+
+def test_pull_request_has_rules_of_base_and_notes_on_differences(make: MakeContext) -> None:
+    rules = rules_of(make())
+    assert limit_of(rules) == 0.7
+    assert any("0.7 → 0.1" in note for note in rules.notes)
+
+
+def test_rules_of_spec_apply_without_base(make: MakeContext) -> None:
+    assert limit_of(rules_of(make(event={"base_ref": None, "base_sha": None}))) == 0.1
+
+
+def test_policy_file_is_read_from_base(make: MakeContext) -> None:
+    assert limit_of(rules_of(make(gate="evals/policies/scheduled.yaml"))) == 0.6
+
+
+def test_new_policy_file_is_read_from_head_with_a_note(make: MakeContext) -> None:
+    Path("evals/policies/new.yaml").write_text("tasks: {ifeval: {min: 0.3}}\n")
+    rules = rules_of(make(gate="evals/policies/new.yaml"))
+    assert limit_of(rules) == 0.3
+    assert any("the policy of this change was applied" in note for note in rules.notes)
+
+
+def test_missing_policy_file_is_reported(make: MakeContext) -> None:
+    with pytest.raises(SpecError, match=r"no policy at nope\.yaml"):
+        rules_of(make(gate="evals/policies/nope.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("tasks: [", "not valid YAML"), ("tasks: {ifeval: {mni: 1}}", "mni"), ("- 1\n- 2\n", "policy"), ("x: .nan", "x")],
+)
+def test_invalid_policy_file_is_reported(make: MakeContext, text: str, message: str) -> None:
+    Path("evals/policies/new.yaml").write_text(text)
+    with pytest.raises(SpecError, match=message):
+        rules_of(make(gate="evals/policies/new.yaml"))
+
+
+def test_gate_false_removes_the_policy(make: MakeContext) -> None:
+    assert rules_of(make(gate="false")).policy is None
+
+
+def test_baseline_input_overrides_the_policy(make: MakeContext) -> None:
+    rules = rules_of(make(baseline="release"))
+    assert rules.policy is not None
+    assert rules.policy.baseline == "release"
+    assert limit_of(rules) == 0.7
+
+
+def test_spec_missing_in_base_has_own_rules_with_a_note(make: MakeContext) -> None:
+    Path("evals/gate.yaml").rename("evals/new.yaml")
+    rules = rules_of(make(spec="evals/new.yaml"))
+    assert limit_of(rules) == 0.1
+    assert any("does not contain this spec" in note for note in rules.notes)
+
+
+def test_invalid_spec_in_base_can_be_corrected(commits: tuple[Path, str], make: MakeContext) -> None:
+    work, _ = commits
+    git(work, "stash", "-q")
+    (work / "evals/gate.yaml").write_text("gate: {tasks: {ifeval: {mni: 1}}}\n")
+    git(work, "commit", "-qam", "broken")
+    invalid = git(work, "rev-parse", "HEAD")
+    (work / "evals/gate.yaml").write_text(SPEC % 0.4)
+    rules = rules_of(make(event={"base_sha": invalid}))
+    assert limit_of(rules) == 0.4
+    assert any("is invalid" in note for note in rules.notes)
+
+
+def test_unreadable_base_is_an_error(make: MakeContext) -> None:
+    with pytest.raises(NelActionError):
+        rules_of(make(event={"base_sha": "d" * 40}))
+
+
+def test_rules_survive_serialisation(make: MakeContext, tmp_path: Path) -> None:
+    rules = rules_of(make())
+    parsed = parse_rules(dump_rules(rules), tmp_path)
+    assert (parsed.policy, parsed.expected, parsed.notes) == (rules.policy, rules.expected, rules.notes)
+    assert parse_rules(dump_rules(rules_of(make(gate="false"))), tmp_path).policy is None
+
+
+@pytest.mark.parametrize("data", [{"policy": None}, {"policy": {"tasks": 3}, "expected": [], "notes": []}])
+def test_parse_rules_refuses_incomplete_data(tmp_path: Path, data: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, KeyError)):
+        parse_rules(data, tmp_path)
+
+
+def make_spec(gate: dict[str, Any] | None, *names: str, limit: int = 400) -> Spec:
+    tasks = [{"name": name, "params": {"limit_samples": limit}} for name in names]
+    return Spec.model_validate_json(json.dumps({"evaluation": {"tasks": tasks}} | ({"gate": gate} if gate else {})))
 
 
 HERE = Path()
@@ -20,49 +168,53 @@ STRICT = {"tasks": {"gsm8k": {"max_drop": 0.03}}}
 LAX = {"tasks": {"gsm8k": {"max_drop": 0.5}}}
 
 
-def test_the_bases_rules_are_applied_and_the_changes_named() -> None:
-    rules = select_rules(spec(LAX, "gsm8k"), spec(STRICT, "gsm8k"), base_name="main", folder=HERE)
-    assert rules.policy == spec(STRICT, "gsm8k").gate
+def test_select_rules_takes_policy_of_base_and_notes_differences() -> None:
+    rules = select_rules(make_spec(LAX, "gsm8k"), make_spec(STRICT, "gsm8k"), base_name="main", folder=HERE)
+    assert rules.policy == make_spec(STRICT, "gsm8k").gate
     assert rules.notes == (
-        "this change edits its own gate; the rules of main were applied",
+        "this change edits its own gate; the policy of main was applied",
         "gate.tasks.gsm8k.max_drop: 0.03 → 0.5",
     )
 
 
-def test_a_gate_that_the_change_removes_still_holds() -> None:
-    rules = select_rules(spec(None, "gsm8k"), spec(STRICT, "gsm8k"), base_name="main", folder=HERE)
-    assert rules.policy == spec(STRICT, "gsm8k").gate
+def test_select_rules_keeps_policy_that_the_change_removes() -> None:
+    rules = select_rules(make_spec(None, "gsm8k"), make_spec(STRICT, "gsm8k"), base_name="main", folder=HERE)
+    assert rules.policy == make_spec(STRICT, "gsm8k").gate
     assert any("not set" in note for note in rules.notes)
 
 
-def test_a_task_that_the_change_no_longer_runs_is_still_expected() -> None:
-    rules = select_rules(spec(STRICT, "ifeval"), spec(STRICT, "gsm8k", "ifeval"), base_name="main", folder=HERE)
+def test_select_rules_requires_task_that_the_change_removes() -> None:
+    rules = select_rules(
+        make_spec(STRICT, "ifeval"), make_spec(STRICT, "gsm8k", "ifeval"), base_name="main", folder=HERE
+    )
     assert rules.expected == ("ifeval", "gsm8k")
     assert any("no longer runs gsm8k" in note for note in rules.notes)
 
 
-def test_fewer_items_are_named() -> None:
-    rules = select_rules(spec(STRICT, "gsm8k", limit=3), spec(STRICT, "gsm8k"), base_name="main", folder=HERE)
+def test_select_rules_notes_changed_parameters() -> None:
+    rules = select_rules(make_spec(STRICT, "gsm8k", limit=3), make_spec(STRICT, "gsm8k"), base_name="main", folder=HERE)
     assert any("evaluation.tasks.gsm8k.params.limit_samples: 400 → 3" in note for note in rules.notes)
 
 
-def test_no_change_has_no_notes() -> None:
-    assert select_rules(spec(STRICT, "gsm8k"), spec(STRICT, "gsm8k"), base_name="main", folder=HERE).notes == ()
+def test_select_rules_without_differences_has_no_notes() -> None:
+    assert (
+        select_rules(make_spec(STRICT, "gsm8k"), make_spec(STRICT, "gsm8k"), base_name="main", folder=HERE).notes == ()
+    )
 
 
-def test_a_first_spec_brings_its_own_rules_and_says_so() -> None:
-    rules = select_rules(spec(LAX, "gsm8k"), None, base_name="main", folder=HERE)
-    assert rules.policy == spec(LAX, "gsm8k").gate
-    assert "main has no such spec yet" in rules.notes[0]
+def test_select_rules_for_new_spec_takes_policy_of_head_with_a_note() -> None:
+    rules = select_rules(make_spec(LAX, "gsm8k"), None, base_name="main", folder=HERE)
+    assert rules.policy == make_spec(LAX, "gsm8k").gate
+    assert "main does not contain this spec" in rules.notes[0]
 
 
-def test_where_nothing_is_merged_the_own_rules_hold() -> None:
-    rules = select_rules(spec(LAX, "gsm8k"), None, base_name=None, folder=HERE)
-    assert (rules.policy, rules.notes) == (spec(LAX, "gsm8k").gate, ())
+def test_select_rules_without_base_takes_policy_of_head() -> None:
+    rules = select_rules(make_spec(LAX, "gsm8k"), None, base_name=None, folder=HERE)
+    assert (rules.policy, rules.notes) == (make_spec(LAX, "gsm8k").gate, ())
 
 
-def test_very_many_changes_are_counted() -> None:
+def test_select_rules_counts_differences_beyond_maximum() -> None:
     many = {"tasks": {f"t{number}": {"min": 0.5} for number in range(30)}}
-    notes = select_rules(spec(many, "a"), spec({"tasks": {}}, "a"), base_name="main", folder=HERE).notes
+    notes = select_rules(make_spec(many, "a"), make_spec({"tasks": {}}, "a"), base_name="main", folder=HERE).notes
     assert len(notes) == 22
     assert notes[-1] == "and 10 more changes"

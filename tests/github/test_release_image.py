@@ -1,4 +1,4 @@
-"""The release's image is built on a base pinned by digest, or not at all; a program stands in for Docker's client."""
+"""scripts/release-image builds on a base image pinned by digest; a shell script replaces the Docker client."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DIGEST = "sha256:" + "0a" * 32
-CLIENT = """\
+DOCKER_CLIENT = """\
 #!/bin/sh
 echo "$@" >> "$CALLS"
 case "$1" in
@@ -21,17 +21,19 @@ esac
 
 
 def release(folder: Path, *, answer: str = DIGEST, version: str = "v1.2.3") -> tuple[int, list[str]]:
-    """Run the script; return its exit code and what it asked Docker for."""
-    (folder / "docker").write_text(CLIENT)
+    """Run the script; return its exit code and the arguments of each Docker call."""
+    (folder / "docker").write_text(DOCKER_CLIENT)
     (folder / "docker").chmod(0o755)
     calls = folder / "calls"
-    said = {"IMAGE": "registry.example/o/nel-action", "VERSION": version, "ACTOR": "octocat", "TOKEN": "t0ken"}
-    own = {"PATH": f"{folder}:{os.environ['PATH']}", "CALLS": str(calls), "ANSWER": answer}
-    done = subprocess.run([ROOT / "scripts/release-image"], env=said | own, capture_output=True, text=True, check=False)
+    variables = {"IMAGE": "registry.example/o/nel-action", "VERSION": version, "ACTOR": "octocat", "TOKEN": "t0ken"}
+    paths = {"PATH": f"{folder}:{os.environ['PATH']}", "CALLS": str(calls), "ANSWER": answer}
+    done = subprocess.run(
+        [ROOT / "scripts/release-image"], env=variables | paths, capture_output=True, text=True, check=False
+    )
     return done.returncode, calls.read_text().splitlines() if calls.exists() else []
 
 
-def test_both_targets_are_built_on_the_digest_and_pushed(tmp_path: Path) -> None:
+def test_both_targets_are_built_on_pinned_base_and_pushed(tmp_path: Path) -> None:
     code, calls = release(tmp_path)
     assert code == 0
     builds = [call for call in calls if call.startswith("build ")]
@@ -41,19 +43,19 @@ def test_both_targets_are_built_on_the_digest_and_pushed(tmp_path: Path) -> None
     assert pushed == ["registry.example/o/nel-action:1.2.3", "registry.example/o/nel-action:1.2.3-harness"]
 
 
-def test_the_token_is_in_no_command_line(tmp_path: Path) -> None:
+def test_token_is_passed_on_standard_input(tmp_path: Path) -> None:
     _, calls = release(tmp_path)
     assert not any("t0ken" in call for call in calls)
     assert (tmp_path / "calls.stdin").read_text().strip() == "t0ken"
 
 
 @pytest.mark.parametrize("answer", ["", "latest", "sha256:short", f"{DIGEST} and more"])
-def test_without_a_digest_nothing_is_built(tmp_path: Path, answer: str) -> None:
+def test_missing_digest_builds_nothing(tmp_path: Path, answer: str) -> None:
     code, calls = release(tmp_path, answer=answer)
     assert code == 3
     assert not any(call.startswith(("build ", "push ", "login ")) for call in calls)
 
 
 @pytest.mark.parametrize("version", ["main", "v1.2.3; rm -rf /", "1.2.3", "--flag"])
-def test_a_tag_that_is_no_version_is_refused(tmp_path: Path, version: str) -> None:
+def test_invalid_version_is_refused(tmp_path: Path, version: str) -> None:
     assert release(tmp_path, version=version) == (2, [])

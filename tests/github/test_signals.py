@@ -1,4 +1,4 @@
-"""Signals: an event where leaving takes care, an error where nothing was begun."""
+"""Cancel signals: an event while jobs run, an exception before anything is submitted."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ def send(number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_one_signal_asks_and_the_second_insists(number: signal.Signals) -> None:
+def test_first_signal_sets_event_and_second_raises(number: signal.Signals) -> None:
     signals = CancelSignals()
-    with signals.listening():
+    with signals.installed():
         send(number)
         assert signals.event.wait(5)
         with pytest.raises(CancelledError):
             send(signal.SIGTERM)
 
 
-def test_where_nothing_was_begun_the_first_leaves_at_once() -> None:
+def test_first_signal_raises_inside_raising() -> None:
     signals = CancelSignals()
-    with signals.listening(), signals.interrupting(), pytest.raises(CancelledError):
+    with signals.installed(), signals.raising(), pytest.raises(CancelledError):
         send(signal.SIGINT)
 
 
-def test_what_came_before_is_not_forgotten() -> None:
+def test_raising_raises_for_an_earlier_signal() -> None:
     signals = CancelSignals()
-    with signals.listening():
+    with signals.installed():
         send(signal.SIGINT)
-        with pytest.raises(CancelledError), signals.interrupting():
-            pytest.fail("nothing is begun after a cancel")
+        with pytest.raises(CancelledError), signals.raising():
+            pytest.fail("the body must not run after a cancellation")
 
 
-def test_the_handlers_of_before_come_back() -> None:
+def test_previous_handlers_are_restored() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
-    with CancelSignals().listening():
+    with CancelSignals().installed():
         assert signal.getsignal(signal.SIGINT) is not before[0]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before

@@ -1,4 +1,4 @@
-"""An invocation in a check run: whole or refused."""
+"""The state of an invocation in a check run: complete or refused."""
 
 from __future__ import annotations
 
@@ -15,61 +15,61 @@ from nel_action.github.snapshot import FILES, Snapshot, read_snapshot, take_snap
 ID = "4f1c9a204f1c9a20"
 
 
-def record(folder: Path, size: int = 100) -> Path:
+def write_run(folder: Path, size: int = 100) -> Path:
     folder.mkdir()
     for name in FILES:
         (folder / name).write_text(json.dumps({"invocation": ID, "base_dir": "/there", "x": "y" * size}))
     return folder
 
 
-def taken(tmp_path: Path) -> Snapshot:
-    return take_snapshot(record(tmp_path / "run"), ID, {"pull_request": 2})
+def snapshot_of_run(tmp_path: Path) -> Snapshot:
+    return take_snapshot(write_run(tmp_path / "run"), ID, {"pull_request": 2})
 
 
-def test_it_comes_back_with_its_facts_and_this_machines_folder(tmp_path: Path) -> None:
-    made = taken(tmp_path)
-    assert made.external_id.startswith(f"{ID}:")
-    facts = read_snapshot(made.external_id, made.text, tmp_path / "back", base_dir=Path("/here"))
+def test_snapshot_is_restored_with_facts_and_new_base_dir(tmp_path: Path) -> None:
+    stored = snapshot_of_run(tmp_path)
+    assert stored.external_id.startswith(f"{ID}:")
+    facts = read_snapshot(stored.external_id, stored.text, tmp_path / "back", base_dir=Path("/here"))
     assert facts == {"pull_request": 2}
     assert (tmp_path / "back/plan.json").read_bytes() == (tmp_path / "run/plan.json").read_bytes()
     assert json.loads((tmp_path / "back/invocation.json").read_bytes())["base_dir"] == "/here"
 
 
-def test_line_ends_that_a_server_changed_do_no_harm(tmp_path: Path) -> None:
-    made = taken(tmp_path)
-    text = made.text.replace("\n", "\r\n")
-    assert read_snapshot(made.external_id, text, tmp_path / "back", base_dir=tmp_path)
+def test_snapshot_tolerates_changed_line_endings(tmp_path: Path) -> None:
+    stored = snapshot_of_run(tmp_path)
+    text = stored.text.replace("\n", "\r\n")
+    assert read_snapshot(stored.external_id, text, tmp_path / "back", base_dir=tmp_path)
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_anything_changed_in_it_is_found(tmp_path: Path, seed: int) -> None:
-    made = taken(tmp_path)
+def test_modified_snapshot_is_refused(tmp_path: Path, seed: int) -> None:
+    stored = snapshot_of_run(tmp_path)
     chance = random.Random(seed)  # noqa: S311 - no secret
-    at = chance.randrange(len(made.text))
-    broken = made.text[:at] + chance.choice(["", "A", "\n\n", "!"]) + made.text[at + 1 :]
-    if broken == made.text:
+    index = chance.randrange(len(stored.text))
+    modified = stored.text[:index] + chance.choice(["", "A", "\n\n", "!"]) + stored.text[index + 1 :]
+    if modified == stored.text:
         return
     with pytest.raises(ResultsError, match="run the workflow again"):
-        read_snapshot(made.external_id, broken, tmp_path / "back", base_dir=tmp_path)
+        read_snapshot(stored.external_id, modified, tmp_path / "back", base_dir=tmp_path)
     assert not (tmp_path / "back").exists()
 
 
-@pytest.mark.parametrize("text", ["", "nothing of ours", "<!-- nel-action-state\n\n-->"])
-def test_nothing_is_no_state(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["", "another text", "<!-- nel-action-state\n\n-->"])
+def test_missing_snapshot_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ResultsError):
-        read_snapshot(taken(tmp_path).external_id, text, tmp_path / "back", base_dir=tmp_path)
+        read_snapshot(snapshot_of_run(tmp_path).external_id, text, tmp_path / "back", base_dir=tmp_path)
 
 
-def test_what_would_not_fit_is_left_out_and_then_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_snapshot_beyond_limit_is_omitted_and_refused_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshot, "TEXT_LIMIT", 100)
-    made = taken(tmp_path)
-    assert made.text == ""
+    stored = snapshot_of_run(tmp_path)
+    assert stored.text == ""
     with pytest.raises(ResultsError):
-        read_snapshot(made.external_id, made.text, tmp_path / "back", base_dir=tmp_path)
+        read_snapshot(stored.external_id, stored.text, tmp_path / "back", base_dir=tmp_path)
 
 
-def test_a_hundred_jobs_fit(tmp_path: Path) -> None:
-    folder = record(tmp_path / "run")
+def test_snapshot_of_100_jobs_fits(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run")
     chance = random.Random(0)  # noqa: S311 - no secret
     key = (f"nel-{chance.getrandbits(64):016x}" for _ in range(100))
     jobs = [{"key": next(key), "name": f"task-{number}", "params": list(range(40))} for number in range(100)]
@@ -77,8 +77,8 @@ def test_a_hundred_jobs_fit(tmp_path: Path) -> None:
     assert take_snapshot(folder, ID, {}).text
 
 
-def test_a_bomb_is_not_unfolded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_snapshot_beyond_unpacked_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshot, "UNPACKED_LIMIT", 50)
-    made = taken(tmp_path)
+    stored = snapshot_of_run(tmp_path)
     with pytest.raises(ResultsError):
-        read_snapshot(made.external_id, made.text, tmp_path / "back", base_dir=tmp_path)
+        read_snapshot(stored.external_id, stored.text, tmp_path / "back", base_dir=tmp_path)

@@ -96,14 +96,14 @@ def _setting(*, spec_needed: bool = True) -> ActionContext:
         UsageError: this is no workflow.
     """
     from nel_action.github.api import GitHubApi
-    from nel_action.github.context import ActionContext, secret_values
+    from nel_action.github.context import ActionContext, likely_secrets
     from nel_action.github.event import read_event
     from nel_action.github.inputs import read_inputs
     from nel_action.github.outcome import StateFile
     from nel_action.github.workflow import Level, Workflow
 
     workflow = Workflow(os.environ, sys.stdout)
-    workflow.mask(secret_values(os.environ))
+    workflow.mask(likely_secrets(os.environ))
     event = read_event(os.environ)
     try:
         inputs = read_inputs(os.environ, spec_needed=spec_needed)
@@ -182,7 +182,7 @@ def _export(context: ActionContext, run_dir: Path) -> None:
                 context.workflow.annotate(Level.ERROR, str(error), title=f"Nothing went to {name}")
                 continue
             for item in outcome.items:
-                context.workflow.say(f"{item.what}: {item.change.value} {item.where or ''} {item.problem or ''}")
+                context.workflow.log(f"{item.what}: {item.change.value} {item.where or ''} {item.problem or ''}")
             if not outcome.complete:
                 context.workflow.annotate(Level.ERROR, "see the log", title=f"Not all of it went to {name}")
 
@@ -203,4 +203,4 @@ def _step_code(context: ActionContext, outcome: Outcome) -> int:
         said = "jobs still run and no check is open that says so, so this step fails"
         context.workflow.annotate(Level.ERROR, said, title="permissions: checks: write is missing")
         return int(code)
-    return int(code) if context.inputs.fails(code, verdict) else ExitCode.PASS
+    return int(code) if context.inputs.should_fail(code, verdict) else ExitCode.PASS

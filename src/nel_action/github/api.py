@@ -1,23 +1,26 @@
-"""The GitHub REST client: few verbs, every documented rule about trying again.
+"""Client of the GitHub REST API with GitHub's rules for retries and rate limits.
 
-- `Retry-After`, else `x-ratelimit-reset` where nothing remains, else at least a minute, doubling, for
-  secondary limits; never longer than the caller may wait.
-- Requests that may be repeated are repeated after a lost connection and 5xx; a POST is not, because the
-  first one may have arrived: who creates something looks for it again (`comment`, `check`).
-- Writes beyond a handful are a second apart, which keeps them under 80 a minute.
+- A rate limit is waited for as `rate_limits` describes, but never longer than the caller allows.
+- After a lost connection or 5xx, an idempotent request is repeated. A POST is not, because the first one may have been
+  carried out; callers that create an object look it up before they try again (`sticky`, `check`).
+- From the eleventh write within a minute on, writes are one second apart: fewer than 80 a minute.
 
-Source: GitHub Docs, "Rate limits for the REST API" and "Best practices for using the REST API".
+Sources: GitHub Docs, "Rate limits for the REST API" and "Best practices for using the REST API".
 """
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Iterator, Mapping
+from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from nel_action.github.errors import GitHubError, MissingError, RateLimitedError, UnavailableError
-from nel_action.github.rate_limits import Clock, is_limited, refusal, wait_before_retry
+from nel_action.github.errors import GitHubError, MissingError, UnavailableError
+from nel_action.github.rate_limits import Clock, error_of, retry_delay
+from nel_action.retry import Backoff, retry
 from nel_action.version import __version__
 
 if TYPE_CHECKING:
@@ -26,31 +29,40 @@ if TYPE_CHECKING:
 __all__ = ["GitHubApi"]
 
 TIMEOUT: Final = (5.0, 30.0)
-"""Seconds to connect, and between two bytes."""
-BETWEEN_WRITES: Final = 1.0
-"""Seconds."""
+"""Seconds to connect, and between two bytes of the answer."""
+WRITE_INTERVAL: Final = 1.0
+"""Seconds between writes once `WRITE_BURST` is used up."""
+WRITE_BURST: Final = 10
+"""Writes within a minute that need no interval."""
 MINUTE: Final = 60.0
 """Seconds."""
-HANDFUL: Final = 10
-"""Writes within a minute that need not be apart."""
 TRIES: Final = 5
-PAGES: Final = 100
-"""Pages that a listing is followed; 10,000 entries of 100 a page."""
+BACKOFF: Final = Backoff(initial=1.0, factor=2.0, maximum=16.0, jitter=0.0)
+PAGE_SIZE: Final = 100
+MAX_PAGES: Final = 100
 
 Json = Any
+logger = logging.getLogger(__name__)
 
 
 class GitHubApi:
-    """One token on one server."""
+    """A session with one server and one token."""
 
-    def __init__(self, url: str, token: str, *, patience: float = 180.0, clock: Clock | None = None) -> None:
+    def __init__(self, url: str, token: str, *, max_wait: float = 180.0, clock: Clock | None = None) -> None:
+        """Create a session; no request is sent yet.
+
+        Args:
+            url: base URL of the API.
+            token: sent to that server only; empty for anonymous requests.
+            max_wait: seconds that one request may take, including all its waits.
+            clock: source of time; the system clock by default.
+        """
         import requests
 
         self.url = url.rstrip("/")
-        self.patience = patience
-        """Seconds that one request may take with all its waits."""
+        self.max_wait = max_wait
         self.clock = clock or Clock()
-        self._writes: deque[float] = deque(maxlen=HANDFUL)
+        self._writes: deque[float] = deque(maxlen=WRITE_BURST)
         self._session = requests.Session()
         self._session.headers.update(
             {
@@ -62,32 +74,38 @@ class GitHubApi:
         )
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Close the connections."""
         self._session.close()
 
     def get(self, path: str, **params: str | int) -> Json:
-        """GET one JSON answer."""
+        """Send a GET request and return the JSON answer."""
         return self.request("GET", path, params=params).json()
 
-    def post(self, path: str, body: Mapping[str, Json], *, repeatable: bool = False) -> Json:
-        """POST; repeated after a server's error only where the caller says that twice is as good as once."""
-        return self.request("POST", path, body=body, repeatable=repeatable).json()
+    def post(self, path: str, body: Mapping[str, Json], *, idempotent: bool = False) -> Json:
+        """Send a POST request and return the JSON answer; it is repeated after a server error only if idempotent."""
+        return self.request("POST", path, body=body, idempotent=idempotent).json()
 
-    def patch(self, path: str, body: Mapping[str, Json], *, patience: float | None = None) -> Json:
-        """PATCH."""
-        return self.request("PATCH", path, body=body, patience=patience).json()
+    def patch(self, path: str, body: Mapping[str, Json], *, max_wait: float | None = None) -> Json:
+        """Send a PATCH request and return the JSON answer."""
+        return self.request("PATCH", path, body=body, max_wait=max_wait).json()
 
     def delete(self, path: str) -> None:
-        """DELETE; what is not there is deleted."""
+        """Send a DELETE request; an object that does not exist is no error."""
         try:
             self.request("DELETE", path)
         except MissingError:
             return
 
-    def pages(self, path: str, key: str | None = None, **params: str | int) -> Iterator[Json]:
-        """Follow a listing through all its pages; `key` names the list inside of each answer."""
-        url, query = path, {"per_page": 100, **params}
-        for _ in range(PAGES):
+    def paginate(self, path: str, key: str | None = None, **params: str | int) -> Iterator[Json]:
+        """Yield the entries of all pages of a listing, at most 10,000.
+
+        Args:
+            path: path of the listing.
+            key: name of the list within each answer; None if the answer is the list.
+            params: query parameters.
+        """
+        url, query = path, {"per_page": PAGE_SIZE, **params}
+        for _ in range(MAX_PAGES):
             response = self.request("GET", url, params=query)
             page = response.json()
             yield from page[key] if key else page
@@ -96,14 +114,22 @@ class GitHubApi:
                 return
 
     def download(self, path: str, *, limit: int) -> bytes:
-        """GET bytes, following GitHub's redirect to its storage; refuse more than `limit` of them."""
+        """Download a file, following the redirect to GitHub's storage.
+
+        Args:
+            path: path of the file.
+            limit: largest accepted size in bytes.
+
+        Raises:
+            GitHubError: the file cannot be downloaded or is larger than `limit`.
+        """
         response = self.request("GET", path, stream=True)
         data = b""
         with response:
             for chunk in response.iter_content(65536):
                 data += chunk
                 if len(data) > limit:
-                    msg = f"{path} is larger than {limit} bytes"
+                    msg = f"download refused: {path} is larger than {limit} bytes"
                     raise GitHubError(msg)
         return data
 
@@ -115,68 +141,81 @@ class GitHubApi:
         body: Mapping[str, Json] | None = None,
         params: Mapping[str, str | int] | None = None,
         headers: Mapping[str, str] | None = None,
-        repeatable: bool | None = None,
+        idempotent: bool | None = None,
         stream: bool = False,
-        patience: float | None = None,
+        max_wait: float | None = None,
     ) -> requests.Response:
-        """Send one request, again where the rules say so, and return an answer of 2xx.
+        """Send a request, with retries, and return an answer of 2xx.
 
-        `patience` is for this request, in seconds; whoever shows progress would rather leave one out than wait.
+        Args:
+            method: HTTP method.
+            path: path below the API's URL, or a complete URL on the same server.
+            body: JSON body.
+            params: query parameters.
+            headers: further headers.
+            idempotent: whether the request may be carried out twice; by default all but POST.
+            stream: leave the body unread and follow redirects.
+            max_wait: seconds that this request may take, including all its waits; `self.max_wait` by default.
 
         Raises:
             GitHubError: see `github.errors`.
         """
-        url = self._address(path)
-        again = method != "POST" if repeatable is None else repeatable
-        until = self.clock.monotonic() + (self.patience if patience is None else patience)
-        for number in range(1, TRIES + 1):
+        url = self._url(path)
+        numbers = count(1)
+
+        def send() -> requests.Response:
             self._pace(method)
-            response, fault = self._send(
+            response = self._send(
                 method, url, json=body, params=params, headers=headers, stream=stream, allow_redirects=stream
             )
-            if response is not None and response.ok:
+            number = next(numbers)
+            logger.debug("%s %s: %d (try %d)", method, path, response.status_code, number)
+            if response.ok:
                 return response
-            wait = wait_before_retry(response, number, now=self.clock.now(), repeatable=again)
-            if wait is None or number == TRIES:
-                break
-            if self.clock.monotonic() + wait > until:
-                if response is not None and is_limited(response):
-                    msg = f"GitHub asks to wait {wait:.0f} s before {method} {path}"
-                    raise RateLimitedError(msg, hint="a rate limit is used up; it recovers by itself")
-                break
-            self.clock.sleep(wait)
-        raise (
-            UnavailableError(f"GitHub does not answer {method} {path}: {fault}")
-            if response is None
-            else refusal(method, path, response)
+            raise error_of(method, path, response, number=number, now=self.clock.now())
+
+        def sleep(seconds: float) -> None:
+            logger.info("%s %s: next try in %.0f s", method, path, seconds)
+            self.clock.sleep(seconds)
+
+        return retry(
+            send,
+            delay=partial(retry_delay, idempotent=method != "POST" if idempotent is None else idempotent),
+            tries=TRIES,
+            deadline=self.clock.monotonic() + (self.max_wait if max_wait is None else max_wait),
+            backoff=BACKOFF,
+            sleep=sleep,
+            clock=self.clock.monotonic,
         )
 
-    def _address(self, path: str) -> str:
-        """Return the whole address; the token goes to this server only."""
+    def _url(self, path: str) -> str:
+        """Return the complete URL; one on another server is refused, since it would receive the token."""
         if path.startswith("/"):
             return self.url + path
         if urlsplit(path)[:2] != urlsplit(self.url)[:2]:
-            msg = f"GitHub points to another server for its next page: {urlsplit(path).netloc}"
+            msg = f"next page refused: {urlsplit(path).netloc} is another server than {urlsplit(self.url).netloc}"
             raise GitHubError(msg)
         return path
 
-    def _send(self, method: str, url: str, **options: Any) -> tuple[requests.Response | None, Exception | None]:  # noqa: ANN401
+    def _send(self, method: str, url: str, **options: Any) -> requests.Response:  # noqa: ANN401 - of requests
         import requests
 
         try:
-            return self._session.request(method, url, timeout=TIMEOUT, **options), None
+            return self._session.request(method, url, timeout=TIMEOUT, **options)
         except (requests.ConnectionError, requests.Timeout) as error:
-            return None, error
+            logger.debug("%s %s: %s", method, urlsplit(url).path, type(error).__name__)
+            msg = f"no answer from GitHub to {method} {urlsplit(url).path}: {error}"
+            raise UnavailableError(msg) from error
         except requests.RequestException as error:
-            msg = f"{method} {url} could not be sent: {error}"
+            msg = f"request could not be sent: {method} {url}: {error}"
             raise GitHubError(msg) from error
 
     def _pace(self, method: str) -> None:
-        """Keep writes apart."""
+        """Wait until a write keeps to the interval between writes."""
         if method == "GET":
             return
         now = self.clock.monotonic()
-        many = len(self._writes) == HANDFUL and now - self._writes[0] < MINUTE
-        if many and (wait := self._writes[-1] + BETWEEN_WRITES - now) > 0:
+        burst_used = len(self._writes) == WRITE_BURST and now - self._writes[0] < MINUTE
+        if burst_used and (wait := self._writes[-1] + WRITE_INTERVAL - now) > 0:
             self.clock.sleep(wait)
         self._writes.append(self.clock.monotonic())

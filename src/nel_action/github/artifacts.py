@@ -1,10 +1,14 @@
-"""Artifacts of earlier runs: found by name, downloaded with a limit, unpacked without trust."""
+"""The action's artifacts: the files to upload, and untrusted archives of other runs."""
 
 from __future__ import annotations
 
+import gzip
 import io
+import logging
 import re
+import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,87 +16,189 @@ from typing import Any, Final
 
 from nel_action.errors import ResultsError
 from nel_action.github.api import GitHubApi
+from nel_action.redaction import Redactor
 
-__all__ = ["Artifact", "artifact_name", "download", "find_artifacts", "unpack"]
+__all__ = [
+    "Artifact",
+    "artifact_name",
+    "copy_artifact_files",
+    "download_results",
+    "extract_results",
+    "list_artifacts",
+]
 
+RUN_FILES: Final = ("*.json", "*.yaml", "report.*", "junit.xml", "run_all.sh", "samples/*.jsonl.gz")
+"""Patterns of uploaded files, relative to a run directory."""
+JOB_FILES: Final = ("*.sh", "*.json", "logs/**/*")
+"""Patterns of uploaded files, relative to the directory of a job."""
+UPLOAD_LIMIT: Final = 200 * 1024 * 1024
+"""Bytes of one uploaded file."""
 ARCHIVE_LIMIT: Final = 100 * 1024 * 1024
 """Bytes of a downloaded archive."""
 CONTENT_LIMIT: Final = 400 * 1024 * 1024
-"""Bytes of all that an archive unpacks to."""
+"""Bytes of all files extracted from an archive."""
 FILES_LIMIT: Final = 2000
-WANTED: Final = re.compile(r"(results|report|invocation|plan)\.json|samples/[\w.+-]+\.jsonl\.gz")
-"""What is taken out of an archive; everything else stays in it."""
+"""Entries of an archive."""
+EXTRACTED: Final = re.compile(r"(results|report|invocation|plan)\.json|samples/[\w.+-]+\.jsonl\.gz")
+"""Names that are extracted from an archive; other entries are ignored."""
+
+logger = logging.getLogger(__name__)
+
+
+def artifact_name(check_name: str) -> str:
+    """Return the name of a gate's artifact, which is the same in every run."""
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", check_name).strip("-").lower()
+    return f"nel-action-{slug or 'gate'}"
+
+
+def copy_artifact_files(run_dir: Path, into: Path, redact: Redactor) -> list[str]:
+    """Copy the files to upload (results, reports, records, scripts and logs), without secrets.
+
+    The harness's own artifacts are not copied, since they can be gigabytes; the results derived from them are.
+
+    Args:
+        run_dir: the run directory.
+        into: folder that receives the copies.
+        redact: removes secrets from the content of each file.
+
+    Returns:
+        Names of files that were omitted because they are too large or damaged.
+    """
+    omitted = []
+    for path in _upload_files(run_dir):
+        name = path.relative_to(run_dir)
+        target = into / name
+        if path.stat().st_size > UPLOAD_LIMIT:
+            omitted.append(str(name))
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            _copy_redacted(path, target, redact)
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            omitted.append(str(name))
+    return omitted
+
+
+def _upload_files(run_dir: Path) -> Iterator[Path]:
+    patterns = [*RUN_FILES, *(f"*/{pattern}" for pattern in JOB_FILES)]
+    paths = {path for pattern in patterns for path in run_dir.glob(pattern)}
+    # NOTE: a symbolic link could point to any file of this machine; hidden files hold secrets and partial writes.
+    yield from sorted(
+        path
+        for path in paths
+        if path.is_file()
+        and path.resolve().is_relative_to(run_dir.resolve())
+        and not path.is_symlink()
+        and not any(part.startswith(".") for part in path.relative_to(run_dir).parts)
+        and "artifacts" not in path.relative_to(run_dir).parts[:-1]
+    )
+
+
+def _copy_redacted(path: Path, target: Path, redact: Redactor) -> None:
+    if path.suffix == ".gz":
+        with gzip.open(path) as source:
+            data = source.read()
+        redacted = _redact_bytes(data, redact)
+        if redacted is data:
+            shutil.copyfile(path, target)
+        else:
+            target.write_bytes(gzip.compress(redacted, 5, mtime=0))
+        return
+    target.write_bytes(_redact_bytes(path.read_bytes(), redact))
+
+
+def _redact_bytes(data: bytes, redact: Redactor) -> bytes:
+    """Return the data without secrets; the same object if it contains none."""
+    if not redact.finds(data):
+        return data
+    # NOTE: surrogates preserve bytes that are not UTF-8.
+    return redact(data.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """One artifact, and which run made it."""
+    """An artifact and the workflow run that uploaded it."""
 
     id: int
     name: str
     run_id: int
     branch: str | None
     sha: str | None
-    own: bool
-    """Whether the run's head was this repository; False for forks and where it cannot be seen."""
+    same_repository: bool
+    """Whether the run's head was in this repository; False for forks and where it is unknown."""
 
 
-def artifact_name(check_name: str) -> str:
-    """Return the name under which a gate keeps its results: the same in every run."""
-    slug = re.sub(r"[^A-Za-z0-9]+", "-", check_name).strip("-").lower()
-    return f"nel-action-{slug or 'gate'}"
+def list_artifacts(api: GitHubApi, repository: str, name: str, *, run_id: int | None = None) -> Iterator[Artifact]:
+    """Yield the unexpired artifacts of a name, newest first.
 
-
-def find_artifacts(api: GitHubApi, repository: str, name: str, *, run_id: int | None = None) -> Iterator[Artifact]:
-    """List artifacts of that name, newest first, those that have expired left out."""
+    Args:
+        api: client.
+        repository: `owner/name`.
+        name: exact name of the artifacts.
+        run_id: yield those of this workflow run only.
+    """
     path = f"/repos/{repository}/actions/{f'runs/{run_id}/' if run_id else ''}artifacts"
-    for item in api.pages(path, "artifacts", name=name):
+    for item in api.paginate(path, "artifacts", name=name):
         if not item.get("expired"):
-            yield _seen(item, run_id)
+            yield _parse_artifact(item, run_id)
 
 
-def _seen(item: dict[str, Any], run_id: int | None) -> Artifact:
+def _parse_artifact(item: dict[str, Any], run_id: int | None) -> Artifact:
     run = item.get("workflow_run") or {}
-    here, home = run.get("repository_id"), run.get("head_repository_id")
+    repository_id, head_id = run.get("repository_id"), run.get("head_repository_id")
     return Artifact(
         id=int(item["id"]),
         name=str(item["name"]),
         run_id=int(run.get("id") or run_id or 0),
         branch=run.get("head_branch"),
         sha=run.get("head_sha"),
-        # NOTE: a fork's branch may be called `main` too; only the repository's number tells them apart.
-        own=here is not None and here == home,
+        # NOTE: a fork can have a branch called `main`, too; only the numbers of the repositories differ.
+        same_repository=repository_id is not None and repository_id == head_id,
     )
 
 
-def download(api: GitHubApi, repository: str, artifact: Artifact, into: Path) -> Path:
-    """Fetch an artifact and take out of it what we know.
+def download_results(api: GitHubApi, repository: str, artifact: Artifact, into: Path) -> Path:
+    """Download an artifact and extract its results.
 
-    Raises:
-        GitHubError: it cannot be had, or is too large.
-        ResultsError: it is no archive, or not a harmless one.
-    """
-    path = f"/repos/{repository}/actions/artifacts/{artifact.id}/zip"
-    return unpack(api.download(path, limit=ARCHIVE_LIMIT), into)
-
-
-def unpack(data: bytes, into: Path) -> Path:
-    """Take the known files out of an archive; their place is found by their names alone.
+    Args:
+        api: client.
+        repository: `owner/name`.
+        artifact: the artifact.
+        into: folder that receives the files.
 
     Returns:
-        The folder with `results.json` in it.
+        The folder that contains `results.json`.
 
     Raises:
-        ResultsError: it is no archive, holds too much, or holds no results.
+        GitHubError: the artifact cannot be downloaded, or is too large.
+        ResultsError: it is not an archive of results.
+    """
+    logger.info("downloading artifact %s of run %d", artifact.name, artifact.run_id)
+    path = f"/repos/{repository}/actions/artifacts/{artifact.id}/zip"
+    return extract_results(api.download(path, limit=ARCHIVE_LIMIT), into)
+
+
+def extract_results(data: bytes, into: Path) -> Path:
+    """Extract the files with known names from an archive; no other entry of it is written.
+
+    Args:
+        data: the archive.
+        into: folder that receives the files.
+
+    Returns:
+        The folder, which contains `results.json`.
+
+    Raises:
+        ResultsError: the archive is damaged, too large, or contains no results.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             _extract(archive, into)
     except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, ValueError) as error:
-        msg = f"the artifact is not a whole archive: {error}"
+        msg = f"the artifact cannot be extracted: {error}"
         raise ResultsError(msg) from error
     if not (into / "results.json").is_file():
-        msg = "the artifact holds no results.json"
+        msg = "the artifact contains no results.json"
         raise ResultsError(msg)
     return into
 
@@ -100,19 +206,19 @@ def unpack(data: bytes, into: Path) -> Path:
 def _extract(archive: zipfile.ZipFile, into: Path) -> None:
     entries = archive.infolist()
     if len(entries) > FILES_LIMIT:
-        msg = f"{len(entries)} files are more than {FILES_LIMIT}"
+        msg = f"it has {len(entries)} files, more than {FILES_LIMIT}"
         raise ValueError(msg)
-    room = CONTENT_LIMIT
+    remaining = CONTENT_LIMIT
     for entry in entries:
-        if not WANTED.fullmatch(entry.filename):
+        if not EXTRACTED.fullmatch(entry.filename):
             continue
         target = into / entry.filename
         target.parent.mkdir(parents=True, exist_ok=True)
         with archive.open(entry) as source, target.open("wb") as out:
-            # NOTE: counted while reading; the size that an archive claims is its maker's word.
+            # NOTE: counted while reading, because the size in the archive's header can be wrong.
             while chunk := source.read(1 << 16):
-                room -= len(chunk)
-                if room < 0:
+                remaining -= len(chunk)
+                if remaining < 0:
                     msg = f"it unpacks to more than {CONTENT_LIMIT} bytes"
                     raise ValueError(msg)
                 out.write(chunk)

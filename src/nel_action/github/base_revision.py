@@ -1,9 +1,10 @@
-"""Files as the base branch has them: what decides a gate must not come from the change that it gates."""
+"""Files of the base revision: a pull request must not supply the policy that judges it."""
 
 from __future__ import annotations
 
 import base64
 import io
+import logging
 import subprocess
 import tarfile
 from dataclasses import dataclass
@@ -16,53 +17,63 @@ from nel_action.github.api import GitHubApi
 __all__ = ["BaseFiles"]
 
 FILE_LIMIT: Final = 5 * 1024 * 1024
-"""Bytes of a file that is asked for from the API."""
+"""Bytes of a file that is downloaded through the API."""
 FILES_LIMIT: Final = 200
+"""Files that are downloaded through the API."""
 SUFFIXES: Final = frozenset({".yaml", ".yml", ".json", ".gz", ".txt", ".jinja", ".j2", ".py"})
+"""Types of files that are downloaded through the API."""
 GIT_TIMEOUT: Final = 60.0
 """Seconds."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseFiles:
-    """Where the base's files can be had from."""
+    """Sources of files at an earlier commit: the checkout's git, then the API."""
 
     api: GitHubApi | None
-    """Asked where git does not have the commit; None asks nobody."""
+    """Used if the checkout does not contain the commit; None without a token."""
     repository: str
     """`owner/name`."""
     work: Path
-    """The checkout, whose own git is asked first: it costs nothing where the commit is at hand."""
+    """The checkout."""
 
     def fetch(self, sha: str, folders: list[str], into: Path) -> Path:
-        """Put folders as they are at `sha` under `into`; those that are not there are left out.
+        """Copy folders as they are at a commit; folders that the commit does not contain are skipped.
 
         Args:
-            sha: the base's commit.
-            folders: relative to the repository's root, `.` for all of it.
+            sha: the commit.
+            folders: relative to the repository's root; `.` for the entire repository.
             into: an empty folder.
 
+        Returns:
+            `into`.
+
         Raises:
-            NelActionError: neither git nor the API can show that commit.
+            NelActionError: neither git nor the API can read the commit.
         """
         into.mkdir(parents=True, exist_ok=True)
         if _from_git(sha, folders, self.work, into):
+            logger.debug("%s of %s read from git", folders, sha)
             return into
         if self.api is None:
-            msg = f"the base commit {sha[:7]} is not in this checkout, and there is no token to ask GitHub with"
-            raise NelActionError(msg, hint="give the input `github-token`, or check out with fetch-depth: 0")
+            msg = f"base commit {sha[:7]} cannot be read: it is not in this checkout, and no token is set"
+            raise NelActionError(msg, hint="set the input `github-token`, or check out with fetch-depth: 0")
         _from_api(self.api, self.repository, sha, folders, into)
+        logger.debug("%s of %s read through the API", folders, sha)
         return into
 
 
 def _from_git(sha: str, folders: list[str], work: Path, into: Path) -> bool:
+    """Copy folders from the checkout's git; return False if it does not contain the commit."""
     if _git(work, "cat-file", "-e", f"{sha}^{{commit}}") is None:
         return False
-    listed = _git(work, "ls-tree", "--name-only", sha, "--", *folders)
-    there = [folder for folder in folders if folder == "." or folder in (listed or b"").decode().splitlines()]
-    if not there:
+    names = (_git(work, "ls-tree", "--name-only", sha, "--", *folders) or b"").decode().splitlines()
+    existing = [folder for folder in folders if folder == "." or folder in names]
+    if not existing:
         return True
-    archive = _git(work, "archive", "--format=tar", sha, "--", *there)
+    archive = _git(work, "archive", "--format=tar", sha, "--", *existing)
     if archive is None:
         return False
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
@@ -70,11 +81,11 @@ def _from_git(sha: str, folders: list[str], work: Path, into: Path) -> bool:
     return True
 
 
-def _git(work: Path, *words: str) -> bytes | None:
-    """Run git; None where it is not there or says no."""
-    command = ["git", "-c", "safe.directory=*", "-C", str(work), *words]
+def _git(work: Path, *arguments: str) -> bytes | None:
+    """Run git and return its output; None if git is not installed or fails."""
+    argv = ["git", "-c", "safe.directory=*", "-C", str(work), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, check=False, timeout=GIT_TIMEOUT)
+        done = subprocess.run(argv, capture_output=True, check=False, timeout=GIT_TIMEOUT)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
@@ -83,20 +94,21 @@ def _git(work: Path, *words: str) -> bytes | None:
 def _from_api(api: GitHubApi, repository: str, sha: str, folders: list[str], into: Path) -> None:
     git = f"/repos/{repository}/git"
     tree = api.get(f"{git}/commits/{sha}")["tree"]["sha"]
-    listed = api.get(f"{git}/trees/{tree}", recursive="1")
-    wanted = [item for item in listed["tree"] if _wanted(item, folders)]
-    if listed.get("truncated") or len(wanted) > FILES_LIMIT:
-        msg = f"the base at {sha[:7]} has too many files to ask for one by one"
-        raise NelActionError(msg, hint="check out with fetch-depth: 0, or keep the spec in a folder of its own")
-    for item in wanted:
-        content = base64.b64decode(api.get(f"{git}/blobs/{item['sha']}")["content"])
-        target = into / PurePosixPath(item["path"])
+    listing = api.get(f"{git}/trees/{tree}", recursive="1")
+    entries = [entry for entry in listing["tree"] if _is_needed(entry, folders)]
+    if listing.get("truncated") or len(entries) > FILES_LIMIT:
+        msg = f"base commit {sha[:7]} has too many files to download: more than {FILES_LIMIT}"
+        raise NelActionError(msg, hint="check out with fetch-depth: 0, or move the spec to a folder of its own")
+    for entry in entries:
+        content = base64.b64decode(api.get(f"{git}/blobs/{entry['sha']}")["content"])
+        target = into / PurePosixPath(entry["path"])
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
 
 
-def _wanted(item: dict[str, Any], folders: list[str]) -> bool:
-    path = PurePosixPath(item.get("path") or "")
+def _is_needed(entry: dict[str, Any], folders: list[str]) -> bool:
+    """Whether a tree entry is a small file of a known type in one of the folders, and no symbolic link."""
+    path = PurePosixPath(entry.get("path") or "")
     inside = any(folder == "." or path.is_relative_to(folder) for folder in folders)
-    small = int(item.get("size") or 0) <= FILE_LIMIT and path.suffix in SUFFIXES
-    return item.get("type") == "blob" and item.get("mode") != "120000" and inside and small
+    small = int(entry.get("size") or 0) <= FILE_LIMIT and path.suffix in SUFFIXES
+    return entry.get("type") == "blob" and entry.get("mode") != "120000" and inside and small

@@ -1,7 +1,8 @@
-"""A branch as a baseline: the results of the newest run on it that passed."""
+"""Baseline of a branch: the results of its newest run that passed, read from artifacts."""
 
 from __future__ import annotations
 
+import logging
 from itertools import islice
 from pathlib import Path
 from tempfile import mkdtemp
@@ -10,69 +11,82 @@ from typing import Final
 from nel_action.errors import ResultsError
 from nel_action.gating.verdict import Verdict
 from nel_action.github.api import GitHubApi
-from nel_action.github.artifacts import Artifact, download, find_artifacts
+from nel_action.github.artifacts import Artifact, download_results, list_artifacts
 from nel_action.report.model import Report
 from nel_action.report.store import load_report
 
 __all__ = ["BranchBaselines"]
 
-LOOKED_AT: Final = 40
-"""Artifacts of a branch that are opened in search of one that passed."""
+MAX_CANDIDATES: Final = 40
+"""Artifacts of a branch that are downloaded in search of one that passed."""
+
+logger = logging.getLogger(__name__)
 
 
 class BranchBaselines:
-    """Finds what a branch stands for; made for `gate.baseline.load_baseline`'s `branch`."""
+    """Resolves a branch to a run directory; passed to `gating.baseline.load_baseline` as its `branch`."""
 
     def __init__(
-        self, api: GitHubApi, repository: str, *, artifact: str, folder: Path, below: str | None = None
+        self, api: GitHubApi, repository: str, *, artifact: str, folder: Path, exclude_commit: str | None = None
     ) -> None:
+        """Prepare the search, without a request.
+
+        Args:
+            api: client.
+            repository: `owner/name`.
+            artifact: name of the artifacts that contain results of the gate.
+            folder: receives the downloaded results.
+            exclude_commit: the commit under test, which is not compared with itself.
+        """
         self._api = api
         self._repository = repository
         self._name = artifact
         self._folder = folder
-        self._not = below
-        """The commit under test: results are not held against themselves."""
+        self._exclude_commit = exclude_commit
         self.notes: list[str] = []
-        """What should be said about the search."""
+        """Warnings about artifacts that could not be read."""
 
     def __call__(self, branch: str) -> Path | None:
-        """Return the run directory of the newest passing run on that branch, or None where there is none yet.
+        """Return the run directory of the newest run on the branch that passed, or None if there is none.
 
         Raises:
-            GitHubError: the artifacts cannot be listed or had.
+            GitHubError: artifacts cannot be listed or downloaded.
         """
-        for artifact in islice(self._candidates(branch), LOOKED_AT):
-            folder = Path(mkdtemp(prefix=f"{artifact.id}-", dir=self._made_folder()))
+        for artifact in islice(self._candidates(branch), MAX_CANDIDATES):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            folder = Path(mkdtemp(prefix=f"{artifact.id}-", dir=self._folder))
             try:
-                report = load_report(download(self._api, self._repository, artifact, folder))
+                report = load_report(download_results(self._api, self._repository, artifact, folder))
             except ResultsError as error:
                 self.notes.append(
-                    f"results of run {artifact.run_id} on {branch} were left out: {error.problems[0].message}"
+                    f"results of run {artifact.run_id} on {branch} were skipped: {error.problems[0].message}"
                 )
                 continue
-            if report.gate.verdict is Verdict.PASS and self._stands_for(report, artifact, branch):
+            if report.gate.verdict is Verdict.PASS and self._belongs_to_branch(report, artifact, branch):
+                logger.info("baseline %s: run %d, commit %s", branch, artifact.run_id, report.results.commit)
                 return folder
+        logger.info("baseline %s: no run that passed", branch)
         return None
 
-    def _stands_for(self, report: Report, artifact: Artifact, branch: str) -> bool:
-        """Whether results are the branch's own, and not only judged by a run that was started there.
+    def _belongs_to_branch(self, report: Report, artifact: Artifact, branch: str) -> bool:
+        """Whether the results are about a commit of the branch.
 
-        `mode: collect` and the second stage for forks run on the default branch, whatever they judge: what a pull
-        request measured, or a fork made up, must not become what others are held against.
+        `mode: collect` and the second stage for forks run on the default branch and upload results of pull requests
+        there. Those must not become a baseline: a pull request could lower its own reference, a fork invent one.
         """
         commit = report.results.commit
-        if report.metadata.pull_request is not None or commit is None or commit == self._not:
+        if report.metadata.pull_request is not None or commit is None or commit == self._exclude_commit:
             return False
         return commit == artifact.sha or commit in self._commits(branch)
 
     def _commits(self, branch: str) -> set[str]:
-        listed = self._api.get(f"/repos/{self._repository}/commits", sha=branch, per_page=100)
-        return {str(commit["sha"]) for commit in listed}
+        commits = self._api.get(f"/repos/{self._repository}/commits", sha=branch, per_page=100)
+        return {str(commit["sha"]) for commit in commits}
 
     def _candidates(self, branch: str) -> list[Artifact]:
-        listed = find_artifacts(self._api, self._repository, self._name)
-        return [one for one in listed if one.own and one.branch == branch and one.sha != self._not]
-
-    def _made_folder(self) -> Path:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        return self._folder
+        artifacts = list_artifacts(self._api, self._repository, self._name)
+        return [
+            artifact
+            for artifact in artifacts
+            if artifact.same_repository and artifact.branch == branch and artifact.sha != self._exclude_commit
+        ]

@@ -1,11 +1,12 @@
-"""The check run: in progress before the work begins, concluded by the verdict and by nothing else.
+"""The check run of a gate: opened before jobs are submitted, concluded by the verdict.
 
-What a later process needs to take the work up again travels in the check run itself: only those may write one
-who hold `checks: write`, which no fork's token does.
+An open check run also stores the state that a later process needs to continue. Writing a check run requires
+`checks: write`, which no fork's token has.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,17 +20,22 @@ from nel_action.github.errors import RefusedError, UnavailableError
 __all__ = ["OUTPUT_LIMIT", "Annotation", "Check", "Conclusion", "OpenCheck", "conclusion_of", "find_open"]
 
 OUTPUT_LIMIT: Final = 65_535
-"""Characters of an output's summary and of its text."""
-ANNOTATIONS_AT_ONCE: Final = 50
-"""Of one request; further ones are added by further requests."""
-HURRIED: Final = 10.0
-"""Seconds that showing progress may wait: nobody looks after the jobs meanwhile."""
+"""Characters of the summary and of the text of a check run's output."""
+TITLE_LIMIT: Final = 255
+"""Characters of titles."""
+MESSAGE_LIMIT: Final = 60_000
+"""Characters of an annotation's message."""
+ANNOTATIONS_PER_REQUEST: Final = 50
+PROGRESS_MAX_WAIT: Final = 10.0
+"""Seconds that a progress update may take, because jobs are not polled in the meantime."""
 PREFIX: Final = "nel-action:"
-"""Begins the `external_id` of each of our check runs."""
+"""Prefix of the `external_id` of the action's check runs."""
+
+logger = logging.getLogger(__name__)
 
 
 class Conclusion(StrEnum):
-    """How a check ends here. Neutral and skipped count as passed to GitHub, so they do not occur."""
+    """Conclusions that the action sets; GitHub treats neutral and skipped as passed, so they are not used."""
 
     SUCCESS = "success"
     FAILURE = "failure"
@@ -39,20 +45,20 @@ class Conclusion(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annotation:
-    """A message beside a line of the spec or the policy."""
+    """A message at a line of the spec or the policy."""
 
     path: str
     line: int
     message: str
     title: str
     failure: bool
-    """Else a warning."""
+    """Level: failure or warning."""
 
 
 def conclusion_of(code: ExitCode) -> Conclusion | None:
-    """Return what an exit code means for the check; None while it is still running.
+    """Return the conclusion for an exit code; None while jobs are running.
 
-    The policy's word on inconclusive results is in the code already: 1 fails, 4 warns, 0 passes.
+    The code already reflects the policy's treatment of inconclusive results: 1 fails, 4 warns, 0 passes.
     """
     match code:
         case ExitCode.PASS | ExitCode.INCONCLUSIVE:
@@ -69,7 +75,7 @@ def conclusion_of(code: ExitCode) -> Conclusion | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenCheck:
-    """A check run of ours that is in progress."""
+    """A check run of the action that is in progress."""
 
     id: int
     name: str
@@ -77,17 +83,27 @@ class OpenCheck:
     external_id: str
     """Without the prefix."""
     text: str
-    """Of its output: where the state is kept."""
+    """Text of its output, which stores the state."""
 
 
 def find_open(api: GitHubApi, repository: str, sha: str, *, name: str | None = None) -> list[OpenCheck]:
-    """Return our check runs on that commit that still wait for their end."""
+    """Return the action's check runs on a commit that are in progress.
+
+    Args:
+        api: client.
+        repository: `owner/name`.
+        sha: the commit.
+        name: return check runs of this name only.
+
+    Raises:
+        GitHubError: check runs cannot be listed.
+    """
     query = {"status": "in_progress", "filter": "all"} | ({"check_name": name} if name else {})
-    listed = api.pages(f"/repos/{repository}/commits/{sha}/check-runs", "check_runs", **query)
-    return [_seen(run) for run in listed if str(run.get("external_id") or "").startswith(PREFIX)]
+    runs = api.paginate(f"/repos/{repository}/commits/{sha}/check-runs", "check_runs", **query)
+    return [_parse_check(run) for run in runs if str(run.get("external_id") or "").startswith(PREFIX)]
 
 
-def _seen(run: dict[str, Any]) -> OpenCheck:
+def _parse_check(run: dict[str, Any]) -> OpenCheck:
     output = run.get("output") or {}
     return OpenCheck(
         id=int(run["id"]),
@@ -102,99 +118,145 @@ class Check:
     """One check run on one commit."""
 
     def __init__(self, api: GitHubApi, repository: str, *, name: str, head_sha: str, number: int | None = None) -> None:
+        """Refer to a check run, without a request.
+
+        Args:
+            api: client.
+            repository: `owner/name`.
+            name: of the check run.
+            head_sha: the commit.
+            number: GitHub's number of an existing check run.
+        """
         self._api = api
         self._repository = repository
         self._name = name
         self._sha = head_sha
         self.id = number
-        """GitHub's number; None before `start`, and where that did not reach GitHub."""
+        """GitHub's number; None before `start`, and after a `start` that failed."""
         self._external_id = ""
 
     def start(self, *, external_id: str, title: str, summary: str, text: str = "", url: str | None = None) -> None:
-        """Open it, in progress, or take over the one that an earlier attempt left open.
+        """Open the check run, or update the open one of an earlier attempt.
+
+        Args:
+            external_id: identifies the invocation.
+            title: one line.
+            summary: Markdown.
+            text: state for later processes.
+            url: page that the check links to.
 
         Raises:
-            GitHubError: it cannot be written.
+            GitHubError: the check run cannot be written.
         """
         body = {"status": "in_progress", "external_id": PREFIX + external_id, "output": _output(title, summary, text)}
         body |= {"details_url": url} if url else {}
         self._external_id = external_id
         self._write(body)
 
-    def progress(self, *, title: str, summary: str, text: str = "") -> None:
-        """Show how things stand."""
-        self._write({"status": "in_progress", "output": _output(title, summary, text)}, patience=HURRIED)
-
-    def conclude(
-        self, conclusion: Conclusion, *, title: str, summary: str, text: str = "", notes: Sequence[Annotation] = ()
-    ) -> None:
-        """End it; notes beyond the first fifty follow in further requests.
+    def update_progress(self, *, title: str, summary: str, text: str = "") -> None:
+        """Show the progress of the jobs.
 
         Raises:
-            GitHubError: it cannot be written.
+            GitHubError: the check run cannot be written within `PROGRESS_MAX_WAIT`.
         """
+        self._write({"status": "in_progress", "output": _output(title, summary, text)}, max_wait=PROGRESS_MAX_WAIT)
+
+    def conclude(
+        self,
+        conclusion: Conclusion,
+        *,
+        title: str,
+        summary: str,
+        text: str = "",
+        annotations: Sequence[Annotation] = (),
+    ) -> None:
+        """Complete the check run.
+
+        Args:
+            conclusion: the result.
+            title: one line.
+            summary: Markdown.
+            text: further Markdown.
+            annotations: sent in several requests if they are more than fifty; omitted if GitHub refuses them.
+
+        Raises:
+            GitHubError: the check run cannot be written.
+        """
+        output = _output(title, summary, text)
         try:
-            self._end(conclusion, _output(title, summary, text), notes)
+            self._complete(conclusion, output, annotations)
         except RefusedError:
-            if not notes:
+            if not annotations:
                 raise
-            # NOTE: a place that GitHub does not take must not keep the verdict from it.
-            self._end(conclusion, _output(title, summary, text), ())
+            # NOTE: a location that GitHub does not accept must not prevent the conclusion.
+            self._complete(conclusion, output, ())
+        logger.info("check %r on %s concluded: %s", self._name, self._sha, conclusion.value)
 
-    def _end(self, conclusion: Conclusion, output: dict[str, Any], notes: Sequence[Annotation]) -> None:
-        batches = [notes[at : at + ANNOTATIONS_AT_ONCE] for at in range(0, len(notes), ANNOTATIONS_AT_ONCE)] or [()]
+    def _complete(self, conclusion: Conclusion, output: dict[str, Any], annotations: Sequence[Annotation]) -> None:
+        starts = range(0, len(annotations), ANNOTATIONS_PER_REQUEST)
+        batches = [annotations[start : start + ANNOTATIONS_PER_REQUEST] for start in starts] or [()]
         for batch in batches[:-1]:
-            self._write({"status": "in_progress", "output": output | {"annotations": [_shown(note) for note in batch]}})
-        last = output | {"annotations": [_shown(note) for note in batches[-1]]}
-        # NOTE: concluded by the last request, so that nobody merges between the first and the last note.
-        self._write({"status": "completed", "conclusion": conclusion, "completed_at": _now(), "output": last})
+            self._write({"status": "in_progress", "output": _with_annotations(output, batch)})
+        # NOTE: the last request concludes, so that the check does not pass before all annotations are there.
+        self._write(
+            {
+                "status": "completed",
+                "conclusion": conclusion,
+                "completed_at": _now(),
+                "output": _with_annotations(output, batches[-1]),
+            }
+        )
 
-    def _left_open(self) -> int | None:
-        found = find_open(self._api, self._repository, self._sha, name=self._name)
-        return found[0].id if found else None
-
-    def _write(self, body: dict[str, Any], *, patience: float | None = None) -> None:
-        """Change it; make it first where nobody has, or where GitHub did not answer when it should have been made."""
+    def _write(self, body: dict[str, Any], *, max_wait: float | None = None) -> None:
+        """Update the check run; create it first if it does not exist, or if an earlier `start` failed."""
         if self.id is None:
-            self.id = self._left_open()
+            self.id = self._find_open()
         if self.id is not None:
-            self._api.patch(f"/repos/{self._repository}/check-runs/{self.id}", body, patience=patience)
+            self._api.patch(f"/repos/{self._repository}/check-runs/{self.id}", body, max_wait=max_wait)
             return
-        known = {"name": self._name, "head_sha": self._sha, "external_id": PREFIX + self._external_id}
-        new = known | {"started_at": _now()} | body
+        identity = {"name": self._name, "head_sha": self._sha, "external_id": PREFIX + self._external_id}
+        new = identity | {"started_at": _now()} | body
         try:
-            self.id = self._make(new)
+            self.id = self._create(new)
         except UnavailableError:
-            # NOTE: it may have been made and only the answer lost: look before making another.
-            self.id = self._left_open()
+            # NOTE: GitHub may have created it before the answer was lost, so it is looked up first.
+            self.id = self._find_open()
             if self.id is None:
-                self.id = self._make(new)
+                self.id = self._create(new)
 
-    def _make(self, new: dict[str, Any]) -> int:
+    def _find_open(self) -> int | None:
+        checks = find_open(self._api, self._repository, self._sha, name=self._name)
+        return checks[0].id if checks else None
+
+    def _create(self, new: dict[str, Any]) -> int:
         return int(self._api.post(f"/repos/{self._repository}/check-runs", new)["id"])
 
 
 def _output(title: str, summary: str, text: str) -> dict[str, Any]:
-    output = {"title": title[:255], "summary": _fit(summary)}
+    output = {"title": title[:TITLE_LIMIT], "summary": _truncate(summary)}
     return output | ({"text": text} if text and len(text) <= OUTPUT_LIMIT else {})
 
 
-def _fit(text: str) -> str:
-    """Keep whole lines."""
+def _truncate(text: str) -> str:
+    """Cut a text that is too long at the end of a line, and say so."""
     if len(text) <= OUTPUT_LIMIT:
         return text
-    note = "\n\n(cut here; the report among the artifacts is whole)"
+    note = "\n\n(truncated; the artifact contains the complete report)"
     return text[: OUTPUT_LIMIT - len(note)].rpartition("\n")[0] + note
 
 
-def _shown(note: Annotation) -> dict[str, Any]:
+def _with_annotations(output: dict[str, Any], annotations: Sequence[Annotation]) -> dict[str, Any]:
+    return output | {"annotations": [_dump_annotation(annotation) for annotation in annotations]}
+
+
+def _dump_annotation(annotation: Annotation) -> dict[str, Any]:
     return {
-        "path": note.path,
-        "start_line": note.line,
-        "end_line": note.line,
-        "annotation_level": "failure" if note.failure else "warning",
-        "title": note.title[:255],
-        "message": note.message[:60_000],
+        "path": annotation.path,
+        "start_line": annotation.line,
+        "end_line": annotation.line,
+        "annotation_level": "failure" if annotation.failure else "warning",
+        "title": annotation.title[:TITLE_LIMIT],
+        "message": annotation.message[:MESSAGE_LIMIT],
     }
 
 

@@ -22,7 +22,7 @@ from nel_action.github.errors import MissingError, PermissionRefusedError
 from nel_action.github.event import EventKind, WorkflowEvent
 from nel_action.github.finalize import finalize
 from nel_action.github.outcome import Outcome
-from nel_action.github.rules import parse_rules
+from nel_action.github.policy_source import parse_rules
 from nel_action.github.snapshot import read_snapshot
 from nel_action.github.workflow import Level
 from nel_action.lifecycle.session import Session, open_session
@@ -52,7 +52,7 @@ def collect(context: ActionContext) -> Outcome:
         msg = "`mode: collect` has no token"
         raise UsageError(msg, hint="set the input `github-token`, with checks: write")
     outcomes = []
-    for sha in dict.fromkeys(candidate_commits(context.api, context.event, say=context.workflow.say)):
+    for sha in dict.fromkeys(candidate_commits(context.api, context.event, say=context.workflow.log)):
         for check in _open_checks(context.api, context.event.repository, sha):
             with context.workflow.group(f"{check.name} on {sha[:7]}"):
                 outcomes.append(_one(context, check))
@@ -81,9 +81,9 @@ def candidate_commits(
     if event.kind is EventKind.CHECK_RUN and event.head_sha:
         yield event.head_sha
         return
-    pulls = api.pages(f"/repos/{event.repository}/pulls", state="open", sort="updated", direction="desc")
+    pulls = api.paginate(f"/repos/{event.repository}/pulls", state="open", sort="updated", direction="desc")
     yield from (str(pull["head"]["sha"]) for pull in islice(pulls, PULLS))
-    commits = api.pages(f"/repos/{event.repository}/commits", per_page=COMMITS)
+    commits = api.paginate(f"/repos/{event.repository}/commits", per_page=COMMITS)
     yield from (str(commit["sha"]) for commit in islice(commits, COMMITS))
     try:
         runs = api.get(f"/repos/{event.repository}/actions/runs", per_page=RUNS)["workflow_runs"]
@@ -160,9 +160,9 @@ def _look(
             rules = parse_rules(facts["rules"], folder)
             places = {name: (str(file), int(line)) for name, (file, line) in facts["places"].items()}
             return finalize(context, publisher, session, views, rules=rules, places=places, event=event)
-    publisher.keep(check.external_id, check.text)
+    publisher.keep_state(check.text)
     publisher.show_progress(job_rows(views))
-    context.workflow.say(f"invocation {session.invocation.id} still runs")
+    context.workflow.log(f"invocation {session.invocation.id} still runs")
     name = session.invocation.id
     return Outcome(code=ExitCode.RUNNING, invocation=name, state="running", summary=f"invocation {name} still runs")
 

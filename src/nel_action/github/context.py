@@ -1,4 +1,4 @@
-"""Everything that one call of the action works with, made once from environment and event."""
+"""Everything that one call of the action works with, created once from environment and event."""
 
 from __future__ import annotations
 
@@ -15,25 +15,30 @@ from nel_action.github.artifacts import artifact_name
 from nel_action.github.base_revision import BaseFiles
 from nel_action.github.baseline import BranchBaselines
 from nel_action.github.check import Check
-from nel_action.github.comment import CommentMode, StickyComment, token_login
 from nel_action.github.event import WorkflowEvent
 from nel_action.github.inputs import Inputs
 from nel_action.github.outcome import StateFile
 from nel_action.github.publish import Publisher
+from nel_action.github.sticky import CommentMode, StickyComment, token_login
 from nel_action.github.workflow import Workflow
 from nel_action.redaction import Redactor
 
-__all__ = ["ActionContext", "secret_values"]
+__all__ = ["ActionContext", "likely_secrets"]
 
 SECRET: Final = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|PAT)(_|$)", re.IGNORECASE)
-"""Names of variables whose values are taken for secrets."""
-PLACE: Final = re.compile(r"(PATH|FILE|DIR|NAME|URL)$", re.IGNORECASE)
-"""Names that only say where a secret is."""
+"""Names of variables whose values are treated as secrets."""
+REFERENCE: Final = re.compile(r"(PATH|FILE|DIR|NAME|URL)$", re.IGNORECASE)
+"""Names of variables that contain the location of a secret, not the secret itself."""
 
 
-def secret_values(environ: Mapping[str, str], named: Iterable[str] = ()) -> list[str]:
-    """Return the values of variables that look like secrets by their names, and of those named."""
-    names = {name for name in environ if SECRET.search(name) and not PLACE.search(name)}
+def likely_secrets(environ: Mapping[str, str], named: Iterable[str] = ()) -> list[str]:
+    """Return the values of variables that are secrets by their name, or because the spec names them.
+
+    Args:
+        environ: the environment.
+        named: variables that the spec names.
+    """
+    names = {name for name in environ if SECRET.search(name) and not REFERENCE.search(name)}
     return [environ[name] for name in sorted(names | set(named)) if environ.get(name)]
 
 
@@ -44,14 +49,14 @@ def _redactor(values: tuple[str, ...]) -> Redactor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionContext:
-    """One call."""
+    """One call of the action."""
 
     environ: Mapping[str, str]
     event: WorkflowEvent
     inputs: Inputs
     workflow: Workflow
     api: GitHubApi | None
-    """None without a token: then nothing is told to GitHub, and everything else goes on."""
+    """None without a token: nothing is published to GitHub then, but everything else works."""
     home: Path
     """`$NEL_ACTION_HOME`."""
     root: Path
@@ -60,28 +65,34 @@ class ActionContext:
 
     @property
     def temp_dir(self) -> Path:
-        """A folder of this job, gone with it."""
+        """Temporary folder of this job."""
         return self.state.path.parent
 
     @property
     def can_write(self) -> bool:
-        """Whether this run may write to GitHub: the token of a fork's pull request may only read."""
+        """Whether the token may write to GitHub; the one of a fork's pull request may not."""
         return self.api is not None and not (self.event.fork and self.event.event_run_id is None)
 
     @property
     def artifact_name(self) -> str:
-        """Name of the artifact with this gate's results."""
+        """Name of the artifact with the gate's results."""
         return artifact_name(self.inputs.check_name)
 
     @property
     def github_hosted(self) -> bool:
-        """Whether this machine ends with the job."""
+        """Whether this machine is shut down after the job."""
         return self.environ.get("RUNNER_ENVIRONMENT") == "github-hosted"
 
     def publisher(
         self, event: WorkflowEvent | None = None, *, name: str | None = None, check_id: int | None = None
     ) -> Publisher:
-        """Return the channels to a commit and its pull request; what may not be written is left out."""
+        """Return a publisher for a commit and its pull request, without the channels that the token may not write.
+
+        Args:
+            event: commit and pull request; by default those of the event that started the workflow.
+            name: of the check; by default the input `check-name`.
+            check_id: number of an existing check run.
+        """
         event = event or self.event
         name = name if name is not None else self.inputs.check_name
         check = comment = None
@@ -100,11 +111,11 @@ class ActionContext:
         )
 
     def base_files(self) -> BaseFiles:
-        """Return where files of the base can be had."""
+        """Return the sources of files at the base commit."""
         return BaseFiles(api=self.api, repository=self.event.repository, work=self.root)
 
     def branch_baselines(self, event: WorkflowEvent | None = None) -> BranchBaselines | None:
-        """Return what finds a branch's newest passing run; None leaves that to this machine's own runs."""
+        """Return a resolver of branches to results; None without a token, where runs of this machine are used."""
         if self.api is None:
             return None
         event = event or self.event
@@ -113,20 +124,20 @@ class ActionContext:
             event.repository,
             artifact=self.artifact_name,
             folder=self.temp_dir / "baselines",
-            below=event.head_sha,
+            exclude_commit=event.head_sha,
         )
 
     def redactor(self) -> Redactor:
-        """Return what hides the secrets of this environment, and those that the spec names."""
+        """Return a redactor of the secrets in the environment, including those that the spec names."""
         state = self.state.read()
-        return _redactor(tuple(secret_values(self.environ, state.secrets if state else ())))
+        return _redactor(tuple(likely_secrets(self.environ, state.secrets if state else ())))
 
     def redact(self, text: str) -> str:
-        """Return the text without secrets; which variables hold them is known once the spec has been read."""
+        """Return the text without secrets; reads their names anew, since the spec is loaded later than this object."""
         return self.redactor()(text)
 
     def repository_path(self, path: Path) -> Path:
-        """Return a path as the repository knows it."""
+        """Return a path relative to the repository's root."""
         try:
             return path.resolve().relative_to(self.root.resolve())
         except ValueError:

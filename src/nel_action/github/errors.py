@@ -1,11 +1,11 @@
-"""What GitHub can refuse, and the lines of a workflow that would let it.
+"""Errors of the GitHub API, and the `permissions:` lines that would allow a refused request.
 
 GitHubError
-├── PermissionRefusedError   the token may not do this
-├── MissingError             nothing is there, or nothing that this token may see
-├── RefusedError             GitHub understood and said no (422, 409, …)
-├── RateLimitedError         the wait that GitHub asks for is longer than we may wait
-└── UnavailableError         GitHub did not answer, or answered 5xx to the last try
+├── PermissionRefusedError   the token lacks a permission
+├── MissingError             404: absent, or invisible to this token
+├── RefusedError             GitHub rejected the content of the request (422, 409, …)
+├── RateLimitedError         a rate limit lasts longer than the request may wait
+└── UnavailableError         no answer, or 5xx after the last try
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ __all__ = [
 
 
 class GitHubError(UnreachableError):
-    """GitHub could not be asked or told something; that says nothing about any verdict."""
+    """A request to GitHub failed; that has no effect on any verdict."""
 
 
 class PermissionRefusedError(GitHubError):
-    """The token lacks a permission; the hint holds the lines to add."""
+    """The token lacks a permission; the hint contains the lines to add to the workflow."""
 
 
 class MissingError(GitHubError):
-    """404: not there, or not for this token to see."""
+    """404: the object does not exist, or this token cannot see it."""
 
 
 class RefusedError(GitHubError):
-    """GitHub refused the request's content."""
+    """GitHub rejected the content of the request."""
 
     def __init__(self, message: str, *, status: int, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -48,14 +48,19 @@ class RefusedError(GitHubError):
 
 
 class RateLimitedError(GitHubError):
-    """A rate limit would last longer than we may wait."""
+    """A rate limit was exceeded."""
+
+    def __init__(self, message: str, *, retry_after: float, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+        """Seconds until the request may be repeated."""
 
 
 class UnavailableError(GitHubError):
-    """No answer, or a server's error, however often we tried."""
+    """No answer, or a server error after the last try."""
 
 
-NEEDS: Final = (
+_PERMISSIONS: Final = (
     (r"/issues/(\d+/)?comments", "pull-requests"),
     (r"/check-(runs|suites)", "checks"),
     (r"/(git|contents|branches)/", "contents"),
@@ -64,32 +69,37 @@ NEEDS: Final = (
     (r"/actions/", "actions"),
     (r"/commits/[^/]+/pulls", "pull-requests"),
 )
-"""Path → permission, for servers that do not say it themselves."""
+"""Pattern of a path and its permission, for servers that do not name the permission themselves."""
 
 
 def permission_lines(method: str, path: str, accepted: str | None = None) -> str:
-    """Return the `permissions:` lines that a workflow needs for this request.
+    """Return the `permissions:` lines that a workflow needs for a request.
 
     Args:
-        method: of the request.
-        path: of the request.
-        accepted: the `X-Accepted-GitHub-Permissions` header: alternatives parted by `;`, needs by `,`.
+        method: HTTP method of the request.
+        path: path of the request.
+        accepted: value of the `X-Accepted-GitHub-Permissions` header: alternatives separated by `;`, the permissions
+            of one alternative by `,`.
     """
     level = "read" if method == "GET" else "write"
-    needs: list[tuple[str, str]] = []
+    permissions: list[tuple[str, str]] = []
     if accepted:
         alternatives = [_parse(alternative) for alternative in accepted.split(";")]
-        # NOTE: a comment may be written with issues or with pull-requests; name what the docs name.
-        needs = next((found for found in alternatives if any("pull" in name for name, _ in found)), alternatives[0])
-    if not needs:
-        needs = [(name, level) for pattern, name in NEEDS if re.search(pattern, path)][:1] or [("contents", level)]
-    return "\n".join(["permissions:", *(f"  {name}: {access}" for name, access in needs)])
+        # NOTE: comments accept the permission for issues or for pull requests; docs/actions.md asks for the latter.
+        permissions = next(
+            (pairs for pairs in alternatives if any("pull" in name for name, _ in pairs)), alternatives[0]
+        )
+    if not permissions:
+        matches = [(name, level) for pattern, name in _PERMISSIONS if re.search(pattern, path)]
+        permissions = matches[:1] or [("contents", level)]
+    return "\n".join(["permissions:", *(f"  {name}: {access}" for name, access in permissions)])
 
 
 def describe_write_error(error: NelActionError) -> str:
-    """Return an error's words; where reading was refused first, the lines let writing in as well.
+    """Return the message and hint of an error that prevented a write.
 
-    Whoever writes a comment looks for it first, so the request that is refused asks for less than is needed.
+    A comment or check is looked up before it is written, so the refused request may have been a read. The hint then
+    asks for read access only; this function replaces it by write access.
     """
     problem = error.problems[0]
     hint = re.sub(r"(?m)^(  [\w-]+: )read$", r"\1write", problem.hint or "")
@@ -97,5 +107,6 @@ def describe_write_error(error: NelActionError) -> str:
 
 
 def _parse(alternative: str) -> list[tuple[str, str]]:
+    """Parse `name=access` pairs separated by commas."""
     pairs = (part.strip().partition("=") for part in alternative.split(","))
     return [(name.replace("_", "-"), access) for name, _, access in pairs if name and access]

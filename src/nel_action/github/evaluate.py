@@ -12,13 +12,13 @@ from nel_action.driver.judging import find_baseline
 from nel_action.driver.preflight import check_gate
 from nel_action.errors import CancelledError, ExitCode, NelActionError, SpecError, UsageError
 from nel_action.gating.policy import check_policy
-from nel_action.github.context import ActionContext, secret_values
+from nel_action.github.context import ActionContext, likely_secrets
 from nel_action.github.event import EventKind
 from nel_action.github.finalize import PolicyLocations, finalize, policy_locations
 from nel_action.github.inputs import Mode
 from nel_action.github.outcome import Outcome
+from nel_action.github.policy_source import dump_rules, load_spec_from_inputs, resolve_rules
 from nel_action.github.publish import Publisher
-from nel_action.github.rules import dump_rules, load_spec_from_inputs, resolve_rules
 from nel_action.github.signals import CancelSignals
 from nel_action.github.snapshot import take_snapshot
 from nel_action.ledger import Ledger
@@ -53,8 +53,8 @@ def evaluate(context: ActionContext, *, also: Callable[[LoadedSpec], None] | Non
     publisher = context.publisher()
     signals = CancelSignals()
     try:
-        with signals.listening():
-            with signals.interrupting():
+        with signals.installed():
+            with signals.raising():
                 _refuse_what_is_unsafe(context)
                 _open(context, publisher)
                 loaded = load_spec_from_inputs(context)
@@ -98,7 +98,7 @@ def _open(context: ActionContext, publisher: Publisher) -> None:
     """Show that something is under way, before anything is spent."""
     event = context.event
     if event.fork and context.api:
-        context.workflow.say("a pull request from a fork: its token may not write, so check and comment are left out")
+        context.workflow.log("a pull request from a fork: its token may not write, so check and comment are left out")
     publisher.open(
         external_id=f"starting:{event.run_id}", url=event.run_url, summary=f"Started by [this run]({event.run_url})."
     )
@@ -153,11 +153,11 @@ class _Evaluation:
     def run(self) -> Outcome:
         """Check, submit, wait, answer."""
         context = self.context
-        with self.stopper.interrupting():
+        with self.stopper.raising():
             preparation = prepare(self.loaded, home=context.home, environ=self.environ)
             prepared = preparation.__enter__()
         try:
-            with self.stopper.interrupting():
+            with self.stopper.raising():
                 self._check(prepared)
             ledger = Ledger(context.home)
             try:
@@ -173,7 +173,7 @@ class _Evaluation:
         """Find out before anything is spent what would keep the gate from an answer."""
         named = sorted(_named_variables(self.loaded.resolved))
         self.context.state.update(secrets=tuple(named))
-        self.context.workflow.mask(secret_values(self.environ, named))
+        self.context.workflow.mask(likely_secrets(self.environ, named))
         if self.context.github_hosted and self._local(prepared) and self.context.inputs.mode is Mode.SUBMIT:
             msg = "jobs on this machine end with it, so `mode: submit` would lose them"
             raise UsageError(msg, hint="use `mode: run`, or an executor on another machine")
@@ -191,14 +191,14 @@ class _Evaluation:
         outcome = Outcome(code=ExitCode.RUNNING, invocation=session.invocation.id, state="running")
         self.context.state.update(outcome=outcome, run_dir=str(session.invocation.run_dir), outlives=outlives)
         count = len(session.invocation.plan.jobs)
-        self.context.workflow.say(f"{count} jobs · {session.invocation.executor} · invocation {session.invocation.id}")
+        self.context.workflow.log(f"{count} jobs · {session.invocation.executor} · invocation {session.invocation.id}")
         self._snapshot(session)
 
     def _submitted(self, session: Session) -> None:
         self._snapshot(session)
         for row in session.attempts().values():
             if row.reused:
-                self.context.workflow.say(f"{row.name}: taken over from an earlier run")
+                self.context.workflow.log(f"{row.name}: taken over from an earlier run")
 
     def _snapshot(self, session: Session) -> None:
         """Put what a later process needs into the check."""
@@ -235,7 +235,7 @@ class _Evaluation:
         if again is not None:
             self._snapshot(again)
             names = ", ".join(job.task.display for job in second_runs(again.invocation.plan))
-            self.context.workflow.say(f"failed, and run once more with another seed before it is blamed: {names}")
+            self.context.workflow.log(f"failed, and run once more with another seed before it is blamed: {names}")
         return again
 
     def _wait(self, session: Session, deadline: float) -> list[JobView]:

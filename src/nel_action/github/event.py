@@ -1,4 +1,4 @@
-"""What started this workflow: the event's payload and the environment, read once into one frozen value."""
+"""The event that started the workflow, read from the environment and the payload file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, assert_never
 
 from nel_action.errors import UsageError
 
-__all__ = ["EventKind", "WorkflowEvent", "of_pull_request", "read_event"]
+__all__ = ["EventKind", "WorkflowEvent", "parse_pull_request", "read_event"]
 
 NO_COMMIT = "0" * 40
-"""What a push says of a branch that did not exist before."""
+"""Value of `before` in the push that created a branch."""
 
 
 class EventKind(StrEnum):
-    """The events that this tool knows how to answer."""
+    """Events that the action distinguishes."""
 
     PULL_REQUEST = "pull_request"
     PULL_REQUEST_TARGET = "pull_request_target"
@@ -35,7 +35,7 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkflowEvent:
-    """Where we are: repository, commit, pull request, run. Names and titles in it are untrusted text."""
+    """Repository, commit, pull request and run of the event; names and titles in it are untrusted."""
 
     kind: EventKind
     action: str | None = None
@@ -43,34 +43,34 @@ class WorkflowEvent:
     repository: str
     """`owner/name`."""
     head_sha: str | None = None
-    """The commit under test: of a pull request its head, never the merge commit that Actions checks out."""
+    """The commit under test; of a pull request its head, not the merge commit that Actions checks out."""
     head_ref: str | None = None
     head_repository: str | None = None
-    """Where the head lives; another repository than `repository` for a fork."""
+    """Repository of the head; differs from `repository` for a fork."""
     base_ref: str | None = None
-    """The branch it would go into."""
+    """The branch that the change is merged into."""
     base_sha: str | None = None
-    """That branch's commit: where policy, thresholds and baseline come from."""
+    """Commit of that branch, from which policy, limits and baseline are taken."""
     default_branch: str | None = None
     pull_request: int | None = None
     fork: bool = False
-    """Whether the head is somebody else's repository; also where that could not be seen."""
+    """Whether the head is in another repository, or its repository is unknown."""
     actor: str = ""
     workflow: str = ""
     job: str = ""
     run_id: int = 0
     run_attempt: int = 1
     event_run_id: int | None = None
-    """The finished run that a `workflow_run` event tells of."""
+    """The completed run of a `workflow_run` event."""
     payload: Mapping[str, Any]
-    """`client_payload` of a `repository_dispatch`, `inputs` of a `workflow_dispatch`; empty for others."""
+    """`client_payload` of a `repository_dispatch`, `inputs` of a `workflow_dispatch`; empty for other events."""
     server_url: str = "https://github.com"
     api_url: str = "https://api.github.com"
     graphql_url: str = "https://api.github.com/graphql"
 
     @property
     def run_url(self) -> str:
-        """Address of this run's page."""
+        """URL of this workflow run."""
         return f"{self.server_url}/{self.repository}/actions/runs/{self.run_id}"
 
     @property
@@ -80,15 +80,15 @@ class WorkflowEvent:
 
 
 def read_event(environ: Mapping[str, str]) -> WorkflowEvent:
-    """Read the event from the variables and the payload file that Actions sets.
+    """Read the event from the variables and the payload file that Actions provides.
 
     Raises:
-        UsageError: this is not a workflow, or the payload is not what it should be.
+        UsageError: the process does not run in a workflow, or the payload is malformed.
     """
     if not environ.get("GITHUB_REPOSITORY"):
         msg = "GITHUB_REPOSITORY is not set"
-        raise UsageError(msg, hint="`nel-action ci` runs inside a GitHub workflow; elsewhere use `nel-action run`")
-    payload = _payload(environ)
+        raise UsageError(msg, hint="`nel-action ci` runs in a GitHub workflow only; elsewhere use `nel-action run`")
+    payload = _read_payload(environ)
     name = environ.get("GITHUB_EVENT_NAME", "")
     kind = EventKind(name) if name in set(EventKind) else EventKind.OTHER
     api = environ.get("GITHUB_API_URL") or "https://api.github.com"
@@ -96,7 +96,7 @@ def read_event(environ: Mapping[str, str]) -> WorkflowEvent:
         kind=kind,
         action=_text(payload.get("action")),
         repository=environ["GITHUB_REPOSITORY"],
-        default_branch=_text(_part(payload, "repository").get("default_branch")),
+        default_branch=_text(_object(payload, "repository").get("default_branch")),
         actor=environ.get("GITHUB_ACTOR", ""),
         workflow=environ.get("GITHUB_WORKFLOW", ""),
         job=environ.get("GITHUB_JOB", ""),
@@ -110,28 +110,28 @@ def read_event(environ: Mapping[str, str]) -> WorkflowEvent:
 
 
 def _subject(kind: EventKind, payload: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
-    """Say what is under test: the part that differs from event to event."""
+    """Return the fields that describe what is tested, which differ from event to event."""
     sha, ref = environ.get("GITHUB_SHA") or None, environ.get("GITHUB_REF_NAME") or None
     repository = environ["GITHUB_REPOSITORY"]
     subject: dict[str, Any] = {"head_sha": sha, "head_ref": ref, "payload": {}}
     match kind:
         case EventKind.PULL_REQUEST | EventKind.PULL_REQUEST_TARGET:
-            subject |= of_pull_request(_part(payload, "pull_request"), repository)
+            subject |= parse_pull_request(_object(payload, "pull_request"), repository)
         case EventKind.PUSH:
             before = _text(payload.get("before"))
             subject |= {"base_sha": None if before == NO_COMMIT else before}
         case EventKind.MERGE_GROUP:
-            subject |= _of_merge_group(_part(payload, "merge_group"))
+            subject |= _parse_merge_group(_object(payload, "merge_group"))
         case EventKind.WORKFLOW_RUN:
-            subject |= _of_workflow_run(_part(payload, "workflow_run"), repository)
+            subject |= _parse_workflow_run(_object(payload, "workflow_run"), repository)
         case EventKind.CHECK_RUN:
-            subject |= {"head_sha": _text(_part(payload, "check_run").get("head_sha")) or sha}
+            subject |= {"head_sha": _text(_object(payload, "check_run").get("head_sha")) or sha}
         case EventKind.ISSUE_COMMENT:
-            subject |= _of_issue_comment(_part(payload, "issue"))
+            subject |= _parse_issue_comment(_object(payload, "issue"))
         case EventKind.REPOSITORY_DISPATCH:
-            subject |= {"payload": dict(_part(payload, "client_payload"))}
+            subject |= {"payload": dict(_object(payload, "client_payload"))}
         case EventKind.WORKFLOW_DISPATCH:
-            subject |= {"payload": dict(_part(payload, "inputs"))}
+            subject |= {"payload": dict(_object(payload, "inputs"))}
         case EventKind.SCHEDULE | EventKind.OTHER:
             pass
         case _:
@@ -139,7 +139,7 @@ def _subject(kind: EventKind, payload: Mapping[str, Any], environ: Mapping[str, 
     return subject
 
 
-def _of_merge_group(group: Mapping[str, Any]) -> dict[str, Any]:
+def _parse_merge_group(group: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "head_sha": _text(group.get("head_sha")),
         "base_sha": _text(group.get("base_sha")),
@@ -147,55 +147,61 @@ def _of_merge_group(group: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _of_issue_comment(issue: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the number only: the payload names no commit, so whoever acts on it asks the API and pins the answer."""
+def _parse_issue_comment(issue: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the number only: the payload does not contain the commit of the pull request."""
     number = _number(issue.get("number")) if "pull_request" in issue else None
     return {"pull_request": number, "fork": number is not None, "head_sha": None}
 
 
-def of_pull_request(pull: Mapping[str, Any], repository: str) -> dict[str, Any]:
-    """Read head and base of a pull request as payloads and the API show it."""
-    head, base = _part(pull, "head"), _part(pull, "base")
-    # NOTE: `head.repo` is null once a fork is deleted: not seen to be ours, so not ours.
-    home = _text(_part(head, "repo").get("full_name"))
+def parse_pull_request(pull: Mapping[str, Any], repository: str) -> dict[str, Any]:
+    """Return the fields of `WorkflowEvent` that a pull request determines.
+
+    Args:
+        pull: the pull request, from a payload or the API.
+        repository: `owner/name` of the repository that runs the workflow.
+    """
+    head, base = _object(pull, "head"), _object(pull, "base")
+    # NOTE: `head.repo` is null if the fork was deleted; an unknown repository is treated as a fork.
+    head_repository = _text(_object(head, "repo").get("full_name"))
     return {
         "pull_request": _number(pull.get("number")),
         "head_sha": _text(head.get("sha")),
         "head_ref": _text(head.get("ref")),
-        "head_repository": home,
+        "head_repository": head_repository,
         "base_ref": _text(base.get("ref")),
         "base_sha": _text(base.get("sha")),
-        "fork": home is None or home.lower() != repository.lower(),
+        "fork": head_repository is None or head_repository.lower() != repository.lower(),
     }
 
 
-def _of_workflow_run(run: Mapping[str, Any], repository: str) -> dict[str, Any]:
-    home = _text(_part(run, "head_repository").get("full_name"))
+def _parse_workflow_run(run: Mapping[str, Any], repository: str) -> dict[str, Any]:
+    head_repository = _text(_object(run, "head_repository").get("full_name"))
     return {
         "event_run_id": _number(run.get("id")),
         "head_sha": _text(run.get("head_sha")),
         "head_ref": _text(run.get("head_branch")),
-        "head_repository": home,
-        "fork": home is None or home.lower() != repository.lower(),
+        "head_repository": head_repository,
+        "fork": head_repository is None or head_repository.lower() != repository.lower(),
     }
 
 
-def _payload(environ: Mapping[str, str]) -> Mapping[str, Any]:
-    """Read the payload file; a workflow without one has an empty payload."""
+def _read_payload(environ: Mapping[str, str]) -> Mapping[str, Any]:
+    """Read the payload file; without one the payload is empty."""
     path = environ.get("GITHUB_EVENT_PATH")
     if not path or not Path(path).is_file():
         return {}
     try:
         payload = json.loads(Path(path).read_bytes())
     except ValueError as error:
-        msg = f"the event's payload is not JSON: {error}"
+        msg = f"the event payload is not JSON: {error}"
         raise UsageError(msg) from error
     return payload if isinstance(payload, dict) else {}
 
 
-def _part(payload: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    part = payload.get(name)
-    return part if isinstance(part, dict) else {}
+def _object(payload: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a nested object; empty if it is missing or of another type."""
+    value = payload.get(name)
+    return value if isinstance(value, dict) else {}
 
 
 def _text(value: object) -> str | None:

@@ -12,16 +12,21 @@ from nel_action.errors import ExitCode, Location, NelActionError
 from nel_action.gating.trend import TrendVerdict
 from nel_action.gating.verdict import Verdict
 from nel_action.github.check import Conclusion
-from nel_action.github.comment import token_login
 from nel_action.github.context import ActionContext
-from nel_action.github.data_branch import DataBranch
 from nel_action.github.errors import describe_write_error
 from nel_action.github.event import WorkflowEvent
-from nel_action.github.history import History, ScheduledRun, scheduled_run, trend_points
-from nel_action.github.issue import StickyIssue, confirmed
+from nel_action.github.history import (
+    DataBranch,
+    History,
+    ScheduledRun,
+    confirmed_regressions,
+    scheduled_run,
+    trend_points,
+)
 from nel_action.github.outcome import Outcome, finished_outcome
 from nel_action.github.publish import Publisher, redact_report
-from nel_action.github.trend import render_trend
+from nel_action.github.rendering import render_trend, trend_units
+from nel_action.github.sticky import StickyIssue, token_login
 from nel_action.github.workflow import Level
 from nel_action.lifecycle.session import JobView, Session
 from nel_action.report import escape
@@ -81,8 +86,8 @@ def finalize(
         report,
         code,
         locate=lambda task: Location(Path(places[task][0]), places[task][1]) if task in places else None,
-        extra=render_trend(report.metadata.trend),
-        instead=_stricter(context, code, report.gate.verdict),
+        appendix=render_trend(report.metadata.trend, units=trend_units(report)),
+        conclusion=_stricter(context, code, report.gate.verdict),
     )
     _keep_issue(context, report, nights, event, rules)
     return outcome
@@ -91,7 +96,7 @@ def finalize(
 def _stricter(context: ActionContext, code: ExitCode, verdict: Verdict) -> Conclusion | None:
     """Return a failure where the workflow asks for one although the policy does not."""
     lenient = code in {ExitCode.PASS, ExitCode.INCONCLUSIVE}
-    return Conclusion.FAILURE if lenient and context.inputs.fails(code, verdict) else None
+    return Conclusion.FAILURE if lenient and context.inputs.should_fail(code, verdict) else None
 
 
 def _with_facts(report: Report, event: WorkflowEvent, nights: list[ScheduledRun]) -> Report:
@@ -153,13 +158,14 @@ def _keep_issue(
         return
     author = token_login(context.api, event.graphql_url)
     issue = StickyIssue(context.api, event.repository, key=context.inputs.check_name, author=author)
-    fallen = confirmed(nights, confidence=rules.policy.confidence if rules.policy else 0.95)
+    fallen = confirmed_regressions(nights, confidence=rules.policy.confidence if rules.policy else 0.95)
     try:
         if fallen:
             title = f"{context.inputs.check_name}: {', '.join(dict.fromkeys(one.task for one in fallen))} fell"
             said = "\n".join(_trend_line(one) for one in fallen)
-            body = render_markdown(report, limit=50_000) + "\n" + render_trend(report.metadata.trend, charts=3)
-            issue.show(title, f"{said}\n\n{body}")
+            trend = render_trend(report.metadata.trend, units=trend_units(report), max_charts=3)
+            body = render_markdown(report, limit=50_000) + "\n" + trend
+            issue.write(title, f"{said}\n\n{body}")
         elif report.gate.verdict is Verdict.PASS:
             issue.close(f"Recovered with {event.head_short}: [this run]({event.run_url}).")
     except NelActionError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nel_action.errors import CancelledError, ExitCode, NelActionError
 from nel_action.executors.interface import find_attempts
-from nel_action.github.artifact_files import copy_artifact_files
+from nel_action.github.artifacts import copy_artifact_files
 from nel_action.github.check import Conclusion
 from nel_action.github.context import ActionContext
 from nel_action.github.inputs import OnCancel
@@ -99,5 +99,5 @@ def _kept(context: ActionContext, state: State | None) -> dict[str, str]:
     for other in map(Path, state.others if state else ()):
         left += copy_artifact_files(other, into / other.name, redact)
     if left:
-        context.workflow.say(f"left out of the artifact: {', '.join(left[:20])}")
+        context.workflow.log(f"left out of the artifact: {', '.join(left[:20])}")
     return {"artifact-name": name, "artifact-path": str(into)}

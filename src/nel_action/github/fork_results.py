@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from nel_action.errors import NotFoundError, ResultsError, UsageError
 from nel_action.github.api import GitHubApi
-from nel_action.github.artifacts import Artifact, download, find_artifacts
-from nel_action.github.event import WorkflowEvent, of_pull_request
+from nel_action.github.artifacts import Artifact, download_results, list_artifacts
+from nel_action.github.event import WorkflowEvent, parse_pull_request
 from nel_action.model.results import Results, read_results
 
 __all__ = ["derive_pull_request", "fetch_fork_results"]
@@ -36,7 +36,7 @@ def derive_pull_request(api: GitHubApi, event: WorkflowEvent) -> WorkflowEvent:
         msg = "the finished run names no head repository; its fork may be gone"
         raise NotFoundError(msg)
     owner = event.head_repository.partition("/")[0]
-    listed = api.pages(f"/repos/{event.repository}/pulls", state="open", head=f"{owner}:{event.head_ref}")
+    listed = api.paginate(f"/repos/{event.repository}/pulls", state="open", head=f"{owner}:{event.head_ref}")
     found = [facts for pull in listed if (facts := _same_head(pull, event))]
     if len(found) != 1:
         many = f"{len(found)} open pull requests have" if found else "no open pull request has"
@@ -46,7 +46,7 @@ def derive_pull_request(api: GitHubApi, event: WorkflowEvent) -> WorkflowEvent:
 
 
 def _same_head(pull: dict[str, Any], event: WorkflowEvent) -> dict[str, Any] | None:
-    facts = of_pull_request(pull, event.repository)
+    facts = parse_pull_request(pull, event.repository)
     same = facts["head_sha"] == event.head_sha and facts["head_repository"] == event.head_repository
     return facts if same else None
 
@@ -66,7 +66,7 @@ def fetch_fork_results(api: GitHubApi, event: WorkflowEvent, name: str, into: Pa
         msg = "this event tells of no finished run"
         raise UsageError(msg, hint="the second stage is started by `workflow_run`; see workflows/fork-gate.yml")
     artifact = _newest(api, event, name, event.event_run_id)
-    folder = download(api, event.repository, artifact, into)
+    folder = download_results(api, event.repository, artifact, into)
     size = (folder / "results.json").stat().st_size
     if size > RESULTS_LIMIT:
         msg = f"the fork's results.json has {size} bytes; more than {RESULTS_LIMIT} are not read"
@@ -83,7 +83,7 @@ def fetch_fork_results(api: GitHubApi, event: WorkflowEvent, name: str, into: Pa
 
 
 def _newest(api: GitHubApi, event: WorkflowEvent, name: str, run_id: int) -> Artifact:
-    found = list(find_artifacts(api, event.repository, name, run_id=run_id))
+    found = list(list_artifacts(api, event.repository, name, run_id=run_id))
     if not found:
         msg = f"run {run_id} left no artifact called {name}"
         raise NotFoundError(msg, hint="stage one uploads it; are `check-name` and so the names the same in both?")

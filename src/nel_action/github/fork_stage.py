@@ -13,7 +13,7 @@ from nel_action.github.check import Conclusion
 from nel_action.github.context import ActionContext
 from nel_action.github.fork_results import derive_pull_request, fetch_fork_results
 from nel_action.github.outcome import Outcome, finished_outcome
-from nel_action.github.rules import load_spec_from_inputs, resolve_rules
+from nel_action.github.policy_source import load_spec_from_inputs, resolve_rules
 from nel_action.report.model import Link, Metadata, Report
 from nel_action.report.write import write_reports
 
@@ -48,7 +48,7 @@ def judge_fork(context: ActionContext) -> Outcome:
         report,
         ExitCode(report.gate.exit_code),
         locate=lambda _task: None,
-        instead=Conclusion.ACTION_REQUIRED if passed else Conclusion.FAILURE,
+        conclusion=Conclusion.ACTION_REQUIRED if passed else Conclusion.FAILURE,
     )
     outcome = finished_outcome(report, context.temp_dir / "fork")
     context.state.update(run_dir=str(context.temp_dir / "fork"))

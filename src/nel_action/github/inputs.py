@@ -1,4 +1,4 @@
-"""The action's inputs and outputs. `action.yml` and `docs/actions.md` hold the same names; a test keeps it so."""
+"""The action's inputs and the names of its outputs; a test compares them with `action.yml` and `docs/actions.md`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Final, TypeVar
 
 from nel_action.errors import ExitCode, Problem, SpecError
 from nel_action.gating.verdict import Verdict
-from nel_action.github.comment import CommentMode
+from nel_action.github.sticky import CommentMode
 
-__all__ = ["DEFAULTS", "OUTPUTS", "Ending", "Inputs", "Mode", "OnCancel", "read_inputs"]
+__all__ = ["DEFAULTS", "OUTPUTS", "FailOn", "Inputs", "Mode", "OnCancel", "read_inputs"]
 
 DEFAULTS: Final[Mapping[str, str]] = {
     "spec": "",
@@ -35,13 +35,13 @@ DEFAULTS: Final[Mapping[str, str]] = {
     "version": "",
     "working-directory": ".",
 }
-"""Input → what it is where nobody says."""
+"""Default value of each input."""
 
 OUTPUTS: Final = ("verdict", "exit-code", "invocation-id", "state", "results-path", "report-path", "summary")
 
 
 class Mode(StrEnum):
-    """What a call of the action is for."""
+    """What a call of the action does."""
 
     RUN = "run"
     SUBMIT = "submit"
@@ -49,14 +49,14 @@ class Mode(StrEnum):
 
 
 class OnCancel(StrEnum):
-    """What becomes of jobs when the workflow is cancelled."""
+    """What happens to jobs when the workflow is cancelled."""
 
     KEEP = "keep"
     CANCEL = "cancel"
 
 
-class Ending(StrEnum):
-    """What can make the step fail. A wrong spec and a cancel always do."""
+class FailOn(StrEnum):
+    """Results that can fail the step; an invalid spec and a cancellation always fail it."""
 
     FAIL = "fail"
     INCONCLUSIVE = "inconclusive"
@@ -66,7 +66,7 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """What the workflow asks for."""
+    """The validated inputs."""
 
     spec: Path | None
     config_dir: Path | None
@@ -76,116 +76,128 @@ class Inputs:
     max_wait: float
     """Seconds."""
     gate: bool | Path
-    """Whether to judge by the spec's policy; or another policy's file."""
+    """Whether to apply the spec's policy, or the path of another policy."""
     baseline: str | None
     comment: CommentMode
     check_name: str
     """Empty for no check."""
-    fail_on: frozenset[Ending]
+    fail_on: frozenset[FailOn]
     exporters: tuple[str, ...] | None
-    """None means those of the spec."""
+    """None for the exporters of the spec."""
     history_branch: str | None
     on_cancel: OnCancel
 
-    def fails(self, code: ExitCode, verdict: Verdict | None) -> bool:
-        """Say whether this end makes the step fail."""
+    def should_fail(self, code: ExitCode, verdict: Verdict | None) -> bool:
+        """Return whether the step fails.
+
+        Args:
+            code: exit code of the evaluation.
+            verdict: of the gate; None if there is none.
+        """
         if code in {ExitCode.USAGE, ExitCode.CANCELLED}:
             return True
         if code is ExitCode.RUNNING:
-            return self.mode is Mode.RUN and Ending.RUNNING in self.fail_on
+            return self.mode is Mode.RUN and FailOn.RUNNING in self.fail_on
         if code is ExitCode.FAIL and verdict is Verdict.INCONCLUSIVE:
-            return bool({Ending.FAIL, Ending.INCONCLUSIVE} & self.fail_on)
+            return bool({FailOn.FAIL, FailOn.INCONCLUSIVE} & self.fail_on)
         if code is ExitCode.PASS and verdict is not Verdict.INCONCLUSIVE:
             return False
-        named = {
-            ExitCode.FAIL: Ending.FAIL,
-            ExitCode.UNMEASURABLE: Ending.UNMEASURABLE,
-            ExitCode.INCONCLUSIVE: Ending.INCONCLUSIVE,
-            ExitCode.PASS: Ending.INCONCLUSIVE,
+        causes = {
+            ExitCode.FAIL: FailOn.FAIL,
+            ExitCode.UNMEASURABLE: FailOn.UNMEASURABLE,
+            ExitCode.INCONCLUSIVE: FailOn.INCONCLUSIVE,
+            ExitCode.PASS: FailOn.INCONCLUSIVE,
         }
-        return named[code] in self.fail_on
+        return causes[code] in self.fail_on
 
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
 def read_inputs(environ: Mapping[str, str], *, spec_needed: bool = True) -> Inputs:
-    """Read the inputs from `INPUT_…` variables; all that is wrong is told at once.
+    """Read and validate the inputs.
 
     Args:
-        environ: the variables.
-        spec_needed: whether the caller is going to read a spec.
+        environ: variables `INPUT_…`; empty values mean the default.
+        spec_needed: report a missing spec, except in mode `collect`.
 
     Raises:
-        SpecError: an input has a value that means nothing.
+        SpecError: inputs are invalid; the error lists all of them.
     """
     problems: list[Problem] = []
-    given = {name: environ.get(f"INPUT_{name.upper().replace('-', '_')}", "").strip() for name in DEFAULTS}
-    said = {name: value or DEFAULTS[name] for name, value in given.items()}
+    values = {
+        name: environ.get(f"INPUT_{name.upper().replace('-', '_')}", "").strip() or default
+        for name, default in DEFAULTS.items()
+    }
 
     def choose(name: str, kind: type[Choice]) -> Choice:
-        return _choice(name, said[name], kind, problems)
+        return _parse_choice(name, values[name], kind, problems)
 
+    gate = values["gate"].lower()
     inputs = Inputs(
-        spec=Path(said["spec"]) if said["spec"] else None,
-        config_dir=Path(said["config-dir"]) if said["config-dir"] else None,
-        config_name=said["config-name"] or None,
-        overrides=_words("overrides", said["overrides"], problems),
+        spec=Path(values["spec"]) if values["spec"] else None,
+        config_dir=Path(values["config-dir"]) if values["config-dir"] else None,
+        config_name=values["config-name"] or None,
+        overrides=_parse_overrides(values["overrides"], problems),
         mode=choose("mode", Mode),
-        max_wait=_seconds("max-wait", said["max-wait"], problems),
-        gate=said["gate"].lower() in {"", "true"}
-        if said["gate"].lower() in {"", "true", "false"}
-        else Path(said["gate"]),
-        baseline=said["baseline"] or None,
+        max_wait=_parse_duration("max-wait", values["max-wait"], problems),
+        gate=gate in {"", "true"} if gate in {"", "true", "false"} else Path(values["gate"]),
+        baseline=values["baseline"] or None,
         comment=choose("comment", CommentMode),
-        check_name="" if said["check-name"].lower() == "off" else said["check-name"],
-        fail_on=_endings(said["fail-on"], problems),
-        exporters=_exporters(said["exporters"]),
-        history_branch=said["history-branch"] or None,
+        check_name="" if values["check-name"].lower() == "off" else values["check-name"],
+        fail_on=_parse_fail_on(values["fail-on"], problems),
+        exporters=_parse_exporters(values["exporters"]),
+        history_branch=values["history-branch"] or None,
         on_cancel=choose("on-cancel", OnCancel),
     )
     if spec_needed and inputs.mode is not Mode.COLLECT and not (inputs.spec or inputs.config_name):
         problems.append(Problem("no spec is given", hint="set the input `spec`, or `config-dir` and `config-name`"))
     if inputs.spec and inputs.config_name:
-        problems.append(Problem("both `spec` and `config-name` are given", hint="give one of them"))
+        problems.append(Problem("both `spec` and `config-name` are set", hint="set one of them"))
     if problems:
         raise SpecError(problems)
     return inputs
 
 
-def _choice(name: str, value: str, kind: type[Choice], problems: list[Problem]) -> Choice:
+def _parse_choice(name: str, value: str, kind: type[Choice], problems: list[Problem]) -> Choice:
     if value in set(kind):
         return kind(value)
-    problems.append(Problem(f"the input `{name}` is '{value}'", hint=f"it can be {', '.join(kind)}"))
+    problems.append(Problem(f"unknown value of the input `{name}`: '{value}'", hint=f"use one of {', '.join(kind)}"))
     return next(iter(kind))
 
 
-def _words(name: str, text: str, problems: list[Problem]) -> tuple[str, ...]:
-    """Part at blanks and line ends, quotes kept together, as a shell would; nothing is expanded."""
+def _parse_overrides(text: str, problems: list[Problem]) -> tuple[str, ...]:
+    """Split at whitespace outside quotes, like a shell, but without expansion."""
     try:
         return tuple(shlex.split(text, comments=False))
     except ValueError as error:
-        problems.append(Problem(f"the input `{name}` cannot be read: {error}", hint="close every quote"))
+        problems.append(Problem(f"the input `overrides` cannot be parsed: {error}", hint="close every quote"))
         return ()
 
 
-def _seconds(name: str, text: str, problems: list[Problem]) -> float:
-    """Read `90`, `90s`, `45m`, `5h30m` or `1d`."""
+def _parse_duration(name: str, text: str, problems: list[Problem]) -> float:
+    """Parse `90`, `90s`, `45m`, `5h30m` or `1d` into seconds."""
     match = re.fullmatch(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", text)
     if not text or not match:
-        problems.append(Problem(f"the input `{name}` is '{text}'", hint="write it like 90, 45m or 5h30m"))
+        message = f"invalid duration in the input `{name}`: '{text}'"
+        problems.append(Problem(message, hint="write it like 90, 45m or 5h30m"))
         return 0.0
     parts = (int(part or 0) for part in match.groups())
     return float(sum(part * unit for part, unit in zip(parts, (86400, 3600, 60, 1), strict=True)))
 
 
-def _endings(text: str, problems: list[Problem]) -> frozenset[Ending]:
-    words = [word for word in re.split(r"[\s,]+", text) if word]
-    if words == ["never"]:
+def _parse_fail_on(text: str, problems: list[Problem]) -> frozenset[FailOn]:
+    names = _split(text)
+    if names == ("never",):
         return frozenset()
-    return frozenset(_choice("fail-on", word, Ending, problems) for word in words)
+    return frozenset(_parse_choice("fail-on", name, FailOn, problems) for name in names)
 
 
-def _exporters(text: str) -> tuple[str, ...] | None:
-    words = tuple(word for word in re.split(r"[\s,]+", text) if word)
-    return None if not words else () if words == ("none",) else words
+def _parse_exporters(text: str) -> tuple[str, ...] | None:
+    names = _split(text)
+    return None if not names else () if names == ("none",) else names
+
+
+def _split(text: str) -> tuple[str, ...]:
+    """Split at whitespace and commas."""
+    return tuple(name for name in re.split(r"[\s,]+", text) if name)

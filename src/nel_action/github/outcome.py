@@ -1,4 +1,4 @@
-"""How a call of the action ended, kept on disk so that the step after a kill still knows."""
+"""Outcome of an action call, and the state file that passes it from the main step to the final step."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from nel_action.errors import ExitCode
 from nel_action.files import write_atomically
 from nel_action.gating.verdict import Verdict
 from nel_action.github.inputs import OUTPUTS
+from nel_action.model.run_files import RunFiles
 from nel_action.report.model import Report
 
 __all__ = ["Outcome", "State", "StateFile", "finished_outcome"]
@@ -20,11 +21,11 @@ __all__ = ["Outcome", "State", "StateFile", "finished_outcome"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What the outputs are made of."""
+    """Values of the action's outputs."""
 
     code: int = int(ExitCode.UNMEASURABLE)
     verdict: str = "none"
-    """A verdict's word, or `none`."""
+    """A verdict, or `none`."""
     invocation: str = ""
     state: str = "error"
     """`finished`, `running`, `cancelled` or `error`."""
@@ -33,70 +34,75 @@ class Outcome:
     summary: str = ""
 
     def outputs(self) -> dict[str, str]:
-        """Return every output; each is there in every ending."""
+        """Return all outputs."""
         values = (self.verdict, str(self.code), self.invocation, self.state, self.results, self.report, self.summary)
         return dict(zip(OUTPUTS, values, strict=True))
 
 
 def finished_outcome(report: Report, run_dir: Path) -> Outcome:
-    """Say how a judged invocation ended."""
+    """Return the outcome of a judged invocation.
+
+    Args:
+        report: results and verdict.
+        run_dir: directory of the report's files.
+    """
     reason = f": {report.gate.reasons[0]}" if report.gate.reasons else ""
+    files = RunFiles(run_dir)
     return Outcome(
         code=report.gate.exit_code,
         verdict=report.gate.verdict.value,
         invocation=report.results.invocation,
         state="finished",
-        results=str(run_dir / "results.json"),
-        report=str(run_dir / "report.md"),
+        results=str(files.results),
+        report=str(files.report_markdown),
         summary=" ".join(f"{report.gate.verdict.value}{reason}".split()),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """What the step that always runs must know."""
+    """Information that the final step needs, also if the main step was killed."""
 
     outcome: Outcome = field(default_factory=Outcome)
     concluded: bool = False
-    """Whether the call came to its own end; otherwise something ended it."""
+    """Whether the main step completed; False if it was killed."""
     run_dir: str = ""
     others: tuple[str, ...] = ()
-    """Run directories that the same call concluded before."""
+    """Directories of runs that the same call concluded before `run_dir`."""
     check_id: int | None = None
     head_sha: str = ""
     on_cancel: str = "keep"
     secrets: tuple[str, ...] = ()
-    """Names of the variables that the spec takes secrets from; never their values."""
+    """Names of the variables that contain the spec's secrets; never their values."""
     outlives: bool = False
-    """Whether jobs go on when this machine is gone."""
+    """Whether the jobs keep running after this machine is shut down."""
     crash: str = ""
-    """What went wrong in this program itself, where something did."""
+    """Type and message of an unexpected exception."""
 
     @property
     def verdict(self) -> Verdict | None:
-        """The verdict, if there is one."""
+        """The verdict, or None."""
         return Verdict(self.outcome.verdict) if self.outcome.verdict in set(Verdict) else None
 
 
 class StateFile:
-    """The state of one gate of this job; written before anything is spent, and at each step."""
+    """The state of one gate in one job, rewritten at each step."""
 
     def __init__(self, environ: Mapping[str, str], check_name: str) -> None:
         slug = re.sub(r"[^A-Za-z0-9]+", "-", check_name).strip("-").lower() or "gate"
         self.path = Path(environ.get("RUNNER_TEMP") or ".") / "nel-action" / f"state-{slug}.json"
 
     def read(self) -> State | None:
-        """Return what was written last; None where nothing was, or nothing whole."""
+        """Return the state; None if the file does not exist or is malformed."""
         try:
             data: dict[str, Any] = json.loads(self.path.read_bytes())
             lists = {name: tuple(data[name]) for name in ("secrets", "others")}
-            named = {"outcome": Outcome(**data["outcome"]), **lists}
-            return State(**(data | named))
+            return State(**(data | {"outcome": Outcome(**data["outcome"]), **lists}))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def update(self, **changes: Any) -> State:  # noqa: ANN401 - fields of `State`
-        """Write the state with these changes."""
+        """Write the state with these changes; a previous `run_dir` is moved to `others`."""
         before = self.read() or State()
         state = replace(before, **changes)
         if before.run_dir not in {"", state.run_dir}:
@@ -105,5 +111,5 @@ class StateFile:
         return state
 
     def clear(self) -> None:
-        """Forget an earlier call of the same job."""
+        """Delete the state of an earlier call in the same job."""
         self.path.unlink(missing_ok=True)

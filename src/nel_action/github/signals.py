@@ -1,4 +1,4 @@
-"""A cancel, as the runner sends it: SIGINT, 7.5 seconds later SIGTERM, 2.5 seconds later the end."""
+"""Cancellation of a workflow: the runner sends SIGINT, SIGTERM after 7.5 seconds, SIGKILL after 2.5 more seconds."""
 
 from __future__ import annotations
 
@@ -12,30 +12,37 @@ from nel_action.errors import CancelledError
 
 __all__ = ["CancelSignals"]
 
+_MESSAGE = "the workflow was cancelled"
+
 
 class CancelSignals:
-    """Turns signals into an event where leaving takes care, and into an error where nothing was begun."""
+    """Turns signals into an event, or into an exception where the process may stop at once."""
 
     def __init__(self) -> None:
         self.event = Event()
+        """Set by the first signal."""
         self._raising = False
 
     @contextmanager
-    def listening(self) -> Iterator[CancelSignals]:
-        """Take SIGINT, SIGTERM and SIGHUP for as long as this lasts."""
+    def installed(self) -> Iterator[CancelSignals]:
+        """Handle SIGINT, SIGTERM and SIGHUP; a second signal raises `CancelledError`."""
         numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.signal(number, self._handle) for number in numbers}
+        previous = {number: signal.signal(number, self._handle) for number in numbers}
         try:
             yield self
         finally:
-            for number, handler in before.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
 
     @contextmanager
-    def interrupting(self) -> Iterator[None]:
-        """Leave at once, by a `CancelledError`: nothing has been submitted yet."""
+    def raising(self) -> Iterator[None]:
+        """Raise `CancelledError` at the first signal, for code that has submitted nothing yet.
+
+        Raises:
+            CancelledError: a signal arrives, or has arrived before.
+        """
         if self.event.is_set():
-            raise CancelledError(_SAID)
+            raise CancelledError(_MESSAGE)
         self._raising = True
         try:
             yield
@@ -43,10 +50,7 @@ class CancelSignals:
             self._raising = False
 
     def _handle(self, _signal: int, _frame: FrameType | None) -> None:
-        again = self.event.is_set()
+        repeated = self.event.is_set()
         self.event.set()
-        if self._raising or again:
-            raise CancelledError(_SAID)
-
-
-_SAID = "the workflow was cancelled"
+        if self._raising or repeated:
+            raise CancelledError(_MESSAGE)

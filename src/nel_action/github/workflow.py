@@ -1,8 +1,8 @@
-"""How a step talks to its runner: commands on standard output, files for outputs and the summary.
+"""Communication with the runner: commands on standard output, and files for outputs and the summary.
 
-Source: the runner's own protocol, "Workflow commands for GitHub Actions". Everything that goes into a command
-is escaped; everything that goes into a file stands between random delimiters; text from elsewhere is printed
-between `stop-commands` marks, so that no log line of a job can speak to the runner.
+Source: GitHub Docs, "Workflow commands for GitHub Actions". Values in commands are escaped, values in files are
+enclosed in random delimiters, and untrusted text is printed between `stop-commands` markers, so that no line of a
+job's log is executed as a command.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Final, TextIO
 from nel_action.errors import Location
 from nel_action.redaction import derived_forms
 
-__all__ = ["SUMMARY_LIMIT", "Level", "Workflow", "escape_data", "escape_property"]
+__all__ = ["SUMMARY_LIMIT", "Level", "Workflow", "escape_data", "escape_line", "escape_property"]
 
 SUMMARY_LIMIT: Final = 1024 * 1024
-"""Bytes that a step's summary may have; the runner throws away a longer one whole."""
+"""Bytes of a step's summary; the runner discards a longer one."""
 
 
 class Level(StrEnum):
-    """How loud an annotation is."""
+    """Severity of an annotation."""
 
     NOTICE = "notice"
     WARNING = "warning"
@@ -37,47 +37,59 @@ def escape_data(text: str) -> str:
 
 
 def escape_property(text: str) -> str:
-    """Escape a property's value, which ends at a colon or a comma."""
+    """Escape the value of a command's property, which is delimited by a colon or a comma."""
     return escape_data(text).replace(":", "%3A").replace(",", "%2C")
 
 
+def escape_line(line: str) -> str:
+    """Make one line of a log inert: no command, no control characters."""
+    # NOTE: the runner detects `::` after leading whitespace, and the older form `##[` anywhere in a line.
+    text = f"> {line}" if line.lstrip().startswith("::") else line
+    return _printable(text).replace("##[", "# #[")
+
+
 class Workflow:
-    """The runner of this step. Outside of Actions it prints plainly and sets nothing."""
+    """The runner of this step; outside Actions, messages are printed as plain text and nothing is set."""
 
     def __init__(self, environ: Mapping[str, str], out: TextIO) -> None:
         self.active = environ.get("GITHUB_ACTIONS") == "true"
         self._environ = environ
         self._out = out
 
-    def say(self, text: str) -> None:
-        """Print our own words; names in them may come from anywhere."""
-        # NOTE: the runner looks behind blanks for `::`, and anywhere in a line for the older `##[`.
-        lines = (f"> {line}" if line.lstrip().startswith("::") else line for line in text.splitlines())
-        for line in lines:
-            self._write(_printable(line).replace("##[", "# #["))
+    def log(self, text: str) -> None:
+        """Print a message, which may contain untrusted names."""
+        for line in text.splitlines():
+            self._write(escape_line(line))
 
     def annotate(self, level: Level, message: str, *, title: str = "", location: Location | None = None) -> None:
-        """Put a message on the run's page and, with a location, beside the line it is about."""
+        """Add an annotation to the run's page and, with a location, to the line of a file.
+
+        Args:
+            level: severity.
+            message: may have several lines.
+            title: one line.
+            location: file, line and column.
+        """
         if not self.active:
-            self.say(f"{level}: {title + ': ' if title else ''}{message}")
+            self.log(f"{level}: {title + ': ' if title else ''}{message}")
             return
-        place = (location.file, location.line, location.column) if location else (None, None, None)
-        properties = dict(zip(("file", "line", "col"), place, strict=True)) | {"title": title}
+        position = (location.file, location.line, location.column) if location else (None, None, None)
+        properties = dict(zip(("file", "line", "col"), position, strict=True)) | {"title": title}
         self._command(level, message, {name: str(value) for name, value in properties.items() if value})
 
     def mask(self, values: Iterable[str]) -> None:
-        """Have the runner hide these values, in each form in which they could turn up in a log."""
+        """Have the runner mask secrets, in every form in which they may occur in a log."""
         if self.active:
             for form in sorted({form for value in values for form in derived_forms(value)}):
                 self._command("add-mask", form)
 
     @contextmanager
     def group(self, title: str) -> Iterator[None]:
-        """Fold what is printed inside."""
+        """Fold the lines that are printed inside."""
         if self.active:
             self._command("group", title)
         else:
-            self.say(title)
+            self.log(title)
         try:
             yield
         finally:
@@ -85,7 +97,7 @@ class Workflow:
                 self._command("endgroup", "")
 
     def print_untrusted(self, lines: Iterable[str]) -> None:
-        """Print lines that somebody else wrote; nothing in them is a command."""
+        """Print lines of untrusted text, with the interpretation of commands suspended."""
         token = secrets.token_hex(16)
         if self.active:
             self._command("stop-commands", token)
@@ -97,18 +109,18 @@ class Workflow:
                 self._write(f"::{token}::")
 
     def set_outputs(self, values: Mapping[str, str]) -> None:
-        """Set outputs of this step; a later value of the same name wins."""
-        self._append("GITHUB_OUTPUT", "".join(_entry(name, value) for name, value in values.items()))
+        """Set outputs of this step; they replace earlier values."""
+        self._append("GITHUB_OUTPUT", "".join(_output_entry(name, value) for name, value in values.items()))
 
     def append_summary(self, markdown: str) -> None:
-        """Add to the job's summary, cut at a line where it would grow too long to be shown at all."""
+        """Append to the job's summary, truncated at a line if the summary would exceed its limit."""
         path = self._environ.get("GITHUB_STEP_SUMMARY")
         used = Path(path).stat().st_size if path and Path(path).exists() else 0
-        self._append("GITHUB_STEP_SUMMARY", _cut(markdown, SUMMARY_LIMIT - used - 1))
+        self._append("GITHUB_STEP_SUMMARY", _truncate(markdown, SUMMARY_LIMIT - used - 1))
 
     def _command(self, name: str, data: str, properties: Mapping[str, str] | None = None) -> None:
-        listed = ",".join(f"{key}={escape_property(value)}" for key, value in (properties or {}).items())
-        self._write(f"::{name}{' ' if listed else ''}{listed}::{escape_data(data)}")
+        pairs = ",".join(f"{key}={escape_property(value)}" for key, value in (properties or {}).items())
+        self._write(f"::{name}{' ' if pairs else ''}{pairs}::{escape_data(data)}")
 
     def _write(self, line: str) -> None:
         self._out.write(f"{line}\n")
@@ -121,22 +133,22 @@ class Workflow:
                 out.write(text)
 
 
-def _entry(name: str, value: str) -> str:
-    """Write one value so that nothing in it can end it early."""
+def _output_entry(name: str, value: str) -> str:
+    """Format an output with a random delimiter, which the value cannot contain."""
     delimiter = f"ghadelimiter_{secrets.token_hex(16)}"
     return f"{name}<<{delimiter}\n{value}\n{delimiter}\n"
 
 
 def _printable(line: str) -> str:
-    """Leave out what would move the cursor or begin a line of its own."""
+    """Remove characters that move the cursor or start a new line."""
     return "".join(char for char in line.rstrip("\r\n") if char == "\t" or char.isprintable())
 
 
-def _cut(text: str, room: int) -> str:
-    """Keep whole lines, and say that there were more."""
+def _truncate(text: str, size: int) -> str:
+    """Cut a text that is larger than `size` bytes at the end of a line, and say so."""
     data = f"{text.rstrip()}\n".encode()
-    if len(data) <= room:
+    if len(data) <= size:
         return data.decode()
-    note = "\n\n(cut here: the runner shows no more than 1 MiB; the report among the artifacts is whole)\n"
-    kept = data[: max(0, room - len(note.encode()))].rpartition(b"\n")[0]
+    note = "\n\n(truncated: the runner shows at most 1 MiB; the artifact contains the complete report)\n"
+    kept = data[: max(0, size - len(note.encode()))].rpartition(b"\n")[0]
     return kept.decode() + note if kept else ""
