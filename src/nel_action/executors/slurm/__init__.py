@@ -1,1 +1,1 @@
-"""Slurm clusters: submit over SSH, wait resumably, host the model, survive what clusters do."""
+"""Executor for Slurm clusters: submission over SSH, resumable polling, model servers in the job's allocation."""

@@ -1,60 +1,73 @@
-"""What is sent for an attempt: its directory as one archive, whose last member tells that it is whole."""
+"""Archive of an attempt's directory, which is sent to the cluster in one command.
+
+Its last member marks it as complete. Values of variables are sent as shell functions in a file that only the user can
+read. They are functions so that only the steps export the values: the batch shell's own environment would be copied
+into the queue by every `sbatch` that it runs.
+"""
 
 from __future__ import annotations
 
 import io
 import json
+import shlex
 import tarfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from nel_action.errors import UsageError
-from nel_action.executors.slurm.script import script
-from nel_action.executors.slurm.secrets import secrets_text
-from nel_action.executors.slurm.slurm_job import BoundJob
+from nel_action.errors import SecretError, UsageError
+from nel_action.executors.slurm.script import batch_script
+from nel_action.executors.slurm.slurm_job import SlurmJob
+from nel_action.model.env_ref import EnvRef, EnvSource, host_names
 from nel_action.version import __version__
 
-__all__ = ["COMPLETE", "payload"]
+__all__ = ["attempt_archive", "secrets_text"]
 
 COMPLETE: Final = "state/complete"
-"""The archive's last member: an archive that was cut off has none."""
+"""The last member; missing in a truncated archive."""
 
 
-def payload(bound: BoundJob, invocation: str, environ: Mapping[str, str]) -> bytes:
-    """Return the attempt's directory as a tar archive.
+def attempt_archive(slurm_job: SlurmJob, invocation: str, environ: Mapping[str, str]) -> bytes:
+    """Return an attempt's directory as a tar archive.
+
+    Args:
+        slurm_job: the attempt.
+        invocation: ID of the invocation.
+        environ: values of variables.
 
     Raises:
-        SecretError: a variable that the job needs has no value here.
+        SecretError: a variable is not set.
         UsageError: a folder that the spec names cannot be read.
     """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name in ("files", "logs", "run", "run/artifacts", "run/work", "state"):
             _add(archive, name, None, mode=0o700)
-        _add(archive, bound.script_name, script(bound).encode(), mode=0o700)
-        _add(archive, "job.json", _about(bound, invocation).encode())
-        _add(archive, ".secrets.env", secrets_text(bound, environ).encode())
-        for name, text in bound.files.items():
+        _add(archive, slurm_job.script_name, batch_script(slurm_job).encode(), mode=0o700)
+        _add(archive, "job.json", _job_json(slurm_job, invocation).encode())
+        _add(archive, ".secrets.env", secrets_text(slurm_job, environ).encode())
+        for name, text in slurm_job.files.items():
             if name.startswith("/") or ".." in Path(name).parts:
-                msg = f"the command's file {name} would lie outside its directory"
+                msg = f"file {name} of the command is outside its working directory; use a relative path without .."
                 raise UsageError(msg)
             _add(archive, f"files/{name}", text.encode())
-        for name, folder in _folders(bound).items():
+        for name, folder in _folders(slurm_job).items():
             _add_tree(archive, name, folder)
         _add(archive, COMPLETE, b"yes\n")
     return buffer.getvalue()
 
 
-def _folders(bound: BoundJob) -> dict[str, Path]:
-    folders = {"run/task": bound.job.task.task_dir} if bound.job.task.task_dir else {}
-    if bound.copied_dataset is not None:
-        folders["run/dataset"] = bound.copied_dataset
+def _folders(slurm_job: SlurmJob) -> dict[str, Path]:
+    task_dir = slurm_job.job.task.task_dir
+    folders = {"run/task": task_dir} if task_dir else {}
+    if slurm_job.copied_dataset is not None:
+        folders["run/dataset"] = slurm_job.copied_dataset
     return folders
 
 
 def _add(archive: tarfile.TarFile, name: str, data: bytes | None, *, mode: int = 0o600) -> None:
+    """Add a file, or a directory if `data` is None."""
     member = tarfile.TarInfo(name)
     member.mode = mode
     member.mtime = int(time.time())
@@ -67,23 +80,23 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes | None, *, mode: int =
 
 
 def _add_tree(archive: tarfile.TarFile, name: str, folder: Path) -> None:
-    def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    def without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
         member.uid = member.gid = 0
         member.uname = member.gname = ""
         return member
 
     try:
-        archive.add(folder, name, filter=plain)
+        archive.add(folder, name, filter=without_owner)
     except OSError as error:
         msg = f"cannot read {error.filename or folder}: {error.strerror}"
         raise UsageError(msg) from error
 
 
-def _about(bound: BoundJob, invocation: str) -> str:
-    job = bound.job
-    about = {
+def _job_json(slurm_job: SlurmJob, invocation: str) -> str:
+    job = slurm_job.job
+    data = {
         "key": str(job.key),
-        "attempt": bound.number,
+        "attempt": slurm_job.number,
         "invocation": f"{invocation}.{job.index}",
         "task": job.task.display,
         "harness": job.harness,
@@ -91,4 +104,48 @@ def _about(bound: BoundJob, invocation: str) -> str:
         "image": job.image,
         "tool_version": __version__,
     }
-    return json.dumps(about, indent=2) + "\n"
+    return json.dumps(data, indent=2) + "\n"
+
+
+def secrets_text(slurm_job: SlurmJob, environ: Mapping[str, str]) -> str:
+    """Return the contents of `.secrets.env`: one shell function per step, which exports its variables.
+
+    Raises:
+        SecretError: a variable that the job needs is not set.
+    """
+    for name in slurm_job.command.secret_env.values():
+        if name not in slurm_job.job.env:
+            msg = f"{slurm_job.job.name} needs the variable {name}, which the spec does not pass on"
+            raise SecretError(msg, hint=f"add {name}: host:{name} to env_vars")
+    servers = {each.label: each.deployment.env_vars for each in slurm_job.servers}
+    variables: dict[str, Mapping[str, EnvRef]] = {"evaluation": slurm_job.job.env, **servers}
+    return "".join(_export_function(f"secrets_of_{step}", each, environ) for step, each in variables.items())
+
+
+def _export_function(name: str, references: Mapping[str, EnvRef], environ: Mapping[str, str]) -> str:
+    lines = [f"export {variable}={shlex.quote(value)}" for variable, value in _values(references, environ).items()]
+    # NOTE: literal values are written in the spec and therefore not secret; logs are easier to read with them.
+    secret_names = " ".join(name for name, reference in references.items() if reference.source is EnvSource.HOST)
+    return _function(name, [*lines, f'export NEL_SECRET_NAMES="{secret_names}"'])
+
+
+def _values(references: Mapping[str, EnvRef], environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the values of `host:` and `lit:` references; `runtime:` ones are resolved on the compute node.
+
+    Raises:
+        SecretError: variables are not set.
+    """
+    if missing := [name for name in host_names(references.values()) if name not in environ]:
+        msg = f"{'variable' if len(missing) == 1 else 'variables'} {', '.join(missing)} not set"
+        raise SecretError(msg, hint="the spec refers to it as host:NAME; set it where nel-action runs")
+    return {
+        name: environ[reference.value] if reference.source is EnvSource.HOST else reference.value
+        for name, reference in references.items()
+        if reference.source is not EnvSource.RUNTIME
+    }
+
+
+def _function(name: str, lines: Sequence[str]) -> str:
+    # NOTE: not indented, since a value may have several lines, which must not change.
+    body = "\n".join(lines)
+    return f"{name}() {{\n{body}\n}}\n"

@@ -1,6 +1,6 @@
-"""Container runtimes on compute nodes: the words that run a program in an image, for each of them.
+"""Container runtimes on compute nodes: the arguments that run a program in an image.
 
-All see the job's `run` directory at one place, and the node's own network.
+Every runtime mounts the attempt's `run` directory at a fixed path and uses the node's network.
 """
 
 from __future__ import annotations
@@ -11,124 +11,131 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Final, Literal, assert_never
 
-from nel_action.executors.slurm.shell import Expression, Word
+from nel_action.executors.slurm.shell import Argument, ShellExpression
 
-__all__ = ["Box", "Runtime", "root_of", "wrap"]
+__all__ = ["ContainerSpec", "Runtime", "container_root", "wrap_command"]
 
 Runtime = Literal["pyxis", "apptainer", "podman", "charliecloud", "none"]
 
-REGISTRY = re.compile(r"^(?P<host>[^/]+[.:][^/]*|localhost)/(?P<rest>.+)$")
+REGISTRY: Final = re.compile(r"^(?P<host>[^/]+[.:][^/]*|localhost)/(?P<rest>.+)$")
 
 GUARD: Final = (
     "{ trap '' TERM; while kill -0 $PPID && kill -0 $$; do sleep 1; done; "
     'kill -TERM -$$ && sleep 5 && kill -KILL -$$; } </dev/null >/dev/null 2>&1 & exec "$@"'
 )
-"""Ends what runs in a container when podman is gone: Slurm does not see into the control groups that podman makes, and
-would leave it running when step and job have ended."""
+"""Shell program that stops the container's processes once podman has exited.
+
+Slurm does not see into the control groups that podman creates, and would leave the processes running after the step.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Box:
-    """What a program runs in."""
+class ContainerSpec:
+    """What a program runs in: an image with its mounts, or the node itself."""
 
     runtime: Runtime
     image: str | None
-    """Reference, or the path of an image file or tree on the cluster."""
+    """Reference, or path of an image file or directory on the cluster."""
     run_dir: PurePosixPath
-    """The job's `run` directory on the cluster."""
+    """The attempt's `run` directory on the cluster."""
     mounts: Mapping[str, str] = field(default_factory=dict)
-    """Cluster folder → path in the container (`/data:ro` for reading only)."""
+    """Path on the cluster → path in the container (`/data:ro` mounts read-only)."""
     env_names: Sequence[str] = ()
-    """Variables of the step that the program must see."""
+    """Variables of the step that are passed to the program."""
     home: bool = True
-    """Whether the home directory is there."""
+    """Whether the home directory is mounted."""
     gpus: bool = False
-    """Whether GPUs are passed into the container, where the runtime must be asked."""
-    extra: Sequence[str] = ()
-    """Further words for the runtime; for podman, those before a `--` come before its `run`."""
+    """Whether GPUs are requested from the runtime, where it needs that."""
+    extra_args: Sequence[str] = ()
+    """Further arguments of the runtime; for podman, those before a `--` precede its `run`."""
 
     @property
     def root(self) -> PurePosixPath:
-        """Where the program sees the `run` directory."""
-        return root_of(self.runtime, self.run_dir)
+        """The `run` directory as the program sees it."""
+        return container_root(self.runtime, self.run_dir)
 
 
-def root_of(runtime: Runtime, run_dir: PurePosixPath) -> PurePosixPath:
-    """Return where a program sees its `run` directory."""
+def container_root(runtime: Runtime, run_dir: PurePosixPath) -> PurePosixPath:
+    """Return the path at which a program sees its `run` directory."""
     match runtime:
         case "none":
             return run_dir
         case "charliecloud":
-            return PurePosixPath("/mnt")  # what is mounted there must be in the image, and this is in every image
+            return PurePosixPath("/mnt")  # charliecloud mounts onto existing directories only; every image has this one
         case "pyxis" | "apptainer" | "podman":
             return PurePosixPath("/nel")
         case _:
             assert_never(runtime)
 
 
-def wrap(box: Box, program: Sequence[Word]) -> tuple[list[Word], list[Word]]:
-    """Return further words for `srun`, and the words that it runs."""
-    image = box.image or ""
-    match box.runtime:
+def wrap_command(container: ContainerSpec, argv: Sequence[Argument]) -> tuple[list[Argument], list[Argument]]:
+    """Wrap a command so that `srun` runs it in the container.
+
+    Returns:
+        Additional options for `srun`, and the command for it.
+    """
+    image = container.image or ""
+    match container.runtime:
         case "none":
-            return [], list(program)
+            return [], list(argv)
         case "pyxis":
-            return _pyxis(box, image), list(program)
+            return _pyxis(container, image), list(argv)
         case "apptainer":
-            return [], [*_apptainer(box, image), *program]
+            return [], [*_apptainer(container, image), *argv]
         case "podman":
-            return [], [*_podman(box, image), "sh", "-c", GUARD, "guard", *program]
+            return [], [*_podman(container, image), "sh", "-c", GUARD, "guard", *argv]
         case "charliecloud":
-            return [], [*_charliecloud(box, image), *program]
+            return [], [*_charliecloud(container, image), *argv]
         case _:
-            assert_never(box.runtime)
+            assert_never(container.runtime)
 
 
-def _mounts(box: Box) -> list[str]:
-    return [f"{box.run_dir}:{box.root}", *(f"{source}:{target}" for source, target in box.mounts.items())]
+def _mounts(container: ContainerSpec) -> list[str]:
+    return [f"{container.run_dir}:{container.root}", *(f"{source}:{target}" for source, target in container.mounts.items())]
 
 
-def _pyxis(box: Box, image: str) -> list[Word]:
-    names = [f"--container-env={','.join(box.env_names)}"] if box.env_names else []
+def _pyxis(container: ContainerSpec, image: str) -> list[Argument]:
+    names = [f"--container-env={','.join(container.env_names)}"] if container.env_names else []
     return [
         f"--container-image={enroot_reference(image)}",
-        f"--container-mounts={','.join(_mounts(box))}",
-        f"--container-workdir={box.root}/work",
-        "--container-mount-home" if box.home else "--no-container-mount-home",
+        f"--container-mounts={','.join(_mounts(container))}",
+        f"--container-workdir={container.root}/work",
+        "--container-mount-home" if container.home else "--no-container-mount-home",
         *names,
-        *box.extra,
+        *container.extra_args,
     ]
 
 
 def enroot_reference(image: str) -> str:
-    """Write an image reference as enroot reads it: the registry ends in `#`, and there are no digests."""
+    """Convert an image reference to enroot's syntax, which ends the registry with `#` and has no digests."""
     if image.startswith(("/", "./")) or "#" in image:
         return image
     name = image.partition("@")[0]
-    found = REGISTRY.match(name)
-    return f"{found['host']}#{found['rest']}" if found else name
+    match = REGISTRY.match(name)
+    return f"{match['host']}#{match['rest']}" if match else name
 
 
-def _apptainer(box: Box, image: str) -> list[Word]:
+def _apptainer(container: ContainerSpec, image: str) -> list[Argument]:
     source = image if image.startswith(("/", "./")) or "://" in image else f"docker://{image}"
-    binds = [word for mount in _mounts(box) for word in ("--bind", mount)]
-    flags = ["--nv"] * box.gpus + ["--no-home"] * (not box.home)
-    return ["apptainer", "exec", *flags, *binds, "--pwd", f"{box.root}/work", *box.extra, source]
+    binds = [argument for mount in _mounts(container) for argument in ("--bind", mount)]
+    flags = ["--nv"] * container.gpus + ["--no-home"] * (not container.home)
+    return ["apptainer", "exec", *flags, *binds, "--pwd", f"{container.root}/work", *container.extra_args, source]
 
 
-def _podman(box: Box, image: str) -> list[Word]:
-    volumes = [word for mount in _mounts(box) for word in ("--volume", mount)]
-    home: list[Word] = [Expression('--volume="$HOME:$HOME"')] if box.home else []
-    names = [word for name in box.env_names for word in ("--env", name)]
-    gpus = ["--device", "nvidia.com/gpu=all"] if box.gpus else []
-    cut = box.extra.index("--") if "--" in box.extra else 0
-    own, more = box.extra[:cut], box.extra[cut + 1 if cut else 0 :]
-    # NOTE: with the host's process ids nothing is number 1 there, and so a signal ends it as it does elsewhere
+def _podman(container: ContainerSpec, image: str) -> list[Argument]:
+    volumes = [argument for mount in _mounts(container) for argument in ("--volume", mount)]
+    home: list[Argument] = [ShellExpression('--volume="$HOME:$HOME"')] if container.home else []
+    names = [argument for name in container.env_names for argument in ("--env", name)]
+    gpus = ["--device", "nvidia.com/gpu=all"] if container.gpus else []
+    separator = container.extra_args.index("--") if "--" in container.extra_args else 0
+    global_args, run_args = container.extra_args[:separator], container.extra_args[separator + 1 if separator else 0 :]
+    # NOTE: with the host's process IDs the program is not process 1, which would ignore signals by default.
     run = ["run", "--rm", "--network=host", "--pid=host", "--entrypoint="]
-    return ["podman", *own, *run, *volumes, *home, *names, *gpus, "--workdir", f"{box.root}/work", *more, image]
+    options = [*run, *volumes, *home, *names, *gpus, "--workdir", f"{container.root}/work", *run_args]
+    return ["podman", *global_args, *options, image]
 
 
-def _charliecloud(box: Box, image: str) -> list[Word]:
-    binds = [word for mount in _mounts(box) for word in ("--bind", mount.removesuffix(":ro"))]
-    home = ["--home"] if box.home else []
-    return ["ch-run", *home, *binds, "--cd", f"{box.root}/work", *box.extra, image, "--"]
+def _charliecloud(container: ContainerSpec, image: str) -> list[Argument]:
+    binds = [argument for mount in _mounts(container) for argument in ("--bind", mount.removesuffix(":ro"))]
+    home = ["--home"] if container.home else []
+    return ["ch-run", *home, *binds, "--cd", f"{container.root}/work", *container.extra_args, image, "--"]

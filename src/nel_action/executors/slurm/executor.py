@@ -1,7 +1,8 @@
-"""The executor of Slurm clusters."""
+"""Executor for Slurm clusters."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -9,49 +10,47 @@ from typing import Final, TypeVar
 
 from nel_action.errors import Problem
 from nel_action.executors.interface import Executor, ExecutorContext
-from nel_action.executors.slurm.archive import payload
-from nel_action.executors.slurm.cancel import cancel
-from nel_action.executors.slurm.collect import collect
-from nel_action.executors.slurm.find import find, sweep
-from nel_action.executors.slurm.logs import stream
-from nel_action.executors.slurm.outage import outlast
-from nel_action.executors.slurm.remote import Remote
-from nel_action.executors.slurm.script import script
-from nel_action.executors.slurm.slurm_job import BoundJob
-from nel_action.executors.slurm.ssh.connection import open_transport
+from nel_action.executors.slurm.archive import attempt_archive
+from nel_action.executors.slurm.cleanup import cancel_attempts, remove_expired
+from nel_action.executors.slurm.remote import RemoteShell, open_transport, retry_outages
+from nel_action.executors.slurm.script import batch_script
+from nel_action.executors.slurm.slurm_job import SlurmJob
 from nel_action.executors.slurm.status.observation import Observer
-from nel_action.executors.slurm.submit import place
-from nel_action.model.job import Attempt, JobStatus, Key, newest
+from nel_action.executors.slurm.submission import list_attempts, submit_attempt
+from nel_action.executors.slurm.transfer import collect, stream_log
+from nel_action.model.job import Attempt, JobStatus, Key, attempt_name, newest
 from nel_action.planning.jobs import Job, Plan
 from nel_action.spec.slurm import SlurmExecution
 
 __all__ = ["SlurmExecutor"]
 
-Answer = TypeVar("Answer")
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 POLL_INTERVAL: Final = (2.0, 60.0)
-"""Seconds between looks. A controller serves everybody; most sites ask for at least half a minute."""
+"""Shortest and longest pause between polls, in seconds; many sites ask for at least half a minute."""
 
 
 class SlurmExecutor:
-    """Runs jobs on a Slurm cluster, reached by SSH or from a login node."""
+    """Runs jobs on a Slurm cluster, over SSH or from a login node."""
 
-    def __init__(self, settings: SlurmExecution, workspace: ExecutorContext) -> None:
+    def __init__(self, settings: SlurmExecution, context: ExecutorContext) -> None:
         self._settings = settings
-        self._workspace = workspace
+        self._context = context
         self._swept = False
 
     @property
     def poll_interval(self) -> tuple[float, float]:
-        """Seconds between looks: at first, and at most after backing off."""
+        """Shortest and longest pause between polls, in seconds."""
         return POLL_INTERVAL
 
     @cached_property
-    def remote(self) -> Remote:
-        """The login node; connected at the first command."""
+    def remote(self) -> RemoteShell:
+        """The login node; connected by the first command."""
         settings = self._settings
-        transport = open_transport(settings, self._workspace.environ, self._workspace.base_dir)
-        return Remote(
+        transport = open_transport(settings, self._context.environ, self._context.base_dir)
+        return RemoteShell(
             transport,
             bin_dir=settings.bin_dir,
             login_shell=settings.login_shell,
@@ -62,133 +61,165 @@ class SlurmExecutor:
     def _observer(self) -> Observer:
         return Observer(self.remote, self._settings.output_dir.rstrip("/"))
 
-    def _bind(self, job: Job, number: int) -> BoundJob:
-        return BoundJob(job, number, self._settings, self._workspace.base_dir)
+    def _slurm_job(self, job: Job, number: int) -> SlurmJob:
+        return SlurmJob(job, number, self._settings, self._context.base_dir)
 
-    def _outlast(self, action: Callable[[], Answer]) -> Answer:
-        return outlast(action, self._settings.outage_timeout)
+    def _retry_outages(self, call: Callable[[], T]) -> T:
+        return retry_outages(call, self._settings.outage_timeout)
 
     def check(self, plan: Plan) -> Sequence[Problem]:
-        """Say what would keep the plan from running there."""
+        """Return the problems that would prevent the plan from running on the cluster."""
         from nel_action.executors.slurm.check import check
 
-        return check(self.remote, self._settings, [self._bind(job, 1) for job in plan.jobs])
+        return check(self.remote, self._settings, [self._slurm_job(job, 1) for job in plan.jobs])
 
     def resolve(self, images: Sequence[str]) -> Mapping[str, str]:
-        """Return the digests that references already hold; registries are asked by the compute nodes alone."""
+        """Return the digests written in image references; only compute nodes contact registries."""
         return {image: image.partition("@")[2] for image in images if "@" in image}
+
+    def sweep(self, keys: Sequence[Key]) -> None:
+        """Remove expired secrets and directories, once per executor; nothing that belongs to `keys`.
+
+        Raises:
+            UnreachableError: the login node does not answer.
+        """
+        if not self._swept:
+            output_dir, days = self._settings.output_dir, self._settings.keep_days
+            self._retry_outages(lambda: remove_expired(self.remote, output_dir, keys, days))
+            self._swept = True
 
     def find(self, keys: Sequence[Key]) -> Mapping[Key, Attempt]:
         """Return the newest attempt under each key.
 
         Raises:
-            UnreachableError: the cluster did not answer.
+            UnreachableError: the login node or the controller does not answer.
         """
-        output_dir, days = self._settings.output_dir, self._settings.keep_days
-        found = self._outlast(lambda: find(self.remote, output_dir, keys))
-        if not self._swept:
-            self._outlast(lambda: sweep(self.remote, output_dir, keys, days))
-            self._swept = True
-        return newest(found)
+        return newest(self._retry_outages(lambda: list_attempts(self.remote, self._settings.output_dir, keys)))
 
     def submit(self, job: Job, number: int, invocation: str) -> Attempt:
-        """Submit an attempt, or return the one that is there.
+        """Submit an attempt, or return it if it exists.
+
+        Args:
+            job: the job.
+            number: number of the attempt.
+            invocation: ID of the invocation, for the attempt's `job.json`.
 
         Raises:
-            SecretError: a variable has no value here.
-            ExecutorError: Slurm refuses it.
-            UnreachableError: it is not known whether it was submitted; `find` or another call tells.
+            SecretError: a variable is not set.
+            ExecutorError: Slurm rejects the job.
+            UnreachableError: the outcome is unknown; `find` or another call looks it up.
         """
-        bound = self._bind(job, number)
-        archive = payload(bound, invocation, self._workspace.environ)
-        identity = self._outlast(
-            lambda: place(
+        slurm_job = self._slurm_job(job, number)
+        archive = attempt_archive(slurm_job, invocation, self._context.environ)
+        job_id = self._retry_outages(
+            lambda: submit_attempt(
                 self.remote,
                 output_dir=self._settings.output_dir,
-                name=bound.place.name,
-                script=bound.script_name,
+                name=slurm_job.directory.name,
+                script=slurm_job.script_name,
                 archive=archive,
             )
         )
-        return Attempt(key=job.key, number=number, backend_id=identity)
+        return Attempt(key=job.key, number=number, backend_id=job_id)
 
     def poll(self, attempts: Sequence[Attempt]) -> Mapping[Key, JobStatus]:
-        """Look at all of them in at most two round trips, and take out of the queue what can never start."""
-        statuses = self._observer.look(attempts)
-        if doomed := self._observer.doomed:
-            self.remote.run(["scancel", *map(str, doomed)])
-            self._observer.doomed = []
+        """Return the status of every attempt in at most two round trips."""
+        return self._observer.poll(attempts)
+
+    def reconcile(self, attempts: Sequence[Attempt], statuses: Mapping[Key, JobStatus]) -> Mapping[Key, JobStatus]:
+        """Cancel queued jobs that can never start.
+
+        Args:
+            attempts: the polled attempts.
+            statuses: their statuses.
+
+        Returns:
+            The statuses, unchanged.
+
+        Raises:
+            UnreachableError: the login node does not answer.
+        """
+        names = [attempt_name(each.key, each.number) for each in attempts if statuses[each.key].state.final]
+        unschedulable = {name: self._observer.unschedulable[name] for name in names if name in self._observer.unschedulable}
+        if unschedulable:
+            logger.info("cancelling jobs that can never start: %s", ", ".join(unschedulable))
+            self.remote.run(["scancel", *(str(job_id) for ids in unschedulable.values() for job_id in ids)])
+            for name in unschedulable:
+                self._observer.unschedulable.pop(name, None)
         return statuses
 
     def logs(self, attempt: Attempt, *, follow: bool) -> Iterator[str]:
-        """Stream what the harness says.
+        """Stream the output of the harness line by line.
+
+        Args:
+            attempt: the attempt.
+            follow: whether to continue until the attempt has finished.
 
         Raises:
-            UnreachableError: the cluster does not answer.
+            UnreachableError: the login node does not answer.
         """
-        path = self._observer.place(attempt).client_log
 
-        def ended() -> bool:
+        def finished() -> bool:
             return self.poll([attempt])[attempt.key].state.final
 
-        return stream(self.remote, path, follow=follow, ended=ended)
+        return stream_log(self.remote, self._observer.directory(attempt).client_log, follow=follow, finished=finished)
 
     def cancel(self, attempts: Sequence[Attempt]) -> None:
-        """End them, and see that they ended.
+        """Cancel attempts and wait until their jobs have stopped.
 
         Raises:
-            ExecutorError: some still run.
+            ExecutorError: jobs are still in the queue.
             UnreachableError: the cluster does not answer.
         """
         if attempts:
-            places = [self._observer.place(attempt) for attempt in attempts]
-            self._outlast(lambda: cancel(self.remote, places))
+            directories = [self._observer.directory(attempt) for attempt in attempts]
+            self._retry_outages(lambda: cancel_attempts(self.remote, directories))
 
     def collect(self, attempt: Attempt, into: Path) -> None:
-        """Bring artifacts and logs home, whole.
+        """Copy complete artifacts and logs into `into`.
 
         Raises:
-            CollectError: they did not come whole.
+            CollectError: they are incomplete.
         """
-        collect(self.remote, self._observer.place(attempt), into, patience=self._settings.outage_timeout)
+        collect(self.remote, self._observer.directory(attempt), into, outage_seconds=self._settings.outage_timeout)
 
     def scripts(self, job: Job, number: int) -> Mapping[str, str]:
-        """Return the batch script."""
-        bound = self._bind(job, number)
-        return {bound.script_name: script(bound)}
+        """Return the batch script by file name."""
+        slurm_job = self._slurm_job(job, number)
+        return {slurm_job.script_name: batch_script(slurm_job)}
 
-    def plan_scripts(self, plan: Plan) -> Mapping[str, str]:  # noqa: ARG002 each job has a script of its own
-        """Return nothing: a cluster's jobs are submitted one by one."""
+    def plan_scripts(self, plan: Plan) -> Mapping[str, str]:  # noqa: ARG002
+        """Return nothing: each job has a script of its own."""
         return {}
 
     def describe(self, attempt: Attempt) -> Mapping[str, str]:
-        """Say where everything of an attempt lies on the cluster."""
-        place = self._observer.place(attempt)
+        """Return where the files of an attempt are on the cluster."""
+        directory = self._observer.directory(attempt)
         user = f"{self._settings.username}@" if self._settings.username else ""
         return {
             "host": f"{user}{self._settings.hostname}",
             "job": attempt.backend_id,
-            "directory": str(place.path),
-            "script": f"{place.path}/sbatch_*.sh",
-            "artifacts": f"{place.run}/artifacts",
-            "logs": str(place.logs),
-            "state": str(place.state),
+            "directory": str(directory.path),
+            "script": f"{directory.path}/sbatch_*.sh",
+            "artifacts": f"{directory.run}/artifacts",
+            "logs": str(directory.logs),
+            "state": str(directory.state),
         }
 
     @property
     def poll_group(self) -> str:
-        """What executors have in common that one of them can look for: the login node and how it is reached."""
-        reach = {"bin_dir", "hostname", "key_file", "key_name", "login_shell", "port", "proxy_jump", "username"}
-        return f"slurm {self._settings.model_dump_json(include=reach)}"
+        """Identity of the login node and of the way to reach it; executors with the same one can poll for each other."""
+        access = {"bin_dir", "hostname", "key_file", "key_name", "login_shell", "port", "proxy_jump", "username"}
+        return f"slurm {self._settings.model_dump_json(include=access)}"
 
     def adopt(self, other: Executor, attempts: Sequence[Attempt]) -> None:
-        """Learn where attempts of another executor lie, so that `poll` can look at them too."""
+        """Take over the directories of another executor's attempts, so that `poll` can observe them."""
         if isinstance(other, SlurmExecutor):
             for attempt in attempts:
-                place = other._observer.place(attempt)  # noqa: SLF001 one of our own kind
-                self._observer.directories.setdefault(place.name, place)
+                directory = other._observer.directory(attempt)  # noqa: SLF001 the same class
+                self._observer.directories.setdefault(directory.name, directory)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if "remote" in self.__dict__:
             self.remote.close()

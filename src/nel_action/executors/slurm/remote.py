@@ -1,103 +1,218 @@
-"""Several commands in one round trip, each as an argument list with its own answer.
+"""Remote shell: several commands in one round trip to the login node, each with its own result.
 
-Login shells greet, and scripts that they source talk. So every answer is framed by a word that nobody else can
-know, and what stands outside the frames is dropped.
+Startup files of login shells print text of their own. Every result is therefore framed by a random token, and output
+outside the frames is discarded.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import secrets
 import shlex
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Final, TypeVar
 
-from nel_action.errors import EngineError
-from nel_action.executors.slurm.transport import Finished, LostError, Transport
+from nel_action.errors import EngineError, UnreachableError
+from nel_action.executors.slurm.ssh.connection import connector, route
+from nel_action.executors.slurm.ssh.transport import SshTransport
+from nel_action.executors.slurm.transport import (
+    CommandResult,
+    ControllerDownError,
+    LocalTransport,
+    OutcomeUnknownError,
+    Transport,
+)
+from nel_action.retry import Backoff, retry
+from nel_action.spec.slurm import SlurmExecution
 
-__all__ = ["Remote"]
+__all__ = ["OUTAGE_BACKOFF", "RemoteShell", "open_transport", "retry_outages"]
 
-FRAME = 'nel_frame() { printf \'\\n%s %s\\n\' "$1" "$2"; printf \'\\n%s %s\\n\' "$1" "$2" >&2; }'
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FRAME: Final = 'nel_frame() { printf \'\\n%s %s\\n\' "$1" "$2"; printf \'\\n%s %s\\n\' "$1" "$2" >&2; }'
+
+OUTAGE_BACKOFF: Final = Backoff(initial=1.0, maximum=30.0)
+"""Pauses between tries while the login node or the controller is down."""
+
+LOGGED_ARGUMENTS: Final = 12
+LOGGED_CHARACTERS: Final = 200
+"""Limits of a command in the log; longer arguments are scripts, which are logged as their length."""
 
 
-class Remote:
-    """A login node, as commands see it."""
+def open_transport(settings: SlurmExecution, environ: Mapping[str, str], base_dir: Path) -> Transport:
+    """Return the transport to the login node: local processes for `hostname: localhost`, else SSH.
+
+    Nothing is connected before the first command.
+
+    Args:
+        settings: how to reach the cluster.
+        environ: values of variables.
+        base_dir: folder of the spec, for relative paths.
+
+    Raises:
+        SecretError: a variable with a credential is not set or not usable.
+        UsageError: a file with a credential is unreadable or malformed.
+    """
+    if settings.hostname == "localhost" and settings.port is None:
+        return LocalTransport(environ)
+    return SshTransport(route(settings, environ), connector(settings, environ, base_dir))
+
+
+class RemoteShell:
+    """Runs commands on a login node."""
 
     def __init__(
         self, transport: Transport, *, bin_dir: str | None = None, login_shell: bool = False, seconds: float = 60
     ) -> None:
+        """Wrap a transport.
+
+        Args:
+            transport: connection to the login node.
+            bin_dir: directory that precedes `PATH` there.
+            login_shell: whether commands run in a login shell.
+            seconds: default time limit of a round trip.
+        """
         self._transport = transport
         self._bin_dir = bin_dir
         self._login_shell = login_shell
         self._seconds = seconds
         self.round_trips = 0
-        """How often the other end was spoken to; what budgets are counted in."""
+        """Round trips so far; tests and benchmarks limit them."""
 
     @property
-    def place(self) -> str:
-        """What a person calls the other end."""
-        return self._transport.place
+    def host(self) -> str:
+        """Name of the login node in messages."""
+        return self._transport.host
 
-    def run(self, *commands: Sequence[str], seconds: float | None = None) -> list[Finished]:
-        """Run commands that may safely be run twice, one after another; return each one's answer.
+    def run(self, *commands: Sequence[str], seconds: float | None = None) -> list[CommandResult]:
+        """Run idempotent commands one after another.
+
+        Args:
+            commands: argument lists; each may be run twice.
+            seconds: time limit of the round trip.
+
+        Returns:
+            One result per command.
 
         Raises:
-            UnreachableError: the answers did not come, and not at a second attempt on a fresh connection either.
+            UnreachableError: no results arrived, not even over a new connection.
         """
         try:
-            return self._script(commands, seconds)
-        except LostError:
-            # NOTE: a connection that was idle may have been gone for long; only a fresh one can tell.
-            return self._script(commands, seconds)
+            return self._run_script(commands, seconds)
+        except OutcomeUnknownError as error:
+            # NOTE: an idle connection may have died long ago; only a new one shows whether the host is up.
+            logger.debug("%s: trying again: %s", self.host, error)
+            return self._run_script(commands, seconds)
 
-    def once(self, command: Sequence[str], *, stdin: bytes = b"", seconds: float | None = None) -> Finished:
-        """Run one command that must not be run twice; what it reads from its standard input may be of any size.
+    def run_once(self, command: Sequence[str], *, stdin: bytes = b"", seconds: float | None = None) -> CommandResult:
+        """Run one command that must not be repeated.
+
+        Args:
+            command: the argument list.
+            stdin: its standard input, of any size; never logged.
+            seconds: time limit.
 
         Raises:
-            LostError: it may have run.
-            UnreachableError: it has not run.
+            OutcomeUnknownError: the command may have run.
+            UnreachableError: the command has not run.
         """
-        word = secrets.token_hex(16)
+        token = secrets.token_hex(16)
         shell = ["bash", "-lc"] if self._login_shell else ["sh", "-c"]
-        text = "\n".join([*self._preamble(word), shlex.join(command), f'nel_frame {word} "$?"'])
-        done = self._send([*shell, text], stdin, seconds)
-        return self._answers(done, word, 1)[0]
+        script = "\n".join([*self._preamble(token), shlex.join(command), f'nel_frame {token} "$?"'])
+        result = self._send([*shell, script], stdin, seconds)
+        return self._split_frames(result, token, [command])[0]
 
-    def _script(self, commands: Sequence[Sequence[str]], seconds: float | None) -> list[Finished]:
-        # NOTE: the script goes through standard input, since one word of a command line has its limit of 128 KiB
-        word = secrets.token_hex(16)
-        lines = self._preamble(word)
+    def _run_script(self, commands: Sequence[Sequence[str]], seconds: float | None) -> list[CommandResult]:
+        # NOTE: the script is sent on standard input because one argument is limited to 128 KiB.
+        token = secrets.token_hex(16)
+        lines = self._preamble(token)
         for command in commands:
-            lines += [f"{shlex.join(command)} </dev/null", f'nel_frame {word} "$?"']
+            lines += [f"{shlex.join(command)} </dev/null", f'nel_frame {token} "$?"']
         shell = ["bash", "-ls"] if self._login_shell else ["sh", "-s"]
-        done = self._send(shell, "\n".join([*lines, "exit 0", ""]).encode(), seconds)
-        return self._answers(done, word, len(commands))
+        result = self._send(shell, "\n".join([*lines, "exit 0", ""]).encode(), seconds)
+        return self._split_frames(result, token, commands)
 
-    def _preamble(self, word: str) -> list[str]:
+    def _preamble(self, token: str) -> list[str]:
         path = [f'PATH={shlex.quote(self._bin_dir)}:"$PATH"; export PATH'] if self._bin_dir else []
-        return [*path, "TZ=UTC LC_ALL=C; export TZ LC_ALL", FRAME, f"nel_frame {word} begin"]
+        return [*path, "TZ=UTC LC_ALL=C; export TZ LC_ALL", FRAME, f"nel_frame {token} begin"]
 
-    def _send(self, argv: Sequence[str], stdin: bytes, seconds: float | None) -> Finished:
+    def _send(self, argv: Sequence[str], stdin: bytes, seconds: float | None) -> CommandResult:
         self.round_trips += 1
-        return self._transport.run(argv, stdin=stdin, seconds=seconds or self._seconds)
+        start = time.monotonic()
+        result = self._transport.run(argv, stdin=stdin, seconds=seconds or self._seconds)
+        logger.debug("%s: round trip %d took %.2f s", self.host, self.round_trips, time.monotonic() - start)
+        return result
 
-    def _answers(self, done: Finished, word: str, count: int) -> list[Finished]:
-        frame = re.compile(rb"\n" + word.encode() + rb" (\w+)\n")
-        outs, errs = frame.split(done.out), frame.split(done.err)
-        if len(outs) != 2 * (count + 1) + 1 or len(errs) != len(outs):
-            msg = f"the shell on {self.place} did not do what it was told: {done.complaint}"
-            raise EngineError(msg, hint="nel-action needs a login shell there that starts sh or bash and lets it run")
-        return [Finished(int(outs[2 * n + 3]), outs[2 * n + 2], errs[2 * n + 2]) for n in range(count)]
+    def _split_frames(
+        self, result: CommandResult, token: str, commands: Sequence[Sequence[str]]
+    ) -> list[CommandResult]:
+        frame = re.compile(rb"\n" + token.encode() + rb" (\w+)\n")
+        stdout, stderr = frame.split(result.stdout), frame.split(result.stderr)
+        if len(stdout) != 2 * (len(commands) + 1) + 1 or len(stderr) != len(stdout):
+            msg = f"unexpected output of the shell on {self.host}: {result.error_line}"
+            raise EngineError(msg, hint="the account's login shell must start sh or bash non-interactively")
+        results = [
+            CommandResult(int(stdout[2 * n + 3]), stdout[2 * n + 2], stderr[2 * n + 2]) for n in range(len(commands))
+        ]
+        for command, each in zip(commands, results, strict=True):
+            _log_result(self.host, command, each)
+        return results
 
     def fetch(self, files: Sequence[tuple[PurePosixPath, Path]]) -> None:
-        """Copy files from there to here.
+        """Copy files from the login node to this machine.
 
         Raises:
             UnreachableError: the connection broke.
-            OSError: a file cannot be read there, or written here.
+            OSError: a source cannot be read or a target cannot be written.
         """
+        logger.debug("%s: fetching %d files", self.host, len(files))
         self._transport.fetch(files, seconds=self._seconds)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._transport.close()
+
+
+def retry_outages(call: Callable[[], T], seconds: float) -> T:
+    """Repeat an idempotent call while the login node or the controller is down.
+
+    Rejected keys and host keys are permanent and not retried.
+
+    Args:
+        call: the operation.
+        seconds: how long to keep trying.
+
+    Raises:
+        UnreachableError: the outage lasted longer, or is permanent.
+    """
+
+    def delay(error: Exception) -> float | None:
+        permanent = isinstance(error, EngineError) and not isinstance(error, ControllerDownError)
+        if permanent or not isinstance(error, UnreachableError):
+            return None
+        if seconds:
+            logger.info("%s; outage_timeout is %g s", error.problems[0].message, seconds)
+        return 0.0
+
+    return retry(call, delay=delay, deadline=time.monotonic() + seconds, backoff=OUTAGE_BACKOFF)
+
+
+def _log_result(host: str, command: Sequence[str], result: CommandResult) -> None:
+    if logger.isEnabledFor(logging.DEBUG):
+        size, error = len(result.stdout), f": {result.error_line}" if result.code else ""
+        logger.debug("%s: %s -> status %d, %d bytes%s", host, _abbreviate(command), result.code, size, error)
+
+
+def _abbreviate(command: Sequence[str]) -> str:
+    """Return a command for the log; no argument contains a secret, since those are sent on standard input."""
+    shown = [
+        shlex.quote(word) if len(word) <= LOGGED_CHARACTERS and "\n" not in word else f"<{len(word)} characters>"
+        for word in command[:LOGGED_ARGUMENTS]
+    ]
+    more = [f"<{len(command) - LOGGED_ARGUMENTS} more>"] if len(command) > LOGGED_ARGUMENTS else []
+    return " ".join([*shown, *more])

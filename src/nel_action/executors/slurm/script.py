@@ -1,21 +1,20 @@
-"""The batch script of a job: settings above, the same few commented parts below, in one file that a person can read."""
+"""The batch script of an attempt: `#SBATCH` options, settings and steps, followed by the same templates for every job."""
 
 from __future__ import annotations
 
 import re
-from functools import cache
-from importlib.resources import files
+import shlex
 from typing import Final
 
-from nel_action.executors.slurm import steps
-from nel_action.executors.slurm.header import header
-from nel_action.executors.slurm.model_server import MODEL, Service
-from nel_action.executors.slurm.shell import assign, quote
-from nel_action.executors.slurm.slurm_job import BoundJob
-from nel_action.spec.slurm import walltime_seconds
+from nel_action.executors.slurm.layout import AttemptDir
+from nel_action.executors.slurm.model_server import TARGET_LABEL, ModelServer
+from nel_action.executors.slurm.shell import assignments, quote, template
+from nel_action.executors.slurm.slurm_job import SlurmJob
+from nel_action.executors.slurm.steps import balancer_step, evaluation_step, server_step
+from nel_action.spec.slurm import SlurmExecution, walltime_seconds
 from nel_action.version import __version__
 
-__all__ = ["script"]
+__all__ = ["batch_script", "sbatch_options"]
 
 ALWAYS: Final = ("10_begin.sh", "20_claim.sh")
 CHAIN: Final = "30_chain.sh"
@@ -24,44 +23,85 @@ SERVERS: Final = "50_servers.sh"
 BALANCER: Final = "55_balancer.sh"
 EVALUATE: Final = "60_evaluate.sh"
 
-FENCE: Final = 45
-"""Seconds that a job waits before it continues one whose node was lost; three times what running ones look again in."""
+FENCE_SECONDS: Final = 45
+"""Seconds that a continuation waits after a lost node; a running job checks three times as often whether it is current."""
 
-SERVING: Final = """\
-# ---- What serves: all are started at once, then each is waited for ----------------------------------------------
+WARNING_SECONDS: Final = 60
+"""Seconds before the time limit at which Slurm signals a job, so that it can stop in order."""
+
+MIN_WARNED_WALLTIME: Final = 240
+"""Shortest time limit, in seconds, with a warning; Slurm may signal up to a minute early."""
+
+START_SERVERS: Final = """\
+# ---- Start the servers: all at the same time, then wait for each ------------------------------------------------
 """
 
 
-def script(bound: BoundJob) -> str:
-    """Return the whole batch script; no secret is in it, nor a value that comes from one."""
-    balanced = any(one.instances > 1 for one in bound.services)
-    text = [_top(bound), _settings(bound), steps.evaluation(bound)]
-    text += [steps.server(bound, one) for one in bound.services]
-    text += [steps.balancer(bound)] if balanced else []
-    text += map(_part, ALWAYS)
-    text += [_part(CHAIN)] if bound.settings.max_resumes else []
-    text += [_part(STEPS)]
-    text += [_part(SERVERS)] if bound.services else []
-    text += [_part(BALANCER)] if balanced else []
-    text += [_serving(bound)] if bound.services else []
-    return "\n".join([*text, _part(EVALUATE)])
+def batch_script(slurm_job: SlurmJob) -> str:
+    """Return the batch script; it contains no secrets."""
+    balanced = any(server.instances > 1 for server in slurm_job.servers)
+    parts = [_head(slurm_job), _settings(slurm_job), evaluation_step(slurm_job)]
+    parts += [server_step(slurm_job, server) for server in slurm_job.servers]
+    parts += [balancer_step(slurm_job)] if balanced else []
+    parts += map(template, ALWAYS)
+    parts += [template(CHAIN)] if slurm_job.settings.max_resumes else []
+    parts += [template(STEPS)]
+    parts += [template(SERVERS)] if slurm_job.servers else []
+    parts += [template(BALANCER)] if balanced else []
+    parts += [_start_servers(slurm_job)] if slurm_job.servers else []
+    return "\n".join([*parts, template(EVALUATE)])
 
 
-@cache
-def _part(name: str) -> str:
-    return files("nel_action.executors.slurm").joinpath("templates", name).read_text("utf-8")
+def sbatch_options(settings: SlurmExecution, directory: AttemptDir, comment: str, *, nodes: int) -> str:
+    """Return the `#SBATCH` lines of a job.
+
+    Args:
+        settings: the cluster's settings.
+        directory: the attempt's directory.
+        comment: the job's comment, unless the settings have one.
+        nodes: nodes of the allocation.
+    """
+    options: dict[str, str | int | bool | float | None] = {
+        "job-name": directory.name,
+        "chdir": str(directory.path),
+        "output": f"{directory.logs}/slurm-%j.log",
+        "open-mode": "append",
+        "no-requeue": True,
+        "signal": f"B:USR1@{WARNING_SECONDS}" if _warned(settings) else None,
+        "time": settings.walltime,
+        "account": settings.account,
+        "partition": settings.partition,
+        "qos": settings.qos,
+        "nodes": nodes,
+        "ntasks-per-node": settings.ntasks_per_node,
+        "gpus-per-node": settings.gpus_per_node,
+        "gres": settings.gres,
+        "comment": settings.sbatch_comment or comment,
+    }
+    options |= settings.sbatch_extra_flags
+    return "".join(_option(name, value) for name, value in options.items() if value is not None and value is not False)
 
 
-def _top(bound: BoundJob) -> str:
-    job, settings = bound.job, bound.settings
-    # NOTE: Environment modules are there in login shells only.
-    modules = any(one.modules for one in (settings.environment, *settings.environments.values()))
-    about = _comment(f"{job.task.display} on {job.model}, key {job.key}, attempt {bound.number}")
-    comment = f"{settings.subproject} {job.name}"
+def _warned(settings: SlurmExecution) -> bool:
+    return settings.max_resumes > 0 and walltime_seconds(settings.walltime) >= MIN_WARNED_WALLTIME
+
+
+def _option(name: str, value: str | float | bool) -> str:  # noqa: FBT001 true is the value of a flag
+    return f"#SBATCH --{name}\n" if value is True else f"#SBATCH --{name}={shlex.quote(str(value))}\n"
+
+
+def _head(slurm_job: SlurmJob) -> str:
+    job, settings = slurm_job.job, slurm_job.settings
+    # NOTE: only login shells define the `module` function.
+    modules = any(each.modules for each in (settings.environment, *settings.environments.values()))
+    title = _comment(f"{job.task.display} on {job.model}, key {job.key}, attempt {slurm_job.number}")
+    options = sbatch_options(
+        settings, slurm_job.directory, f"{settings.subproject} {job.name}", nodes=slurm_job.nodes
+    )
     return (
-        f"#!/bin/bash{' -l' if modules else ''}\n{about}"
-        f"# Written by nel-action {__version__}; docs/executors/slurm.md says what lies where and why.\n"
-        f"{header(settings, bound.place, comment, nodes=bound.nodes)}"
+        f"#!/bin/bash{' -l' if modules else ''}\n{title}"
+        f"# Generated by nel-action {__version__}; docs/executors/slurm.md describes the files and the procedure.\n"
+        f"{options}"
         "# shellcheck disable=SC2016,SC2329 # quoted text is for other shells; some functions are called by name\n"
     )
 
@@ -70,46 +110,49 @@ def _comment(text: str) -> str:
     return f"# {' '.join(text.split())}\n"
 
 
-def _settings(bound: BoundJob) -> str:
-    settings = bound.settings
-    limits = [bound.job.timeout] + ([walltime_seconds(settings.max_walltime)] if settings.max_walltime else [])
+def _settings(slurm_job: SlurmJob) -> str:
+    settings, directory = slurm_job.settings, slurm_job.directory
+    limits = [slurm_job.job.timeout] + ([walltime_seconds(settings.max_walltime)] if settings.max_walltime else [])
     values: dict[str, str | int] = {
-        "NEL_NAME": bound.place.name,
-        "NEL_DIR": str(bound.place.path),
-        "NEL_SCRIPT": str(bound.place.path / bound.script_name),
+        "NEL_NAME": directory.name,
+        "NEL_DIR": str(directory.path),
+        "NEL_SCRIPT": str(directory.path / slurm_job.script_name),
         "NEL_WALLTIME": walltime_seconds(settings.walltime),
         "NEL_BUDGET": int(min(limits)),
         "NEL_RESUMES": settings.max_resumes,
-        "NEL_FENCE": FENCE,
+        "NEL_FENCE": FENCE_SECONDS,
         "NEL_RUNTIME": settings.runtime,
     }
-    if bound.services:
+    if slurm_job.servers:
         values["NEL_READY_SECONDS"] = int(settings.readiness_seconds)
-    return assign(values)
+    return assignments(values)
 
 
-def _serving(bound: BoundJob) -> str:
+def _start_servers(slurm_job: SlurmJob) -> str:
     """Return the calls that start the servers and wait for them."""
-    lines = [f"serve {one.label} {one.nodes} {one.instances} {_port(one)}" for one in bound.services]
+    lines = [
+        f"serve {server.label} {server.nodes} {server.instances} {_port(server)}" for server in slurm_job.servers
+    ]
     lines.append("place_files")
-    lines.append(f"launch {' '.join(one.label for one in bound.services)}")
-    for one in bound.services:
-        lines.append(f"await {one.label} {quote(one.deployment.endpoints.health)}")
-        if one.instances > 1:
-            lines.append(f"balance {one.label} {_front(bound, one)}")
-        lines.append(f"front_{one.label}=${{front_of[{one.label}]}}")
-        lines.append(f'holes[front_{one.label}]="s/{re.escape(one.front_hole)}/$front_{one.label}/g"')
-    return SERVING + "".join(f"{line}\n" for line in lines)
+    lines.append(f"launch {' '.join(server.label for server in slurm_job.servers)}")
+    for server in slurm_job.servers:
+        address = f"{server.label}_address"
+        lines.append(f"await {server.label} {quote(server.deployment.endpoints.health)}")
+        if server.instances > 1:
+            lines.append(f"balance {server.label} {_balancer_arguments(slurm_job, server)}")
+        lines.append(f"{address}=${{client_addresses[{server.label}]}}")
+        lines.append(f'substitutions[{address}]="s/{re.escape(server.address_placeholder)}/${address}/g"')
+    return START_SERVERS + "".join(f"{line}\n" for line in lines)
 
 
-def _port(service: Service) -> str:
-    """Return the port to begin with and what stands for it; the latter is left out where there is no choice."""
-    return f"{service.deployment.port}{'' if service.port_named else f' {service.port_hole}'}"
+def _port(server: ModelServer) -> str:
+    """Return the preferred port and its placeholder; without one, the port is fixed."""
+    return f"{server.deployment.port}{'' if server.fixed_port else f' {server.port_placeholder}'}"
 
 
-def _front(bound: BoundJob, service: Service) -> str:
-    """Return the balancer's port, and how it sees that an instance is healthy."""
-    config = bound.settings.proxy.config
-    if service.label == MODEL:
+def _balancer_arguments(slurm_job: SlurmJob, server: ModelServer) -> str:
+    """Return the balancer's preferred port, and the path and status of its health check."""
+    config = slurm_job.settings.proxy.config
+    if server.label == TARGET_LABEL:
         return f"{config.haproxy_port} {quote(config.health_check_path)} {config.health_check_status}"
-    return f"{config.haproxy_port + 1} {quote(service.deployment.endpoints.health)} 200"
+    return f"{config.haproxy_port + 1} {quote(server.deployment.endpoints.health)} 200"

@@ -1,4 +1,4 @@
-"""Shell text made of words, never pasted together: every word is quoted, with holes only where a port goes."""
+"""Generation of shell text: every argument is quoted, and placeholders become variables of the batch script."""
 
 from __future__ import annotations
 
@@ -6,60 +6,77 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 
-__all__ = ["Expression", "Word", "array", "assign", "exports", "function", "quote"]
+__all__ = ["Argument", "ShellExpression", "array", "assignments", "exports", "function", "quote", "template"]
 
 
 @dataclass(frozen=True, slots=True)
-class Expression:
-    """A word that the shell works out, written in full (`"$nodelist"`, `--nodes="$count"`)."""
+class ShellExpression:
+    """An argument that the shell evaluates, already quoted (`"$nodelist"`, `--nodes="$count"`)."""
 
     text: str
 
 
-Word = str | Expression
+Argument = str | ShellExpression
+"""One argument of a command: literal text, or an expression."""
 
 
-def quote(word: Word, holes: Mapping[str, str] | None = None) -> str:
-    """Return a word as shell text.
+def quote(argument: Argument, placeholders: Mapping[str, str] | None = None) -> str:
+    """Return an argument as shell text.
 
     Args:
-        word: the word.
-        holes: what stands for a value that only the job knows, and the variable that holds it there.
+        argument: the argument.
+        placeholders: text for a value that only the running job knows → the shell variable with that value.
     """
-    if isinstance(word, Expression):
-        return word.text
-    if not holes or not any(hole in word for hole in holes):
-        return _quote(word)
-    # NOTE: the longest first; an address with its port holds the port
-    either = "|".join(re.escape(hole) for hole in sorted(holes, key=len, reverse=True))
+    if isinstance(argument, ShellExpression):
+        return argument.text
+    if not placeholders or not any(placeholder in argument for placeholder in placeholders):
+        return _quote(argument)
+    # NOTE: the longest first, since the placeholder of an address contains that of a port.
+    pattern = "|".join(re.escape(placeholder) for placeholder in sorted(placeholders, key=len, reverse=True))
     return "".join(
-        f'"${holes[part]}"' if part in holes else _quote(part) for part in re.split(f"({either})", word) if part
+        f'"${placeholders[part]}"' if part in placeholders else _quote(part)
+        for part in re.split(f"({pattern})", argument)
+        if part
     )
 
 
 def _quote(text: str) -> str:
-    # NOTE: a comma needs no quotes, but between the words of an array it looks like a mistake
+    # NOTE: shlex leaves commas unquoted, but shellcheck takes a comma between array elements for a mistake.
     return f"'{text}'" if "," in text and shlex.quote(text) == text else shlex.quote(text)
 
 
-def array(name: str, words: Sequence[Word], holes: Mapping[str, str] | None = None) -> str:
-    """Return an array's assignment, one word on each line."""
-    lines = "".join(f"    {quote(word, holes)}\n" for word in words)
+def array(name: str, arguments: Sequence[Argument], placeholders: Mapping[str, str] | None = None) -> str:
+    """Return the assignment of an array, one element per line.
+
+    Args:
+        name: the array's name.
+        arguments: its elements.
+        placeholders: as for `quote`.
+    """
+    lines = "".join(f"    {quote(argument, placeholders)}\n" for argument in arguments)
     return f"{name}=(\n{lines})\n"
 
 
-def assign(values: Mapping[str, str | int]) -> str:
-    """Return assignments of plain values."""
+def assignments(values: Mapping[str, str | int]) -> str:
+    """Return assignments of literal values."""
     return "".join(f"{name}={shlex.quote(str(value))}\n" for name, value in values.items())
 
 
-def exports(values: Mapping[str, str], holes: Mapping[str, str] | None = None) -> list[str]:
-    """Return lines that put variables into the environment."""
-    return [f"export {name}={quote(value, holes)}" for name, value in values.items()]
+def exports(values: Mapping[str, str], placeholders: Mapping[str, str] | None = None) -> list[str]:
+    """Return one `export` line per variable."""
+    return [f"export {name}={quote(value, placeholders)}" for name, value in values.items()]
 
 
 def function(name: str, lines: Sequence[str]) -> str:
-    """Return a function; an empty one does nothing."""
+    """Return the definition of a function; without lines it does nothing."""
     body = "\n".join(f"    {line}" if line else "" for text in lines or [":"] for line in text.splitlines())
     return f"{name}() {{\n{body}\n}}\n"
+
+
+@cache
+def template(name: str) -> str:
+    """Return the text of a file in `templates/`."""
+    return files("nel_action.executors.slurm").joinpath("templates", name).read_text("utf-8")

@@ -1,4 +1,4 @@
-"""A job bound to a cluster: the harness's command and the server's, as they are where they will run."""
+"""A planned job bound to a cluster: commands, servers and containers with the paths of the compute nodes."""
 
 from __future__ import annotations
 
@@ -9,90 +9,92 @@ from pathlib import Path, PurePosixPath
 
 from nel_action.executors.auxiliary import spec_references, substitute_in_task
 from nel_action.executors.hooks import with_hooks
-from nel_action.executors.slurm.containers import Box, root_of
-from nel_action.executors.slurm.layout import JobDir
-from nel_action.executors.slurm.model_server import MODEL, Service, server_kind, services
+from nel_action.executors.slurm.containers import ContainerSpec, container_root
+from nel_action.executors.slurm.layout import AttemptDir
+from nel_action.executors.slurm.model_server import TARGET_LABEL, ModelServer, model_servers
 from nel_action.harnesses.interface import Binding, Command
 from nel_action.harnesses.registry import harness
 from nel_action.model.task import HarnessTask
+from nel_action.model_servers.registry import server
 from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import ServedDeployment
 from nel_action.spec.slurm import SlurmExecution
 
-__all__ = ["BoundJob"]
+__all__ = ["SlurmJob"]
 
 
 @dataclass(frozen=True)
-class BoundJob:
-    """Everything of a job that its script and its files are made from; nothing secret."""
+class SlurmJob:
+    """Everything from which an attempt's script and files are generated; contains no secrets."""
 
     job: Job
     number: int
+    """Number of the attempt."""
     settings: SlurmExecution
     base_dir: Path = Path()
     """Folder of the spec on this machine."""
 
     @cached_property
-    def place(self) -> JobDir:
-        """Its directory."""
-        return JobDir.of(self.settings.output_dir, self.job.key, self.number)
+    def directory(self) -> AttemptDir:
+        """The attempt's directory."""
+        return AttemptDir.of(self.settings.output_dir, self.job.key, self.number)
 
     @property
     def script_name(self) -> str:
-        """Name of the batch script."""
+        """File name of the batch script."""
         return f"sbatch_{self.job.name}.sh"
 
     @property
     def deployment(self) -> ServedDeployment | None:
-        """What serves the model in the same allocation, if anything does."""
+        """Settings of the target's model server; None if the job starts none."""
         return self.job.deployment if isinstance(self.job.deployment, ServedDeployment) else None
 
     @cached_property
-    def services(self) -> tuple[Service, ...]:
-        """All servers of the job, the model's first."""
-        return services(self.job, self.settings, self.place)
+    def servers(self) -> tuple[ModelServer, ...]:
+        """All servers of the job, the target's first."""
+        return model_servers(self.job, self.settings, self.directory)
 
     @cached_property
-    def further(self) -> tuple[Service, ...]:
-        """Servers beside the model's."""
-        return tuple(one for one in self.services if one.label != MODEL)
+    def auxiliary_servers(self) -> tuple[ModelServer, ...]:
+        """All servers except the target's."""
+        return tuple(each for each in self.servers if each.label != TARGET_LABEL)
 
     @property
     def nodes(self) -> int:
         """Nodes of the allocation."""
-        return self.settings.num_nodes + sum(one.nodes for one in self.further)
+        return self.settings.num_nodes + sum(each.nodes for each in self.auxiliary_servers)
 
     @property
     def root(self) -> PurePosixPath:
-        """Where programs see the job's `run` directory."""
-        return root_of(self.settings.runtime, self.place.run)
+        """The attempt's `run` directory as programs see it."""
+        return container_root(self.settings.runtime, self.directory.run)
 
     @cached_property
     def url(self) -> str:
-        """The route that the harness speaks to."""
+        """URL that the harness sends requests to."""
         if self.deployment is None:
             return self.job.target.api_endpoint.url or ""
-        server = self.services[0]
-        return f"{server.base}{server_kind(server.kind).route(self.deployment, self.job.task.endpoint_type)}"
+        target = self.servers[0]
+        return f"{target.base_url}{server(target.kind).route(self.deployment, self.job.task.endpoint_type)}"
 
     @cached_property
     def dataset(self) -> tuple[str, str] | None:
-        """Cluster folder of the data and where the harness sees it."""
+        """Folder of the dataset on the cluster, and its path as the harness sees it."""
         if self.job.dataset is None:
             return None
         source, target = self.job.dataset
-        return (str(self.place.run / "dataset") if self.copied_dataset else source), target
+        return (str(self.directory.run / "dataset") if self.copied_dataset else source), target
 
     @property
     def copied_dataset(self) -> Path | None:
-        """The folder of data beside the spec, which goes along with the job."""
+        """Folder of a dataset below the spec's folder, which is sent to the cluster; None for one on the cluster."""
         source = Path(self.job.dataset[0]) if self.job.dataset else None
-        beside = source is not None and source.is_relative_to(self.base_dir.absolute()) and source.is_dir()
-        return source if beside else None
+        local = source is not None and source.is_relative_to(self.base_dir.absolute()) and source.is_dir()
+        return source if local else None
 
     @cached_property
     def command(self) -> Command:
-        """What evaluates, its hooks included."""
+        """Command of the harness, with the task's hooks."""
         binding = Binding(
             url=self.url,
             model_id=self.job.target.api_endpoint.model_id or "",
@@ -101,49 +103,48 @@ class BoundJob:
             api_key_name=self.job.target.api_endpoint.api_key_name,
             task_dir=self.root / "task" if self.job.task.task_dir else None,
         )
-        found = harness(self.job.harness).command(self._task(), binding)
-        return with_hooks(found, self.job)
+        command = harness(self.job.harness).command(self._task(), binding)
+        return with_hooks(command, self.job)
 
     def _task(self) -> HarnessTask:
-        """Return the task with what it says of further servers filled in."""
-        task = self.job.task
-        known: dict[str, str] = {}
-        for name, one in zip(self.job.auxiliary, self.further, strict=True):
-            known |= spec_references(name, one.prefix, one.facts)
-        return substitute_in_task(task, known)
+        """Return the task with its references to auxiliary servers replaced."""
+        references: dict[str, str] = {}
+        for name, each in zip(self.job.auxiliary, self.auxiliary_servers, strict=True):
+            references |= spec_references(name, each.env_prefix, each.variables)
+        return substitute_in_task(self.job.task, references)
 
     @cached_property
     def evaluation_env(self) -> Mapping[str, str]:
-        """Plain variables of the harness."""
-        facts = {name: value for one in self.further for name, value in one.facts.items()}
-        data = {"NEMO_EVALUATOR_DATASET_DIR": self.dataset[1]} if self.dataset else {}
-        return facts | data | dict(self.command.env)
+        """Variables of the harness with literal values."""
+        servers = {name: value for each in self.auxiliary_servers for name, value in each.variables.items()}
+        dataset = {"NEMO_EVALUATOR_DATASET_DIR": self.dataset[1]} if self.dataset else {}
+        return servers | dataset | dict(self.command.env)
 
     @property
     def evaluation_names(self) -> tuple[str, ...]:
-        """Variables that the harness reads."""
-        own = {*self.job.env, *self.evaluation_env, *self.command.secret_env}
-        return tuple(sorted(own | ({"NVIDIA_VISIBLE_DEVICES"} if self.settings.evaluation_gpu_visible else set())))
+        """Names of all variables of the harness."""
+        names = {*self.job.env, *self.evaluation_env, *self.command.secret_env}
+        return tuple(sorted(names | ({"NVIDIA_VISIBLE_DEVICES"} if self.settings.evaluation_gpu_visible else set())))
 
     @property
     def files(self) -> Mapping[str, str]:
-        """Text files that commands read, by path relative to where they run."""
-        servers = {name: text for one in self.services for name, text in one.command.files.items()}
-        return servers | dict(self.command.files)
+        """Text files that the commands read, by path relative to their working directory."""
+        server_files = {name: text for each in self.servers for name, text in each.command.files.items()}
+        return server_files | dict(self.command.files)
 
     @property
-    def evaluation_box(self) -> Box:
-        """What the harness runs in."""
+    def evaluation_container(self) -> ContainerSpec:
+        """Container of the harness."""
         mounts = dict(self.settings.mounts.evaluation)
         if self.dataset:
             mounts[self.dataset[0]] = self.dataset[1]
-        return Box(
+        return ContainerSpec(
             runtime=self.settings.runtime,
             image=self.job.image,
-            run_dir=self.place.run,
+            run_dir=self.directory.run,
             mounts=mounts,
             env_names=self.evaluation_names,
             home=self.settings.mounts.mount_home,
             gpus=bool(self.settings.evaluation_gpu_visible),
-            extra=self.settings.runtime_args,
+            extra_args=self.settings.runtime_args,
         )

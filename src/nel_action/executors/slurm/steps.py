@@ -1,4 +1,4 @@
-"""The job's steps as shell functions: for each program its environment, and the words of `srun` that start it."""
+"""Steps of the batch script: for each program, shell functions for its environment and for its `srun` command."""
 
 from __future__ import annotations
 
@@ -6,111 +6,127 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from nel_action.executors.slurm.containers import Box, wrap
-from nel_action.executors.slurm.model_server import MODEL, Service
-from nel_action.executors.slurm.shell import Expression, Word, array, exports, function, quote
-from nel_action.executors.slurm.slurm_job import BoundJob
+from nel_action.executors.slurm.containers import ContainerSpec, wrap_command
+from nel_action.executors.slurm.model_server import TARGET_LABEL, ModelServer
+from nel_action.executors.slurm.shell import Argument, ShellExpression, array, exports, function, quote
+from nel_action.executors.slurm.slurm_job import SlurmJob
 from nel_action.model.env_ref import EnvRef, EnvSource
 from nel_action.spec.slurm import ClusterEnvironment, SlurmExecution
 
-__all__ = ["balancer", "evaluation", "server"]
+__all__ = ["balancer_step", "evaluation_step", "server_step"]
 
 SRUN: Final = ("srun", "--overlap", "--kill-on-bad-exit=1", "--cpu-bind=none", "--open-mode=append")
-"""`--overlap`: server and harness are steps of one allocation at the same time, and both see all of it, GPUs too."""
+"""`--overlap` lets server and harness run in one allocation at the same time, and share its GPUs."""
 
-ONE: Final = ("--nodes=1", "--ntasks=1")
+SINGLE_TASK: Final = ("--nodes=1", "--ntasks=1")
 
-# NOTE: srun has been seen to end with status 0 when its node was lost; so the program's own status is kept. And Slurm
-# signals the first process of a step alone, so this one passes on that the program is asked to end.
-KEEP_STATUS: Final = (
+# NOTE: srun may exit with status 0 after its node was lost, so the program's own status is recorded. Slurm signals only
+# the first process of a step, so this shell passes SIGTERM on.
+RECORD_STATUS: Final = (
     'echo > "$0"; "$@" & child=$!; trap "kill -TERM $child" TERM; wait "$child"; code=$?; '
     'while kill -0 "$child" 2>/dev/null; do wait "$child"; code=$?; done; echo "$code" > "$0"; exit "$code"'
 )
 
-# NOTE: a server over several nodes knows by PROC_ID which of its tasks it is; the tasks are Slurm's.
-TELL_RANK: Final = 'echo > "$0"; PROC_ID=${SLURM_PROCID:-0}; export PROC_ID; exec "$@"'
+# NOTE: a server on several nodes reads its rank from PROC_ID; Slurm provides SLURM_PROCID.
+EXPORT_RANK: Final = 'echo > "$0"; PROC_ID=${SLURM_PROCID:-0}; export PROC_ID; exec "$@"'
 
 
-def evaluation(bound: BoundJob) -> str:
-    """Return the functions of the harness: `environment_of_evaluation`, `words_of_evaluation`."""
-    settings, command = bound.settings, bound.command
-    holes = {one.front_hole: f"front_{one.label}" for one in bound.services}
-    renamed = {name: holder for name, holder in command.secret_env.items() if name != holder}
-    lines = _environment(_own(settings, bound.job.harness), bound.job.env)
-    lines += [f'export {name}="${{{holder}}}"' for name, holder in renamed.items()]
-    lines += exports(bound.evaluation_env, holes)
+def evaluation_step(slurm_job: SlurmJob) -> str:
+    """Return the functions of the harness: `environment_of_evaluation` and `command_of_evaluation`."""
+    settings, command, container = slurm_job.settings, slurm_job.command, slurm_job.evaluation_container
+    placeholders = {each.address_placeholder: f"{each.label}_address" for each in slurm_job.servers}
+    renamed = {name: source for name, source in command.secret_env.items() if name != source}
+    lines = _environment(_cluster_environment(settings, slurm_job.job.harness), slurm_job.job.env)
+    lines += [f'export {name}="${{{source}}}"' for name, source in renamed.items()]
+    lines += exports(slurm_job.evaluation_env, placeholders)
     if settings.evaluation_gpu_visible:
-        shown = "all" if settings.evaluation_gpu_visible is True else settings.evaluation_gpu_visible
-        lines += exports({"NVIDIA_VISIBLE_DEVICES": shown})
-    srun: list[Word] = [*SRUN, *ONE, Expression('--nodelist="$here"'), f"--output={bound.place.client_log}"]
-    first = ("sh", "-c", KEEP_STATUS, _mark(bound.evaluation_box, "client"))
-    words = _step(srun, bound.evaluation_box, [*first, *command.argv], holes)
-    return _functions({"environment_of_evaluation": lines, "words_of_evaluation": [words]})
+        devices = "all" if settings.evaluation_gpu_visible is True else settings.evaluation_gpu_visible
+        lines += exports({"NVIDIA_VISIBLE_DEVICES": devices})
+    output = f"--output={slurm_job.directory.client_log}"
+    srun: list[Argument] = [*SRUN, *SINGLE_TASK, ShellExpression('--nodelist="$here"'), output]
+    wrapper = ("sh", "-c", RECORD_STATUS, _launch_marker(container, "client"))
+    step = _step(srun, container, [*wrapper, *command.argv], placeholders)
+    return _functions({"environment_of_evaluation": lines, "command_of_evaluation": [step]})
 
 
-def server(bound: BoundJob, service: Service) -> str:
-    """Return the functions of one server: its environment, and its words for the instance of that number."""
-    label, settings = service.label, bound.settings
-    holes = {service.port_hole: "port"}
-    lines = [*_environment(_own(settings, service.kind), service.deployment.env_vars)]
-    lines += [*exports(service.command.env, holes), *_whereabouts(service)]
-    each = service.nodes // service.instances
-    srun: list[Word] = [*SRUN, f"--nodes={each}", f"--ntasks={service.tasks}", Expression('--nodelist="$nodelist"')]
+def server_step(slurm_job: SlurmJob, server: ModelServer) -> str:
+    """Return the functions of a server; their first argument is the index of the instance."""
+    label, settings = server.label, slurm_job.settings
+    placeholders = {server.port_placeholder: "port"}
+    lines = [*_environment(_cluster_environment(settings, server.kind), server.deployment.env_vars)]
+    lines += [*exports(server.command.env, placeholders), *_node_variables(server)]
+    nodes = server.nodes // server.instances
+    nodelist = ShellExpression('--nodelist="$nodelist"')
+    srun: list[Argument] = [*SRUN, f"--nodes={nodes}", f"--ntasks={server.tasks}", nodelist]
     srun += [f"--mpi={settings.mpi}"] if settings.mpi else []
-    srun += [Expression(f'--output={quote(str(bound.place.logs))}/{label}-"$1".log')]
-    first = ("sh", "-c", TELL_RANK, _mark(service.box, f'{label}-"$1"'))
-    words = _step(srun, service.box, [*first, *service.command.argv], holes)
-    return _functions({f"environment_of_{label}": lines, f"words_of_{label}": [words]})
+    srun += [ShellExpression(f'--output={quote(str(slurm_job.directory.logs))}/{label}-"$1".log')]
+    wrapper = ("sh", "-c", EXPORT_RANK, _launch_marker(server.container, f'{label}-"$1"'))
+    step = _step(srun, server.container, [*wrapper, *server.command.argv], placeholders)
+    return _functions({f"environment_of_{label}": lines, f"command_of_{label}": [step]})
 
 
-def balancer(bound: BoundJob) -> str:
-    """Return the functions of the balancer, which sees its settings where the servers see their files."""
-    settings = bound.settings
-    box = replace(bound.services[0].box, image=settings.proxy.image, mounts={}, env_names=(), gpus=False, extra=())
-    lines = _environment(_own(settings, settings.proxy.type), {})
-    # NOTE: where distributions put it, and where plain users do not look
+def balancer_step(slurm_job: SlurmJob) -> str:
+    """Return the functions of the load balancer; their first argument is the label of the server behind it."""
+    settings = slurm_job.settings
+    container = replace(
+        slurm_job.servers[0].container, image=settings.proxy.image, mounts={}, env_names=(), gpus=False, extra_args=()
+    )
+    lines = _environment(_cluster_environment(settings, settings.proxy.type), {})
+    # NOTE: distributions install it in a directory that is not in a user's PATH.
     lines.append('export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"')
-    config = Expression(f'{quote(str(box.root))}/work/haproxy-"$1".cfg')
-    srun: list[Word] = [*SRUN, *ONE, Expression('--nodelist="$here"')]
-    words = _step(srun, box, ["haproxy", "-db", "-f", config], {})
-    return _functions({"environment_of_balancer": lines, "words_of_balancer": [words]})
+    config = ShellExpression(f'{quote(str(container.root))}/work/haproxy-"$1".cfg')
+    srun: list[Argument] = [*SRUN, *SINGLE_TASK, ShellExpression('--nodelist="$here"')]
+    step = _step(srun, container, ["haproxy", "-db", "-f", config], {})
+    return _functions({"environment_of_balancer": lines, "command_of_balancer": [step]})
 
 
 def _functions(bodies: Mapping[str, Sequence[str]]) -> str:
     return "\n".join(function(name, lines) for name, lines in bodies.items())
 
 
-def _whereabouts(service: Service) -> Iterator[str]:
-    """Yield what a server over several nodes must know of them."""
+def _node_variables(server: ModelServer) -> Iterator[str]:
+    """Yield the assignments from which a server on several nodes learns their addresses."""
     yield 'MASTER_IP=$(address_of "${nodelist%%,*}")'
     yield 'ALL_NODE_IPS=$(addresses_of "$nodelist")'
-    yield f"NODES_PER_INSTANCE={service.nodes // service.instances}"
+    yield f"NODES_PER_INSTANCE={server.nodes // server.instances}"
     yield "export MASTER_IP ALL_NODE_IPS NODES_PER_INSTANCE"
-    if service.label != MODEL:
-        yield f'export {service.prefix}_MASTER_IP="$MASTER_IP" {service.prefix}_ALL_NODE_IPS="$ALL_NODE_IPS"'
+    if server.label != TARGET_LABEL:
+        prefix = server.env_prefix
+        yield f'export {prefix}_MASTER_IP="$MASTER_IP" {prefix}_ALL_NODE_IPS="$ALL_NODE_IPS"'
 
 
-def _own(settings: SlurmExecution, name: str) -> ClusterEnvironment:
-    """Return what a program finds outside a container; inside one, nothing of it."""
+def _cluster_environment(settings: SlurmExecution, name: str) -> ClusterEnvironment:
+    """Return the environment of a program on the node; an empty one for programs in containers."""
     return settings.environment_of(name) if settings.runtime == "none" else ClusterEnvironment()
 
 
-def _environment(own: ClusterEnvironment, variables: Mapping[str, EnvRef]) -> list[str]:
-    """Return what a step's own shell does first: its environment, then variables that the job itself must have."""
-    lines = [f"module load {' '.join(map(quote, own.modules))} || exit 78"] if own.modules else []
-    lines += ["# shellcheck source=/dev/null", f". {quote(own.setup)} || exit 78"] if own.setup else []
-    if own.path:
-        lines += [f"export VIRTUAL_ENV={quote(own.path)}", f'export PATH={quote(own.path)}/bin:"$PATH"']
-    late = {name: reference.value for name, reference in variables.items() if reference.source is EnvSource.RUNTIME}
-    return [*lines, *(f'export {name}="${{{other}:?is not set where the job runs}}"' for name, other in late.items())]
+def _environment(environment: ClusterEnvironment, variables: Mapping[str, EnvRef]) -> list[str]:
+    """Return the lines that set up a step's environment and check its `runtime:` variables."""
+    lines = [f"module load {' '.join(map(quote, environment.modules))} || exit 78"] if environment.modules else []
+    if environment.setup:
+        lines += ["# shellcheck source=/dev/null", f". {quote(environment.setup)} || exit 78"]
+    if environment.path:
+        path = quote(environment.path)
+        lines += [f"export VIRTUAL_ENV={path}", f'export PATH={path}/bin:"$PATH"']
+    runtime = {name: reference.value for name, reference in variables.items() if reference.source is EnvSource.RUNTIME}
+    return [*lines, *(f'export {name}="${{{source}:?is not set where the job runs}}"' for name, source in runtime.items())]
 
 
-def _step(srun: Sequence[Word], box: Box, program: Sequence[Word], holes: Mapping[str, str]) -> str:
-    """Return the words of a step: `srun`, the runtime, the program."""
-    flags, words = wrap(box, program)
-    return array("STEP", [*srun, *flags, *words], holes)
+def _step(
+    srun: Sequence[Argument], container: ContainerSpec, argv: Sequence[Argument], placeholders: Mapping[str, str]
+) -> str:
+    """Return the assignment of a step's complete command to `STEP`.
+
+    Args:
+        srun: `srun` with its options.
+        container: what the program runs in.
+        argv: the program.
+        placeholders: placeholder → shell variable.
+    """
+    options, command = wrap_command(container, argv)
+    return array("STEP", [*srun, *options, *command], placeholders)
 
 
-def _mark(box: Box, name: str) -> Expression:
-    """Return the file that tells of a step from inside: that it was started, then how it ended."""
-    return Expression(f"{quote(str(box.root))}/.launched-{name}")
+def _launch_marker(container: ContainerSpec, name: str) -> ShellExpression:
+    """Return the file that a step creates when it starts, and in which it records its exit status."""
+    return ShellExpression(f"{quote(str(container.root))}/.launched-{name}")

@@ -1,96 +1,180 @@
-"""Making a connection: through every hop, to known hosts only, with the keys that the spec names."""
+"""SSH connections: the route from the spec and `~/.ssh/config`, and authenticated clients for each of its hops."""
 
 from __future__ import annotations
 
+import getpass
+import logging
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NoReturn
 
-from nel_action.errors import UnreachableError
-from nel_action.executors.slurm.local import LocalTransport
-from nel_action.executors.slurm.ssh.address import Hop, route
-from nel_action.executors.slurm.ssh.host_keys import known_hosts, load, refuse_changed, refuse_unknown
-from nel_action.executors.slurm.ssh.keys import private_key
-from nel_action.executors.slurm.ssh.transport import SshTransport, connection_error
-from nel_action.executors.slurm.transport import Transport
+from nel_action.errors import EngineError, UnreachableError, UsageError
+from nel_action.executors.slurm.ssh.credentials import fingerprint, known_hosts_lines, parse_known_hosts, private_key
 from nel_action.spec.slurm import SlurmExecution
 
 if TYPE_CHECKING:
     import paramiko
 
-__all__ = ["is_local", "open_transport"]
+__all__ = ["Connect", "Hop", "connector", "parse_hop", "route"]
 
-KEEPALIVE = 30
-"""Seconds between signs of life, so that nothing on the way forgets an idle connection."""
+logger = logging.getLogger(__name__)
+
+SSH_PORT: Final = 22
+
+KEEPALIVE_SECONDS: Final = 30
+"""Interval of keepalive messages, which prevent firewalls from dropping an idle connection."""
 
 
-def is_local(settings: SlurmExecution) -> bool:
-    """Tell whether nel-action runs on a login node itself."""
-    return settings.hostname == "localhost" and settings.port is None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hop:
+    """One host of a route; the last one is the login node."""
+
+    host: str
+    user: str
+    port: int = SSH_PORT
+    key_files: tuple[str, ...] = ()
+    """Private keys that `~/.ssh/config` names for the host."""
+
+    def __str__(self) -> str:
+        return f"{self.user}@{self.host}" + (f":{self.port}" if self.port != SSH_PORT else "")
+
+    @property
+    def known_hosts_name(self) -> str:
+        """Name of the host in a known_hosts file."""
+        return self.host if self.port == SSH_PORT else f"[{self.host}]:{self.port}"
 
 
-def open_transport(settings: SlurmExecution, environ: Mapping[str, str], base_dir: Path) -> Transport:
-    """Return the way to the login node; nothing is connected before the first command.
+Connect = Callable[[Sequence[Hop]], "list[paramiko.SSHClient]"]
+"""Connects to all hops of a route; returns one client per hop."""
+
+
+def parse_hop(text: str) -> tuple[str | None, str, int | None]:
+    """Split `user@host:port`; an IPv6 address with a port is written in brackets.
+
+    Returns:
+        User, host and port; None where the text has none.
 
     Raises:
-        UsageError: keys or known hosts are missing or unreadable.
+        UsageError: there is no host, or the port is not a number.
     """
-    if is_local(settings):
-        return LocalTransport(environ)
-    return SshTransport(route(settings, environ), connector(settings, environ, base_dir))
+    user, _, rest = text.strip().rpartition("@")
+    host, port = (rest, "") if rest.count(":") > 1 and not rest.startswith("[") else _split_port(rest)
+    if not host or (port and not port.isdigit()):
+        msg = f"execution.proxy_jump: {text!r} is not user@host:port"
+        raise UsageError(msg)
+    return user or None, host, int(port) if port else None
 
 
-def connector(
-    settings: SlurmExecution, environ: Mapping[str, str], base_dir: Path
-) -> Callable[[Sequence[Hop]], list[paramiko.SSHClient]]:
-    """Return a function that connects through all hops.
+def _split_port(text: str) -> tuple[str, str]:
+    if text.startswith("["):
+        host, _, port = text[1:].partition("]")
+        return host, port.removeprefix(":")
+    host, _, port = text.partition(":")
+    return host, port
+
+
+def route(settings: SlurmExecution, environ: Mapping[str, str]) -> list[Hop]:
+    """Return the hosts to connect through, the login node last.
 
     Raises:
-        UsageError: keys or known hosts are missing or unreadable.
+        UsageError: `proxy_jump` is malformed or `~/.ssh/config` cannot be read.
     """
-    lines = known_hosts(settings, environ, base_dir)
+    config = _ssh_config(environ)
+    options = config.lookup(settings.hostname) if config else {}
+    jump = settings.proxy_jump or options.get("proxyjump", "")
+    jumps = [] if jump.lower() == "none" else [part for part in jump.split(",") if part.strip()]
+    hops = [_hop(config, *parse_hop(part)) for part in jumps]
+    return [*hops, _hop(config, settings.username, settings.hostname, settings.port)]
+
+
+def _hop(config: paramiko.SSHConfig | None, user: str | None, host: str, port: int | None) -> Hop:
+    options = config.lookup(host) if config else {}
+    return Hop(
+        host=options.get("hostname", host),
+        user=user or options.get("user") or getpass.getuser(),
+        port=port or int(options.get("port", SSH_PORT)),
+        key_files=tuple(options.get("identityfile", ())),
+    )
+
+
+def _ssh_config(environ: Mapping[str, str]) -> paramiko.SSHConfig | None:
+    import paramiko
+
+    path = Path(environ.get("HOME", "~")).expanduser() / ".ssh/config"
+    if not path.is_file():
+        return None
+    try:
+        return paramiko.SSHConfig.from_path(str(path))
+    except (OSError, paramiko.ConfigParseError) as error:
+        msg = f"cannot read {path}: {error}"
+        raise UsageError(msg) from error
+
+
+def connector(settings: SlurmExecution, environ: Mapping[str, str], base_dir: Path) -> Connect:
+    """Load the credentials and return a function that connects to all hops of a route.
+
+    Args:
+        settings: names the credentials and the time limit.
+        environ: values of variables.
+        base_dir: folder of the spec, for relative paths.
+
+    Raises:
+        SecretError: a variable with a credential is not set or not usable.
+        UsageError: a file with a credential is unreadable or malformed.
+    """
+    lines = known_hosts_lines(settings, environ, base_dir)
     key = private_key(settings, environ, base_dir)
 
     def connect(hops: Sequence[Hop]) -> list[paramiko.SSHClient]:
-        chain: list[paramiko.SSHClient] = []
+        clients: list[paramiko.SSHClient] = []
         try:
             for hop in hops:
-                chain.append(_join(hop, chain[-1] if chain else None, lines, key, settings.connect_timeout))
+                previous = clients[-1] if clients else None
+                clients.append(_connect_hop(hop, previous, lines, key, settings.connect_timeout))
         except UnreachableError:
-            for client in reversed(chain):
+            for client in reversed(clients):
                 client.close()
             raise
-        return chain
+        logger.info("connected to %s", " via ".join(str(hop) for hop in reversed(hops)))
+        return clients
 
     return connect
 
 
-def _join(
-    hop: Hop, before: paramiko.SSHClient | None, lines: list[str], key: paramiko.PKey | None, seconds: float
+def _connect_hop(
+    hop: Hop, previous: paramiko.SSHClient | None, lines: list[str], key: paramiko.PKey | None, seconds: float
 ) -> paramiko.SSHClient:
-    """Connect to one hop, through the one before it.
+    """Connect to one hop.
+
+    Args:
+        hop: the host.
+        previous: client of the hop before it; None connects directly.
+        lines: known_hosts lines.
+        key: the private key; None uses the SSH agent and the default files.
+        seconds: time limit.
 
     Raises:
-        UnreachableError: it cannot be reached, or is not who it should be, or lets nobody in.
+        UnreachableError: the host is down, unverified or rejects the key.
     """
     import paramiko
 
-    keys, revoked = load(lines)
+    keys, revoked = parse_known_hosts(lines)
     client = paramiko.SSHClient()
     for name in keys:
-        for found in keys[name].values():
-            client.get_host_keys().add(name, found.get_name(), found)
-    client.set_missing_host_key_policy(_refuser(hop))
+        for host_key in keys[name].values():
+            client.get_host_keys().add(name, host_key.get_name(), host_key)
+    client.set_missing_host_key_policy(_rejection_policy(hop))
     try:
         client.connect(
             hop.host,
             port=hop.port,
             username=hop.user,
-            sock=_socket(hop, before, seconds),
+            sock=_open_socket(hop, previous, seconds),
             pkey=key,
-            key_filename=None if key else _existing(hop.key_files),  # type: ignore[arg-type]  # a list is as good
+            key_filename=None if key else _existing(hop.key_files),  # type: ignore[arg-type]  # takes a list as well
             allow_agent=key is None,
             look_for_keys=key is None,
             timeout=seconds,
@@ -100,19 +184,19 @@ def _join(
         )
         transport = client.get_transport()
         if transport is not None:
-            transport.set_keepalive(KEEPALIVE)
-            shown = transport.get_remote_server_key()
-            if shown.get_base64() in revoked:
-                refuse_changed(hop, shown, None)
+            transport.set_keepalive(KEEPALIVE_SECONDS)
+            server_key = transport.get_remote_server_key()
+            if server_key.get_base64() in revoked:
+                _reject_changed(hop, server_key, None)
     except paramiko.BadHostKeyException as error:
         client.close()
-        refuse_changed(hop, error.key, error.expected_key)
+        _reject_changed(hop, error.key, error.expected_key)
     except UnreachableError:
         client.close()
         raise
     except (paramiko.SSHException, OSError, EOFError) as error:
         client.close()
-        raise connection_error(hop, error) from error
+        raise _connection_error(hop, error) from error
     return client
 
 
@@ -120,27 +204,63 @@ def _existing(paths: Sequence[str]) -> list[str]:
     return [path for path in paths if Path(path).is_file()]
 
 
-def _refuser(hop: Hop) -> paramiko.MissingHostKeyPolicy:
+def _rejection_policy(hop: Hop) -> paramiko.MissingHostKeyPolicy:
     import paramiko
 
-    class Refuse(paramiko.MissingHostKeyPolicy):
-        """Nobody is trusted at first sight."""
+    class RejectUnknownHosts(paramiko.MissingHostKeyPolicy):
+        """Reject every host that is not in the known_hosts lines."""
 
         def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:  # noqa: ARG002
-            refuse_unknown(hop, key)
+            _reject_unknown(hop, key)
 
-    return Refuse()
+    return RejectUnknownHosts()
 
 
-def _socket(hop: Hop, before: paramiko.SSHClient | None, seconds: float) -> socket.socket | paramiko.Channel:
-    if before is not None:
-        transport = before.get_transport()
+def _open_socket(hop: Hop, previous: paramiko.SSHClient | None, seconds: float) -> socket.socket | paramiko.Channel:
+    if previous is not None:
+        transport = previous.get_transport()
         if transport is None:
-            msg = "the host before it hung up"
+            msg = "the previous hop closed the connection"
             raise ConnectionError(msg)
         return transport.open_channel("direct-tcpip", (hop.host, hop.port), ("127.0.0.1", 0), timeout=seconds)
-    # NOTE: paramiko leaves Nagle's algorithm on, which adds 40 ms to every command
-    one = socket.create_connection((hop.host, hop.port), timeout=seconds)
+    # NOTE: paramiko leaves Nagle's algorithm enabled, which adds 40 ms to every command.
+    connection = socket.create_connection((hop.host, hop.port), timeout=seconds)
     with suppress(OSError):
-        one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return one
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def _reject_unknown(hop: Hop, key: paramiko.PKey) -> NoReturn:
+    msg = f"connection to {hop} rejected: its host key is not known"
+    raise EngineError(msg, hint=_known_hosts_hint(hop, key))
+
+
+def _reject_changed(hop: Hop, key: paramiko.PKey, expected: paramiko.PKey | None) -> NoReturn:
+    previous = f" (expected {fingerprint(expected)})" if expected else ""
+    msg = f"connection to {hop} rejected: its host key has changed{previous}; the connection may be intercepted"
+    raise EngineError(msg, hint=_known_hosts_hint(hop, key))
+
+
+def _known_hosts_hint(hop: Hop, key: paramiko.PKey) -> str:
+    line = f"{hop.known_hosts_name} {key.get_name()} {key.get_base64()}"
+    return (
+        f"ask the cluster's administrators whether its fingerprint is {fingerprint(key)}; if it is, add this line to "
+        f"execution.known_hosts (or to the file or variable that you use):\n  {line}"
+    )
+
+
+def _connection_error(hop: Hop, error: Exception) -> UnreachableError:
+    """Translate an error of paramiko or of the socket into one with a hint."""
+    import paramiko
+
+    if isinstance(error, paramiko.AuthenticationException):
+        hint = "check execution.username and the key (key_file, key_name, or the agent); passwords are not supported"
+        return EngineError(f"authentication failed: {hop} accepts none of the offered keys", hint=hint)
+    if isinstance(error, socket.gaierror):
+        return UnreachableError(f"unknown host: {hop.host}", hint="check execution.hostname and proxy_jump")
+    if isinstance(error, TimeoutError):
+        hint = "check the host, the port and firewalls; the login node may also be overloaded"
+        return UnreachableError(f"{hop} does not answer", hint=hint)
+    if isinstance(error, ConnectionRefusedError):
+        return UnreachableError(f"{hop} refuses connections", hint="check that the host is up and the port is SSH's")
+    return UnreachableError(f"cannot connect to {hop}: {str(error) or type(error).__name__}")

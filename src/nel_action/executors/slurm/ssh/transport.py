@@ -1,8 +1,8 @@
-"""SSH: one connection, kept; strict about who is at the other end; honest about what was not heard.
+"""Transport over one SSH connection, which is kept open and replaced when it breaks.
 
-NOTE: measured on a loopback: a dropped connection looks like an empty answer with status -1, a frozen server like
-one that thinks for ever, and reading one stream to its end before the other stops both at 2 MB. So status -1 is
-"unknown", every wait has its limit, and both streams are read at once.
+NOTE: measured with paramiko: a dropped connection looks like an empty result with status -1, a frozen server like a
+slow command, and reading the two output streams one after the other deadlocks at 2 MB. Hence status -1 means
+"unknown", every wait has a time limit, and both streams are read at the same time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import logging
 import shlex
-import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,129 +17,155 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from nel_action.errors import EngineError, UnreachableError
-from nel_action.executors.slurm.ssh.address import Hop
-from nel_action.executors.slurm.transport import Finished, LostError
+from nel_action.errors import UnreachableError
+from nel_action.executors.slurm.ssh.connection import Connect, Hop
+from nel_action.executors.slurm.transport import CommandResult, OutcomeUnknownError
+from nel_action.retry import Backoff, poll_until
 
 if TYPE_CHECKING:
     import paramiko
 
 __all__ = ["SshTransport"]
 
+logger = logging.getLogger(__name__)
+
 BLOCK: Final = 1 << 16
+"""Bytes per read or write."""
 
 PREFETCH: Final = 64
-"""Requests for blocks of a file that are under way at once: 50 MB took 12 s without a limit, 0.8 s with this one."""
+"""Concurrent block requests per file: 50 MB took 12 s with unlimited requests, 0.8 s with this limit."""
 
-SESSION_PAUSE: Final = 0.2
-"""Seconds that a server may need to notice that a session has ended, before another is allowed."""
+SESSION_BACKOFF: Final = Backoff(initial=0.2, factor=1, jitter=0)
+"""Pause between tries to open a session: a server may need it to notice that another session has closed."""
 
 
 class SshTransport:
-    """Keeps one connection, and makes another when it is gone."""
+    """Runs commands and copies files over SSH."""
 
-    def __init__(self, hops: Sequence[Hop], connect: Callable[[Sequence[Hop]], list[paramiko.SSHClient]]) -> None:
-        logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # what matters is raised, in our words
+    def __init__(self, hops: Sequence[Hop], connect: Connect) -> None:
+        """Store the route; nothing is connected before the first command.
+
+        Args:
+            hops: the hosts of the route, the login node last.
+            connect: connects to all of them.
+        """
+        logging.getLogger("paramiko").setLevel(logging.CRITICAL)  # its errors are raised again with our messages
         self._hops = list(hops)
         self._connect = connect
-        self._chain: list[paramiko.SSHClient] = []
+        self._clients: list[paramiko.SSHClient] = []
         self._retired: list[paramiko.SSHClient] = []
         self._lock = threading.Lock()
 
     @property
-    def place(self) -> str:
-        """What a person calls the other end."""
+    def host(self) -> str:
+        """Name of the login node in messages."""
         return str(self._hops[-1])
 
-    def run(self, argv: Sequence[str], *, stdin: bytes, seconds: float) -> Finished:
-        """Run one command to its end.
+    def run(self, argv: Sequence[str], *, stdin: bytes, seconds: float) -> CommandResult:
+        """Run one command and wait for it.
+
+        Args:
+            argv: the command.
+            stdin: its standard input.
+            seconds: time limit for the complete result.
 
         Raises:
-            LostError: its answer did not come, or not whole, in time.
-            UnreachableError: it was not started.
+            OutcomeUnknownError: the result was incomplete or late.
+            UnreachableError: the command was not sent.
         """
         import paramiko
 
         deadline = time.monotonic() + seconds
-        channel = self._session(seconds)
+        channel = self._open_session(seconds)
         try:
             channel.settimeout(max(0.1, deadline - time.monotonic()))
             channel.exec_command(shlex.join(argv))
-            return _converse(channel, stdin, deadline)
+            return _communicate(channel, stdin, deadline)
         except (paramiko.SSHException, OSError, EOFError) as error:
             self._drop(channel.get_transport())
-            how = f"no answer within {seconds:g} s" if isinstance(error, TimeoutError) else f"{str(error) or 'cut off'}"
-            msg = f"lost {self.place} while it worked: {how}"
-            raise LostError(msg, hint="whether the command ran will be looked up") from error
+            cause = f"no answer within {seconds:g} s" if isinstance(error, TimeoutError) else str(error) or "cut off"
+            msg = f"lost the connection to {self.host} during a command: {cause}"
+            raise OutcomeUnknownError(msg, hint="the next try looks up whether the command ran") from error
         finally:
             channel.close()
 
-    def _session(self, seconds: float) -> paramiko.Channel:
-        """Open a session; where the server allows no more of them on this connection, on a fresh one.
+    def _open_session(self, seconds: float) -> paramiko.Channel:
+        """Open a session; use a new connection where the server allows no further session on the current one.
 
         Raises:
-            UnreachableError: neither could be had.
+            UnreachableError: no session could be opened.
         """
         import paramiko
 
         deadline = time.monotonic() + seconds
-        for number in itertools.count():
+        tries = itertools.count()
+
+        def open_session() -> paramiko.Channel | None:
             transport = self._transport()
             try:
                 return transport.open_session(timeout=seconds)
             except (paramiko.SSHException, OSError, EOFError) as error:
-                # NOTE: a refusal is not always a ChannelException: where two threads are refused at once, paramiko
-                # tells only one of them why. What tells a refusal from a broken connection is that it lives.
+                number = next(tries)
+                # NOTE: a refusal is not always a ChannelException: if two threads are refused at the same time,
+                # paramiko reports the reason to one of them only. After a refusal the connection is still active.
                 if time.monotonic() > deadline or (number and not transport.is_active()):
                     self._drop(transport)
-                    silent = "timeout" in str(error).lower() or isinstance(error, TimeoutError)
-                    how = "does not answer" if silent else f"opens no session: {str(error) or type(error).__name__}"
-                    msg = f"{self.place} {how}"
+                    timed_out = "timeout" in str(error).lower() or isinstance(error, TimeoutError)
+                    cause = "does not answer" if timed_out else f"opens no session: {str(error) or type(error).__name__}"
+                    msg = f"{self.host} {cause}"
                     raise UnreachableError(msg) from error
                 if not transport.is_active():
                     self._drop(transport)
                 elif number % 2:
                     self._retire(transport)
-                else:
-                    time.sleep(SESSION_PAUSE)
-        raise AssertionError
+                return None
+
+        channel = poll_until(open_session, deadline=None, backoff=SESSION_BACKOFF)
+        if channel is None:
+            raise AssertionError  # without a deadline, only a channel ends the polling
+        return channel
 
     def _transport(self) -> paramiko.Transport:
         with self._lock:
-            transport = self._chain[-1].get_transport() if self._chain else None
+            transport = self._clients[-1].get_transport() if self._clients else None
             if transport is None or not transport.is_active():
-                _close(self._chain)
-                self._chain = self._connect(self._hops)
-                transport = self._chain[-1].get_transport()
+                _close(self._clients)
+                self._clients = self._connect(self._hops)
+                transport = self._clients[-1].get_transport()
             if transport is None:
-                msg = f"{self.place} hung up at once"
+                msg = f"{self.host} closed the connection immediately"
                 raise UnreachableError(msg)
             return transport
 
     def _drop(self, transport: paramiko.Transport | None) -> None:
-        """Hang up, unless another thread has already made another connection."""
+        """Close the connection, unless another thread has already replaced it."""
         with self._lock:
-            if self._chain and self._chain[-1].get_transport() in {transport, None}:
-                _close(self._chain)
-                self._chain = []
+            if self._clients and self._clients[-1].get_transport() in {transport, None}:
+                logger.debug("%s: closing the connection", self.host)
+                _close(self._clients)
+                self._clients = []
 
     def _retire(self, transport: paramiko.Transport) -> None:
-        """Leave a connection to those who still use it."""
+        """Open no further sessions on a connection, but keep it for the threads that use it."""
         with self._lock:
-            if self._chain and self._chain[-1].get_transport() is transport:
-                self._retired += self._chain
-                self._chain = []
+            if self._clients and self._clients[-1].get_transport() is transport:
+                self._retired += self._clients
+                self._clients = []
 
     def fetch(self, files: Sequence[tuple[PurePosixPath, Path]], *, seconds: float) -> None:
         """Copy files by SFTP.
 
+        Args:
+            files: source on the login node and target on this machine.
+            seconds: time limit without progress.
+
         Raises:
-            LostError: the connection broke.
-            OSError: a file cannot be read there, or written here.
+            OutcomeUnknownError: the connection broke.
+            OSError: a source cannot be read or a target cannot be written.
         """
         import paramiko
 
-        channel = self._session(seconds)
+        channel = self._open_session(seconds)
         try:
             channel.settimeout(seconds)
             channel.invoke_subsystem("sftp")
@@ -149,73 +174,80 @@ class SshTransport:
                 _fetch(sftp, str(source), target)
         except (paramiko.SSHException, EOFError, ConnectionError, TimeoutError) as error:
             self._drop(channel.get_transport())
-            msg = f"lost {self.place} while files were copied: {str(error) or 'cut off'}"
-            raise LostError(msg) from error
+            msg = f"lost the connection to {self.host} while copying files: {str(error) or 'cut off'}"
+            raise OutcomeUnknownError(msg) from error
         except OSError as error:
-            # NOTE: paramiko reports a closed socket as a bare OSError; a file's own error has a number
+            # NOTE: paramiko reports a closed socket as an OSError without a number; errors of files have one.
             if error.errno is None:
                 self._drop(channel.get_transport())
-                msg = f"lost {self.place} while files were copied: {error}"
-                raise LostError(msg) from error
+                msg = f"lost the connection to {self.host} while copying files: {error}"
+                raise OutcomeUnknownError(msg) from error
             raise
         finally:
             channel.close()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close all connections."""
         with self._lock:
-            _close([*self._retired, *self._chain])
-            self._retired, self._chain = [], []
+            _close([*self._retired, *self._clients])
+            self._retired, self._clients = [], []
 
 
 def _fetch(sftp: paramiko.SFTPClient, source: str, target: Path) -> None:
-    """Copy one file, with many requests for its blocks under way at once."""
+    """Copy one file with concurrent requests for its blocks."""
     import paramiko
 
     with sftp.open(source, "rb") as handle, target.open("wb") as out:
-        ask = handle._prefetch_thread  # type: ignore[attr-defined]  # noqa: SLF001
+        request_blocks = handle._prefetch_thread  # type: ignore[attr-defined]  # noqa: SLF001
 
-        # NOTE: paramiko asks for blocks in a thread of its own, which would print a traceback when the connection
-        # breaks; the reader below notices the same thing and raises it.
-        def ask_quietly(*args: object) -> None:
+        # NOTE: paramiko requests the blocks in a thread of its own, which would print a traceback when the connection
+        # breaks; the reader below notices the same error and raises it.
+        def request_quietly(*args: object) -> None:
             with suppress(OSError, EOFError, paramiko.SSHException):
-                ask(*args)
+                request_blocks(*args)
 
-        handle._prefetch_thread = ask_quietly  # type: ignore[attr-defined]  # noqa: SLF001
+        handle._prefetch_thread = request_quietly  # type: ignore[attr-defined]  # noqa: SLF001
         handle.prefetch(handle.stat().st_size or 0, PREFETCH)
         while block := handle.read(BLOCK):
             out.write(block)
 
 
-def _close(chain: Sequence[paramiko.SSHClient]) -> None:
-    for client in reversed(chain):
+def _close(clients: Sequence[paramiko.SSHClient]) -> None:
+    for client in reversed(clients):
         client.close()
 
 
-def _converse(channel: paramiko.Channel, stdin: bytes, deadline: float) -> Finished:
-    """Send all of `stdin`, read both streams to their ends, and take the exit status.
+def _communicate(channel: paramiko.Channel, stdin: bytes, deadline: float) -> CommandResult:
+    """Send `stdin`, read both output streams to their ends, and wait for the exit status.
+
+    Args:
+        channel: runs the command.
+        stdin: data for its standard input.
+        deadline: on the monotonic clock, in seconds.
 
     Raises:
-        LostError: there is no exit status.
-        OSError: a limit was reached, or the connection broke.
+        OutcomeUnknownError: the server reported no exit status.
+        OSError: the deadline passed or the connection broke.
     """
-    err: list[bytes] = []
-    trouble: list[Exception] = []
-    reader = threading.Thread(target=_drain, args=(channel.recv_stderr, channel, err, trouble, deadline), daemon=True)
+    stderr: list[bytes] = []
+    errors: list[Exception] = []
+    reader = threading.Thread(
+        target=_read_all, args=(channel.recv_stderr, channel, stderr, errors, deadline), daemon=True
+    )
     reader.start()
-    out: list[bytes] = []
+    stdout: list[bytes] = []
     _send(channel, stdin, deadline)
     channel.shutdown_write()
-    _drain(channel.recv, channel, out, trouble, deadline)
+    _read_all(channel.recv, channel, stdout, errors, deadline)
     reader.join(max(0.1, deadline - time.monotonic()))
-    if trouble:
-        raise trouble[0]
+    if errors:
+        raise errors[0]
     if not channel.status_event.wait(max(0.1, deadline - time.monotonic())):
         raise TimeoutError
     if channel.exit_status < 0:
-        msg = "the connection ended before the command did, or the command was killed"
-        raise LostError(msg)
-    return Finished(channel.exit_status, b"".join(out), b"".join(err))
+        msg = "the connection closed before the command finished, or the command was killed"
+        raise OutcomeUnknownError(msg)
+    return CommandResult(channel.exit_status, b"".join(stdout), b"".join(stderr))
 
 
 def _send(channel: paramiko.Channel, data: bytes, deadline: float) -> None:
@@ -227,40 +259,24 @@ def _send(channel: paramiko.Channel, data: bytes, deadline: float) -> None:
         except OSError as error:
             if isinstance(error, TimeoutError):
                 raise
-            return  # the command did not want to read it all; its answer says why
+            return  # the command closed its input early; its exit status says whether that is an error
 
 
-def _drain(
+def _read_all(
     receive: Callable[[int], bytes],
     channel: paramiko.Channel,
-    into: list[bytes],
-    trouble: list[Exception],
+    blocks: list[bytes],
+    errors: list[Exception],
     deadline: float,
 ) -> None:
+    """Append a stream's data to `blocks` until it ends, or an error to `errors`."""
     try:
         while True:
             channel.settimeout(max(0.1, deadline - time.monotonic()))
             if not (data := receive(BLOCK)):
                 return
-            into.append(data)
+            blocks.append(data)
             if time.monotonic() > deadline:
                 raise TimeoutError
     except OSError as error:
-        trouble.append(error)
-
-
-def connection_error(hop: Hop, error: Exception) -> UnreachableError:
-    """Say in the user's words why there is no connection."""
-    import paramiko
-
-    if isinstance(error, paramiko.AuthenticationException):
-        hint = "check execution.username and the key (key_file, key_name, or the agent); passwords are never used"
-        return EngineError(f"{hop} accepts none of the keys that were offered", hint=hint)
-    if isinstance(error, socket.gaierror):
-        return UnreachableError(f"there is no host {hop.host}", hint="check execution.hostname and proxy_jump")
-    if isinstance(error, TimeoutError):
-        hint = "check the host, the port and what stands between; a login node may also be overloaded"
-        return UnreachableError(f"{hop} does not answer", hint=hint)
-    if isinstance(error, ConnectionRefusedError):
-        return UnreachableError(f"{hop} refuses connections", hint="is SSH on that port, and is the node up?")
-    return UnreachableError(f"no connection to {hop}: {str(error) or type(error).__name__}")
+        errors.append(error)

@@ -1,1 +1,1 @@
-"""The state of Slurm jobs: queue, accounting and exit records."""
+"""Status of Slurm jobs from the queue, the accounting database and exit records."""

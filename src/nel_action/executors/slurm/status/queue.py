@@ -1,16 +1,27 @@
-"""What Slurm says of jobs: `squeue` and `sacct`, asked in text with explicit fields, and their answers.
+"""Commands for `squeue` and `sacct`, and parsers of their output.
 
-NOTE: not in JSON: `squeue --json` ignores which jobs were asked for, and its shape differs between versions.
+NOTE: the text format with explicit fields, not JSON: `squeue --json` ignores the job filter, and its schema differs
+between versions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-__all__ = ["ACTIVE", "Row", "moment", "parse_sacct", "parse_squeue", "sacct", "squeue"]
+from nel_action.errors import EngineError
+from nel_action.executors.slurm.transport import CommandResult, ControllerDownError
+
+__all__ = [
+    "JobRow",
+    "parse_sacct",
+    "parse_squeue",
+    "require_answer",
+    "sacct_commands",
+    "squeue_command",
+]
 
 ACTIVE: Final = frozenset(
     {
@@ -30,122 +41,143 @@ ACTIVE: Final = frozenset(
         "RESV_DEL_HOLD",
     }
 )
-"""States that a job can leave."""
+"""States that are not final."""
 
 WAITING: Final = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT"})
-"""States of a job that does not run yet."""
+"""States of jobs that are not running yet."""
 
-CHUNK: Final = 2000
-"""Names in one word of a command line, which holds 128 KiB at most."""
+NAMES_PER_COMMAND: Final = 2000
+"""Job names in one argument, whose length is limited to 128 KiB."""
+
+COMMAND_NOT_FOUND: Final = 127
+"""Exit status of the shell for a missing program."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One Slurm job, as one of the two sees it."""
+class JobRow:
+    """One Slurm job as reported by the queue or by the accounting database."""
 
     job: int
     name: str
     state: str
-    """Slurm's own word, without what follows it."""
-    who: str | None = None
-    """The user id that cancelled it, where that is told."""
+    """Slurm's state, without the text that may follow it."""
+    cancelled_by: str | None = None
+    """ID of the user who cancelled the job, if reported."""
     reason: str = ""
-    """Why it waits, or why it ended."""
+    """Slurm's reason for the state."""
     exit_code: tuple[int, int] | None = None
-    """Exit status and signal; None from `squeue`, which does not tell."""
+    """Exit status and signal; None in rows of `squeue`, which does not report them."""
     submitted: str | None = None
     """RFC 3339, UTC."""
     started: str | None = None
     ended: str | None = None
-    """For a job that runs, `squeue` tells its time limit here; see `active`."""
+    """For a running job, `squeue` reports its time limit here; check `active`."""
     directory: str = ""
-    """Where it runs."""
+    """Working directory."""
 
     @property
     def active(self) -> bool:
-        """Whether its state can still change."""
+        """Whether the state can still change."""
         return self.state in ACTIVE
 
     @property
     def waiting(self) -> bool:
-        """Whether it does not run yet."""
+        """Whether the job is not running yet."""
         return self.state in WAITING
 
     @property
     def settled(self) -> bool:
-        """Whether this is how it ended: `sacct` says PENDING of jobs that have ended, until it has all of them."""
+        """Whether a row of `sacct` is final and complete; it reports PENDING for finished jobs it is still recording."""
         return not self.active and self.ended is not None and self.name != "allocation"
 
 
-def squeue() -> list[str]:
-    """Ask for all of the user's jobs that the controller still knows."""
+def squeue_command() -> list[str]:
+    """Return the command that lists all of the user's jobs that the controller remembers."""
     return ["squeue", "-h", "--me", "-t", "all", "-o", "%i|%j|%T|%r|%V|%S|%e|%Z"]
 
 
-def sacct(names: Sequence[str], *, days: int) -> list[list[str]]:
-    """Ask for jobs by name, as far back as that."""
+def sacct_commands(names: Sequence[str], *, days: int) -> list[list[str]]:
+    """Return the commands that list jobs of the last `days` days by name."""
     fields = "JobIDRaw,JobName,State,ExitCode,Reason,Submit,Start,End,WorkDir"
-    plain = ["sacct", "-X", "-n", "-P", f"--starttime=now-{days}days", f"--format={fields}"]
-    return [[*plain, f"--name={','.join(chunk)}"] for chunk in _batched(names)]
+    command = ["sacct", "-X", "-n", "-P", f"--starttime=now-{days}days", f"--format={fields}"]
+    chunks = [names[start : start + NAMES_PER_COMMAND] for start in range(0, len(names), NAMES_PER_COMMAND)]
+    return [[*command, f"--name={','.join(chunk)}"] for chunk in chunks]
 
 
-def _batched(names: Sequence[str]) -> Iterable[Sequence[str]]:
-    return [names[start : start + CHUNK] for start in range(0, len(names), CHUNK)]
+def require_answer(host: str, result: CommandResult, hint: str) -> str:
+    """Return the output of a successful `squeue`.
+
+    Args:
+        host: the login node, for messages.
+        result: result of `squeue`.
+        hint: what a missing answer means for the caller's operation.
+
+    Raises:
+        EngineError: there is no `squeue`.
+        ControllerDownError: the controller does not answer, which does not mean that the queue is empty.
+    """
+    if result.code == COMMAND_NOT_FOUND:
+        msg = f"squeue not found on {host}: {result.error_line}"
+        raise EngineError(msg, hint="set execution.bin_dir to the directory of Slurm's programs, or use login_shell")
+    if result.code:
+        msg = f"the Slurm controller on {host} does not answer: {result.error_line}"
+        raise ControllerDownError(msg, hint=hint)
+    return result.text
 
 
-def moment(text: str) -> str | None:
-    """Turn Slurm's time (in UTC, as it was asked for) into RFC 3339; None for `Unknown`, `N/A` and the like."""
-    try:
-        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC).isoformat().replace("+00:00", "Z")
-    except ValueError:
-        return None
-
-
-def parse_squeue(text: str) -> list[Row]:
-    """Read the answer to `squeue`, leaving out jobs that cannot be ours."""
+def parse_squeue(text: str) -> list[JobRow]:
+    """Parse the output of `squeue`; jobs with other names than an attempt's are skipped."""
     rows = []
     for line in text.splitlines():
         fields = line.split("|", 7)
-        if len(fields) == 8 and fields[0].isdigit() and fields[1].startswith("nel-"):  # noqa: PLR2004 the fields asked for
+        if len(fields) == 8 and fields[0].isdigit() and fields[1].startswith("nel-"):  # noqa: PLR2004 requested fields
             job, name, state, reason, submitted, started, ended, directory = fields
             rows.append(
-                Row(
+                JobRow(
                     job=int(job),
                     name=name,
                     state=state,
                     reason="" if reason == "None" else reason,
-                    submitted=moment(submitted),
-                    started=moment(started),
-                    ended=moment(ended),
+                    submitted=_rfc3339(submitted),
+                    started=_rfc3339(started),
+                    ended=_rfc3339(ended),
                     directory=directory,
                 )
             )
     return rows
 
 
-def parse_sacct(text: str) -> list[Row]:
-    """Read the answer to `sacct`."""
+def parse_sacct(text: str) -> list[JobRow]:
+    """Parse the output of `sacct`."""
     rows = []
     for line in text.splitlines():
         fields = line.split("|", 8)
-        if len(fields) == 9 and fields[0].isdigit():  # noqa: PLR2004 the fields asked for
-            job, name, state, code, reason, submitted, started, ended, directory = fields
-            word, _, rest = state.partition(" ")
+        if len(fields) == 9 and fields[0].isdigit():  # noqa: PLR2004 requested fields
+            job, name, state_text, code, reason, submitted, started, ended, directory = fields
+            state, _, suffix = state_text.partition(" ")
             rows.append(
-                Row(
+                JobRow(
                     job=int(job),
                     name=name,
-                    state=word,
-                    who=rest.removeprefix("by ") or None,
+                    state=state,
+                    cancelled_by=suffix.removeprefix("by ") or None,
                     reason="" if reason == "None" else reason,
                     exit_code=_exit_code(code),
-                    submitted=moment(submitted),
-                    started=moment(started),
-                    ended=moment(ended),
+                    submitted=_rfc3339(submitted),
+                    started=_rfc3339(started),
+                    ended=_rfc3339(ended),
                     directory=directory,
                 )
             )
     return rows
+
+
+def _rfc3339(text: str) -> str | None:
+    """Convert Slurm's time, requested in UTC; None for `Unknown`, `N/A` and the like."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC).isoformat().replace("+00:00", "Z")
+    except ValueError:
+        return None
 
 
 def _exit_code(text: str) -> tuple[int, int] | None:

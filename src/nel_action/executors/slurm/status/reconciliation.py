@@ -1,9 +1,9 @@
-"""Three sources, one answer: the controller's queue, the accounting database, and the job's own last words.
+"""Reconciliation of the three sources for a job's state: queue, accounting database and exit record.
 
-None of them is right alone. The queue forgets a job minutes after its end; the database lags, calls jobs PENDING that
-have failed, and may not be there; the job's own record is missing when the job was killed. So a job that the queue
-shows alive is alive; else its own record decides, with Slurm's word for why; else Slurm's word alone, once it has
-settled; and where nothing is seen, nothing is said.
+None of them is sufficient. The queue forgets a job minutes after its end. The database lags, reports PENDING for failed
+jobs, and is optional. The exit record is missing if the job was killed. Therefore a job that is active in the queue is
+active; otherwise its exit record decides, with Slurm's state as the cause where the record has none; otherwise Slurm's
+final state decides; and if no source reports the job, its state is unknown.
 """
 
 from __future__ import annotations
@@ -13,199 +13,204 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from nel_action.executors.slurm.exit_record import ExitRecord
-from nel_action.executors.slurm.status.queue import Row
+from nel_action.executors.slurm.layout import ExitRecord
+from nel_action.executors.slurm.status.queue import JobRow
 from nel_action.model.job import JobState, JobStatus, Reason
 
-__all__ = ["Sources", "blind", "ended_row", "explained", "reconcile"]
+__all__ = ["Sources", "final_row", "is_explained", "reconcile", "unobserved_reason"]
 
 HELD: Final = {"JobHeldUser": "held by its user", "JobHeldAdmin": "held by an administrator"}
-"""Waits that somebody can end."""
+"""Pending reasons that a person can remove."""
 
-NEVER: Final = {
-    "DependencyNeverSatisfied": (Reason.INFRASTRUCTURE, "it waits for a job that can no longer succeed"),
-    "PartitionNodeLimit": (Reason.REJECTED, "the partition does not give that many nodes (execution.num_nodes)"),
-    "PartitionTimeLimit": (Reason.REJECTED, "the partition does not give that much time (execution.walltime)"),
+UNSCHEDULABLE: Final = {
+    "DependencyNeverSatisfied": (Reason.INFRASTRUCTURE, "it depends on a job that can no longer succeed"),
+    "PartitionNodeLimit": (Reason.REJECTED, "it exceeds the partition's node limit (execution.num_nodes)"),
+    "PartitionTimeLimit": (Reason.REJECTED, "it exceeds the partition's time limit (execution.walltime)"),
     "BadConstraints": (Reason.REJECTED, "no node satisfies its constraints (execution.sbatch_extra_flags)"),
-    "AccountNotAllowed": (Reason.REJECTED, "the partition does not serve this account (execution.account)"),
-    "InvalidAccount": (Reason.REJECTED, "there is no such account (execution.account)"),
-    "InvalidQOS": (Reason.REJECTED, "there is no such quality of service (execution.qos)"),
-    "QOSNotAllowed": (Reason.REJECTED, "this account may not use that quality of service (execution.qos)"),
-    "launch failed requeued held": (Reason.INFRASTRUCTURE, "Slurm could not start it on its node and holds it now"),
+    "AccountNotAllowed": (Reason.REJECTED, "the partition does not accept this account (execution.account)"),
+    "InvalidAccount": (Reason.REJECTED, "the account does not exist (execution.account)"),
+    "InvalidQOS": (Reason.REJECTED, "the quality of service does not exist (execution.qos)"),
+    "QOSNotAllowed": (Reason.REJECTED, "this account may not use the quality of service (execution.qos)"),
+    "launch failed requeued held": (Reason.INFRASTRUCTURE, "Slurm failed to launch it on its node and holds it"),
 }
-"""Waits that nobody ends, and why."""
+"""Pending reasons that never go away by themselves."""
 
-PER_JOB: Final = re.compile(r"(QOS|Assoc)Max\w+PerJob(?:Limit)?")
-"""Waits for a limit on single jobs (`QOSMaxNodePerJobLimit`, `AssocMaxGRESPerJob`), which no other job's end lifts."""
+PER_JOB_LIMIT: Final = re.compile(r"(QOS|Assoc)Max\w+PerJob(?:Limit)?")
+"""Pending reasons for limits of a single job (`QOSMaxNodePerJobLimit`, `AssocMaxGRESPerJob`)."""
 
-STOPPED: Final = "terminated"
-"""The script's word for a signal that it cannot explain; Slurm can."""
+TERMINATED: Final = "terminated"
+"""The batch script's reason for a SIGTERM, whose cause only Slurm knows."""
 
-UNSURE: Final = frozenset(
-    {STOPPED, "not_started", "no_environment", "server_ended", "server_unhealthy", "infrastructure"}
+INCONCLUSIVE_REASONS: Final = frozenset(
+    {TERMINATED, "not_started", "no_environment", "server_ended", "server_unhealthy", "infrastructure"}
 )
-"""What the script may say of a job whose node was being lost; Slurm knows by the time it has settled."""
+"""Reasons that the batch script may also record while its node is being lost; Slurm's final state tells them apart."""
 
-WORDS: Final[dict[str, tuple[Reason, str]]] = {
+RECORD_REASONS: Final[dict[str, tuple[Reason, str]]] = {
     "harness": (Reason.HARNESS, "the harness failed; see logs/client.log"),
-    "time_limit": (Reason.TIME_LIMIT, "its time was used up (execution.walltime, max_walltime, timeout)"),
-    "out_of_memory": (Reason.OUT_OF_MEMORY, "it used more memory than it had; ask for more (sbatch_extra_flags: mem)"),
+    "time_limit": (Reason.TIME_LIMIT, "time limit reached (execution.walltime, max_walltime, timeout)"),
+    "out_of_memory": (Reason.OUT_OF_MEMORY, "out of memory; request more (sbatch_extra_flags: mem)"),
     "node_lost": (Reason.NODE_LOST, "its node was lost"),
-    "server_ended": (Reason.ENDPOINT, "the model's server ended; see logs/server-0.log"),
-    "server_unhealthy": (Reason.ENDPOINT, "the model's server did not become healthy; see logs/server-0.log"),
+    "server_ended": (Reason.ENDPOINT, "the model server exited; see logs/server-0.log"),
+    "server_unhealthy": (Reason.ENDPOINT, "the model server did not become healthy; see logs/server-0.log"),
     "not_started": (Reason.IMAGE, "the harness could not be started; see logs/srun-client.log"),
     "no_environment": (
         Reason.INFRASTRUCTURE,
         "the harness could not be started (execution.environment); see logs/srun-client.log",
     ),
-    "infrastructure": (Reason.INFRASTRUCTURE, "it could not go on; see the last logs/slurm-*.log"),
+    "infrastructure": (Reason.INFRASTRUCTURE, "the batch script could not continue; see the last logs/slurm-*.log"),
 }
-"""What the batch script's words mean."""
+"""Reasons in exit records."""
 
-STATES: Final[dict[str, tuple[Reason, str]]] = {
-    "TIMEOUT": (Reason.TIME_LIMIT, "Slurm ended it at its time limit"),
-    "DEADLINE": (Reason.TIME_LIMIT, "Slurm ended it at its deadline"),
-    "OUT_OF_MEMORY": (Reason.OUT_OF_MEMORY, "it used more memory than it had; ask for more (sbatch_extra_flags: mem)"),
+FINAL_STATES: Final[dict[str, tuple[Reason, str]]] = {
+    "TIMEOUT": (Reason.TIME_LIMIT, "Slurm stopped it at its time limit"),
+    "DEADLINE": (Reason.TIME_LIMIT, "Slurm stopped it at its deadline"),
+    "OUT_OF_MEMORY": (Reason.OUT_OF_MEMORY, "out of memory; request more (sbatch_extra_flags: mem)"),
     "NODE_FAIL": (Reason.NODE_LOST, "its node was lost"),
-    "BOOT_FAIL": (Reason.NODE_LOST, "its node did not start"),
-    "PREEMPTED": (Reason.PREEMPTED, "other work took its place"),
-    "COMPLETED": (Reason.INFRASTRUCTURE, "Slurm calls it completed, but it left no record of its end"),
-    "FAILED": (Reason.INFRASTRUCTURE, "it ended without leaving a record"),
+    "BOOT_FAIL": (Reason.NODE_LOST, "its node did not boot"),
+    "PREEMPTED": (Reason.PREEMPTED, "preempted by a job with a higher priority"),
+    "COMPLETED": (Reason.INFRASTRUCTURE, "Slurm reports COMPLETED, but there is no exit record"),
+    "FAILED": (Reason.INFRASTRUCTURE, "failed without an exit record"),
 }
-"""What Slurm's words mean where the job left none itself."""
+"""Slurm's final states, for jobs without an exit record."""
 
-EXPLAIN: Final = frozenset({"CANCELLED", *STATES} - {"FAILED", "COMPLETED"})
-"""Slurm's words that say why it ended a job."""
+EXPLANATORY_STATES: Final = frozenset({"CANCELLED", *FINAL_STATES} - {"FAILED", "COMPLETED"})
+"""Final states that name the cause."""
 
-LOST: Final = frozenset({"NODE_FAIL", "BOOT_FAIL"})
-"""Slurm's words for a lost node, which explain whatever else the script saw go wrong."""
+NODE_LOST_STATES: Final = frozenset({"NODE_FAIL", "BOOT_FAIL"})
+"""Final states for a lost node, which explain every other failure that the batch script recorded."""
 
 LAUNCH_FAILED: Final = "JobLaunchFailure"
-"""Why a job ended whose working directory or log could not be opened on its node, by the queue."""
+"""Slurm's reason in the queue if the working directory or the log could not be opened on the node."""
 
-NO_DIRECTORY: Final = (0, 53)
-"""Its exit code, by the accounts."""
+LAUNCH_FAILED_CODE: Final = (0, 53)
+"""Exit code of such a job in the accounting database."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """What was seen of one attempt."""
+    """Everything observed about one attempt."""
 
-    queue: Sequence[Row] = ()
-    """Its Slurm jobs, as far as the controller knows them."""
-    accounts: Sequence[Row] = ()
-    """The same from the database."""
+    queue: Sequence[JobRow] = ()
+    """Its Slurm jobs in the queue."""
+    accounting: Sequence[JobRow] = ()
+    """Its Slurm jobs in the accounting database."""
     record: ExitRecord | None = None
-    queue_down: str | None = None
+    queue_error: str | None = None
     """Why the controller did not answer."""
-    accounts_down: str | None = None
-    """Why the database did not answer; None also where there is no database."""
-    accounting: bool = False
-    """Whether there is a database."""
+    accounting_error: str | None = None
+    """Why the database did not answer; None also if there is no database."""
+    has_accounting: bool = False
+    """Whether the cluster has a database."""
 
     @property
-    def decided(self) -> bool:
-        """Whether the job's own record says all there is to say."""
-        return self.record is not None and self.record.reason not in UNSURE
+    def conclusive(self) -> bool:
+        """Whether the exit record alone determines the result."""
+        return self.record is not None and self.record.reason not in INCONCLUSIVE_REASONS
 
     @property
-    def down(self) -> str | None:
-        """Who does not answer, where that keeps Slurm's word from us."""
-        return self.queue_down or self.accounts_down
+    def error(self) -> str | None:
+        """Why Slurm's view of the attempt is incomplete; None if it is complete."""
+        return self.queue_error or self.accounting_error
 
 
-def reconcile(seen: Sources) -> JobStatus:
-    """Say what an attempt's state is; unknown where it cannot be said yet."""
-    active = [row for row in seen.queue if row.active]
-    if active and not (seen.decided and all(row.waiting or row.state == "COMPLETING" for row in active)):
-        return _alive(active, seen.queue)
-    row = ended_row(seen)
-    if seen.record is not None:
-        return _by_record(seen.record, row)
+def reconcile(sources: Sources) -> JobStatus:
+    """Return the status of an attempt; unknown if it cannot be determined yet."""
+    active = [row for row in sources.queue if row.active]
+    if active and not (sources.conclusive and all(row.waiting or row.state == "COMPLETING" for row in active)):
+        return _active_status(active, sources.queue)
+    row = final_row(sources)
+    if sources.record is not None:
+        return _record_status(sources.record, row)
     if row is not None:
-        return _by_state(row)
-    return JobStatus(state=JobState.UNKNOWN, detail=blind(seen))
+        return _final_status(row)
+    return JobStatus(state=JobState.UNKNOWN, detail=unobserved_reason(sources))
 
 
-def ended_row(seen: Sources) -> Row | None:
-    """Return how the attempt's last Slurm job ended; spare jobs that never ran are left out."""
-    ended = {row.job: row for row in seen.accounts if row.settled}
-    for row in seen.queue:
+def final_row(sources: Sources) -> JobRow | None:
+    """Return the row of the attempt's last Slurm job; continuation jobs that never ran are ignored."""
+    rows = {row.job: row for row in sources.accounting if row.settled}
+    for row in sources.queue:
         if not row.active:
-            known = ended.get(row.job)
-            ended[row.job] = known if known is not None and known.state == row.state else row
-    if seen.record is not None:
-        return ended.get(seen.record.job)
-    ran = [job for job, row in ended.items() if (row.started and row.started != row.ended) or row.state != "CANCELLED"]
-    return ended[max(ran)] if ran else ended[min(ended)] if ended else None
+            recorded = rows.get(row.job)
+            rows[row.job] = recorded if recorded is not None and recorded.state == row.state else row
+    if sources.record is not None:
+        return rows.get(sources.record.job)
+    ran = [job for job, row in rows.items() if (row.started and row.started != row.ended) or row.state != "CANCELLED"]
+    return rows[max(ran)] if ran else rows[min(rows)] if rows else None
 
 
-def explained(seen: Sources, row: Row) -> bool:
-    """Tell whether job and Slurm together have said why it ended, so that there is nothing to wait for."""
-    if row.state == "CANCELLED" and seen.accounting:
-        return row.who is not None  # the queue does not say by whom; the accounts will
-    return seen.record is not None and not row.active and (seen.record.reason != STOPPED or row.state in EXPLAIN)
+def is_explained(sources: Sources, row: JobRow) -> bool:
+    """Whether exit record and Slurm together name the cause, so that no further source needs to be awaited."""
+    if row.state == "CANCELLED" and sources.has_accounting:
+        return row.cancelled_by is not None  # only the database reports the user
+    record = sources.record
+    return record is not None and not row.active and (record.reason != TERMINATED or row.state in EXPLANATORY_STATES)
 
 
-def _alive(active: Sequence[Row], queue: Sequence[Row]) -> JobStatus:
-    """Say where a living attempt is; a job that would continue another is its shadow while that one lives."""
+def _active_status(active: Sequence[JobRow], queue: Sequence[JobRow]) -> JobStatus:
+    """Return the status of an attempt with active jobs; a running job takes precedence over its continuation."""
     running = [row for row in active if not row.waiting]
-    before = sum(1 for row in queue if not row.active and row.started)
-    again = f"continued {before} time{'s' if before > 1 else ''}" if before else None
+    count = sum(1 for row in queue if not row.active and row.started)
+    continued = f"continued {count} time{'s' if count > 1 else ''}" if count else None
     if running:
-        return JobStatus(state=JobState.RUNNING, detail=again, started=running[0].started)
-    row = min(active, key=lambda one: one.job)
-    if (never := _never(row.reason)) is not None:
-        reason, why = never
-        return JobStatus(state=JobState.FAILED, reason=reason, detail=f"it will never start: {why} ({row.reason})")
-    why = HELD.get(row.reason) or row.reason or row.state.lower()
+        return JobStatus(state=JobState.RUNNING, detail=continued, started=running[0].started)
+    row = min(active, key=lambda row: row.job)
+    if (unschedulable := _unschedulable(row.reason)) is not None:
+        reason, cause = unschedulable
+        return JobStatus(state=JobState.FAILED, reason=reason, detail=f"it will never start: {cause} ({row.reason})")
+    cause = HELD.get(row.reason) or row.reason or row.state.lower()
     release = f"; scontrol release {row.job}" if row.reason in HELD else ""
-    return JobStatus(state=JobState.PENDING, detail=f"{why}{release}" + (f"; {again}" if again else ""))
+    return JobStatus(state=JobState.PENDING, detail=f"{cause}{release}" + (f"; {continued}" if continued else ""))
 
 
-def _never(reason: str) -> tuple[Reason, str] | None:
-    """Return what a wait that nobody ends comes to, and why; None for one that may end."""
-    if (limit := PER_JOB.fullmatch(reason)) is not None:
-        who = "quality of service (execution.qos)" if limit[1] == "QOS" else "account (execution.account)"
-        return Reason.REJECTED, f"the {who} does not give one job that much"
-    return NEVER.get(reason)
+def _unschedulable(reason: str) -> tuple[Reason, str] | None:
+    """Return why a job with this pending reason will never start; None if it may."""
+    if (limit := PER_JOB_LIMIT.fullmatch(reason)) is not None:
+        owner = "quality of service (execution.qos)" if limit[1] == "QOS" else "account (execution.account)"
+        return Reason.REJECTED, f"it exceeds a limit per job of the {owner}"
+    return UNSCHEDULABLE.get(reason)
 
 
-def _by_record(record: ExitRecord, row: Row | None) -> JobStatus:
-    return replace(_word(record, row), exit_code=record.status, started=record.started, ended=record.ended)
+def _record_status(record: ExitRecord, row: JobRow | None) -> JobStatus:
+    status = _record_result(record, row)
+    return replace(status, exit_code=record.status, started=record.started, ended=record.ended)
 
 
-def _word(record: ExitRecord, row: Row | None) -> JobStatus:
-    """Say what the script's word means, without the times."""
+def _record_result(record: ExitRecord, row: JobRow | None) -> JobStatus:
+    """Interpret the reason in an exit record; without times."""
     if record.status == 0 and not record.reason:
         return JobStatus(state=JobState.SUCCEEDED)
     if record.reason == "cancelled":
-        return JobStatus(state=JobState.CANCELLED, detail=_by_whom(row))
-    if record.reason == STOPPED:
+        return JobStatus(state=JobState.CANCELLED, detail=_cancelled_by(row))
+    if record.reason == TERMINATED:
         return _terminated(row)
-    if row is not None and row.state in LOST and record.reason not in {"out_of_memory", "time_limit"}:
-        return _by_state(row)
-    reason, detail = WORDS.get(record.reason, (Reason.INFRASTRUCTURE, "its record says nothing that is known here"))
+    if row is not None and row.state in NODE_LOST_STATES and record.reason not in {"out_of_memory", "time_limit"}:
+        return _final_status(row)
+    unknown = (Reason.INFRASTRUCTURE, f"unknown reason in the exit record: {record.reason!r}")
+    reason, detail = RECORD_REASONS.get(record.reason, unknown)
     return JobStatus(state=JobState.FAILED, reason=reason, detail=detail)
 
 
-def _terminated(row: Row | None) -> JobStatus:
-    if row is not None and row.state in EXPLAIN:
-        return _by_state(row)
-    detail = "Slurm ended it, and does not remember why"
+def _terminated(row: JobRow | None) -> JobStatus:
+    if row is not None and row.state in EXPLANATORY_STATES:
+        return _final_status(row)
+    detail = "terminated by Slurm for an unknown reason"
     return JobStatus(state=JobState.FAILED, reason=Reason.INFRASTRUCTURE, detail=detail)
 
 
-def _by_state(row: Row) -> JobStatus:
-    """Say how a job ended by Slurm's word alone."""
+def _final_status(row: JobRow) -> JobStatus:
+    """Return the status of a finished job by Slurm's state alone."""
     if row.state == "CANCELLED":
-        if (never := _never(row.reason)) is not None:
-            reason, why = never
-            return JobStatus(state=JobState.FAILED, reason=reason, detail=f"it never started: {why}", ended=row.ended)
-        return JobStatus(state=JobState.CANCELLED, detail=_by_whom(row), started=row.started, ended=row.ended)
-    reason, detail = STATES.get(row.state, (Reason.INFRASTRUCTURE, f"Slurm calls it {row.state}"))
-    if row.reason == LAUNCH_FAILED or row.exit_code == NO_DIRECTORY:
-        detail = "its directory cannot be reached from its node; is execution.output_dir on a shared file system?"
+        if (unschedulable := _unschedulable(row.reason)) is not None:
+            reason, cause = unschedulable
+            return JobStatus(state=JobState.FAILED, reason=reason, detail=f"it never started: {cause}", ended=row.ended)
+        return JobStatus(
+            state=JobState.CANCELLED, detail=_cancelled_by(row), started=row.started, ended=row.ended
+        )
+    reason, detail = FINAL_STATES.get(row.state, (Reason.INFRASTRUCTURE, f"Slurm reports {row.state}"))
+    if row.reason == LAUNCH_FAILED or row.exit_code == LAUNCH_FAILED_CODE:
+        detail = "its directory is not accessible on its node; execution.output_dir must be on a shared file system"
     elif row.exit_code and row.exit_code[1]:
         detail += f" (signal {row.exit_code[1]})"
     elif row.exit_code and row.exit_code[0]:
@@ -216,14 +221,14 @@ def _by_state(row: Row) -> JobStatus:
     )
 
 
-def _by_whom(row: Row | None) -> str:
-    return f"cancelled by user {row.who}" if row is not None and row.who else "cancelled"
+def _cancelled_by(row: JobRow | None) -> str:
+    return f"cancelled by user {row.cancelled_by}" if row is not None and row.cancelled_by else "cancelled"
 
 
-def blind(seen: Sources) -> str:
-    """Say who is silent, where nothing can be said of a job."""
-    if seen.queue_down:
-        return f"the Slurm controller does not answer: {seen.queue_down}"
-    if seen.accounts_down:
-        return f"the queue has forgotten it and the accounting database does not answer: {seen.accounts_down}"
-    return "neither the queue nor the accounts know it, and it has left no record"
+def unobserved_reason(sources: Sources) -> str:
+    """Return why an attempt's state is unknown."""
+    if sources.queue_error:
+        return f"the Slurm controller does not answer: {sources.queue_error}"
+    if sources.accounting_error:
+        return f"not in the queue any more, and the accounting database does not answer: {sources.accounting_error}"
+    return "neither in the queue nor in the accounting database, and without an exit record"

@@ -1,54 +1,54 @@
-# ---- Who this is, and how it ends -------------------------------------------------------------------------------
+# ---- Identity, and how the job finishes -----------------------------------------------------------------------------
 
-trap '' USR1 # may come at once, and would end this shell
+trap '' USR1 # may arrive before the handler below is set, and would kill this shell
 
 state=$NEL_DIR/state
 me=${SLURM_JOB_ID:?run this with sbatch}
 began=$(date +%s)
-export SLURM_EXPORT_ENV=ALL # steps see what this shell gives them, whatever sbatch was told
+export SLURM_EXPORT_ENV=ALL # steps inherit this shell's environment, whatever the options of sbatch were
 next= # the job that would continue this one
-declare -A servers=() # process ids of what serves, by name
-evaluation= # process id of the harness
+declare -A servers=() # process IDs of the servers, by instance
+evaluation= # process ID of the harness
 
-say() { printf '%s %s\n' "$(date -u +%FT%TZ)" "$*"; }
+log() { printf '%s %s\n' "$(date -u +%FT%TZ)" "$*"; }
 
-# Sleep in a way that a signal can interrupt.
-nap() { sleep "$1" & wait "$!"; }
+# Sleep such that a signal interrupts it: pause SECONDS
+pause() { sleep "$1" & wait "$!"; }
 
-# Write a file whole or not at all: record NAME TEXT
+# Write a file atomically: record NAME TEXT
 record() { printf '%s\n' "$2" >"$state/.$1.$me" && mv -f "$state/.$1.$me" "$state/$1"; }
 
-# Room for the last words, should the file system be full by then.
+# Reserve disk space for the exit record, in case the file system fills up.
 reserve() { head -c 16384 /dev/urandom >"$state/.reserve"; }
 
-# Whether this job still has the turn: another may continue it when its node was given up for lost.
-has_turn() { [ "$(cat "$state/turn" 2>/dev/null)" = "$me" ]; }
+# Whether this job is the attempt's current job: another one may have taken over after this node was given up for lost.
+is_current() { [ "$(cat "$state/turn" 2>/dev/null)" = "$me" ]; }
 
-# Ask all programs to end, then make them. A signal to srun would kill them at once, so Slurm is asked to pass it on.
+# Ask all programs to exit, then kill them. srun would kill them immediately on a signal, so Slurm delivers the first.
 stop_steps() {
-    local try sign pid alive
-    for sign in ask TERM KILL; do
+    local try signal pid alive
+    for signal in ask TERM KILL; do
         for ((try = 0; try < 32; try++)); do
             alive=()
             for pid in $evaluation "${servers[@]}"; do ! kill -0 "$pid" 2>/dev/null || alive+=("$pid"); done
             [ "${#alive[@]}" -gt 0 ] || return
             if [ "$try" -gt 0 ]; then
                 sleep 0.25
-            elif [ "$sign" = ask ]; then
+            elif [ "$signal" = ask ]; then
                 timeout 5 scancel -Q -s TERM "$me" || break
             else
-                kill "-$sign" "${alive[@]}" 2>/dev/null
+                kill "-$signal" "${alive[@]}" 2>/dev/null
             fi
         done
     done
 }
 
-# Values of secrets that a program printed are taken out of its log. They are passed by the environment, never as words.
+# Replace the values of secrets in all logs. The values are passed to awk in its environment, never as arguments.
 mask_logs() {
-    local log secrets
+    local file secrets
     [ -r "$NEL_DIR/.secrets.env" ] || return 0
-    for log in "$NEL_DIR"/logs/{client,server-*,aux_*}.log; do
-        [ -s "$log" ] || continue
+    for file in "$NEL_DIR"/logs/{client,server-*,aux_*}.log; do
+        [ -s "$file" ] || continue
         for secrets in $(compgen -A function secrets_of_); do if (
             "$secrets"
             umask 077
@@ -64,18 +64,18 @@ mask_logs() {
                     for (value in hidden) while (at = index($0, value))
                         $0 = substr($0, 1, at - 1) "***" substr($0, at + length(value))
                     print
-                }' "$log" >"$log.masked"
+                }' "$file" >"$file.masked"
         ); then
-            mv -f "$log.masked" "$log"
+            mv -f "$file.masked" "$file"
         else
-            rm -f "$log.masked"
-            say "cannot hide values of secrets in $log; is the file system full?"
+            rm -f "$file.masked"
+            log "cannot mask secrets in $file; check the free space on the file system"
         fi; done
     done
 }
 
-# What decides: write_end STATUS REASON. Without it the job has not succeeded.
-write_end() {
+# Write the exit record, without which the attempt has not succeeded: write_exit_record STATUS REASON
+write_exit_record() {
     local files bytes
     files=$(find "$NEL_DIR/run/artifacts" -type f | wc -l)
     bytes=$(find "$NEL_DIR/run/artifacts" -type f -printf '%s\n' | awk '{ sum += $1 } END { printf "%.0f", sum }')
@@ -83,35 +83,35 @@ write_end() {
         "$me" "$1" "$2" "$first" "$(date +%s)" "$((spent + $(date +%s) - began))" "$files" "$bytes")"
 }
 
-# The last act: finish STATUS REASON
+# Finish the attempt: finish STATUS REASON
 finish() {
     trap '' USR1 TERM
     local status=$1 reason=$2 written=
-    has_turn || {
+    is_current || {
         stop_steps
-        say "job $(cat "$state/turn") has taken over; leaving it all to that one"
+        log "job $(cat "$state/turn") has taken over this attempt; stopping"
         exit 75
     }
-    case $reason in # who is being stopped has little time left, and nothing to complete
-    terminated | cancelled) write_end "$status" "$reason" && written=yes ;;
+    case $reason in # Slurm leaves little time, and there is no success to complete: write the record first
+    terminated | cancelled) write_exit_record "$status" "$reason" && written=yes ;;
     esac
     stop_steps
     mask_logs
     rm -f "$NEL_DIR/.secrets.env" "$state/.reserve"
-    if [ -z "$written" ] && ! write_end "$status" "$reason"; then
-        say "cannot write $state/exit.json: is the file system full?"
+    if [ -z "$written" ] && ! write_exit_record "$status" "$reason"; then
+        log "cannot write $state/exit.json; check the free space on the file system"
         [ "$status" -ne 0 ] || status=74
     fi
     [ -z "$next" ] || scancel "$next"
-    say "ended with status $status${reason:+ ($reason)}"
+    log "finished with status $status${reason:+ ($reason)}"
     exit "$status"
 }
 
-# shellcheck disable=SC2329 # the traps call it
-# Stop for now: interrupt REASON. Another job continues where there is one; otherwise this is the end.
+# shellcheck disable=SC2329 # called by the traps
+# Stop this job; its continuation goes on, or else the attempt is finished: interrupt REASON
 interrupt() {
     trap '' USR1 TERM
-    say "stopping: $1"
+    log "stopping: $1"
     echo "stop $me $(date +%s) $1" >>"$state/links"
     [ ! -e "$state/cancelled" ] || finish 143 cancelled
     [ -n "$next" ] || finish 124 "$1"
@@ -119,5 +119,5 @@ interrupt() {
     exit 124
 }
 
-trap 'interrupt time_limit' USR1 # Slurm says that the time limit is near
-trap 'interrupt terminated' TERM # cancelled, preempted, or at the time limit: Slurm knows which, we do not
+trap 'interrupt time_limit' USR1 # Slurm's warning before the time limit
+trap 'interrupt terminated' TERM # cancelled, preempted or at the time limit; only Slurm knows which

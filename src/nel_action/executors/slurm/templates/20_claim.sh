@@ -1,8 +1,8 @@
-# ---- Exactly once -----------------------------------------------------------------------------------------------
+# ---- Exactly once ---------------------------------------------------------------------------------------------------
 
 mkdir -p "$state" "$NEL_DIR/logs" "$NEL_DIR/run/work" "$NEL_DIR/run/artifacts" || exit 73
 
-# The attempt belongs to the first job that makes this file; one that was submitted twice finds it and leaves.
+# The first job that creates this file owns the attempt; a duplicate job finds it and exits.
 (set -o noclobber && echo "$me" >"$state/owner") 2>/dev/null
 for ((try = 0; try < 50; try++)); do
     owner=$(cat "$state/owner" 2>/dev/null)
@@ -10,23 +10,23 @@ for ((try = 0; try < 50; try++)); do
     sleep 0.1
 done
 if [ "$owner" != "$me" ] && [ "${1:-}" != "continue" ]; then
-    say "job $owner has this attempt; this job was submitted twice and does nothing"
+    log "duplicate of job $owner, which owns this attempt; nothing to do"
     exit 0
 fi
 
-# Only one job continues another, even if it was submitted twice.
+# Only one job continues another, even if the continuation was submitted twice.
 if [ "${1:-}" = "continue" ]; then
     (set -o noclobber && echo "$me" >"$state/after-$2") 2>/dev/null
     after=$(cat "$state/after-$2" 2>/dev/null)
     if [ -n "$after" ] && [ "$after" != "$me" ]; then
-        say "job $after continues job $2; this job was submitted twice and does nothing"
+        log "duplicate of job $after, which continues job $2; nothing to do"
         exit 0
     fi
 fi
 
-# However it came to run again, what has ended is not done twice.
+# A finished attempt is never repeated, for example after a requeue.
 if [ -s "$state/exit.json" ]; then
-    say "this has ended already: $(cat "$state/exit.json")"
+    log "already finished: $(cat "$state/exit.json")"
     exit "$(sed -n 's/.*"status": \([0-9]*\).*/\1/p' "$state/exit.json")"
 fi
 
@@ -37,7 +37,7 @@ while read -r what _ when _; do
     start)
         runs=$((runs + 1))
         [ "$runs" -gt 1 ] || first=$when
-        # An end that was never written is put at the latest possible moment.
+        # A job that recorded no stop counts with the longest time that it can have run.
         [ -z "$open" ] || spent=$((spent + (when - open < NEL_WALLTIME ? when - open : NEL_WALLTIME)))
         open=$when
         ;;
@@ -49,24 +49,24 @@ done < <(cat "$state/links" 2>/dev/null)
 record turn "$me" || exit 74
 reserve
 echo "start $me $began" >>"$state/links" || exit 74
-say "$NEL_NAME: job $me on ${SLURM_JOB_NODELIST:-$(hostname)}, start $((runs + 1)), $spent s spent before"
+log "$NEL_NAME: job $me on ${SLURM_JOB_NODELIST:-$(hostname)}, start $((runs + 1)), after $spent s in earlier jobs"
 
 [ ! -e "$state/cancelled" ] || finish 143 cancelled
 
-# Why the job before this one ended decides whether there is anything to continue.
+# The cause of the previous job's end decides whether there is anything to continue.
 careful=
 if [ "${1:-}" = "continue" ] && [ -n "${2:-}" ]; then
     before=$(squeue -h -t all -j "$2" -o %T 2>/dev/null | head -n 1)
     [ -n "$before" ] || before=$(sacct -X -n -P -j "$2" -o State 2>/dev/null | tail -n 1)
     before=${before%% *}
     how=$(awk -v job="$2" '$1 == "stop" && $2 == job { how = $4 } END { print how }' "$state/links")
-    say "continuing job $2, which Slurm calls ${before:-forgotten}${how:+ and which stopped for $how}"
+    log "continuing job $2 (state: ${before:-unknown}${how:+, stopped for: $how})"
     case $before in
     CANCELLED) finish 143 cancelled ;;
     OUT_OF_MEMORY) finish 137 out_of_memory ;;
     FAILED) case $how in time_limit | node_lost) ;; *) finish 70 infrastructure ;; esac ;;
     TIMEOUT | PREEMPTED) ;;
-    *) careful=yes ;; # its node was lost, perhaps
+    *) careful=yes ;; # its node may be lost
     esac
 fi
 

@@ -1,8 +1,8 @@
-# ---- Who goes on when this job meets its time limit, is preempted or loses its node -----------------------------
+# ---- Continuation after the time limit, preemption or the loss of the node ------------------------------------------
 
-# NOTE: submitted before any secret is read, since sbatch keeps the environment that it finds.
+# NOTE: submitted before any secret is read, since sbatch copies its environment.
 if [ "$runs" -lt "$NEL_RESUMES" ]; then
-    for ((try = 0; try < 5; try++)); do # the controller may be out of reach for a moment
+    for ((try = 0; try < 5; try++)); do # the controller may be down for a moment
         next=$(
             # shellcheck disable=SC2086 # names of variables
             unset ${!SLURM_MEM@} ${!SLURM_TRES@} ${!SLURM_CPUS@} ${!SLURM_NTASKS@} ${!SLURM_GPUS@} ${!SBATCH_@}
@@ -10,15 +10,15 @@ if [ "$runs" -lt "$NEL_RESUMES" ]; then
         )
         next=${next%%;*}
         case $next in
-        *[Cc]ontact* | *[Cc]onnect* | *"timed out"* | *[Tt]emporar*) nap "$((2 << try))" ;;
+        *[Cc]ontact* | *[Cc]onnect* | *"timed out"* | *[Tt]emporar*) pause "$((2 << try))" ;;
         *) break ;;
         esac
     done
     case $next in
     '' | *[!0-9]*)
-        say "nobody will continue this job: $next"
+        log "cannot submit a continuation of this job: $next"
         next=
         ;;
-    *) say "job $next continues this one where that is needed" ;;
+    *) log "job $next continues this one if necessary" ;;
     esac
 fi

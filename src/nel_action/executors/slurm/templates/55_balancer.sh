@@ -1,6 +1,6 @@
-# ---- One address before all instances of a server ---------------------------------------------------------------
+# ---- Load balancer for several instances of a server ----------------------------------------------------------------
 
-# Start a balancer and wait for it: balance NAME FIRST_PORT HEALTH_PATH STATUS
+# Start a load balancer and wait until it is healthy: balance NAME FIRST_PORT HEALTH_PATH STATUS
 balance() {
     local name=$1 at=balancer-$1 i
     choose_port 127.0.0.1 "$(($2 + me % 997 * 16))"
@@ -16,19 +16,19 @@ balance() {
     } >"$NEL_DIR/run/work/haproxy-$name.cfg"
     (
         environment_of_balancer
-        words_of_balancer "$name"
+        command_of_balancer "$name"
         exec "${STEP[@]}"
     ) >"$NEL_DIR/logs/$at.log" 2>&1 &
     servers[$at]=$!
     until healthy 127.0.0.1 "$port" "$3" "$4"; do
         kill -0 "${servers[$at]}" 2>/dev/null || {
             tail -n 5 "$NEL_DIR/logs/$at.log"
-            server_failed "the balancer of $name ended" server_ended
+            server_failed "the load balancer of $name exited" server_ended
         }
-        [ $(($(date +%s) - serving)) -lt "$NEL_READY_SECONDS" ] ||
-            server_failed "the balancer of $name is not healthy" server_unhealthy
-        nap 1
+        [ $(($(date +%s) - servers_began)) -lt "$NEL_READY_SECONDS" ] ||
+            server_failed "the load balancer of $name is not healthy after $NEL_READY_SECONDS s" server_unhealthy
+        pause 1
     done
-    front_of[$name]=127.0.0.1:$port
-    say "the balancer of $name answers on ${front_of[$name]}"
+    client_addresses[$name]=127.0.0.1:$port
+    log "the load balancer of $name is healthy at ${client_addresses[$name]}"
 }

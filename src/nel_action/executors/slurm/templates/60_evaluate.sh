@@ -1,4 +1,4 @@
-# ---- The evaluation ---------------------------------------------------------------------------------------------
+# ---- Evaluation -----------------------------------------------------------------------------------------------------
 
 here=${here:-${SLURMD_NODENAME:-}}
 
@@ -9,37 +9,37 @@ while :; do
         secrets_of_evaluation
         environment_of_evaluation
         cd "$NEL_DIR/run/work" || exit 73
-        words_of_evaluation
+        command_of_evaluation
         exec "${STEP[@]}"
     ) 2>"$NEL_DIR/logs/srun-client.log" &
     evaluation=$!
     while kill -0 "$evaluation" 2>/dev/null; do
-        over=$((began + left - $(date +%s))) look=$((NEL_FENCE / 3))
-        sleep "$((over < look ? (over > 1 ? over : 1) : look))" &
-        tick=$!
-        wait -n "$evaluation" "$tick" "${servers[@]}"
-        kill "$tick" 2>/dev/null
+        over=$((began + left - $(date +%s))) interval=$((NEL_FENCE / 3))
+        sleep "$((over < interval ? (over > 1 ? over : 1) : interval))" &
+        timer=$!
+        wait -n "$evaluation" "$timer" "${servers[@]}"
+        kill "$timer" 2>/dev/null
         kill -0 "$evaluation" 2>/dev/null || break
         for name in "${!servers[@]}"; do
-            kill -0 "${servers[$name]}" 2>/dev/null || server_failed "$name ended while it was needed" server_ended
+            kill -0 "${servers[$name]}" 2>/dev/null || server_failed "$name exited during the evaluation" server_ended
         done
-        has_turn || finish 75 infrastructure
+        is_current || finish 75 infrastructure
         [ $((began + left)) -gt "$(date +%s)" ] || finish 124 time_limit
     done
     wait "$evaluation"
     status=$?
     evaluation=
-    { unreached client && patience client; } || break
+    { unreached client && wait_for_retry client; } || break
 done
 
 [ -e "$NEL_DIR/run/.launched-client" ] || {
-    say "the harness could not be started: $(tail -n 1 "$NEL_DIR/logs/srun-client.log")"
-    blame_node client
+    log "the harness could not be started: $(tail -n 1 "$NEL_DIR/logs/srun-client.log")"
+    check_node client
     [ "$NEL_RUNTIME" != none ] || finish "$((status ? status : 70))" no_environment
     finish "$((status ? status : 70))" not_started
 }
-told=$(cat "$NEL_DIR/run/.launched-client")
-[ "$told" != 0 ] || finish 0 ""
-blame_node client
+recorded=$(cat "$NEL_DIR/run/.launched-client")
+[ "$recorded" != 0 ] || finish 0 ""
+check_node client
 ! out_of_memory client || finish 137 out_of_memory
-finish "${told:-$((status ? status : 70))}" harness
+finish "${recorded:-$((status ? status : 70))}" harness

@@ -1,11 +1,11 @@
-# Runs on the login node: cancel.sh ask|end DIRECTORY... "ask" tells the jobs why they are about to be stopped; "end",
-# once none is left, takes away secrets and says of those that never started that they were cancelled.
-what=$1
+# Runs on the login node: cancel.sh mark|finish DIRECTORY... "mark" tells the jobs that they are about to be cancelled.
+# "finish", after all jobs have stopped, removes secrets and writes the exit records of jobs that never started.
+phase=$1
 shift
 now=$(date +%s)
 for dir in "$@"; do
     [ -d "$dir/state" ] || continue
-    if [ "$what" = ask ]; then
+    if [ "$phase" = mark ]; then
         [ -s "$dir/state/exit.json" ] || : >"$dir/state/cancelled"
         continue
     fi

@@ -1,5 +1,5 @@
-# Runs on the login node: collect.sh DIRECTORY. Prints digest, size and path of every file that is brought home, each
-# ended by a zero byte. Links and devices are left out. What has ended needs no secrets any more.
+# Runs on the login node: collect.sh DIRECTORY. Prints digest, size and path of every file to collect, each terminated by
+# a zero byte; links and devices are skipped. Removes the secrets of a finished attempt.
 cd "$1" || exit 73
 [ ! -s state/exit.json ] || rm -f .secrets.env
 for folder in run/artifacts logs; do

@@ -1,5 +1,5 @@
-# Runs on the login node: find.sh OUTPUT_DIR. Prints what was written down of every attempt: NAME FILE CONTENTS, and for
-# a submission that may be under way NAME intent SECONDS, its time by the file system's clock; that clock's time is last.
+# Runs on the login node: find.sh OUTPUT_DIR. Prints the records of all attempts: NAME FILE CONTENTS; for a submission
+# that may be in progress NAME intent SECONDS, by the file system's clock; and on the last line that clock's time.
 cd "$1" 2>/dev/null || exit 0
 for file in owner submitted; do
     grep -Hs . nel-*/state/$file | sed -n "s|^\(nel-[0-9a-f-]*\)/state/$file:|\1 $file |p"

@@ -1,13 +1,13 @@
-# Runs on the login node: submit.sh OUTPUT_DIR NAME SCRIPT SECONDS, with the attempt's directory as an archive on
-# standard input. Prints the job's id, whether it was there before or is new.
-# Status: 65 Slurm refuses the job, 73 the directory cannot be made, 74 it cannot be filled, 75 nobody knows yet.
+# Runs on the login node: submit.sh OUTPUT_DIR NAME SCRIPT SECONDS, with the attempt's directory as a tar archive on
+# standard input. Prints the ID of the attempt's job, existing or new.
+# Exit status: 65 Slurm rejects the job, 73 the directory cannot be created, 74 it cannot be written, 75 unknown yet.
 umask 077
 trap '' HUP PIPE TERM
 state=$1/$2/state
 fresh=
 mkdir -p "$1" && { mkdir "$1/$2" 2>/dev/null && fresh=1 || [ -d "$1/$2" ]; } && mkdir -p "$state" || exit 73
 
-# The first job that started has written its id, or sbatch's answer was kept.
+# Print the job ID if the first job to start has recorded it, or else if sbatch's answer was recorded.
 recorded() {
     for file in owner submitted; do
         [ ! -s "$state/$file" ] || { cat "$state/$file" && exit 0; }
@@ -15,8 +15,8 @@ recorded() {
 }
 recorded
 
-# One at a time: whoever makes this file submits; it is void once its sbatch cannot be under way any more.
-# NOTE: its age is told by the file system's clock alone, since login nodes disagree about the time.
+# Only the process that creates this file submits. The file expires once its sbatch cannot be running any more.
+# NOTE: its age is measured by the file system's clock, since the clocks of login nodes differ.
 mine="$(date +%s) $$ $(hostname)"
 age() {
     : >"$state/.now.$$" && echo $(($(stat -c %Y "$state/.now.$$") - $(stat -c %Y "$state/intent" || echo 0)))
@@ -27,18 +27,18 @@ if ! (set -o noclobber && echo "$mine" >"$state/intent") 2>/dev/null; then
     [ -w "$state" ] || exit 73
     since=$(age 2>/dev/null)
     if [ "${since:-0}" -le $(($4 + 2)) ]; then
-        echo "it is being submitted at this moment" >&2
+        echo "another process is submitting it" >&2
         exit 75
     fi
     echo "$mine" >"$state/intent" || exit 74
 fi
 
 recorded
-found=$(squeue -h --me -t all -n "$2" -o %i) || { release; exit 75; }
-[ -n "$fresh$found" ] || found=$(sacct -X -n -P --name="$2" --starttime=now-30days --format=JobIDRaw 2>/dev/null)
-if [ -n "$found" ]; then
+jobs=$(squeue -h --me -t all -n "$2" -o %i) || { release; exit 75; }
+[ -n "$fresh$jobs" ] || jobs=$(sacct -X -n -P --name="$2" --starttime=now-30days --format=JobIDRaw 2>/dev/null)
+if [ -n "$jobs" ]; then
     release
-    printf '%s\n' "$found" | sort -n | head -n 1
+    printf '%s\n' "$jobs" | sort -n | head -n 1
     exit 0
 fi
 
@@ -62,7 +62,7 @@ case $code:$id in
     ;;
 esac
 cat "$state/refusal" >&2
-# Where the controller was asked and its answer was not heard, the job may be there.
+# If the request reached the controller and the answer was lost, the job may exist.
 if [ "$code" -ge 124 ] || grep -qiE 'timed out|connect|contact|temporarily|try again|send.recv' "$state/refusal"; then
     exit 75
 fi
