@@ -1,4 +1,4 @@
-"""A real SSH server for tests of the transport; they need no Slurm."""
+"""A real SSH server for tests of the transport, which need no Slurm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each key of the launcher's group `execution: slurm/default`, and where its value ends up."""
+"""Every key of the launcher's group `execution: slurm/default` and its effect on the batch script."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Final
 import pytest
 from tests.support.slurm.jobs import shell_job
 
-from nel_action.executors.slurm.script import script
-from nel_action.executors.slurm.slurm_job import BoundJob
+from nel_action.executors.slurm.script import batch_script
+from nel_action.executors.slurm.slurm_job import SlurmJob
 from nel_action.spec.compose import load_spec
 from nel_action.spec.deployment import GenericDeployment
 from nel_action.spec.slurm import SlurmExecution
@@ -18,7 +18,7 @@ REST: Final = """\
 target: {api_endpoint: {url: https://models.example/v1/chat/completions, model_id: m}}
 evaluation: {tasks: [{name: quick, harness: command, command: ["true"]}]}
 """
-"""What a spec has besides."""
+"""The rest of the spec."""
 
 GROUP: Final = {
     *("type", "hostname", "username", "account", "output_dir", "partition", "cpu_partition", "num_nodes"),
@@ -28,11 +28,11 @@ GROUP: Final = {
 """The group's keys in release 0.2.6."""
 
 NOT_IN_SCRIPTS: Final = {"type", "hostname", "username", "cpu_partition"}
-"""How the cluster is reached, and where exports run."""
+"""Keys for the connection and for the launcher's export jobs."""
 
 PROXY: Final = "{haproxy_port: 6000, health_check_path: /up, health_check_status: 204}"
 
-SEEN: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+EXPECTED: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "account": ("account: team-7", ("#SBATCH --account=team-7\n",)),
     "output_dir": ("output_dir: /scratch/me", ("#SBATCH --chdir=/scratch/me/nel-",)),
     "partition": ("partition: long", ("#SBATCH --partition=long\n",)),
@@ -73,40 +73,44 @@ SEEN: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
 
 
 def settings(folder: Path, text: str) -> SlurmExecution:
-    plain = "".join(
+    required = "".join(
         f"  {line}\n" for line in ("hostname: login", "account: a", "output_dir: /x") if line.split(":")[0] not in text
     )
     spec = folder / "spec.yaml"
-    spec.write_text(f"defaults: [execution: slurm/default, _self_]\nexecution:\n{plain}  {text}\n{REST}")
-    found: Any = load_spec(spec).spec.execution
-    assert isinstance(found, SlurmExecution)
-    return found
+    spec.write_text(f"defaults: [execution: slurm/default, _self_]\nexecution:\n{required}  {text}\n{REST}")
+    execution: Any = load_spec(spec).spec.execution
+    assert isinstance(execution, SlurmExecution)
+    return execution
 
 
-def test_every_key_is_looked_at() -> None:
-    assert set(SEEN) | NOT_IN_SCRIPTS >= GROUP
+def test_every_launcher_key_is_tested() -> None:
+    assert set(EXPECTED) | NOT_IN_SCRIPTS >= GROUP
     assert set(SlurmExecution.model_fields) >= GROUP
 
 
-@pytest.mark.parametrize("key", SEEN)
-def test_a_value_ends_up_where_the_launcher_puts_it(tmp_path: Path, key: str) -> None:
-    text, wanted = SEEN[key]
+@pytest.mark.parametrize("key", EXPECTED)
+def test_launcher_key_appears_in_the_script(tmp_path: Path, key: str) -> None:
+    text, expected = EXPECTED[key]
     deployment = GenericDeployment(command="serve {port}", served_model_name="m", image="serve:1")
     job = shell_job(tmp_path, deployment=deployment, image="harness:1")
-    written = script(BoundJob(job, 1, settings(tmp_path, text)))
-    assert [words for words in wanted if words not in written] == []
-    assert ("#SBATCH --exclusive\n" in written) == (key != "sbatch_extra_flags")
-    assert "nice" not in written
+    script = batch_script(SlurmJob(job, 1, settings(tmp_path, text)))
+    assert [part for part in expected if part not in script] == []
+    assert ("#SBATCH --exclusive\n" in script) == (key != "sbatch_extra_flags")
+    assert "nice" not in script
 
 
-def test_the_group_s_own_values_are_the_launcher_s(tmp_path: Path) -> None:
-    found = settings(tmp_path, "username: me")
-    assert (found.partition, found.gres, found.walltime, found.max_walltime) == (
+def test_defaults_are_those_of_the_launcher(tmp_path: Path) -> None:
+    execution = settings(tmp_path, "username: me")
+    assert (execution.partition, execution.gres, execution.walltime, execution.max_walltime) == (
         "batch",
         "gpu:8",
         "01:00:00",
         "120:00:00",
     )
-    assert (found.num_nodes, found.num_instances, found.ntasks_per_node) == (1, 1, 1)
-    assert found.sbatch_extra_flags == {"exclusive": True}
-    assert (found.mounts.mount_home, found.proxy.config.haproxy_port, found.runtime) == (True, 5009, "pyxis")
+    assert (execution.num_nodes, execution.num_instances, execution.ntasks_per_node) == (1, 1, 1)
+    assert execution.sbatch_extra_flags == {"exclusive": True}
+    assert (execution.mounts.mount_home, execution.proxy.config.haproxy_port, execution.runtime) == (
+        True,
+        5009,
+        "pyxis",
+    )

@@ -1,4 +1,4 @@
-"""Batch scripts as text: readable, sound by `bash -n` and shellcheck, with every word quoted."""
+"""Batch scripts as text: accepted by `bash -n` and shellcheck, with every argument quoted."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tests.support.slurm.jobs import shell_job
 from tests.support.slurm.scripts import shellcheck
 from tests.support.slurm.settings import slurm_settings
 
-from nel_action.executors.slurm.script import script
-from nel_action.executors.slurm.secrets import secrets_text
-from nel_action.executors.slurm.slurm_job import BoundJob
+from nel_action.executors.slurm.archive import secrets_text
+from nel_action.executors.slurm.script import batch_script
+from nel_action.executors.slurm.slurm_job import SlurmJob
 from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import GenericDeployment
 from nel_action.spec.slurm import ClusterEnvironment, SlurmExecution
@@ -23,8 +23,8 @@ SERVED = GenericDeployment(command="serve --port {port}", served_model_name="acm
 HOSTILE = "a b\"c'd$(touch /tmp/pwned)`id`;\\"
 
 
-def bound(folder: Path, settings: SlurmExecution | None = None, **fields: Any) -> BoundJob:  # noqa: ANN401
-    return BoundJob(shell_job(folder, **fields), 1, settings or slurm_settings(None, output_dir="/scratch/runs"))
+def slurm_job(folder: Path, settings: SlurmExecution | None = None, **fields: Any) -> SlurmJob:  # noqa: ANN401
+    return SlurmJob(shell_job(folder, **fields), 1, settings or slurm_settings(None, output_dir="/scratch/runs"))
 
 
 @pytest.mark.parametrize(
@@ -41,22 +41,24 @@ def bound(folder: Path, settings: SlurmExecution | None = None, **fields: Any) -
         ({"runtime": "charliecloud"}, True),
     ],
 )
-def test_every_script_is_sound(tmp_path: Path, fields: dict[str, object], served: bool) -> None:  # noqa: FBT001
+def test_batch_script_passes_shellcheck(tmp_path: Path, fields: dict[str, object], served: bool) -> None:  # noqa: FBT001
     settings = slurm_settings(None, output_dir="/scratch/my runs", **fields)
     deployed = {"deployment": SERVED} if served else {}
-    text = script(bound(tmp_path, settings, env={"A": "runtime:B", "K": "host:K"}, image="acme/harness:2", **deployed))
+    text = batch_script(
+        slurm_job(tmp_path, settings, env={"A": "runtime:B", "K": "host:K"}, image="acme/harness:2", **deployed)
+    )
     assert shellcheck(text, tmp_path / "job.sh") == ""
 
 
 @pytest.mark.parametrize("name", ["submit.sh", "find.sh", "cancel.sh", "collect.sh", "sweep.sh"])
-def test_what_runs_on_the_login_node_is_sound(tmp_path: Path, name: str) -> None:
+def test_login_node_script_passes_shellcheck(tmp_path: Path, name: str) -> None:
     text = files("nel_action.executors.slurm").joinpath("templates", name).read_text("utf-8")
     dialect = "bash" if name == "collect.sh" else "sh"
     assert shellcheck(text, tmp_path / name, dialect=dialect) == ""
 
 
-def test_words_of_the_spec_cannot_leave_their_quotes(tmp_path: Path) -> None:
-    hostile = slurm_settings(
+def test_batch_script_quotes_hostile_settings(tmp_path: Path) -> None:
+    settings = slurm_settings(
         None,
         output_dir="/scratch/a b",
         account=HOSTILE,
@@ -64,8 +66,8 @@ def test_words_of_the_spec_cannot_leave_their_quotes(tmp_path: Path) -> None:
         sbatch_comment=HOSTILE,
         sbatch_extra_flags={"constraint": HOSTILE, "exclusive": True, "mem": 0, "nice": None, "oversubscribe": False},
     )
-    job = bound(tmp_path, hostile, name="quick", model=f"x\n{HOSTILE}\n#SBATCH --wrap=id")
-    text = script(job)
+    job = slurm_job(tmp_path, settings, name="quick", model=f"x\n{HOSTILE}\n#SBATCH --wrap=id")
+    text = batch_script(job)
     lines = [line for line in text.splitlines() if line.startswith("#SBATCH")]
     assert sum("touch /tmp/pwned" in line for line in lines) == 4
     assert not any("--wrap" in line for line in lines)
@@ -77,25 +79,25 @@ def test_words_of_the_spec_cannot_leave_their_quotes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("flag", ["output", "job-name", "array", "Bad Flag", "x\ny"])
-def test_flags_that_would_lose_a_job_are_refused(flag: str) -> None:
+def test_reserved_sbatch_flags_are_rejected(flag: str) -> None:
     with pytest.raises(ValueError, match="sbatch_extra_flags"):
         slurm_settings(None, output_dir="/x", sbatch_extra_flags={flag: "1"})
 
 
-def test_no_secret_is_in_the_script(tmp_path: Path) -> None:
-    job = bound(tmp_path, env={"MODEL_API_KEY": "host:MODEL_API_KEY", "MODE": "lit:plain-but-perhaps-secret"})
-    text = script(job)
+def test_secrets_are_in_the_secrets_file_only(tmp_path: Path) -> None:
+    job = slurm_job(tmp_path, env={"MODEL_API_KEY": "host:MODEL_API_KEY", "MODE": "lit:plain-but-perhaps-secret"})
+    text = batch_script(job)
     assert "plain-but-perhaps-secret" not in text
     secrets = secrets_text(job, {"MODEL_API_KEY": HOSTILE + "\nsecond line"})
     (tmp_path / "secrets").write_text(secrets)
-    words = ["bash", "-c", '. "$0"; secrets_of_evaluation; printf %s "$MODEL_API_KEY|$MODE"', str(tmp_path / "secrets")]
-    shown = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    assert shown == f"{HOSTILE}\nsecond line|plain-but-perhaps-secret"
-    assert not Path("/tmp/pwned").exists()  # noqa: S108 the place that the hostile words name
+    argv = ["bash", "-c", '. "$0"; secrets_of_evaluation; printf %s "$MODEL_API_KEY|$MODE"', str(tmp_path / "secrets")]
+    output = subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+    assert output == f"{HOSTILE}\nsecond line|plain-but-perhaps-secret"
+    assert not Path("/tmp/pwned").exists()  # noqa: S108 the file that HOSTILE would create
 
 
-def test_a_script_is_a_pure_function_of_its_job(tmp_path: Path) -> None:
+def test_batch_script_is_deterministic(tmp_path: Path) -> None:
     job: Job = shell_job(tmp_path)
     settings = slurm_settings(None, output_dir="/scratch")
-    assert script(BoundJob(job, 2, settings)) == script(BoundJob(job, 2, settings))
-    assert "attempt 2" in script(BoundJob(job, 2, settings))
+    assert batch_script(SlurmJob(job, 2, settings)) == batch_script(SlurmJob(job, 2, settings))
+    assert "attempt 2" in batch_script(SlurmJob(job, 2, settings))

@@ -1,4 +1,4 @@
-"""Steps as text: what each runtime and each kind of server is told, against texts that a person has read."""
+"""Steps for every container runtime and kind of server, compared with reviewed snapshots."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tests.support.slurm.jobs import shell_job
 from tests.support.slurm.settings import slurm_settings
 from tests.support.snapshots import assert_snapshot
 
-from nel_action.executors.slurm import steps
-from nel_action.executors.slurm.script import script
-from nel_action.executors.slurm.slurm_job import BoundJob
+from nel_action.executors.slurm.script import batch_script
+from nel_action.executors.slurm.slurm_job import SlurmJob
+from nel_action.executors.slurm.steps import balancer_step, evaluation_step, server_step
 from nel_action.model.job import Key
 from nel_action.spec.deployment import ServedDeployment
 from nel_action.spec.execution import Mounts
@@ -35,13 +35,13 @@ SERVERS: dict[str, dict[str, Any]] = {
 }
 
 
-def parse(part: dict[str, Any], **more: Any) -> Spec:  # noqa: ANN401
-    usual = {"served_model_name": "acme-7b", "image": "registry.example/server:1.0"} if part else {}
-    text = {"deployment": {**usual, **part}, **more}
-    return Spec.model_validate_json(json.dumps(text))
+def parse(deployment: dict[str, Any], **sections: Any) -> Spec:  # noqa: ANN401
+    defaults = {"served_model_name": "acme-7b", "image": "registry.example/server:1.0"} if deployment else {}
+    spec = {"deployment": {**defaults, **deployment}, **sections}
+    return Spec.model_validate_json(json.dumps(spec))
 
 
-def bound(folder: Path, runtime: str, spec: Spec, **fields: Any) -> BoundJob:  # noqa: ANN401
+def slurm_job(folder: Path, runtime: str, spec: Spec, **fields: Any) -> SlurmJob:  # noqa: ANN401
     settings = slurm_settings(None, output_dir="/scratch/runs", runtime=runtime, **fields)
     job = shell_job(
         folder,
@@ -52,14 +52,14 @@ def bound(folder: Path, runtime: str, spec: Spec, **fields: Any) -> BoundJob:  #
         env={"MODEL_API_KEY": "host:KEY"},
         dataset=("/data/items", "/datasets"),
     )
-    return BoundJob(job, 1, settings)
+    return SlurmJob(job, 1, settings)
 
 
 @pytest.mark.parametrize("runtime", ["pyxis", "apptainer", "podman", "charliecloud", "none"])
-def test_each_runtime_is_told_image_mounts_and_variables(tmp_path: Path, runtime: str) -> None:
+def test_runtime_gets_image_mounts_and_variables(tmp_path: Path, runtime: str) -> None:
     spec = parse({"type": "vllm", "checkpoint_path": "/models/acme", "cache_path": "/cache/hf"})
     mounts = Mounts(deployment={"/shared/a": "/a"}, evaluation={"/shared/b": "/b:ro"}, mount_home=runtime == "podman")
-    job = bound(
+    job = slurm_job(
         tmp_path,
         runtime,
         spec,
@@ -71,58 +71,59 @@ def test_each_runtime_is_told_image_mounts_and_variables(tmp_path: Path, runtime
         evaluation_gpu_visible="0,1",
         runtime_args={"podman": ("--root", "/scratch/p", "--", "--ipc=host")}.get(runtime, ()),
     )
-    text = "\n".join([steps.server(job, job.services[0]), steps.balancer(job), steps.evaluation(job)])
+    text = "\n".join([server_step(job, job.servers[0]), balancer_step(job), evaluation_step(job)])
     assert_snapshot(text, STORED / f"runtime_{runtime}.sh")
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-def test_each_server_is_told_its_sizes(tmp_path: Path, kind: str) -> None:
+def test_server_gets_its_parallel_sizes(tmp_path: Path, kind: str) -> None:
     spec = parse({"type": kind, **SERVERS[kind]})
-    job = bound(tmp_path, "pyxis", spec, num_nodes=2, gres="gpu:8")
+    job = slurm_job(tmp_path, "pyxis", spec, num_nodes=2, gres="gpu:8")
     assert isinstance(spec.deployment, ServedDeployment)
-    assert_snapshot(steps.server(job, job.services[0]), STORED / f"server_{kind}.sh")
+    assert_snapshot(server_step(job, job.servers[0]), STORED / f"server_{kind}.sh")
 
 
-def test_a_judge_is_told_apart(tmp_path: Path) -> None:
+def test_judge_gets_nodes_and_variables_of_its_own(tmp_path: Path) -> None:
     judge = {"type": "vllm", "hf_model_handle": "acme/judge", "served_model_name": "judge-1", "image": "judge:1"}
     spec = parse(
         {"type": "vllm", "hf_model_handle": "acme/model-1"},
         auxiliary_deployments={"strict-judge": {**judge, "num_nodes": 4, "num_instances": 2, "env_prefix": "JUDGE"}},
     )
-    job = bound(tmp_path, "pyxis", spec, mounts=Mounts(auxiliary={"strict-judge": {"/shared/j": "/j"}}))
-    judges = job.services[1]
+    job = slurm_job(tmp_path, "pyxis", spec, mounts=Mounts(auxiliary={"strict-judge": {"/shared/j": "/j"}}))
+    judges = job.servers[1]
     assert job.nodes == 5
     assert (judges.label, judges.nodes, judges.instances, judges.tasks) == ("aux_strict_judge", 4, 2, 2)
     text = (
-        steps.server(job, judges) + script(job).partition("# ---- What serves: all")[2].partition("# ---- The eval")[0]
+        server_step(job, judges)
+        + batch_script(job).partition("# ---- Start the servers: all")[2].partition("# ---- Eval")[0]
     )
     assert_snapshot(text, STORED / "judge.sh")
-    assert "#SBATCH --nodes=5\n" in script(job)
+    assert "#SBATCH --nodes=5\n" in batch_script(job)
 
 
-def test_what_a_task_says_of_a_judge_is_filled_in(tmp_path: Path) -> None:
+def test_references_to_a_judge_are_substituted_in_the_task(tmp_path: Path) -> None:
     judge = {"type": "generic", "command": "serve {port}", "served_model_name": "judge-1", "image": "judge:1"}
     spec = parse({}, auxiliary_deployments={"judge": judge})
-    job = bound(tmp_path, "none", spec)
-    words = ("ask", "auxiliary_deployments.judge.chat_url", "as auxiliary_deployments.judge.model_id")
-    job = replace(job, job=replace(job.job, task=replace(job.job.task, command=words)))
+    job = slurm_job(tmp_path, "none", spec)
+    command = ("ask", "auxiliary_deployments.judge.chat_url", "as auxiliary_deployments.judge.model_id")
+    job = replace(job, job=replace(job.job, task=replace(job.job.task, command=command)))
     argv = job.command.argv
-    front = job.services[0].front_hole
-    assert argv == ("ask", f"http://{front}/v1/chat/completions", "as judge-1")
+    address = job.servers[0].address_placeholder
+    assert argv == ("ask", f"http://{address}/v1/chat/completions", "as judge-1")
     assert "JUDGE_EMBEDDING_URL" in job.evaluation_names
-    text = f"front_aux_judge=node7:8123 here=x\n{steps.evaluation(job)}\nwords_of_evaluation\n"
+    text = f"aux_judge_address=node7:8123 here=x\n{evaluation_step(job)}\ncommand_of_evaluation\n"
     text += 'printf "%s\\n" "${STEP[@]}"'
-    shown = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True).stdout
-    assert "http://node7:8123/v1/chat/completions" in shown
+    output = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True).stdout
+    assert "http://node7:8123/v1/chat/completions" in output
 
 
 @pytest.mark.parametrize("first", [20_000, 59_990, 60_001, 65_535, 81_471])
-def test_a_port_is_always_one_that_there_is(first: int) -> None:
+def test_choose_port_returns_distinct_valid_ports(first: int) -> None:
     text = files("nel_action.executors.slurm").joinpath("templates", "50_servers.sh").read_text("utf-8")
     function = text.partition("choose_port() {")[2].partition("\n}\n")[0]
-    lines = f"chosen=' '; listens() {{ false; }}\nchoose_port() {{{function}\n}}\n"
-    asked = f"for i in 1 2 3; do choose_port 127.0.0.1 {first}; echo $port; done"
-    shown = subprocess.run(["bash", "-c", lines + asked], capture_output=True, text=True, check=True).stdout
-    ports = [int(port) for port in shown.split()]
+    lines = f"taken_ports=' '; listens() {{ false; }}\nchoose_port() {{{function}\n}}\n"
+    calls = f"for i in 1 2 3; do choose_port 127.0.0.1 {first}; echo $port; done"
+    output = subprocess.run(["bash", "-c", lines + calls], capture_output=True, text=True, check=True).stdout
+    ports = [int(port) for port in output.split()]
     assert len(set(ports)) == 3
     assert all(20_000 <= port <= 60_000 for port in ports)

@@ -14,11 +14,11 @@ from tests.support.slurm.sshd import Sshd
 from nel_action.errors import Problem
 from nel_action.executors.slurm.check import check
 from nel_action.executors.slurm.executor import SlurmExecutor
-from nel_action.executors.slurm.slurm_job import BoundJob
+from nel_action.executors.slurm.slurm_job import SlurmJob
 
 
 def problems(executor: SlurmExecutor, folder: Path) -> list[Problem]:
-    return check(executor.remote, executor._settings, [BoundJob(shell_job(folder), 1, executor._settings)])
+    return check(executor.remote, executor._settings, [SlurmJob(shell_job(folder), 1, executor._settings)])
 
 
 def test_nothing_is_wrong(on_light: MakeExecutor, tmp_path: Path) -> None:

@@ -163,7 +163,7 @@ def test_slurm_takes_it_and_never_starts_it(
     fields: dict[str, object],
     word: str,
 ) -> None:
-    monkeypatch.setattr("nel_action.executors.slurm.status.observation.GRACE", 1.0)
+    monkeypatch.setattr("nel_action.executors.slurm.status.observation.RECORD_GRACE", 1.0)
     executor = on_full(**fields)
     attempt = executor.submit(shell_job(tmp_path), 1, "0" * 16)
     status = until_final(executor, attempt)
@@ -175,7 +175,7 @@ def test_slurm_takes_it_and_never_starts_it(
 def test_its_directory_is_gone(
     on_full: MakeExecutor, full: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nel_action.executors.slurm.status.observation.GRACE", 2.0)
+    monkeypatch.setattr("nel_action.executors.slurm.status.observation.RECORD_GRACE", 2.0)
     executor = on_full(sbatch_extra_flags={"hold": True})
     attempt = executor.submit(shell_job(tmp_path), 1, "0" * 16)
     shutil.rmtree(executor.describe(attempt)["directory"])

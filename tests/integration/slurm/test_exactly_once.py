@@ -22,8 +22,9 @@ from tests.support.slurm.sshd import Sshd
 from tests.support.slurm.waiting import until_final
 
 from nel_action.errors import UnreachableError
-from nel_action.executors.slurm import submit
+from nel_action.executors.slurm import submission
 from nel_action.executors.slurm.executor import SlurmExecutor
+from nel_action.executors.slurm.shell import template
 from nel_action.model.job import Attempt, JobState
 from nel_action.planning.jobs import Job
 
@@ -62,14 +63,14 @@ def test_ssh_is_cut_again_and_again(
     chance = random.Random(20_261_122)  # noqa: S311 a repeatable choice of moments
     jobs = [counted_job(tmp_path) for _ in range(rounds)]
     with Relay(light_sshd.port) as relay:
-        fields = {"port": relay.port, "known_hosts": light_sshd.known_as("127.0.0.1", relay.port)}
+        fields = {"port": relay.port, "known_hosts": light_sshd.known_hosts_line("127.0.0.1", relay.port)}
         output = light.scratch / f"cut-{who}"
         first = on_light(output_dir=str(output), **fields)
         first.remote.run(["true"])
         span = took(lambda: persist(first, jobs[0]))
         for number, job in enumerate(jobs[1:]):
             # NOTE: every other caller dies of its first loss, and the next one starts with nothing in its memory
-            monkeypatch.setattr(submit, "TRIES", 1 if number % 2 else 20)
+            monkeypatch.setattr(submission, "TRIES", 1 if number % 2 else 20)
             executor = on_light(output_dir=str(output), outage_timeout=0, **fields)
             executor.remote.run(["true"])
 
@@ -125,7 +126,7 @@ def test_the_caller_is_killed_while_sbatch_works(
     programs.mkdir(exist_ok=True)
     (programs / "sbatch").write_text('#!/bin/sh\nsleep 3\nexec /usr/bin/sbatch "$@"\n')
     (programs / "sbatch").chmod(0o755)
-    monkeypatch.setattr(submit, "TRIES", 1)
+    monkeypatch.setattr(submission, "TRIES", 1)
     job = counted_job(tmp_path)
     first = on_light(bin_dir=str(programs), output_dir=str(light.scratch / "slow"), outage_timeout=0)
     first.remote.run(["true"])
@@ -170,7 +171,7 @@ def test_an_archive_that_was_cut_off_is_not_submitted(on_light: MakeExecutor, li
     words = [
         "sh",
         "-c",
-        submit._script(),
+        template("submit.sh"),
         "submit.sh",
         str(light.scratch / "torn"),
         "nel-0123456789abcdef-1",
@@ -179,5 +180,5 @@ def test_an_archive_that_was_cut_off_is_not_submitted(on_light: MakeExecutor, li
     ]
     tar = subprocess.run(["tar", "-c", "-C", str(tmp_path), "."], capture_output=True, check=True).stdout
     for data in (b"", tar, tar[:600]):
-        assert executor.remote.once(words, stdin=data).code == 74
+        assert executor.remote.run_once(words, stdin=data).code == 74
     assert not light.run("squeue", "-h", "-t", "all", "-n", "nel-0123456789abcdef-1").strip()

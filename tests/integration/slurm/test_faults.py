@@ -21,8 +21,9 @@ from tests.support.slurm.waiting import until, until_final, until_running
 
 from nel_action.errors import EngineError, ExecutorError
 from nel_action.executors.slurm.executor import SlurmExecutor
-from nel_action.executors.slurm.outage import ControllerDownError
+from nel_action.executors.slurm.transport import ControllerDownError
 from nel_action.model.job import Attempt, JobState, Reason
+from nel_action.retry import Backoff
 
 WAITING = f'until [ -e "$NEL_OUTPUT_DIR/go" ]; do sleep 0.1; done\n{GOOD}'
 """A harness that ends when it is told to."""
@@ -50,7 +51,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 def test_the_controller_is_restarted(
     on_light: MakeExecutor, light: Cluster, tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nel_action.executors.slurm.outage.PAUSES", (0.5, 0.5))
+    monkeypatch.setattr("nel_action.executors.slurm.remote.OUTAGE_BACKOFF", Backoff(initial=0.5, maximum=0.5))
     executor, impatient = on_light(), on_light(outage_timeout=0)
     ends, stays, dies = (executor.submit(shell_job(tmp_path, WAITING), 1, "0" * 16) for _ in range(3))
     for attempt in (ends, stays, dies):
@@ -109,7 +110,7 @@ def test_ssh_is_down_for_a_while(
     on_light: MakeExecutor, light: Cluster, light_sshd: Sshd, tmp_path: Path, pool: ThreadPoolExecutor
 ) -> None:
     with Relay(light_sshd.port) as relay:
-        fields = {"port": relay.port, "known_hosts": light_sshd.known_as("127.0.0.1", relay.port)}
+        fields = {"port": relay.port, "known_hosts": light_sshd.known_hosts_line("127.0.0.1", relay.port)}
         output = str(light.scratch / f"far-{os.urandom(3).hex()}")
         executor, second = (on_light(output_dir=output, **fields) for _ in range(2))
         attempt = executor.submit(shell_job(tmp_path, WAITING), 1, "0" * 16)
@@ -131,9 +132,9 @@ def test_ssh_is_down_for_a_while(
 def test_a_cut_while_results_come_home(
     on_light: MakeExecutor, light_sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nel_action.executors.slurm.outage.PAUSES", (0.1, 0.1))
+    monkeypatch.setattr("nel_action.executors.slurm.remote.OUTAGE_BACKOFF", Backoff(initial=0.1, maximum=0.1))
     with Relay(light_sshd.port) as relay:
-        fields = {"port": relay.port, "known_hosts": light_sshd.known_as("127.0.0.1", relay.port)}
+        fields = {"port": relay.port, "known_hosts": light_sshd.known_hosts_line("127.0.0.1", relay.port)}
         executor = on_light(**fields)
         text = f'head -c 30000000 /dev/urandom > "$NEL_OUTPUT_DIR/big"\n{GOOD}'
         attempt = executor.submit(shell_job(tmp_path, text), 1, "0" * 16)

@@ -45,7 +45,7 @@ def bench(light: Cluster, light_sshd: Sshd, tmp_path: Path) -> Iterator[Executor
             execution=slurm_settings(
                 light_sshd,
                 port=relay.port,
-                known_hosts=light_sshd.known_as("127.0.0.1", relay.port),
+                known_hosts=light_sshd.known_hosts_line("127.0.0.1", relay.port),
                 output_dir=str(scratch / "runs"),
                 max_resumes=0,
                 outage_timeout=2,

@@ -7,8 +7,7 @@ from typing import Any
 
 from tests.support.slurm.sshd import Sshd
 
-from nel_action.executors.slurm.remote import Remote
-from nel_action.executors.slurm.ssh.connection import open_transport
+from nel_action.executors.slurm.remote import RemoteShell, open_transport
 from nel_action.spec.slurm import SlurmExecution
 
 __all__ = ["open_remote", "slurm_settings"]
@@ -24,6 +23,6 @@ def slurm_settings(sshd: Sshd | None, **fields: Any) -> SlurmExecution:  # noqa:
     return SlurmExecution(**(plain | reach | fields))
 
 
-def open_remote(settings: SlurmExecution, environ: dict[str, str] | None = None, **options: Any) -> Remote:  # noqa: ANN401
+def open_remote(settings: SlurmExecution, environ: dict[str, str] | None = None, **options: Any) -> RemoteShell:  # noqa: ANN401
     """Return the login node that the settings lead to."""
-    return Remote(open_transport(settings, environ or {"HOME": "/nonexistent"}, Path()), **options)
+    return RemoteShell(open_transport(settings, environ or {"HOME": "/nonexistent"}, Path()), **options)

@@ -34,9 +34,9 @@ class Sshd:
     @property
     def known_hosts(self) -> str:
         """The line that makes this server known."""
-        return self.known_as("127.0.0.1", self.port)
+        return self.known_hosts_line("127.0.0.1", self.port)
 
-    def known_as(self, host: str, port: int) -> str:
+    def known_hosts_line(self, host: str, port: int) -> str:
         """Return the line that makes this server known under another name, as through a relay."""
         kind, key = (self.root / "host.pub").read_text().split()[:2]
         return f"[{host}]:{port} {kind} {key}\n"

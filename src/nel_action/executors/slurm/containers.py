@@ -91,7 +91,10 @@ def wrap_command(container: ContainerSpec, argv: Sequence[Argument]) -> tuple[li
 
 
 def _mounts(container: ContainerSpec) -> list[str]:
-    return [f"{container.run_dir}:{container.root}", *(f"{source}:{target}" for source, target in container.mounts.items())]
+    return [
+        f"{container.run_dir}:{container.root}",
+        *(f"{source}:{target}" for source, target in container.mounts.items()),
+    ]
 
 
 def _pyxis(container: ContainerSpec, image: str) -> list[Argument]:

@@ -139,13 +139,14 @@ class SlurmExecutor:
         Raises:
             UnreachableError: the login node does not answer.
         """
+        queued = self._observer.unschedulable
         names = [attempt_name(each.key, each.number) for each in attempts if statuses[each.key].state.final]
-        unschedulable = {name: self._observer.unschedulable[name] for name in names if name in self._observer.unschedulable}
+        unschedulable = [name for name in names if name in queued]
         if unschedulable:
             logger.info("cancelling jobs that can never start: %s", ", ".join(unschedulable))
-            self.remote.run(["scancel", *(str(job_id) for ids in unschedulable.values() for job_id in ids)])
+            self.remote.run(["scancel", *(str(job_id) for name in unschedulable for job_id in queued[name])])
             for name in unschedulable:
-                self._observer.unschedulable.pop(name, None)
+                queued.pop(name, None)
         return statuses
 
     def logs(self, attempt: Attempt, *, follow: bool) -> Iterator[str]:
@@ -208,7 +209,7 @@ class SlurmExecutor:
 
     @property
     def poll_group(self) -> str:
-        """Identity of the login node and of the way to reach it; executors with the same one can poll for each other."""
+        """The login node and how it is reached; executors with the same one can poll for each other."""
         access = {"bin_dir", "hostname", "key_file", "key_name", "login_shell", "port", "proxy_jump", "username"}
         return f"slurm {self._settings.model_dump_json(include=access)}"
 

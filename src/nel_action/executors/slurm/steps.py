@@ -109,7 +109,10 @@ def _environment(environment: ClusterEnvironment, variables: Mapping[str, EnvRef
         path = quote(environment.path)
         lines += [f"export VIRTUAL_ENV={path}", f'export PATH={path}/bin:"$PATH"']
     runtime = {name: reference.value for name, reference in variables.items() if reference.source is EnvSource.RUNTIME}
-    return [*lines, *(f'export {name}="${{{source}:?is not set where the job runs}}"' for name, source in runtime.items())]
+    return [
+        *lines,
+        *(f'export {name}="${{{source}:?is not set where the job runs}}"' for name, source in runtime.items()),
+    ]
 
 
 def _step(

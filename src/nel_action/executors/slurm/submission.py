@@ -158,5 +158,7 @@ def _look_up(remote: RemoteShell, output_dir: str, keys: set[Key]) -> tuple[dict
             if recorded is None or recorded.submitted is None:
                 job_id = recorded.backend_id if recorded else str(row.job)
                 attempts[row.name] = Attempt(key=key, number=number, backend_id=job_id, submitted=row.submitted)
-    in_progress = any(name not in attempts and int(now) - time_ <= SBATCH_SECONDS + 2 for name, time_ in intents.items())
+    in_progress = any(
+        name not in attempts and int(now) - time_ <= SBATCH_SECONDS + 2 for name, time_ in intents.items()
+    )
     return attempts, in_progress

@@ -7,7 +7,7 @@ environment_of_aux_strict_judge() {
     export JUDGE_MASTER_IP="$MASTER_IP" JUDGE_ALL_NODE_IPS="$ALL_NODE_IPS"
 }
 
-words_of_aux_strict_judge() {
+command_of_aux_strict_judge() {
     STEP=(
         srun
         --overlap
@@ -44,16 +44,16 @@ words_of_aux_strict_judge() {
         1
     )
 }
- are started at once, then each is waited for ----------------------------------------------
+ at the same time, then wait for each ------------------------------------------------
 serve server 1 1 8000 64001
 serve aux_strict_judge 4 2 8000 64003
 place_files
 launch server aux_strict_judge
 await server /health
-front_server=${front_of[server]}
-holes[front_server]="s/127\.0\.0\.1:64002/$front_server/g"
+server_address=${client_addresses[server]}
+substitutions[server_address]="s/127\.0\.0\.1:64002/$server_address/g"
 await aux_strict_judge /health
 balance aux_strict_judge 5010 /health 200
-front_aux_strict_judge=${front_of[aux_strict_judge]}
-holes[front_aux_strict_judge]="s/127\.0\.0\.1:64004/$front_aux_strict_judge/g"
+aux_strict_judge_address=${client_addresses[aux_strict_judge]}
+substitutions[aux_strict_judge_address]="s/127\.0\.0\.1:64004/$aux_strict_judge_address/g"
 

@@ -6,7 +6,7 @@ environment_of_server() {
     export MASTER_IP ALL_NODE_IPS NODES_PER_INSTANCE
 }
 
-words_of_server() {
+command_of_server() {
     STEP=(
         srun
         --overlap
@@ -49,7 +49,7 @@ environment_of_balancer() {
     export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 }
 
-words_of_balancer() {
+command_of_balancer() {
     STEP=(
         srun
         --overlap
@@ -74,7 +74,7 @@ environment_of_evaluation() {
     export NEMO_EVALUATOR_DATASET_DIR=/datasets
     export PYTHONUNBUFFERED=1
     export NEL_TASK=quick
-    export NEL_URL=http://"$front_server"/v1/chat/completions
+    export NEL_URL=http://"$server_address"/v1/chat/completions
     export NEL_MODEL_ID=acme-7b
     export NEL_ENDPOINT_TYPE=chat
     export NEL_OUTPUT_DIR=/nel/artifacts
@@ -86,7 +86,7 @@ environment_of_evaluation() {
     export NVIDIA_VISIBLE_DEVICES='0,1'
 }
 
-words_of_evaluation() {
+command_of_evaluation() {
     STEP=(
         srun
         --overlap

@@ -6,7 +6,7 @@ environment_of_server() {
     export MASTER_IP ALL_NODE_IPS NODES_PER_INSTANCE
 }
 
-words_of_server() {
+command_of_server() {
     STEP=(
         srun
         --overlap

@@ -111,7 +111,9 @@ class SshTransport:
                 if time.monotonic() > deadline or (number and not transport.is_active()):
                     self._drop(transport)
                     timed_out = "timeout" in str(error).lower() or isinstance(error, TimeoutError)
-                    cause = "does not answer" if timed_out else f"opens no session: {str(error) or type(error).__name__}"
+                    cause = (
+                        "does not answer" if timed_out else f"opens no session: {str(error) or type(error).__name__}"
+                    )
                     msg = f"{self.host} {cause}"
                     raise UnreachableError(msg) from error
                 if not transport.is_active():

@@ -155,9 +155,7 @@ class Observer:
             updated[attempt.key] = self._conclude(attempt, sources, now)
         return updated
 
-    def _parse_accounting(
-        self, results: Sequence[CommandResult]
-    ) -> tuple[dict[str, list[JobRow]], str | None, bool]:
+    def _parse_accounting(self, results: Sequence[CommandResult]) -> tuple[dict[str, list[JobRow]], str | None, bool]:
         """Return the rows by attempt name, the error of `sacct`, and whether the cluster has a database."""
         rows: dict[str, list[JobRow]] = {}
         error, has_accounting = None, True

@@ -87,7 +87,7 @@ class JobRow:
 
     @property
     def settled(self) -> bool:
-        """Whether a row of `sacct` is final and complete; it reports PENDING for finished jobs it is still recording."""
+        """Whether a row of `sacct` is final and complete; until then, it may report PENDING for a finished job."""
         return not self.active and self.ended is not None and self.name != "allocation"
 
 

@@ -205,9 +205,7 @@ def _final_status(row: JobRow) -> JobStatus:
         if (unschedulable := _unschedulable(row.reason)) is not None:
             reason, cause = unschedulable
             return JobStatus(state=JobState.FAILED, reason=reason, detail=f"it never started: {cause}", ended=row.ended)
-        return JobStatus(
-            state=JobState.CANCELLED, detail=_cancelled_by(row), started=row.started, ended=row.ended
-        )
+        return JobStatus(state=JobState.CANCELLED, detail=_cancelled_by(row), started=row.started, ended=row.ended)
     reason, detail = FINAL_STATES.get(row.state, (Reason.INFRASTRUCTURE, f"Slurm reports {row.state}"))
     if row.reason == LAUNCH_FAILED or row.exit_code == LAUNCH_FAILED_CODE:
         detail = "its directory is not accessible on its node; execution.output_dir must be on a shared file system"

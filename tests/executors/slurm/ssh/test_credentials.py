@@ -9,7 +9,7 @@ import pytest
 from tests.support.slurm.settings import slurm_settings
 
 from nel_action.errors import SecretError, UsageError
-from nel_action.executors.slurm.ssh.keys import private_key
+from nel_action.executors.slurm.ssh.credentials import private_key
 
 
 def make_key(path: Path, *options: str) -> str:
@@ -25,7 +25,7 @@ def key_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.mark.parametrize(
-    "damage",
+    "reformat",
     [
         str,
         str.strip,
@@ -35,15 +35,15 @@ def key_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         lambda text: text.replace("\n", " "),
         lambda text: f"\n\n{text}\n\n",
     ],
-    ids=["whole", "stripped", "crlf", "escaped", "indented", "one-line", "padded"],
+    ids=["unchanged", "stripped", "crlf", "escaped", "indented", "one-line", "padded"],
 )
-def test_a_key_survives_what_forms_do_to_it(key_file: Path, damage: Callable[[str], str], tmp_path: Path) -> None:
-    key = private_key(slurm_settings(None, key_name="KEY"), {"KEY": damage(key_file.read_text())}, tmp_path)
+def test_private_key_restores_reformatted_pem(key_file: Path, reformat: Callable[[str], str], tmp_path: Path) -> None:
+    key = private_key(slurm_settings(None, key_name="KEY"), {"KEY": reformat(key_file.read_text())}, tmp_path)
     assert key is not None
     assert key.get_base64() == key_file.with_suffix(".pub").read_text().split()[1]
 
 
-def test_a_passphrase_comes_from_its_own_variable(tmp_path: Path) -> None:
+def test_private_key_reads_the_passphrase_from_its_variable(tmp_path: Path) -> None:
     text = make_key(tmp_path / "key", "-N", "open sesame", "-t", "ed25519")
     settings = slurm_settings(None, key_name="KEY", key_passphrase_name="PHRASE")
     assert private_key(settings, {"KEY": text, "PHRASE": "open sesame"}, tmp_path) is not None
@@ -54,25 +54,25 @@ def test_a_passphrase_comes_from_its_own_variable(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "hunter2", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END nothing-----"])
-def test_what_is_no_key_is_told_and_not_shown(value: str, tmp_path: Path) -> None:
-    with pytest.raises(SecretError, match="variable KEY") as caught:
+def test_private_key_rejects_other_text_without_quoting_it(value: str, tmp_path: Path) -> None:
+    with pytest.raises(SecretError, match="variable KEY") as raised:
         private_key(slurm_settings(None, key_name="KEY"), {"KEY": value}, tmp_path)
-    assert "hunter2" not in str(caught.value)
+    assert "hunter2" not in str(raised.value)
 
 
-def test_a_damaged_key_is_not_shown(tmp_path: Path) -> None:
+def test_private_key_rejects_a_damaged_key_without_quoting_it(tmp_path: Path) -> None:
     text = make_key(tmp_path / "key", "-N", "", "-t", "ed25519").replace("A", "B")
-    with pytest.raises(SecretError, match="damaged") as caught:
+    with pytest.raises(SecretError, match="damaged") as raised:
         private_key(slurm_settings(None, key_name="KEY"), {"KEY": text}, tmp_path)
-    assert text.splitlines()[2][:20] not in str(caught.value)
+    assert text.splitlines()[2][:20] not in str(raised.value)
 
 
-def test_a_file_is_looked_for_beside_the_spec(tmp_path: Path) -> None:
+def test_private_key_resolves_key_file_relative_to_the_spec(tmp_path: Path) -> None:
     make_key(tmp_path / "id", "-N", "", "-t", "ed25519")
     assert private_key(slurm_settings(None, key_file="id"), {}, tmp_path) is not None
     with pytest.raises(UsageError, match="cannot read"):
         private_key(slurm_settings(None, key_file="id2"), {}, tmp_path)
 
 
-def test_without_a_key_the_agent_is_asked(tmp_path: Path) -> None:
+def test_private_key_defaults_to_the_agent(tmp_path: Path) -> None:
     assert private_key(slurm_settings(None), {}, tmp_path) is None
