@@ -54,7 +54,7 @@ def test_files_are_written_again(run: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(("judged", "message"), [(False, "were not judged"), (None, "no invocation 'nope'")])
+@pytest.mark.parametrize(("judged", "message"), [(False, "have not been judged"), (None, "no invocation 'nope'")])
 def test_what_is_not_there_is_said(tmp_path: Path, judged: bool | None, message: str) -> None:  # noqa: FBT001 - a table
     run = Path("nope") if judged is None else make_run(tmp_path / "runs", judged=judged)
     done = call(run)

@@ -11,7 +11,7 @@ from tests.support.runs import make_run
 
 from nel_action.report.html import render_html
 from nel_action.report.store import load_report
-from nel_action.report.write import placed
+from nel_action.report.write import with_run_dir
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,7 +37,7 @@ def test_the_installed_package_writes_the_same_report(python: Path, tmp_path: Pa
     words = [str(python), "-m", "nel_action", "report", str(run), "--format", "html", "--output", str(run / "x.html")]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert (run / "x.html").read_bytes() == render_html(placed(load_report(run), run))
+    assert (run / "x.html").read_bytes() == render_html(with_run_dir(load_report(run), run))
 
 
 def test_it_is_found_by_its_name_and_writes_once(python: Path, tmp_path: Path) -> None:

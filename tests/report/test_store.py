@@ -35,7 +35,7 @@ def test_what_is_no_report_is_refused(tmp_path: Path, text: str) -> None:
 
 def test_results_that_nobody_judged_are_said_to_be_so(tmp_path: Path) -> None:
     write_results(reports.failed().results, tmp_path / "results.json")
-    with pytest.raises(ResultsError, match="were not judged"):
+    with pytest.raises(ResultsError, match="have not been judged"):
         load_report(tmp_path)
 
 

@@ -62,17 +62,12 @@ def look_again(session: Session, views: list[JobView]) -> Session | None:
 def told(session: Session, views: list[JobView]) -> ExitCode:
     """Conclude an invocation and print its scores and verdict."""
     from nel_action.driver.judging import conclude
-    from nel_action.report.terminal import one_line, print_table, standard_output
+    from nel_action.report.terminal import print_report
 
     report = conclude(session, views)
-    print_table(report, standard_output())
-    for reason in report.gate.reasons:
-        click.echo(one_line(reason))
-    code = ExitCode(report.gate.exit_code)
-    path = _short(str(session.invocation.run_dir / "report.html"))
-    click.echo(f"\n{report.gate.verdict.value} (exit {int(code)}) · report: {path}")
+    print_report(report, link=_short(str(session.invocation.run_dir / "report.html")))
     _export(session.invocation.run_dir)
-    return code
+    return ExitCode(report.gate.exit_code)
 
 
 def _export(run_dir: Path) -> None:

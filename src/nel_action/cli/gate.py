@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,9 @@ def _render(form: str, candidate: ResultSet, report: GateReport) -> str:
 
             return render_markdown(Report(results=candidate.results, gate=report))
         case _:
-            from nel_action.report.text import render_text
+            from nel_action.report.model import Report
+            from nel_action.report.terminal import render_terminal
+            from nel_action.report.text_table import output_width, use_color
 
-            return render_text(report)
+            width, color = output_width(sys.stdout), use_color(sys.stdout)
+            return render_terminal(Report(results=candidate.results, gate=report), width=width, color=color)

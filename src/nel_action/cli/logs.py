@@ -22,7 +22,7 @@ def logs(*, invocations: tuple[str, ...], follow: bool, tasks: tuple[str, ...]) 
 
 
 def _show(invocation: str, tasks: tuple[str, ...], *, follow: bool, several: bool) -> None:
-    from nel_action.report.terminal import one_line
+    from nel_action.report.text_table import single_line
 
     with session(invocation) as opened:
         views = select_jobs(opened, invocation, tasks)
@@ -32,4 +32,4 @@ def _show(invocation: str, tasks: tuple[str, ...], *, follow: bool, several: boo
                 continue
             for line in opened.executor.logs(view.attempt.backend_attempt, follow=follow):
                 # NOTE: what jobs print comes from outside; a terminal must not obey it.
-                click.echo(f"{view.job.name} | {one_line(line)}" if several or len(views) > 1 else one_line(line))
+                click.echo(f"{view.job.name} | {single_line(line)}" if several or len(views) > 1 else single_line(line))

@@ -1,4 +1,4 @@
-"""`nel-action report`."""
+"""`nel-action report`: print or write the report of an invocation."""
 
 from __future__ import annotations
 
@@ -23,62 +23,53 @@ __all__ = ["report"]
     type=click.Choice(["terminal", "markdown", "html", "junit", "files"]),
     default="terminal",
     show_default=True,
-    help="`files` writes them all into the run directory again.",
+    help="Output format; `files` rewrites all report files in the run directory.",
 )
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write there, not to the terminal."
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write to this file instead of standard output.",
 )
 def report(*, invocation: str, format_: str, output: Path | None) -> int:
-    """Print or write the report of INVOCATION, as it was judged; nothing is judged again."""
+    """Print or write the report of INVOCATION with the verdict that it got; the gate is not evaluated again."""
     from nel_action.exporters.discovery import find_runs
     from nel_action.report.store import load_report
+    from nel_action.report.terminal import print_report
+    from nel_action.report.write import write_reports
 
     (run_dir,) = find_runs([invocation], [], home_dir())
-    found = load_report(run_dir)
+    loaded = load_report(run_dir)
     if format_ == "files":
-        _files(found, run_dir)
+        for path in write_reports(loaded, run_dir).values():
+            click.echo(path)
     elif format_ == "terminal" and output is None:
-        _print(found)
+        print_report(loaded)
     else:
-        _put(_rendered(found, run_dir, format_), output)
+        _write(_render(loaded, run_dir, format_), output)
     return 0
 
 
-def _print(found: Report) -> None:
-    from nel_action.report.terminal import one_line, print_table, standard_output
-
-    print_table(found, standard_output())
-    for reason in found.gate.reasons:
-        click.echo(one_line(reason))
-    click.echo(f"\n{found.gate.verdict.value} (exit {found.gate.exit_code})")
-
-
-def _files(found: Report, run_dir: Path) -> None:
-    from nel_action.report.write import write_reports
-
-    for path in write_reports(found, run_dir).values():
-        click.echo(path)
-
-
-def _rendered(found: Report, run_dir: Path, format_: str) -> bytes:
+def _render(loaded: Report, run_dir: Path, format_: str) -> bytes:
     from nel_action.report.html import render_html
     from nel_action.report.junit import render_junit
     from nel_action.report.markdown import render_markdown
-    from nel_action.report.terminal import table_text
-    from nel_action.report.write import placed
+    from nel_action.report.terminal import render_terminal
+    from nel_action.report.text_table import LOG_WIDTH
+    from nel_action.report.write import with_run_dir
 
     match format_:
         case "html":
-            return render_html(placed(found, run_dir))
+            return render_html(with_run_dir(loaded, run_dir))
         case "junit":
-            return render_junit(found)
+            return render_junit(loaded)
         case "markdown":
-            return render_markdown(found).encode()
+            return render_markdown(loaded).encode()
         case _:
-            return table_text(found).encode()
+            return render_terminal(loaded, width=LOG_WIDTH).encode()
 
 
-def _put(data: bytes, output: Path | None) -> None:
+def _write(data: bytes, output: Path | None) -> None:
     from nel_action.files import write_atomically
 
     if output is None:

@@ -1,1 +1,1 @@
-"""What a person reads: Markdown, HTML, JUnit."""
+"""Reports for people and machines: terminal, Markdown, HTML and JUnit."""

@@ -1,4 +1,4 @@
-"""The report as JUnit XML: one test case for each task and model."""
+"""The report as JUnit XML: one test case per task and model, with fractions for machines."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from nel_action.report.rows import Row, rows_of
 
 __all__ = ["render_junit"]
 
-# NOTE: characters that XML 1.0 cannot hold in any spelling.
-_UNSPEAKABLE: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# NOTE: characters that XML 1.0 does not allow, not even as references (https://www.w3.org/TR/xml/#charsets).
+_INVALID: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def render_junit(report: Report) -> bytes:
-    """Render fail as failure, unmeasurable as error, inconclusive and advisory as skipped."""
+    """Render fail as failure, unmeasurable as error, and inconclusive and advisory verdicts as skipped."""
     rows = rows_of(report)
     suite = ET.Element("testsuite", name="nel-action", tests=str(len(rows)))
-    _properties(suite, _origin(report))
+    _add_properties(suite, _report_properties(report))
     for row in rows:
-        _case(suite, row)
+        _add_case(suite, row)
     for name, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         suite.set(name, str(len(suite.findall(f"testcase/{tag}"))))
     suite.set("time", f"{sum(row.result.seconds or 0 for row in rows if row.result):.3f}")
@@ -36,24 +36,24 @@ def render_junit(report: Report) -> bytes:
     return rendered + b"\n"
 
 
-def _case(suite: ET.Element, row: Row) -> None:
+def _add_case(suite: ET.Element, row: Row) -> None:
     seconds = row.result.seconds if row.result and row.result.seconds else 0.0
-    case = ET.SubElement(suite, "testcase", classname=_spoken(row.model), name=_spoken(row.task), time=f"{seconds:.3f}")
-    _properties(case, _figures(row))
-    tag = _tag(row)
+    case = ET.SubElement(suite, "testcase", classname=_valid(row.model), name=_valid(row.task), time=f"{seconds:.3f}")
+    _add_properties(case, _row_properties(row))
+    tag = _outcome_tag(row)
     if tag:
-        outcome = ET.SubElement(case, tag, message=_spoken(row.reason or row.word), type=row.word)
-        outcome.text = _spoken("\n".join(row.reasons))
+        outcome = ET.SubElement(case, tag, message=_valid(row.reason or row.verdict_text), type=row.verdict_text)
+        outcome.text = _valid("\n".join(row.reasons))
 
 
-def _properties(element: ET.Element, known: Mapping[str, object]) -> None:
+def _add_properties(element: ET.Element, values: Mapping[str, object]) -> None:
     properties = ET.SubElement(element, "properties")
-    for name, value in known.items():
+    for name, value in values.items():
         if value is not None:
-            ET.SubElement(properties, "property", name=_spoken(name), value=_spoken(value))
+            ET.SubElement(properties, "property", name=_valid(name), value=_valid(value))
 
 
-def _origin(report: Report) -> dict[str, object]:
+def _report_properties(report: Report) -> dict[str, object]:
     results, metadata = report.results, report.metadata
     return {
         "invocation": results.invocation,
@@ -69,10 +69,11 @@ def _origin(report: Report) -> dict[str, object]:
     }
 
 
-def _tag(row: Row) -> str | None:
+def _outcome_tag(row: Row) -> str | None:
+    """Return the element for a case that did not pass; None for a pass or an ungated score."""
     if row.verdict is None:
-        return "error" if row.broken else None
-    if row.advisory and row.bad:
+        return "error" if row.no_result else None
+    if row.advisory and row.has_problem:
         return "skipped"
     match row.verdict:
         case Verdict.PASS:
@@ -87,32 +88,32 @@ def _tag(row: Row) -> str | None:
             assert_never(row.verdict)
 
 
-def _figures(row: Row) -> dict[str, object]:
-    compared = row.comparison
+def _row_properties(row: Row) -> dict[str, object]:
+    comparison = row.comparison
     return {
         "metric": row.metric,
         "score": row.score,
         "stderr": row.stderr,
         "items": row.n,
-        "baseline": compared.baseline if compared else None,
-        "difference": compared.difference if compared else None,
-        "verdict": row.word,
-        **(_program(row.result) if row.result else {}),
+        "baseline": comparison.baseline if comparison else None,
+        "difference": comparison.difference if comparison else None,
+        "verdict": row.verdict_text,
+        **(_result_properties(row.result) if row.result else {}),
     }
 
 
-def _program(task: TaskResult) -> dict[str, object]:
+def _result_properties(result: TaskResult) -> dict[str, object]:
     return {
-        "job": task.job_id,
-        "harness": task.harness,
-        "harness version": task.harness_version,
-        "task version": task.task_version,
-        "task digest": task.task_hash,
-        "image": task.image,
-        "environment": task.environment,
-        "parameters": json.dumps(task.params, sort_keys=True, default=str) if task.params else None,
+        "job": result.job_id,
+        "harness": result.harness,
+        "harness version": result.harness_version,
+        "task version": result.task_version,
+        "task digest": result.task_hash,
+        "image": result.image,
+        "environment": result.environment,
+        "parameters": json.dumps(result.params, sort_keys=True, default=str) if result.params else None,
     }
 
 
-def _spoken(value: object) -> str:
-    return _UNSPEAKABLE.sub("\N{REPLACEMENT CHARACTER}", str(value))
+def _valid(value: object) -> str:
+    return _INVALID.sub("\N{REPLACEMENT CHARACTER}", str(value))

@@ -1,4 +1,4 @@
-"""What every rendering starts from: results, the gate's answer, and the facts of the run."""
+"""Input of every rendering: results, verdict and metadata of one invocation."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Event", "Link", "Metadata", "Report", "TrendPoint"]
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A place to go on reading; rendered only where `url` is http or https."""
+    """A link for further reading; rendered only if `url` is http or https."""
 
     label: str
     url: str
@@ -21,7 +21,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to the invocation: a resume, a new attempt, a cancel."""
+    """An event in the life of the invocation: a resume, a new attempt, a cancellation."""
 
     when: str
     """RFC 3339, UTC."""
@@ -30,7 +30,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrendPoint:
-    """One score of a task, as it was at some time."""
+    """One score in the history of a task."""
 
     task: str
     model: str
@@ -46,14 +46,14 @@ class TrendPoint:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metadata:
-    """How the run went, besides what came out of it. All of it is optional."""
+    """Circumstances of the run; all fields are optional."""
 
     spec_path: str | None = None
-    """As the user wrote it."""
+    """Path of the spec, as given by the user."""
     run_dir: Path | None = None
-    """Where `results.json` and its samples lie; samples are read from here."""
+    """Folder of `results.json`; samples are read from here."""
     baseline_dir: Path | None = None
-    """Where the baseline's `results.json` and samples lie, for showing both sides."""
+    """Folder of the baseline's `results.json`, for showing the samples of both sides."""
     executor: str | None = None
     pull_request: int | None = None
     started: str | None = None
@@ -66,12 +66,12 @@ class Metadata:
     links: tuple[Link, ...] = ()
     """Full report, artifacts, workflow run, pull request."""
     trend: tuple[TrendPoint, ...] = ()
-    """Scores that can be compared with this run's, oldest first; this run's own are the last, where they are in it."""
+    """Comparable scores, oldest first; a score of this run, if included, is the last one of its task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All that a rendering may show; it decides nothing."""
+    """Everything that a rendering may show. Rendering never affects the verdict."""
 
     results: Results
     gate: GateReport

@@ -1,132 +1,124 @@
-"""The score table at a terminal or in a log: readable at any width, with and without colour."""
+"""The report as text for terminals and logs: score table, reasons, notes and verdict."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Final
 
-from nel_action.formatting import VERDICT_SYMBOLS
+import click
+
+from nel_action.formatting import MISSING, count, plural
+from nel_action.report.columns import Output, columns_for
 from nel_action.report.model import Report
 from nel_action.report.rows import Row, models_of, rows_of
+from nel_action.report.text_table import Cell, Column, output_width, render_table, single_line, use_color
 
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+__all__ = ["print_report", "render_terminal"]
 
-__all__ = ["one_line", "print_table", "standard_output", "table_text"]
-
-_LOG_WIDTH: Final = 120
-"""Characters, where nobody says how wide the paper is: a log has no edge, and words are cut least there."""
-
+_MAX_ITEMS: Final = 5
+"""Items that are named per task; JSON and HTML have them all."""
+_TASK_WIDTH: Final = 28
+"""Task names of up to this length are not wrapped on a terminal of `_NARROW` columns or more."""
 _NARROW: Final = 80
-_NAMES: Final = 28
-"""On a terminal of `_NARROW` characters or more, this much of a task's name is on one line."""
-
-_STYLES: Final = {"pass": "green", "fail": "bold red", "inconclusive": "yellow", "unmeasurable": "magenta"}
+_COLORS: Final = {"pass": "green", "fail": "red", "inconclusive": "yellow", "unmeasurable": "magenta"}
 
 
-def standard_output() -> Console:
-    """Return the console for results: as wide as the terminal, or wide enough for sentences in a log."""
-    from rich.console import Console
+def print_report(report: Report, *, link: str | None = None) -> None:
+    """Print the report on standard output, fitted to the terminal.
 
-    console = Console()
-    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=_LOG_WIDTH)
+    Args:
+        report: the report.
+        link: path or address of the full report, named beside the verdict.
+    """
+    text = render_terminal(report, width=output_width(sys.stdout), color=use_color(sys.stdout), link=link)
+    click.echo(text, nl=False, color=True)
 
 
-def print_table(report: Report, console: Console) -> None:
-    """Print one line for each task; with several models, one column for each of them."""
+def render_terminal(report: Report, *, width: int | None = None, color: bool = False, link: str | None = None) -> str:
+    """Render the score table, the reasons and notes that it has no room for, and the verdict with its exit code.
+
+    Args:
+        report: the report.
+        width: columns of the terminal; None never wraps the table.
+        color: colour the verdicts.
+        link: path or address of the full report, named beside the verdict.
+    """
     rows = rows_of(report)
-    table = _one_model(report, rows) if len(models_of(rows)) <= 1 else _several_models(rows)
-    if console.width >= _NARROW:
-        table.columns[0].min_width = min(_NAMES, max((len(row.task) for row in rows), default=0))
-    console.print(table)
-    for note in report.gate.notes:
-        console.print(f"note: {one_line(note)}", markup=False, highlight=False)
+    pivot = len(models_of(rows)) > 1
+    table = (_model_table if pivot else _score_table)(report, rows, width=width, color=color)
+    gate = report.gate
+    baseline = f" against {single_line(gate.baseline)}" if gate.baseline else ""
+    address = f" · report: {link}" if link else ""
+    verdict = f"{gate.verdict.value} (exit {gate.exit_code}){baseline}{address}"
+    parts = [table, "\n".join(single_line(line) for line in _details(report, rows, pivot=pivot)), verdict]
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def table_text(report: Report, *, width: int = 120) -> str:
-    """Return the table as plain text, for a file."""
-    import io
-
-    from rich.console import Console
-
-    out = io.StringIO()
-    print_table(report, Console(file=out, width=width, no_color=True))
-    return out.getvalue()
-
-
-def one_line(value: object) -> str:
-    """Return outside text without anything that could move a terminal's cursor."""
-    return "".join(character if character.isprintable() else " " for character in str(value))
+def _score_table(report: Report, rows: Sequence[Row], *, width: int | None, color: bool) -> str:
+    columns = columns_for(Output.TERMINAL)
+    layout = [
+        Column(
+            header=column.title(report, Output.TERMINAL),
+            right=column.right,
+            min_width=_task_width(rows, width) if column.key == "task" else 0,
+        )
+        for column in columns
+    ]
+    cells = [[_cell(column.key, column.cell(row), row) for column in columns] for row in rows]
+    return render_table(layout, cells, width=width, color=color)
 
 
-def _new_table(*heads: str) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for head in heads:
-        table.add_column(head, overflow="fold", no_wrap=False)
-    return table
-
-
-def _cell(value: object, style: str = "") -> Text:
-    # NOTE: a Text, because a plain string would be read as rich's markup, and names come from outside.
-    from rich.text import Text
-
-    return Text(one_line(value), style=style)
-
-
-def _one_model(report: Report, rows: Sequence[Row]) -> Table:
-    level = next((row.comparison.interval.level for row in rows if row.comparison and row.comparison.interval), None)
-    covered = f" ({level:.0%})" if level else ""
-    compared = any(row.comparison for row in rows) or report.gate.baseline is not None
-    heads = ("baseline", f"difference{covered}") if compared else ()
-    table = _new_table("task", "metric", "score", *heads, "verdict")
-    for row in rows:
-        change = (_cell(_baseline(row)), _cell(_change(row))) if compared else ()
-        table.add_row(_cell(row.task), _cell(row.metric or ""), _cell(_score(row)), *change, _verdict(row))
-    return table
-
-
-def _several_models(rows: Sequence[Row]) -> Table:
+def _model_table(report: Report, rows: Sequence[Row], *, width: int | None, color: bool) -> str:  # noqa: ARG001
+    """Lay out one column per model, for runs of several models."""
     models = models_of(rows)
-    table = _new_table("task", "metric", *(one_line(model).replace("[", r"\[") for model in models))
+    layout: list[Column | str] = [Column(header="task", min_width=_task_width(rows, width)), "metric", *models]
+    cells: list[list[Cell | str]] = []
     for task, metric in dict.fromkeys((row.task, row.metric) for row in rows):
-        found = {row.model: row for row in rows if (row.task, row.metric) == (task, metric)}
-        table.add_row(_cell(task), _cell(metric or ""), *(_model_cell(found.get(model)) for model in models))
-    return table
+        by_model = {row.model: row for row in rows if (row.task, row.metric) == (task, metric)}
+        cells.append([task, metric or "", *(_model_cell(by_model.get(model)) for model in models)])
+    return render_table(layout, cells, width=width, color=color)
 
 
-def _model_cell(row: Row | None) -> Text:
+def _task_width(rows: Sequence[Row], width: int | None) -> int:
+    longest = max((len(row.task) for row in rows), default=0)
+    return min(_TASK_WIDTH, longest) if width is None or width >= _NARROW else 0
+
+
+def _cell(key: str, text: str, row: Row) -> Cell | str:
+    return Cell(text, _COLORS.get(row.style), bold=row.style == "fail") if key == "verdict" else text
+
+
+def _model_cell(row: Row | None) -> Cell | str:
     if row is None:
-        return _cell("–")
-    sign = VERDICT_SYMBOLS[row.verdict] if row.verdict else "!" if row.broken else ""
-    change = f" ({_change(row)})" if row.comparison else ""
-    return _cell(f"{_score(row)}{change} {sign}".rstrip(), _style(row))
+        return MISSING
+    difference = row.unit.difference(row.comparison.difference) if row.comparison else ""
+    interval = row.unit.interval(row.comparison.interval) if row.comparison else ""
+    change = f" ({f'{difference} {interval}'.rstrip()})" if difference else ""
+    symbol = row.symbol if row.style != "none" else ""
+    text = f"{row.unit.score(row.score, row.stderr)}{change} {symbol}".rstrip()
+    return Cell(text, _COLORS.get(row.style), bold=row.style == "fail")
 
 
-def _score(row: Row) -> str:
-    return row.unit.score(row.score, row.stderr)
+def _details(report: Report, rows: Sequence[Row], *, pivot: bool) -> Iterator[str]:
+    """Yield the reasons that the table does not show, the items that changed, and the notes."""
+    shown = set()
+    for row in rows:
+        name = f"{row.task} ({row.model})" if pivot and row.model else row.task
+        # NOTE: with one column per model there is no room for reasons; those of passes are left to the full report.
+        reasons = row.reasons[1:] if not pivot else row.reasons if row.has_problem else ()
+        shown |= {f"{row.task}: {reason}" for reason in row.reasons}
+        yield from (f"{name}: {reason}" for reason in reasons)
+        if row.has_problem and row.comparison and row.comparison.n_paired:
+            yield f"{name}: {_changed_items(row)}"
+    yield from (reason for reason in report.gate.reasons if reason not in shown)
+    yield from (f"note: {note}" for note in report.gate.notes)
 
 
-def _baseline(row: Row) -> str:
-    return row.unit.score(row.comparison.baseline) if row.comparison else "–"
-
-
-def _change(row: Row) -> str:
-    if row.comparison is None:
-        return ""
-    moved = row.unit.difference(row.comparison.difference)
-    return f"{moved} {row.unit.interval(row.comparison.interval)}".rstrip()
-
-
-def _verdict(row: Row) -> Text:
-    return _cell(f"{row.word}: {row.reason}" if row.reason else row.word, _style(row))
-
-
-def _style(row: Row) -> str:
-    if row.verdict is None:
-        return "magenta" if row.broken else ""
-    return _STYLES[row.verdict]
+def _changed_items(row: Row) -> str:
+    comparison = row.comparison
+    assert comparison is not None  # noqa: S101 - checked by the caller
+    text = f"{plural(comparison.n_worse, 'item')} got worse, {count(comparison.n_better)} better"
+    ids = ", ".join(flip.id for flip in comparison.worse[:_MAX_ITEMS])
+    more = ", …" if comparison.n_worse > _MAX_ITEMS else ""
+    return f"{text}; worse: {ids}{more}" if ids else text

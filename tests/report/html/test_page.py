@@ -84,7 +84,7 @@ def test_every_verdict_and_reason_is_there() -> None:
 
 def test_pictures_tell_their_figures_in_words() -> None:
     labels = [value for name, value in parsed(reports.failed()).attributes if name == "aria-label"]
-    assert "difference −5.3 pp, interval [−7.3, −3.3], allowed down to −3.0 pp" in labels
+    assert "difference −5.3 pp, interval [−7.3, −3.3], limit −3.0 pp" in labels
 
 
 def test_both_sides_are_paired_by_id_and_repeat(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_both_sides_are_paired_by_id_and_repeat(tmp_path: Path) -> None:
 
 
 def test_more_than_a_page_holds_keeps_what_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(samples, "MOST", 400)
+    monkeypatch.setattr(samples, "MAX_SAMPLES", 400)
     page = render_html(sampled(tmp_path, 1_000))
     index = opened(page, "index-0")
     changed = [one for one, other in zip(index["ours"], index["theirs"], strict=True) if one != other]
@@ -114,7 +114,7 @@ def test_more_than_a_page_holds_keeps_what_changed(tmp_path: Path, monkeypatch: 
 
 
 def replace_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
-    monkeypatch.setattr(samples, "MOST", 100_000)
+    monkeypatch.setattr(samples, "MAX_SAMPLES", 100_000)
     return sampled(folder, 1_000)
 
 
@@ -135,7 +135,7 @@ def test_results_from_elsewhere_cannot_name_any_file(tmp_path: Path) -> None:
     write_samples([Sample(id="secret", scores={})], outside)
     tasks = tuple(task.model_copy(update={"samples": "../outside.jsonl.gz"}) for task in report.results.tasks)
     page = render_html(replace(report, results=report.results.model_copy(update={"tasks": tasks}))).decode()
-    assert "samples lie outside the results" in page
+    assert "samples file outside the folder of the results" in page
     assert 'id="index-0"' not in page
 
 

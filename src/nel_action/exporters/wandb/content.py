@@ -16,7 +16,7 @@ from nel_action.exporters.bundle import Attachment, Bundle
 from nel_action.exporters.interface import CommonSettings
 from nel_action.exporters.records import provenance, records_of, verdict_of
 from nel_action.model.results import TaskResult
-from nel_action.report.samples import samples_path
+from nel_action.report.store import samples_path
 
 __all__ = ["DIGEST", "LogMode", "RunContent", "WandbSettings", "contents_of"]
 

@@ -17,7 +17,7 @@ from nel_action.exporters.interface import Change, DestinationError, ExportError
 from nel_action.exporters.wandb.content import DIGEST, RunContent, WandbSettings
 from nel_action.files import write_atomically
 from nel_action.model.results import TaskResult, read_samples
-from nel_action.report.samples import samples_path
+from nel_action.report.store import samples_path
 
 if TYPE_CHECKING:
     import wandb

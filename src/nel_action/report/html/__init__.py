@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: no server, no network, no other file."""
+"""The report as a self-contained HTML file: it loads nothing from a server or from other files."""
 
 from nel_action.report.html.page import render_html
 

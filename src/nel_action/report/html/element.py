@@ -1,37 +1,48 @@
-"""Elements whose text is always escaped: what comes from outside cannot become markup by being forgotten."""
+"""HTML elements with text that is always escaped, so that outside text cannot become markup."""
 
 from __future__ import annotations
 
 import re
 from html import escape
 
-__all__ = ["Safe", "breakable", "el", "join"]
+from nel_action.formatting import VERDICT_SYMBOLS
+
+__all__ = ["Safe", "breakable", "el", "join", "mark"]
 
 _VOID = frozenset({"br", "hr", "input", "meta"})
-_SEAMS = re.compile(r"(?<=[._/:,-])(?=\w)")
+_BREAKS = re.compile(r"(?<=[._/:,-])(?=\w)")
 
 
 class Safe(str):
-    """Markup that was made here; any other string is text."""
+    """Markup made by this package; any other string is text."""
 
     __slots__ = ()
 
 
 def el(name: str, /, *children: str | None, **attributes: object) -> Safe:
-    """Make an element. A child that is not `Safe` is text and is escaped; an attribute that is None is left out.
+    """Make an element.
 
-    An underscore in an attribute's name stands for a dash (`aria_label`), one at its end for nothing (`class_`).
+    Args:
+        name: name of the element.
+        children: content; anything but `Safe` is escaped, None is left out.
+        attributes: attributes; None is left out. An underscore becomes a dash (`aria_label`), a trailing one is
+            removed (`class_`).
     """
-    named = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value is not None}
-    written = "".join(f' {key}="{escape(str(value))}"' for key, value in named.items())
+    present = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items() if value is not None}
+    written = "".join(f' {key}="{escape(str(value))}"' for key, value in present.items())
     return Safe(f"<{name}{written}>" if name in _VOID else f"<{name}{written}>{join(*children)}</{name}>")
 
 
 def join(*children: str | None) -> Safe:
-    """Put children one after the other."""
+    """Concatenate children; text is escaped and None is left out."""
     return Safe("".join(child if isinstance(child, Safe) else escape(child) for child in children if child is not None))
 
 
 def breakable(name: str) -> Safe:
-    """Write a long name so that it breaks between its parts rather than anywhere."""
-    return Safe("<wbr>".join(escape(part) for part in _SEAMS.split(name)))
+    """Return a name that wraps between its parts."""
+    return Safe("<wbr>".join(escape(part) for part in _BREAKS.split(name)))
+
+
+def mark(style: str) -> Safe:
+    """Return the symbol of a verdict, hidden from screen readers because the verdict in words follows."""
+    return el("span", VERDICT_SYMBOLS.get(style, "·"), aria_hidden="true", class_=f"mark {style}")

@@ -1,40 +1,34 @@
-"""The whole page: parts in order, style and script inside, and a policy that lets nothing else run or load."""
+"""The HTML page: sections in order, inline style and script, and a policy that allows nothing else."""
 
 from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 
-from nel_action.gating.verdict import Verdict
-from nel_action.report.html.element import Safe, el, join
+from nel_action.formatting import cost, count, duration
+from nel_action.report.html.element import Safe, el, join, mark
 from nel_action.report.html.metadata import metadata_section
 from nel_action.report.html.samples import samples_section
-from nel_action.report.html.summary import glance, mark
 from nel_action.report.html.table import table_section
 from nel_action.report.html.trend import trend_section
+from nel_action.report.markdown import VERDICT_TITLES
 from nel_action.report.model import Report
 from nel_action.report.rows import Row, rows_of
 
 __all__ = ["render_html"]
 
-_TITLES = {
-    Verdict.PASS: "passed",
-    Verdict.FAIL: "failed",
-    Verdict.INCONCLUSIVE: "not settled",
-    Verdict.UNMEASURABLE: "could not be measured",
-}
-
 
 def render_html(report: Report) -> bytes:
-    """Render the report; samples are read from `metadata.run_dir` and `metadata.baseline_dir`.
+    """Render the page; samples are read from `metadata.run_dir` and `metadata.baseline_dir`.
 
-    Samples that are missing or broken are said to be so on the page: a report never fails for want of them.
+    Missing or damaged samples are reported on the page and never fail the rendering.
     """
     rows = rows_of(report)
     style, script = _asset("report.css"), _asset("report.js")
-    title = f"Benchmark gate: {_TITLES[report.gate.verdict]}"
+    title = f"Benchmark gate: {VERDICT_TITLES[report.gate.verdict]}"
     head = join(
         Safe('<meta charset="utf-8">'),
         el("meta", http_equiv="Content-Security-Policy", content=_policy(style, script)),
@@ -46,7 +40,7 @@ def render_html(report: Report) -> bytes:
     )
     main = el(
         "main",
-        _verdict(report, rows, title),
+        _header(report, rows, title),
         table_section(report, rows),
         trend_section(report, rows),
         samples_section(report, rows),
@@ -58,10 +52,10 @@ def render_html(report: Report) -> bytes:
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>{body}</html>\n'.encode()
 
 
-def _verdict(report: Report, rows: Sequence[Row], title: str) -> Safe:
+def _header(report: Report, rows: Sequence[Row], title: str) -> Safe:
     gate, results, metadata = report.gate, report.results, report.metadata
-    told = [
-        f"compared with {gate.baseline}" if gate.baseline else "compared with nothing",
+    origin = [
+        f"compared with {gate.baseline}" if gate.baseline else "no baseline",
         results.repository,
         f"commit {results.commit[:12]}" if results.commit else None,
         f"pull request {metadata.pull_request}" if metadata.pull_request else None,
@@ -76,16 +70,47 @@ def _verdict(report: Report, rows: Sequence[Row], title: str) -> Safe:
     return el(
         "header",
         el("h1", mark(gate.verdict.value), title),
-        el("p", " · ".join(part for part in told if part), class_="quiet"),
-        glance(report, rows),
+        el("p", " · ".join(part for part in origin if part), class_="quiet"),
+        _summary(report, rows),
         el("ul", *(el("li", reason) for reason in gate.reasons), class_="reasons") if gate.reasons else None,
         *(el("p", note, class_="note") for note in gate.notes),
         el("ul", *links, class_="links") if links else None,
     )
 
 
+def _summary(report: Report, rows: Sequence[Row]) -> Safe | None:
+    """Render the totals of the run as tiles."""
+    tiles = [el("div", el("dt", name), el("dd", value)) for name, value in _totals(report, rows)]
+    return el("dl", *tiles, class_="summary") if tiles else None
+
+
+def _totals(report: Report, rows: Sequence[Row]) -> Iterator[tuple[str, Safe | str]]:
+    verdicts = Counter((row.style, row.verdict_text) for row in rows)
+    if verdicts:
+        parts = [
+            el("span", mark(style), f"{number} {text}", class_="count") for (style, text), number in verdicts.items()
+        ]
+        yield "tasks", join(*parts)
+    worse = sum(row.comparison.n_worse for row in rows if row.comparison)
+    better = sum(row.comparison.n_better for row in rows if row.comparison)
+    if worse or better:
+        yield "items that changed", f"{count(worse)} worse, {count(better)} better"
+    if items := sum(task.n_items or 0 for task in report.results.tasks):
+        yield "items", count(items)
+    if report.metadata.seconds is not None:
+        yield "wall time", duration(report.metadata.seconds)
+    if tokens := _total_usage(report, "prompt_tokens", "completion_tokens"):
+        yield "tokens", count(tokens)
+    if usd := _total_usage(report, "cost_usd"):
+        yield "cost", cost(usd)
+
+
+def _total_usage(report: Report, *names: str) -> float:
+    return sum(task.usage.get(name, 0.0) for task in report.results.tasks for name in names)
+
+
 def _policy(style: str, script: str) -> str:
-    """Allow this very script and style by their digests, pictures made of them, and nothing from anywhere."""
+    """Return a content security policy that allows this script and this style by their digests, and nothing else."""
     allowed = f"script-src '{_digest(script)}'; style-src '{_digest(style)}'"
     return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
 
