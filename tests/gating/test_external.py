@@ -1,4 +1,4 @@
-"""Other programs' files, judged as they are: real ones of our harnesses, and bundles in nemo-evaluator 0.3's shape."""
+"""Result files of other programs in `nel-action gate`: recorded ones, and bundles as nemo-evaluator 0.3 writes them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ from tests.support.gate_results import results, saved, task
 
 from nel_action.cli.gate import gate
 from nel_action.errors import NotFoundError, ResultsError
+from nel_action.formats.parsing import find_files, recorded_task
+from nel_action.gating import external
 from nel_action.gating.external import open_run
-from nel_action.model.results import write_results
+from nel_action.harnesses.interface import Binding, Command, DetectedResult, Harness, ParsedResult
+from nel_action.harnesses.registry import harness
+from nel_action.model.results import Score, write_results
+from nel_action.model.task import HarnessTask
 
 RECORDED = Path(__file__).parent.parent / "harnesses" / "recorded"
 
 
-def judged(*runs: Path, policy: str, folder: Path, form: str = "json") -> Result:
+def run_gate(*runs: Path, policy: str, folder: Path, output: str = "json") -> Result:
     file = folder / "policy.yaml"
     file.write_text(policy)
-    return CliRunner().invoke(gate, [*map(str, runs), "--policy", str(file), "--format", form])
+    return CliRunner().invoke(gate, [*map(str, runs), "--policy", str(file), "--format", output])
 
 
 @pytest.mark.parametrize(
@@ -34,17 +39,17 @@ def judged(*runs: Path, policy: str, folder: Path, form: str = "json") -> Result
         ("nemo_sums_add", "sums_add"),
     ],
 )
-def test_what_a_real_harness_left_pairs_with_itself(tmp_path: Path, folder: str, name: str) -> None:
+def test_gate_pairs_the_files_of_a_harness_with_themselves(tmp_path: Path, folder: str, name: str) -> None:
     run = RECORDED / folder
     policy = f"tasks: {{{name}: {{max_drop: 0.6, direction: higher_is_better}}}}"
-    done = judged(run, run, policy=policy, folder=tmp_path)
-    report = json.loads(done.output)
-    assert done.exit_code == 0, done.output
+    outcome = run_gate(run, run, policy=policy, folder=tmp_path)
+    report = json.loads(outcome.output)
+    assert outcome.exit_code == 0, outcome.output
     assert report["tasks"][0]["comparison"]["n_paired"] == report["tasks"][0]["n"]
     assert report["tasks"][0]["comparison"]["n_worse"] == 0
 
 
-def test_lm_eval_items_that_flip_are_found(tmp_path: Path) -> None:
+def test_gate_counts_lm_eval_items_that_became_worse(tmp_path: Path) -> None:
     worse = tmp_path / "worse"
     shutil.copytree(RECORDED / "lm_eval_sums_add", worse)
     samples, table = next(worse.glob("samples_*.jsonl")), next(worse.glob("results_*.json"))
@@ -56,9 +61,11 @@ def test_lm_eval_items_that_flip_are_found(tmp_path: Path) -> None:
     table_of = data["results"]["sums_add"]
     table_of |= {key: 0.0 for key in table_of if key.startswith("exact_match")}
     table.write_text(json.dumps(data))
-    done = judged(RECORDED / "lm_eval_sums_add", worse, policy="tasks: {sums_add: {max_drop: 0.1}}", folder=tmp_path)
-    assert done.exit_code == 1, done.output
-    assert json.loads(done.output)["tasks"][0]["comparison"]["n_worse"] == 6
+    outcome = run_gate(
+        RECORDED / "lm_eval_sums_add", worse, policy="tasks: {sums_add: {max_drop: 0.1}}", folder=tmp_path
+    )
+    assert outcome.exit_code == 1, outcome.output
+    assert json.loads(outcome.output)["tasks"][0]["comparison"]["n_worse"] == 6
 
 
 def bundle(folder: Path, rewards: list[float], *, name: str = "gsm8k", repeats: int = 1, **config: object) -> Path:
@@ -77,8 +84,8 @@ def bundle(folder: Path, rewards: list[float], *, name: str = "gsm8k", repeats: 
     }
     (folder / f"eval-20261122T000000Z-{name}.json").write_text(json.dumps(document))
     rows = [
-        {"problem_idx": place % samples, "repeat": place // samples, "reward": reward, "prompt": f"q{place % samples}"}
-        for place, reward in enumerate(rewards)
+        {"problem_idx": index % samples, "repeat": index // samples, "reward": reward, "prompt": f"q{index % samples}"}
+        for index, reward in enumerate(rewards)
     ]
     (folder / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
@@ -87,39 +94,39 @@ def bundle(folder: Path, rewards: list[float], *, name: str = "gsm8k", repeats: 
 POLICY = "tasks: {gsm8k: {max_drop: 0.05}}"
 
 
-def test_bundles_are_paired(tmp_path: Path) -> None:
+def test_gate_pairs_bundles(tmp_path: Path) -> None:
     before = bundle(tmp_path / "a", [1.0] * 160 + [0.0] * 40)
     after = bundle(tmp_path / "b", [0.0] * 40 + [1.0] * 120 + [0.0] * 40)
-    done = judged(before, after, policy=POLICY, folder=tmp_path)
-    assert done.exit_code == 1, done.output
-    compared = json.loads(done.output)["tasks"][0]["comparison"]
+    outcome = run_gate(before, after, policy=POLICY, folder=tmp_path)
+    assert outcome.exit_code == 1, outcome.output
+    compared = json.loads(outcome.output)["tasks"][0]["comparison"]
     assert (compared["n_paired"], compared["n_worse"]) == (200, 40)
-    assert judged(before, before, policy=POLICY, folder=tmp_path).exit_code == 0
+    assert run_gate(before, before, policy=POLICY, folder=tmp_path).exit_code == 0
 
 
-def test_bundles_average_repeats_and_lie_in_folders_of_their_own(tmp_path: Path) -> None:
+def test_gate_averages_repeats_of_bundles_in_subdirectories(tmp_path: Path) -> None:
     rewards = [1.0] * 300 + [0.0] * 100
     bundle(tmp_path / "a" / "gsm8k", rewards, repeats=2)
     bundle(tmp_path / "a" / "mmlu", rewards, name="mmlu")
-    done = judged(tmp_path / "a", tmp_path / "a", policy="defaults: {max_drop: 0.05}", folder=tmp_path)
-    assert done.exit_code == 0, done.output
-    assert [one["n"] for one in json.loads(done.output)["tasks"]] == [200, 400]
+    outcome = run_gate(tmp_path / "a", tmp_path / "a", policy="defaults: {max_drop: 0.05}", folder=tmp_path)
+    assert outcome.exit_code == 0, outcome.output
+    assert [task["n"] for task in json.loads(outcome.output)["tasks"]] == [200, 400]
 
 
 def test_a_bundle_with_fewer_items_is_unmeasurable(tmp_path: Path) -> None:
     before, after = bundle(tmp_path / "a", [1.0] * 198), bundle(tmp_path / "b", [1.0] * 20)
-    assert judged(before, after, policy=POLICY, folder=tmp_path).exit_code == 3
+    assert run_gate(before, after, policy=POLICY, folder=tmp_path).exit_code == 3
 
 
-def test_a_limit_that_was_left_on_is_named(tmp_path: Path) -> None:
+def test_a_limit_of_one_bundle_is_reported(tmp_path: Path) -> None:
     before, after = bundle(tmp_path / "a", [1.0] * 50, max_problems=50), bundle(tmp_path / "b", [1.0] * 50)
-    done = judged(before, after, policy=POLICY, folder=tmp_path)
-    assert done.exit_code == 3
-    assert "limit_samples differs" in done.output
+    outcome = run_gate(before, after, policy=POLICY, folder=tmp_path)
+    assert outcome.exit_code == 3
+    assert "limit_samples differs" in outcome.output
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "damage",
     [
         lambda row: row.pop("reward"),
         lambda row: row.update(reward="N/A"),
@@ -129,70 +136,70 @@ def test_a_limit_that_was_left_on_is_named(tmp_path: Path) -> None:
         lambda row: row.update(problem_idx=1),
     ],
 )
-def test_a_spoilt_answer_makes_a_bundle_unmeasurable(
-    tmp_path: Path, spoil: Callable[[dict[str, object]], object]
+def test_an_invalid_answer_makes_a_bundle_unmeasurable(
+    tmp_path: Path, damage: Callable[[dict[str, object]], object]
 ) -> None:
     before, after = bundle(tmp_path / "a", [1.0] * 50), bundle(tmp_path / "b", [1.0] * 50)
     rows = [json.loads(line) for line in (after / "results.jsonl").read_text().splitlines()]
-    spoil(rows[7])
+    damage(rows[7])
     (after / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert judged(before, after, policy=POLICY, folder=tmp_path).exit_code == 3
+    assert run_gate(before, after, policy=POLICY, folder=tmp_path).exit_code == 3
 
 
-def test_answers_of_two_bundles_in_one_folder_cannot_be_told_apart(tmp_path: Path) -> None:
+def test_several_bundles_with_one_file_of_answers_are_unmeasurable(tmp_path: Path) -> None:
     bundle(tmp_path / "a", [1.0] * 50)
     other = bundle(tmp_path / "b", [1.0] * 50, name="mmlu")
     shutil.copy(next(other.glob("eval-*.json")), tmp_path / "a")
-    done = judged(tmp_path / "a", tmp_path / "a", policy=POLICY, folder=tmp_path)
-    assert done.exit_code == 3
-    assert "several bundles" in done.output
+    outcome = run_gate(tmp_path / "a", tmp_path / "a", policy=POLICY, folder=tmp_path)
+    assert outcome.exit_code == 3
+    assert "several bundles" in outcome.output
 
 
-def test_a_task_that_only_the_baseline_has_does_not_vanish(tmp_path: Path) -> None:
+def test_a_task_that_only_the_baseline_has_is_unmeasurable(tmp_path: Path) -> None:
     bundle(tmp_path / "a" / "gsm8k", [1.0] * 50)
     bundle(tmp_path / "a" / "mmlu", [1.0] * 50, name="mmlu")
     bundle(tmp_path / "b" / "gsm8k", [1.0] * 50)
-    done = judged(tmp_path / "a", tmp_path / "b", policy="defaults: {max_drop: 0.2}", folder=tmp_path)
-    assert done.exit_code == 3
-    assert "mmlu: it has no result" in done.output
+    outcome = run_gate(tmp_path / "a", tmp_path / "b", policy="defaults: {max_drop: 0.2}", folder=tmp_path)
+    assert outcome.exit_code == 3
+    assert "mmlu: it has no result" in outcome.output
 
 
-def ours(root: Path, items: list[float]) -> Path:
+def own_run(root: Path, items: list[float]) -> Path:
     run = saved(root, items)
     write_results(run.results, root / "results.json")
     return root
 
 
-def test_our_own_run_directories_in_three_formats(tmp_path: Path) -> None:
-    before = ours(tmp_path / "a", [1.0] * 160 + [0.0] * 40)
-    after = ours(tmp_path / "b", [0.0] * 40 + [1.0] * 120 + [0.0] * 40)
-    text = judged(before, after, policy=POLICY, folder=tmp_path, form="text")
+def test_gate_prints_own_run_directories_as_text_and_markdown(tmp_path: Path) -> None:
+    before = own_run(tmp_path / "a", [1.0] * 160 + [0.0] * 40)
+    after = own_run(tmp_path / "b", [0.0] * 40 + [1.0] * 120 + [0.0] * 40)
+    text = run_gate(before, after, policy=POLICY, folder=tmp_path, output="text")
     assert text.exit_code == 1
     assert "fail: fell 20 pp, more than the 5 pp allowed" in text.output
     assert "40 items got worse, 0 better; worse: 0, 1, 2, 3, 4, …" in text.output
     assert f"fail (exit 1) against {before}" in text.output
-    markdown = judged(before, after / "results.json", policy=POLICY, folder=tmp_path, form="markdown")
+    markdown = run_gate(before, after / "results.json", policy=POLICY, folder=tmp_path, output="markdown")
     assert markdown.exit_code == 1
     assert "fell 20 pp" in markdown.output
 
 
-def test_one_run_alone_is_judged_by_its_floors_and_the_policys_baseline(tmp_path: Path) -> None:
-    before, after = ours(tmp_path / "a", [1.0] * 200), ours(tmp_path / "b", [1.0] * 100 + [0.0] * 100)
-    assert judged(after, policy="tasks: {gsm8k: {min: 0.9}}", folder=tmp_path).exit_code == 1
-    assert judged(before, policy="tasks: {gsm8k: {min: 0.9}}", folder=tmp_path).exit_code == 0
-    held = "baseline: a\ntasks: {gsm8k: {max_drop: 0.1}}"
-    assert judged(after, policy=held, folder=tmp_path).exit_code == 1
+def test_gate_without_baseline_uses_thresholds_and_the_baseline_of_the_policy(tmp_path: Path) -> None:
+    before, after = own_run(tmp_path / "a", [1.0] * 200), own_run(tmp_path / "b", [1.0] * 100 + [0.0] * 100)
+    assert run_gate(after, policy="tasks: {gsm8k: {min: 0.9}}", folder=tmp_path).exit_code == 1
+    assert run_gate(before, policy="tasks: {gsm8k: {min: 0.9}}", folder=tmp_path).exit_code == 0
+    policy = "baseline: a\ntasks: {gsm8k: {max_drop: 0.1}}"
+    assert run_gate(after, policy=policy, folder=tmp_path).exit_code == 1
 
 
-def test_text_from_outside_cannot_steer_a_terminal(tmp_path: Path) -> None:
-    evil = results(task("a\x1b[2J", model="m\r\n::error::x"))
-    write_results(evil, tmp_path / "results.json")
-    done = CliRunner().invoke(gate, [str(tmp_path)])
-    assert "\x1b" not in done.output
-    assert not any(line.startswith("::") for line in done.output.splitlines())
+def test_gate_escapes_control_characters_and_workflow_commands(tmp_path: Path) -> None:
+    hostile = results(task("a\x1b[2J", model="m\r\n::error::x"))
+    write_results(hostile, tmp_path / "results.json")
+    outcome = CliRunner().invoke(gate, [str(tmp_path)])
+    assert "\x1b" not in outcome.output
+    assert not any(line.startswith("::") for line in outcome.output.splitlines())
 
 
-def test_what_is_no_run_is_said(tmp_path: Path) -> None:
+def test_open_run_rejects_missing_unknown_and_truncated_files(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError, match="does not exist"):
         open_run(tmp_path / "none")
     with pytest.raises(ResultsError, match="no results in"):
@@ -202,7 +209,7 @@ def test_what_is_no_run_is_said(tmp_path: Path) -> None:
         open_run(tmp_path)
 
 
-def test_a_policy_file_tells_its_mistakes_with_their_places(tmp_path: Path) -> None:
+def test_load_policy_reports_problems_with_their_locations(tmp_path: Path) -> None:
     from nel_action.errors import SpecError
     from nel_action.gating.policy_file import load_policy
 
@@ -218,16 +225,16 @@ def test_a_policy_file_tells_its_mistakes_with_their_places(tmp_path: Path) -> N
         load_policy(tmp_path / "none.yaml")
 
 
-def test_three_runs_are_too_many(tmp_path: Path) -> None:
-    done = CliRunner().invoke(gate, [str(tmp_path)] * 3)
-    assert done.exit_code == 2
+def test_gate_rejects_three_runs(tmp_path: Path) -> None:
+    outcome = CliRunner().invoke(gate, [str(tmp_path)] * 3)
+    assert outcome.exit_code == 2
 
 
-def entered(home: Path, root: Path, name: str, identity: str, items: list[float]) -> Path:
-    """Write a run directory and enter it in the ledger."""
+def recorded_invocation(home: Path, root: Path, name: str, identity: str, items: list[float]) -> Path:
+    """Write a run directory and record it in the ledger."""
     from nel_action.ledger import InvocationRow, Ledger
 
-    run = ours(root / f"2026-11-22-10-30-45-{identity}", items)
+    run = own_run(root / f"2026-11-22-10-30-45-{identity}", items)
     (run / "invocation.json").write_text("{}")
     ledger = Ledger(home)
     ledger.add(InvocationRow(id=identity, created=name, run_dir=run, spec="spec.yaml", executor="local"))
@@ -235,59 +242,63 @@ def entered(home: Path, root: Path, name: str, identity: str, items: list[float]
     return run
 
 
-def test_invocations_are_named_by_the_beginning_of_their_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gate_accepts_prefixes_of_invocation_ids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = tmp_path / "home"
     monkeypatch.setenv("NEL_ACTION_HOME", str(home))
     good = [1.0] * 160 + [0.0] * 40
-    before = entered(home, tmp_path / "runs", "2026-11-22T10:00:00Z", "4f1c9a20aaaaaaaa", good)
-    entered(home, tmp_path / "runs", "2026-11-22T11:00:00Z", "4f1caaaabbbbbbbb", [0.0] * 40 + [1.0] * 120 + [0.0] * 40)
+    before = recorded_invocation(home, tmp_path / "runs", "2026-11-22T10:00:00Z", "4f1c9a20aaaaaaaa", good)
+    recorded_invocation(
+        home, tmp_path / "runs", "2026-11-22T11:00:00Z", "4f1caaaabbbbbbbb", [0.0] * 40 + [1.0] * 120 + [0.0] * 40
+    )
     file = tmp_path / "policy.yaml"
     file.write_text(POLICY)
 
-    def asked(*names: str) -> Result:
+    def invoke(*names: str) -> Result:
         return CliRunner().invoke(gate, [*names, "--policy", str(file)])
 
-    assert asked("4f1c9a", "4f1caa").exit_code == 1
-    assert asked(str(before), "4f1caa").exit_code == 1
-    assert asked("4f1caa", "4f1c9a").exit_code == 0
-    several = asked("4f1c", "4f1caa")
-    assert isinstance(several.exception, NotFoundError)
-    assert "several invocations" in str(several.exception)
-    missing = asked("4f1c9a", "nowhere")
+    assert invoke("4f1c9a", "4f1caa").exit_code == 1
+    assert invoke(str(before), "4f1caa").exit_code == 1
+    assert invoke("4f1caa", "4f1c9a").exit_code == 0
+    ambiguous = invoke("4f1c", "4f1caa")
+    assert isinstance(ambiguous.exception, NotFoundError)
+    assert "several invocations" in str(ambiguous.exception)
+    missing = invoke("4f1c9a", "nowhere")
     assert "nowhere does not exist" in str(missing.exception)
-    assert isinstance(asked("no-such-branch", "4f1caa").exception, NotFoundError)
+    assert isinstance(invoke("no-such-branch", "4f1caa").exception, NotFoundError)
 
 
-def test_a_row_of_runs_is_judged_as_one_history(tmp_path: Path) -> None:
+def test_history_judges_a_series_of_runs(tmp_path: Path) -> None:
     from nel_action.cli.history import history
 
     names = []
-    for night in range(6):
-        worse = 0 if night < 3 else 50
-        names.append(str(ours(tmp_path / str(night), [0.0] * worse + [1.0] * (160 - worse) + [0.0] * 40)))
+    for index in range(6):
+        worse = 0 if index < 3 else 50
+        names.append(str(own_run(tmp_path / str(index), [0.0] * worse + [1.0] * (160 - worse) + [0.0] * 40)))
     file = tmp_path / "policy.yaml"
     file.write_text("tasks: {gsm8k: {max_drop: 0.02}}")
-    done = CliRunner().invoke(history, [*names, "-p", str(file)], standalone_mode=False)
-    assert "gsm8k: fallen (5 runs judged together; max_drop 0.02: evidence" in done.output
-    assert done.return_value == 1
-    calm = CliRunner().invoke(history, [*names[:3], "-p", str(file), "--json"], standalone_mode=False)
-    assert calm.return_value == 0
-    assert json.loads(calm.output)[0]["fallen"] is False
-    alone = CliRunner().invoke(history, [names[0], "-p", str(file)], standalone_mode=False)
-    assert "at least two runs" in str(alone.exception)
-    held = CliRunner().invoke(history, [*names[3:], "-p", str(file), "--baseline", names[0]], standalone_mode=False)
-    assert held.return_value == 1
+    outcome = CliRunner().invoke(history, [*names, "-p", str(file)], standalone_mode=False)
+    assert "gsm8k: fallen (5 runs judged together; max_drop 0.02: evidence" in outcome.output
+    assert outcome.return_value == 1
+    stable = CliRunner().invoke(history, [*names[:3], "-p", str(file), "--json"], standalone_mode=False)
+    assert stable.return_value == 0
+    assert json.loads(stable.output)[0]["fallen"] is False
+    single = CliRunner().invoke(history, [names[0], "-p", str(file)], standalone_mode=False)
+    assert "at least two runs" in str(single.exception)
+    with_baseline = CliRunner().invoke(
+        history, [*names[3:], "-p", str(file), "--baseline", names[0]], standalone_mode=False
+    )
+    assert with_baseline.return_value == 1
 
 
-def test_results_of_several_tasks_lie_in_one_folder_and_one_can_be_named(tmp_path: Path) -> None:
+def test_open_run_reads_several_tasks_of_a_directory_or_one_file(tmp_path: Path) -> None:
     for name in ("lm_eval_sums_add", "lm_eval_sums_sub"):
         shutil.copytree(RECORDED / name, tmp_path / "run", dirs_exist_ok=True)
     both = open_run(tmp_path / "run")
-    assert {one.task for one in both.results.tasks} == {"sums_add", "sums_sub"}
-    assert all(one.reason is None and one.n_items for one in both.results.tasks)
+    assert {task.task for task in both.results.tasks} == {"sums_add", "sums_sub"}
+    assert all(task.reason is None and task.n_items for task in both.results.tasks)
     file = next((RECORDED / "lm_eval_sums_add").glob("results_*.json"))
-    (one,) = open_run(tmp_path / "run" / file.name).results.tasks
-    assert (one.task, one.reason) == ("sums_add", None)
+    (result,) = open_run(tmp_path / "run" / file.name).results.tasks
+    assert (result.task, result.reason) == ("sums_add", None)
     later = tmp_path / "run" / "results_2027-01-01T00-00-00.000000.json"
     shutil.copy(file, later)
     with pytest.raises(ResultsError, match="several results of sums_add"):
@@ -298,10 +309,74 @@ def test_results_of_several_tasks_lie_in_one_folder_and_one_can_be_named(tmp_pat
     "data", [b"", b"{", b"[" * 200_000, b'{"invocation": 1}', b'{"results": 7}', b"null", b"\xff\xfe", b'"\\ud800"']
 )
 @pytest.mark.parametrize("name", ["results.json", "results_x.json", "eval-x.json", "x.json", "results.yml", "x.eval"])
-def test_junk_is_told_and_never_a_traceback(tmp_path: Path, name: str, data: bytes) -> None:
+def test_gate_reports_malformed_files_without_a_traceback(tmp_path: Path, name: str, data: bytes) -> None:
     (tmp_path / name).write_bytes(data)
-    done = CliRunner().invoke(gate, [str(tmp_path)])
-    assert done.exit_code != 0
-    assert isinstance(done.exception, ResultsError | NotFoundError | SystemExit), repr(done.exception)
-    if isinstance(done.exception, SystemExit):
-        assert done.exit_code == 3, done.output
+    outcome = CliRunner().invoke(gate, [str(tmp_path)])
+    assert outcome.exit_code != 0
+    assert isinstance(outcome.exception, ResultsError | NotFoundError | SystemExit), repr(outcome.exception)
+    if isinstance(outcome.exception, SystemExit):
+        assert outcome.exit_code == 3, outcome.output
+
+
+class Plugin(Harness):
+    """A harness that does not implement `detect`."""
+
+    name = "plugin"
+
+    def command(self, task: HarnessTask, binding: Binding) -> Command:
+        raise NotImplementedError
+
+    def read(self, task: HarnessTask, artifacts: Path) -> ParsedResult:  # noqa: ARG002
+        return ParsedResult(scores=(Score(metric="accuracy", value=0.5, n=2),), primary_metric="accuracy", n_items=2)
+
+
+class DetectingPlugin(Plugin):
+    """Detects files named `x.json`."""
+
+    def detect(self, path: Path) -> list[DetectedResult]:
+        return [DetectedResult(task=recorded_task(file.stem), artifacts=file) for file in find_files(path, ["x.json"])]
+
+
+def install(monkeypatch: pytest.MonkeyPatch, plugin: Harness) -> None:
+    monkeypatch.setattr(external, "plugin_names", lambda: ("plugin",))
+    monkeypatch.setattr(external, "harness", lambda name: plugin if name == "plugin" else harness(name))
+
+
+def test_open_run_ignores_a_plugin_without_detect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, Plugin())
+    with pytest.raises(ResultsError, match="no results in"):
+        open_run(tmp_path)
+
+
+def test_open_run_reads_files_that_a_plugin_detects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, DetectingPlugin())
+    (tmp_path / "x.json").write_text("{}")
+    run = open_run(tmp_path)
+    (result,) = run.results.tasks
+    assert (result.task, result.harness, result.n_items) == ("x", "plugin", 2)
+    assert run.items(result, "accuracy") is None
+
+
+def test_open_run_asks_plugins_about_files_that_are_damaged_for_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.json").write_text('{"a": 1}\n{"a": 2}\n')
+    with pytest.raises(ResultsError, match="is not valid JSON"):
+        open_run(tmp_path)
+    install(monkeypatch, DetectingPlugin())
+    assert open_run(tmp_path).results.tasks[0].harness == "plugin"
+
+
+@pytest.mark.parametrize(("missing", "code"), [(0, 3), (7, 3), (None, 0)])
+def test_a_bundle_needs_a_value_of_a_scorer_for_every_answer(tmp_path: Path, missing: int | None, code: int) -> None:
+    run = bundle(tmp_path / "a", [1.0] * 200)
+    (document,) = run.glob("eval-*.json")
+    data = json.loads(document.read_text())
+    data["benchmark"]["scores"] = {"scorer:exact": {"value": 1.0}}
+    document.write_text(json.dumps(data))
+    rows = [json.loads(line) for line in (run / "results.jsonl").read_text().splitlines()]
+    for index, row in enumerate(rows):
+        row["scoring_details"] = {} if index == missing else {"scorer:exact": {"correct": True}}
+    (run / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    policy = "tasks: {gsm8k: {metric: 'scorer:exact', max_drop: 0.05}}"
+    assert run_gate(run, run, policy=policy, folder=tmp_path).exit_code == code

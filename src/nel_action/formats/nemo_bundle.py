@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -105,43 +105,39 @@ def _stderr(lower: float | None, upper: float | None) -> float | None:
     return (upper - lower) / (2 * _NORMAL_975)
 
 
-def _samples(path: Path, metrics: list[str]) -> Iterator[Sample]:
+def _samples(path: Path, metrics: Sequence[str]) -> Iterator[Sample]:
     """Stream the answers; a sample lacks a metric that its record has no valid value for."""
-    for number, record in read_json_lines(path):
-        with schema_guard(f"{path.name}, line {number},"):
-            values = {metric: _value(record, metric) for metric in metrics}
-            sample = Sample(
-                id=_item_id(record),
-                scores={metric: value for metric, value in values.items() if value is not None},
-                repeat=_repeat(record),
-                input=_prompt(record.get("prompt")),
+    rewarded = [metric for metric in _REWARD_METRICS if metric in metrics]
+    scored = [metric for metric in metrics if metric not in _REWARD_METRICS]
+    with schema_guard(path.name):
+        for number, record in read_json_lines(path):
+            scores: dict[str, float] = {}
+            if rewarded and (reward := parse_float(record.get("reward"))) is not None:
+                scores = {metric: reward if metric == "mean_reward" else float(reward > 0) for metric in rewarded}
+            for metric in scored:
+                details = as_mapping(as_mapping(record.get("scoring_details")).get(metric))
+                if "correct" in details:
+                    scores[metric] = float(bool(details["correct"]))
+            prompt = record.get("prompt")
+            yield Sample(
+                id=_item_id(record, number),
+                scores=scores,
+                repeat=_repeat(record, number),
+                input=prompt if prompt is None or isinstance(prompt, str) else json.dumps(prompt, sort_keys=True),
             )
-        yield sample
 
 
-def _value(record: Mapping[str, Any], metric: str) -> float | None:
-    if metric.startswith(_SCORER):
-        details = as_mapping(as_mapping(record.get("scoring_details")).get(metric))
-        return float(bool(details["correct"])) if "correct" in details else None
-    reward = parse_float(record.get("reward"))
-    return float(reward > 0) if metric == "pass@1" and reward is not None else reward
-
-
-def _item_id(record: Mapping[str, Any]) -> str:
+def _item_id(record: Mapping[str, Any], line: int) -> str:
     index = record["problem_idx"]
     if isinstance(index, bool) or not isinstance(index, int | str):
-        msg = f"problem_idx is {index!r}"
+        msg = f"line {line}: problem_idx is {index!r}"
         raise TypeError(msg)
     return str(index)
 
 
-def _repeat(record: Mapping[str, Any]) -> int:
+def _repeat(record: Mapping[str, Any], line: int) -> int:
     repeat = record.get("repeat", 0)
     if isinstance(repeat, bool) or not isinstance(repeat, int):
-        msg = f"repeat is {repeat!r}"
+        msg = f"line {line}: repeat is {repeat!r}"
         raise TypeError(msg)
     return repeat
-
-
-def _prompt(prompt: object) -> str | None:
-    return prompt if prompt is None or isinstance(prompt, str) else json.dumps(prompt, sort_keys=True)
