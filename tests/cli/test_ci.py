@@ -1,7 +1,8 @@
-"""`nel-action ci`: what a mistake of ours ends with, and which extras a spec needs."""
+"""`nel-action ci`: unexpected exceptions, debug logging, and the extras that a spec requires."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from tests.support.workplace import outputs_of
 
 from nel_action.cli.ci import ci
 from nel_action.github import evaluate as evaluating
+from nel_action.github.context import ActionContext
+from nel_action.github.outcome import Outcome
 
 SPEC = """\
 execution: {type: slurm, hostname: login, account: a, output_dir: /tmp/x}
@@ -23,7 +26,7 @@ evaluation: {tasks: [{name: ifeval}]}
 def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("GITHUB_EVENT_PATH", "GITHUB_SHA", "INPUT_CONFIG_NAME", "INPUT_MODE"):
         monkeypatch.delenv(name, raising=False)
-    said = {
+    variables = {
         "GITHUB_ACTIONS": "true",
         "GITHUB_REPOSITORY": "Codertocat/Hello-World",
         "GITHUB_EVENT_NAME": "push",
@@ -33,25 +36,25 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "NEL_ACTION_HOME": str(tmp_path / "home"),
         "INPUT_SPEC": str(tmp_path / "spec.yaml"),
     }
-    for name, value in said.items():
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     (tmp_path / "spec.yaml").write_text(SPEC)
     return tmp_path
 
 
-def test_a_mistake_of_ours_is_unmeasurable_and_told_in_the_check(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_setting: object) -> None:
+def test_unexpected_exception_is_unmeasurable_and_concludes_check(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_context: object) -> None:
         msg = "::error::no such thing"
         raise TypeError(msg)
 
-    monkeypatch.setattr(evaluating, "evaluate", broken)
+    monkeypatch.setattr(evaluating, "evaluate", fail)
     with github() as hub:
         for name, value in (hub.environ() | {"INPUT_GITHUB_TOKEN": hub.token}).items():
             monkeypatch.setenv(name, value)
         ran = CliRunner().invoke(ci, ["run"], standalone_mode=False)
         assert ran.return_value == 3
-        said = ran.output.partition("::stop-commands::")[2]
-        assert "TypeError" in said, "what happened is in the log, where it commands nothing"
+        log = ran.output.partition("::stop-commands::")[2]
+        assert "TypeError" in log, "the traceback is printed as untrusted text"
         CliRunner().invoke(ci, ["finish"], standalone_mode=False)
         (check,) = hub.store.checks_of("a" * 40)
     assert check["conclusion"] == "failure"
@@ -72,10 +75,38 @@ def test_a_mistake_of_ours_is_unmeasurable_and_told_in_the_check(job: Path, monk
         ("this is: [no spec", "", []),
     ],
 )
-def test_only_the_extras_that_the_spec_needs(
+def test_extras_lists_requirements_of_spec(
     job: Path, monkeypatch: pytest.MonkeyPatch, text: str, exporters: str, expected: list[str]
 ) -> None:
     (job / "spec.yaml").write_text(text)
     monkeypatch.setenv("INPUT_EXPORTERS", exporters)
     ran = CliRunner().invoke(ci, ["extras"], standalone_mode=False)
     assert ran.output.split() == expected
+
+
+@pytest.mark.usefixtures("job")
+@pytest.mark.parametrize("debug", ["0", "1"])
+def test_debug_logging_shows_requests_without_commands_or_secrets(monkeypatch: pytest.MonkeyPatch, debug: str) -> None:
+    monkeypatch.setenv("RUNNER_DEBUG", debug)
+    monkeypatch.setenv("MODEL_API_KEY", "s3cret-value")
+
+    def evaluate(context: ActionContext, **_options: object) -> Outcome:
+        assert context.api is not None
+        context.api.get(f"/repos/{context.event.repository}/commits")
+        logging.getLogger("nel_action.github").debug("first\n::error::%s", "s3cret-value")
+        return Outcome(code=0, state="finished")
+
+    monkeypatch.setattr(evaluating, "evaluate", evaluate)
+    root = logging.getLogger("nel_action")
+    before = list(root.handlers)
+    with github() as hub:
+        for name, value in (hub.environ() | {"INPUT_GITHUB_TOKEN": hub.token}).items():
+            monkeypatch.setenv(name, value)
+        ran = CliRunner().invoke(ci, ["run"], standalone_mode=False)
+    for handler in set(root.handlers) - set(before):
+        root.removeHandler(handler)
+    lines = ran.stderr.splitlines()
+    assert any("GET /repos/Codertocat/Hello-World/commits: 200" in line for line in lines) is (debug == "1")
+    assert ("> ::error::***" in lines) is (debug == "1")
+    assert "s3cret-value" not in ran.stderr
+    assert hub.token not in ran.stderr

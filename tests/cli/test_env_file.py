@@ -1,4 +1,4 @@
-"""Variables from a file: what is read, what comes first, and what is never shown."""
+"""`--env-file`: parsing, precedence, and protection of values."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ from nel_action.errors import SpecError
         ("# nothing\n\nA=1", "1"),
     ],
 )
-def test_a_line_is_read_as_people_write_it(tmp_path: Path, line: str, value: str) -> None:
+def test_read_env_file_parses_line(tmp_path: Path, line: str, value: str) -> None:
     file = tmp_path / "e"
     file.write_text(f"{line}\n")
     assert read_env_file(file) == {"A": value}
 
 
 @pytest.mark.parametrize("line", ["no name", "A='open", 'A="open', "A='x' more", "1A=x"])
-def test_what_is_no_line_is_told_by_its_place_alone(tmp_path: Path, line: str) -> None:
+def test_read_env_file_reports_location_but_not_text_of_malformed_line(tmp_path: Path, line: str) -> None:
     file = tmp_path / "e"
     file.write_text(f"B=1\n{line}\n")
     with pytest.raises(SpecError) as caught:
         read_env_file(file)
-    assert str(caught.value.problems[0]).startswith(f"{file}:2:1: is no NAME=value")
+    assert str(caught.value.problems[0]).startswith(f"{file}:2:1: not a NAME=value line")
     assert line not in str(caught.value.problems[0])
 
 
-def test_the_environment_comes_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_environment_takes_precedence_over_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "e"
     file.write_text("A=secret-1\nB=secret-2\n")
     assert environment({"A": "mine"}, file) == {"A": "mine", "B": "secret-2"}
-    said = capsys.readouterr().err
-    assert "A is set in the environment" in said
-    assert "secret" not in said
+    stderr = capsys.readouterr().err
+    assert "A is also set in the environment" in stderr
+    assert "secret" not in stderr
 
 
-def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="cannot read it"):
+def test_environment_reports_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="cannot be read"):
         environment({}, tmp_path / "nowhere")
 
 
-def test_dot_env_is_read_by_people_and_not_in_ci(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_reads_dot_env_except_in_ci(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / ".env").write_text("A=1\n")
     monkeypatch.chdir(tmp_path)
     assert environment({}, None) == {"A": "1"}

@@ -1,4 +1,4 @@
-"""`nel-action ci`: what `action.yml` executes. Everything comes in by environment variables."""
+"""`nel-action ci`: the steps of the GitHub Action; all input comes from environment variables."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from nel_action.cli.common import home_dir
+from nel_action.cli.doctor import EXTRAS
 from nel_action.errors import ExitCode, NelActionError
 
 if TYPE_CHECKING:
@@ -20,18 +21,15 @@ if TYPE_CHECKING:
 
 __all__ = ["ci"]
 
-EXTRAS = {"slurm": "slurm", "lepton": "lepton", "wandb": "wandb", "mlflow": "mlflow", "gsheets": "gsheets"}
-"""Word in a spec (`execution.type`, a key of `export`) → extra that it needs."""
-
 
 @click.group()
 def ci() -> None:
-    """Do the steps of a GitHub workflow; `action.yml` calls these, people seldom do."""
+    """Run a step of the GitHub Action; called by `action.yml`."""
 
 
 @ci.command()
 def extras() -> int:
-    """Print the extras that the spec of `INPUT_…` needs, one a line; none for a spec that cannot be read."""
+    """Print the optional dependencies that the spec requires, one per line; none for an invalid spec."""
     from nel_action.github.inputs import Mode, read_inputs
     from nel_action.spec.compose import load_spec
 
@@ -43,26 +41,26 @@ def extras() -> int:
             inputs.spec, config_dir=inputs.config_dir, config_name=inputs.config_name, overrides=inputs.overrides
         )
     except (NelActionError, OSError):
-        return ExitCode.PASS  # told by `ci run`, with check and annotations
+        return ExitCode.PASS  # reported by `ci run`, with check and annotations
     execution = loaded.spec.execution
     exporters = loaded.resolved.get("export") or () if inputs.exporters is None else inputs.exporters
-    words = [execution.type, *exporters]
+    names = {execution.type, *exporters}
     if getattr(execution, "runtime", None) == "process":
         click.echo("process")
-    for extra in sorted({EXTRAS[word] for word in words if word in EXTRAS}):
+    for extra in sorted(names & EXTRAS.keys()):
         click.echo(extra)
     return ExitCode.PASS
 
 
 @ci.command()
 def run() -> int:
-    """Evaluate, judge and tell, as `INPUT_MODE` says."""
+    """Evaluate, judge and publish, in the mode of `INPUT_MODE`."""
     from nel_action.github.inputs import Mode
 
-    context = _setting()
+    context = _create_context()
     try:
         outcome = _collect(context) if context.inputs.mode is Mode.COLLECT else _evaluate(context)
-    except Exception as error:  # noqa: BLE001 - a mistake of ours is neither a verdict nor a cancel; `finish` tells it
+    except Exception as error:  # noqa: BLE001 - a bug is neither a verdict nor a cancellation; `finish` reports it
         context.state.update(crash=f"{type(error).__name__}: {error}"[:300], concluded=False)
         context.workflow.print_untrusted(traceback.format_exc().splitlines())
         return ExitCode.UNMEASURABLE
@@ -73,27 +71,27 @@ def run() -> int:
 
 @ci.command()
 def finish() -> int:
-    """Finish what a kill left open, set every output, and lay out the artifact."""
-    from nel_action.github.finish import finish as finish_it
+    """Complete an interrupted step, set all outputs, and prepare the artifact."""
+    from nel_action.github.finish import finish as finish_step
     from nel_action.github.outcome import Outcome
     from nel_action.github.workflow import Workflow
 
     try:
-        finish_it(_setting(spec_needed=False))
+        finish_step(_create_context(spec_needed=False))
     except NelActionError as error:
-        # NOTE: every output is set in every ending, also where the inputs themselves were wrong.
+        # NOTE: all outputs are set in any case, also if the inputs themselves are invalid.
         outcome = Outcome(code=int(error.exit_code), summary=error.problems[0].message)
         Workflow(os.environ, sys.stdout).set_outputs(outcome.outputs())
         raise
     return ExitCode.PASS
 
 
-def _setting(*, spec_needed: bool = True) -> ActionContext:
-    """Read environment and event.
+def _create_context(*, spec_needed: bool = True) -> ActionContext:
+    """Read environment, inputs and event.
 
     Raises:
-        SpecError: an input means nothing.
-        UsageError: this is no workflow.
+        SpecError: inputs are invalid.
+        UsageError: the process does not run in a workflow.
     """
     from nel_action.github.api import GitHubApi
     from nel_action.github.context import ActionContext, likely_secrets
@@ -112,7 +110,7 @@ def _setting(*, spec_needed: bool = True) -> ActionContext:
             workflow.annotate(Level.ERROR, str(problem))
         raise
     token = os.environ.get("INPUT_GITHUB_TOKEN", "")
-    return ActionContext(
+    context = ActionContext(
         environ=dict(os.environ),
         event=event,
         inputs=inputs,
@@ -122,6 +120,22 @@ def _setting(*, spec_needed: bool = True) -> ActionContext:
         root=Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd()),
         state=StateFile(os.environ, inputs.check_name or "off"),
     )
+    _configure_logging(context)
+    return context
+
+
+def _configure_logging(context: ActionContext) -> None:
+    """Log details if the workflow was started with debug logging enabled."""
+    if context.environ.get("RUNNER_DEBUG") != "1":
+        return
+    from nel_action.github.workflow import escape_line
+    from nel_action.log import configure_logging
+
+    def redact(text: str) -> str:
+        # NOTE: the runner also executes commands that are printed on standard error.
+        return "\n".join(map(escape_line, context.redact(text).splitlines()))
+
+    configure_logging(2, redact=redact)
 
 
 def _evaluate(context: ActionContext) -> Outcome:
@@ -131,7 +145,7 @@ def _evaluate(context: ActionContext) -> Outcome:
 
 
 def _collect(context: ActionContext) -> Outcome:
-    """Conclude what an earlier run left open, or judge a fork's results."""
+    """Conclude the open checks of earlier runs, or judge a fork's results."""
     from nel_action.github.collect import collect
     from nel_action.github.event import EventKind
     from nel_action.github.fork_stage import judge_fork
@@ -139,9 +153,9 @@ def _collect(context: ActionContext) -> Outcome:
     from nel_action.github.workflow import Level
 
     context.state.clear()
-    forks = context.event.kind is EventKind.WORKFLOW_RUN and (context.inputs.spec or context.inputs.config_name)
+    second_stage = context.event.kind is EventKind.WORKFLOW_RUN and (context.inputs.spec or context.inputs.config_name)
     try:
-        outcome = judge_fork(context) if forks else collect(context)
+        outcome = judge_fork(context) if second_stage else collect(context)
     except NelActionError as error:
         for problem in error.problems:
             context.workflow.annotate(Level.ERROR, str(problem))
@@ -151,44 +165,47 @@ def _collect(context: ActionContext) -> Outcome:
 
 
 def _check_exports(context: ActionContext, loaded: LoadedSpec) -> None:
-    """Tell mistakes in `export:` before anything is spent; what is only missing so far is a warning."""
+    """Validate `export:` before jobs are submitted; warn about settings that may still be supplied."""
     from nel_action.exporters.preflight import check_exports
     from nel_action.github.workflow import Level
 
-    listed = [name for name in loaded.resolved.get("export") or () if name != "env_vars"]
-    asked = (loaded.resolved.get("execution") or {}).get("auto_export") or {}
-    chosen = context.inputs.exporters
-    wanted = [*(asked.get("destinations") or ()), *listed] if chosen is None else list(chosen)
-    for problem in check_exports(loaded, context.environ, destinations=wanted):
+    configured = [name for name in loaded.resolved.get("export") or () if name != "env_vars"]
+    auto_export = (loaded.resolved.get("execution") or {}).get("auto_export") or {}
+    selected = context.inputs.exporters
+    destinations = [*(auto_export.get("destinations") or ()), *configured] if selected is None else list(selected)
+    for problem in check_exports(loaded, context.environ, destinations=destinations):
         context.workflow.annotate(Level.WARNING, str(problem))
 
 
 def _export(context: ActionContext, run_dir: Path) -> None:
-    """Send results where the spec says; a destination that does not take them is told and changes no verdict."""
+    """Export the results to all destinations; a failure is annotated and does not change the verdict."""
     import yaml
 
     from nel_action.exporters.service import auto_export_destinations, export_run
     from nel_action.github.workflow import Level
+    from nel_action.model.run_files import RunFiles
 
-    resolved = run_dir / "spec.yaml"
-    listed = (yaml.safe_load(resolved.read_text()) if resolved.is_file() else {}).get("export") or {}
-    chosen = context.inputs.exporters
-    wanted = dict.fromkeys([*auto_export_destinations(run_dir), *(name for name in listed if name != "env_vars")])
-    for name in wanted if chosen is None else chosen:
+    spec = RunFiles(run_dir).spec
+    configured = (yaml.safe_load(spec.read_text()) if spec.is_file() else {}).get("export") or {}
+    selected = context.inputs.exporters
+    destinations = dict.fromkeys(
+        [*auto_export_destinations(run_dir), *(name for name in configured if name != "env_vars")]
+    )
+    for name in destinations if selected is None else selected:
         with context.workflow.group(f"export to {name}"):
             try:
                 outcome = export_run(run_dir, name, context.environ)
             except NelActionError as error:
-                context.workflow.annotate(Level.ERROR, str(error), title=f"Nothing went to {name}")
+                context.workflow.annotate(Level.ERROR, str(error), title=f"Export to {name} failed")
                 continue
             for item in outcome.items:
                 context.workflow.log(f"{item.what}: {item.change.value} {item.where or ''} {item.problem or ''}")
             if not outcome.complete:
-                context.workflow.annotate(Level.ERROR, "see the log", title=f"Not all of it went to {name}")
+                context.workflow.annotate(Level.ERROR, "see the log", title=f"Export to {name} is incomplete")
 
 
 def _step_code(context: ActionContext, outcome: Outcome) -> int:
-    """Return what the step ends with: the outcome's code where the workflow is to fail on it, else 0."""
+    """Return the step's exit status: the outcome's code if `fail-on` includes it, else 0."""
     from nel_action.gating.verdict import Verdict
     from nel_action.github.inputs import Mode
     from nel_action.github.workflow import Level
@@ -196,11 +213,11 @@ def _step_code(context: ActionContext, outcome: Outcome) -> int:
     code = ExitCode(outcome.code)
     verdict = Verdict(outcome.verdict) if outcome.verdict in set(Verdict) else None
     if context.inputs.mode is Mode.COLLECT:
-        # NOTE: each gate's answer is in its own check; this job fails only where it could not look.
+        # NOTE: the verdict of each gate is in its own check; this step fails only if a check could not be processed.
         return ExitCode.PASS if outcome.state in {"finished", "running"} else int(code)
     state = context.state.read()
     if code is ExitCode.RUNNING and not (state and state.check_id):
-        said = "jobs still run and no check is open that says so, so this step fails"
-        context.workflow.annotate(Level.ERROR, said, title="permissions: checks: write is missing")
+        message = "jobs are still running, but no check is open that a later run could conclude; this step fails"
+        context.workflow.annotate(Level.ERROR, message, title="permissions: checks: write is missing")
         return int(code)
     return int(code) if context.inputs.should_fail(code, verdict) else ExitCode.PASS

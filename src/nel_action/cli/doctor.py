@@ -1,4 +1,4 @@
-"""`nel-action doctor`: what is installed, reachable and usable, and the fix for what is not."""
+"""`nel-action doctor`: check what is installed, reachable and usable, and suggest fixes."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ EXTRAS = {
     "mlflow": "mlflow-skinny",
     "gsheets": "gspread",
 }
-"""Extra → the distribution that it brings."""
+"""Optional dependencies of nel-action, and the distribution that each of them installs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     what: str
     state: str
-    """`ok`, `missing` (only some specs need it) or `broken`."""
+    """`ok`, `missing` (required by some specs only) or `broken`."""
     detail: str = ""
     fix: str | None = None
 
 
 @click.command()
 @click.argument("spec", required=False, type=click.Path(path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(*, spec: Path | None, as_json: bool) -> int:
-    """Say what is installed, reachable and usable here; with SPEC, whether it could run now.
+    """Check what is installed, reachable and usable; with SPEC, also whether it can run now.
 
-    Exits 3 when something that is needed does not work.
+    Exit code 3 if something required does not work.
     """
-    findings = [*_installed(), *_engines(), *([] if spec is None else _for_spec(spec))]
+    findings = [*_check_installation(), *_check_docker(), *([] if spec is None else _check_spec(spec))]
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -59,24 +59,24 @@ def doctor(*, spec: Path | None, as_json: bool) -> int:
     return ExitCode.UNMEASURABLE if broken else ExitCode.PASS
 
 
-def _installed() -> Iterator[Finding]:
+def _check_installation() -> Iterator[Finding]:
     python = ".".join(str(part) for part in sys.version_info[:3])
     yield Finding("python", "ok", f"{python} at {sys.executable}")
-    yield _home()
+    yield _check_home()
     uv = shutil.which("uv") or ("the uv package" if find_spec("uv") else None)
-    fix = None if uv else "pip install 'nel-action[process]', for harnesses without containers"
+    fix = None if uv else "for harnesses without containers: pip install 'nel-action[process]'"
     yield Finding("uv", "ok" if uv else "missing", uv or "", fix)
-    yield from (_extra(extra, distribution) for extra, distribution in EXTRAS.items())
+    yield from (_check_extra(extra, distribution) for extra, distribution in EXTRAS.items())
 
 
-def _extra(extra: str, distribution: str) -> Finding:
+def _check_extra(extra: str, distribution: str) -> Finding:
     try:
         return Finding(extra, "ok", f"{distribution} {version(distribution)}")
     except PackageNotFoundError:
-        return Finding(extra, "missing", fix=f"pip install 'nel-action[{extra}]', where a spec uses it")
+        return Finding(extra, "missing", fix=f"if a spec uses it: pip install 'nel-action[{extra}]'")
 
 
-def _home() -> Finding:
+def _check_home() -> Finding:
     home = home_dir()
     try:
         home.mkdir(parents=True, exist_ok=True)
@@ -84,29 +84,30 @@ def _home() -> Finding:
         probe.write_text("")
         probe.unlink()
     except OSError as error:
-        return Finding("home", "broken", f"{home}: {error.strerror}", "point NEL_ACTION_HOME to a folder you may write")
+        return Finding("home", "broken", f"{home}: {error.strerror}", "set NEL_ACTION_HOME to a writable directory")
     free = shutil.disk_usage(home).free / 2**30
     return Finding("home", "ok", f"{home}, {free:.0f} GiB free")
 
 
-def _engines() -> Iterator[Finding]:
-    """Look for a Docker engine; not having one is only wrong for a spec that needs it."""
+def _check_docker() -> Iterator[Finding]:
+    """Check the Docker engine, which only some specs require."""
     from nel_action.executors.local.docker.engine import engine
 
     try:
         with engine(os.environ) as client:
-            found = client.version()
+            engine_version = client.version()
     except EngineError as error:
         yield from (Finding("docker", "missing", problem.message, problem.hint) for problem in error.problems)
         return
-    yield Finding("docker", "ok", f"engine {found.get('Version')} (API {found.get('ApiVersion')})")
+    yield Finding("docker", "ok", f"engine {engine_version.get('Version')} (API {engine_version.get('ApiVersion')})")
 
 
-def _for_spec(path: Path) -> Iterator[Finding]:
-    """Do all that `run` does before anything is spent."""
+def _check_spec(path: Path) -> Iterator[Finding]:
+    """Run the checks that `run` performs before it submits jobs."""
     from nel_action.driver.judging import find_baseline
     from nel_action.driver.preflight import check_gate
     from nel_action.executors.interface import Surveying
+    from nel_action.formatting import plural
     from nel_action.lifecycle.loading import load
     from nel_action.lifecycle.prepare import check, prepare
 
@@ -116,10 +117,10 @@ def _for_spec(path: Path) -> Iterator[Finding]:
         with prepare(loaded, home=home_dir(), environ=os.environ) as prepared:
             find_baseline(loaded.spec, folder=loaded.base_dir, home=home_dir())
             if isinstance(prepared.executor, Surveying):
-                yield from (Finding(what, "ok", text) for what, text in prepared.executor.survey())
+                yield from (Finding(label, "ok", value) for label, value in prepared.executor.survey())
             check(prepared)
-            yield Finding("spec", "ok", f"{path}: {len(prepared.plan.jobs)} jobs could run now")
+            yield Finding("spec", "ok", f"{path}: {plural(len(prepared.plan.jobs), 'job')} can run now")
     except NelActionError as error:
         for problem in error.problems:
-            place = f"{problem.location}: " if problem.location else ""
-            yield Finding("spec", "broken", f"{place}{problem.message}", problem.hint)
+            location = f"{problem.location}: " if problem.location else ""
+            yield Finding("spec", "broken", f"{location}{problem.message}", problem.hint)
