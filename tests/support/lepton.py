@@ -1,4 +1,4 @@
-"""Fixtures around the Lepton double: `from tests.support.lepton import lepton_double` in a conftest."""
+"""Fixture of the Lepton double; a conftest imports it: `from tests.support.lepton import lepton_double`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["lepton_double"]
 
 @pytest.fixture
 def lepton_double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LeptonDouble]:
-    """A workspace of the double, named by the environment; a volume `node-nfs:fs` at `volumes["node-nfs:fs"]`."""
-    require("lepton", can_contain(), "making namespaces (unshare) is not allowed here")
+    """A running double, set in the environment, with the volume `node-nfs:fs` below `tmp_path`."""
+    require("lepton", can_contain(), "creating namespaces (unshare) is not permitted")
     from tests.doubles.lepton.server import lepton
 
     with lepton(tmp_path / "lepton") as double:

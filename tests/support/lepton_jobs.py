@@ -1,4 +1,4 @@
-"""Jobs for the Lepton executor: real programs, run by the `command` harness in the double's containers."""
+"""Jobs for the Lepton executor: real programs, run by the `command` harness in the containers of the double."""
 
 from __future__ import annotations
 
@@ -18,55 +18,61 @@ from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import GenericDeployment
 from nel_action.spec.lepton import LeptonConfig, LeptonExecution
 
-__all__ = ["Bench", "leaves", "served", "wait"]
+__all__ = ["LeptonBench", "scoring_script", "tiny_deployment", "wait"]
 
 
-def leaves(text: str = "", *, then: str = "") -> str:
-    """Return a script that leaves a score and prints a text."""
+def scoring_script(text: str = "", *, extra: str = "") -> str:
+    """Return a Python script that prints `text`, runs `extra` and writes a score."""
     return f"""
 import json, os, pathlib, sys, time
 print({text!r}, flush=True)
 out = pathlib.Path(os.environ["NEL_OUTPUT_DIR"])
-{then}
+{extra}
 (out / "scores.json").write_text(json.dumps({{"scores": {{"accuracy": {{"value": 0.5}}}}, "n_items": 4}}))
 """
 
 
-def served(folder: Path, *, how: str = "good", **fields: Any) -> GenericDeployment:  # noqa: ANN401
-    """Return a deployment of the tiny server of `model_server`."""
+def tiny_deployment(directory: Path, *, behavior: str = "good", **fields: Any) -> GenericDeployment:  # noqa: ANN401
+    """Return a deployment of the server in `model_server.py`.
+
+    Args:
+        directory: where the server records its starts.
+        behavior: the server's last argument.
+        **fields: fields of the deployment; `config` has those of its `lepton_config`.
+    """
     program = Path(__file__).with_name("model_server.py")
-    folder.mkdir(exist_ok=True)
+    directory.mkdir(exist_ok=True)
     config = LeptonConfig(resource_shape="gpu.a10", **fields.pop("config", {}))
     defaults: dict[str, Any] = {
         "image": "img:server",
         "served_model_name": "tiny",
         "port": 41234,
-        "command": (sys.executable, str(program), "{host}", "{port}", str(folder), how),
+        "command": (sys.executable, str(program), "{host}", "{port}", str(directory), behavior),
         "lepton_config": config,
     }
     return GenericDeployment(**(defaults | fields))
 
 
 @dataclass
-class Bench:
-    """A workspace, and a folder of this machine's own."""
+class LeptonBench:
+    """A workspace of the double, and directories of this machine for executors."""
 
     root: Path
     environ: Mapping[str, str]
     double: LeptonDouble
 
     def executor(self, **settings: object) -> LeptonExecutor:
-        """Return an executor such as another process would build."""
-        tasks = {"work_dir": str(self.root / "containers"), "resource_shape": "cpu.small"}
-        mine = {**tasks, **settings.pop("evaluation_tasks", {})}  # type: ignore[dict-item]
-        here = ExecutorContext(home=self.root / "home", environ=self.environ, base_dir=self.root)
-        return LeptonExecutor(LeptonExecution.model_validate({"evaluation_tasks": mine} | settings), here)
+        """Return a new executor, which shares no state with earlier ones."""
+        defaults = {"work_dir": str(self.root / "containers"), "resource_shape": "cpu.small"}
+        tasks = {**defaults, **settings.pop("evaluation_tasks", {})}  # type: ignore[dict-item]
+        context = ExecutorContext(home=self.root / "home", environ=self.environ, base_dir=self.root)
+        return LeptonExecutor(LeptonExecution.model_validate({"evaluation_tasks": tasks} | settings), context)
 
     def job(self, name: str, script: str, **fields: Any) -> Job:  # noqa: ANN401
-        """Return a job in an image."""
+        """Return a job that runs a Python script in an image."""
         return job(name, script, **({"image": "img:1"} | fields))
 
     def run(self, *jobs: Job, executor: LeptonExecutor | None = None) -> dict[Key, JobStatus]:
-        """Submit jobs and wait for their ends."""
-        mine = executor or self.executor()
-        return wait(mine, [mine.submit(each, 1, INVOCATION) for each in jobs])
+        """Submit jobs and wait until they have finished."""
+        executor = executor or self.executor()
+        return wait(executor, [executor.submit(each, 1, INVOCATION) for each in jobs])

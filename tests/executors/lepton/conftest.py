@@ -1,4 +1,4 @@
-"""A workspace, and executors in it."""
+"""A workspace of the Lepton double, and executors for it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from tests.doubles.lepton.server import LeptonDouble
 from tests.support.lepton import lepton_double
-from tests.support.lepton_jobs import Bench
+from tests.support.lepton_jobs import LeptonBench
 
 __all__ = ["lepton_double"]
 
 
 @pytest.fixture
-def bench(tmp_path: Path, lepton_double: LeptonDouble) -> Iterator[Bench]:
-    """Executors such as other processes would build; nothing may run when the test is over."""
-    yield Bench(tmp_path, os.environ, lepton_double)
+def bench(tmp_path: Path, lepton_double: LeptonDouble) -> Iterator[LeptonBench]:
+    """Creates executors; fails the test if jobs or endpoints are still running at its end."""
+    yield LeptonBench(tmp_path, os.environ, lepton_double)
     assert not lepton_double.running()

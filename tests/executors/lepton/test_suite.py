@@ -1,4 +1,4 @@
-"""The suite that every executor must pass, in a workspace."""
+"""The conformance suite against the Lepton double."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from tests.doubles.lepton.faults import Fault
 from tests.doubles.lepton.server import LeptonDouble
 
-from nel_action.executors.lepton import client as cloud
+from nel_action.executors.lepton import client
 from nel_action.testing.executor_suite import ExecutorBench, RemoteExecutorSuite
 
 pytestmark = pytest.mark.lepton
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.lepton
 
 @pytest.fixture
 def bench(tmp_path: Path, lepton_double: LeptonDouble, monkeypatch: pytest.MonkeyPatch) -> ExecutorBench:
-    monkeypatch.setattr(cloud, "PATIENCE", 2.0)
+    monkeypatch.setattr(client, "RETRY_SECONDS", 2.0)
 
     @contextmanager
     def cut_off() -> Iterator[None]:

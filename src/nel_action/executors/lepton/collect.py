@@ -1,122 +1,136 @@
-"""Bringing artifacts and logs home: from the job's log or the mounted volume, whole, and only then put in place."""
+"""Collection of artifacts and logs: from the mounted volume or the job's log, verified before they replace anything."""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import secrets
 import shutil
 import tarfile
-import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from nel_action.errors import CollectError, NelActionError
-from nel_action.executors.lepton.job_log import History, job_name
-from nel_action.executors.lepton.log_transport import EndRecord, is_ours, parse_record
+from nel_action.executors.lepton.job_log import JobLog
+from nel_action.executors.lepton.jobs import JobRecord
+from nel_action.executors.lepton.log_transport import ExitRecord, Transmission, is_transport_line, parse_exit_record
+from nel_action.model.run_files import JobFiles
+from nel_action.retry import Backoff
 
 __all__ = ["Collector"]
 
-PATIENCE: Final = 60.0
-"""Seconds in which all lines of a job that has ended must have arrived."""
+logger = logging.getLogger(__name__)
 
-PLACES: Final = ("logs", "artifacts")
-"""Artifacts last: where they are, all is."""
+LOG_DELAY_SECONDS: Final = 60.0
+"""Seconds within which the log service must have received all lines of a finished job."""
+
+LOG_DELAY_BACKOFF: Final = Backoff(initial=1.0, maximum=10.0)
+
+DIRECTORIES: Final = (JobFiles.LOGS, JobFiles.ARTIFACTS)
+"""In the order in which they are replaced: where the artifacts are, the logs are as well."""
 
 
 @dataclass
 class Collector:
-    """Fetches what an attempt left."""
+    """Copies the results of finished jobs to this machine."""
 
-    history: History
-    local: Path | None
-    """Where this machine sees the attempts' folders on the mounted volume, if it does."""
-    sleep: Callable[[float], None] = time.sleep
+    log: JobLog
+    volume: Path | None
+    """Directory with the attempts' directories on the mounted volume, where this machine can read it."""
 
-    def collect(self, item: Mapping[str, Any], into: Path) -> None:
-        """Bring a job's artifacts and logs into `into`; what was there before stays until all is here.
+    def collect(self, job: JobRecord, into: Path) -> None:
+        """Copy a job's artifacts and logs into a directory; its contents are replaced when the copy is complete.
 
         Raises:
-            CollectError: less came than there is, or it cannot be written.
+            CollectError: the results are incomplete, or cannot be written.
         """
         partial = into / f".collect-{secrets.token_hex(4)}"
         try:
-            packed = self._archive(item)
-            for name in PLACES:
+            archive = self._archive(job)
+            for name in DIRECTORIES:
                 (partial / name).mkdir(parents=True)
-            if packed is not None:
-                with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as archive:
-                    archive.extractall(partial, filter="data")
-            elif not (partial / "logs" / "client.log").exists():
-                text = "\n".join(line for line in self.history.lines(item) if not is_ours(line))
-                (partial / "logs" / "client.log").write_text(f"{text}\n", encoding="utf-8")
-            for name in PLACES:
+            client_log = JobFiles(partial).logs / "client.log"
+            if archive is not None:
+                with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
+                    tar.extractall(partial, filter="data")
+            else:
+                text = "\n".join(line for line in self.log.lines(job) if not is_transport_line(line))
+                client_log.write_text(f"{text}\n", encoding="utf-8")
+            for name in DIRECTORIES:
                 _replace(partial / name, into / name)
         except (OSError, tarfile.TarError) as error:
-            msg = f"cannot bring {job_name(item)} into {into}: {getattr(error, 'strerror', None) or error}"
-            raise CollectError(msg, hint="nothing is lost: collect again when that is mended") from error
+            msg = f"cannot copy the results of {job.name} into {into}: {getattr(error, 'strerror', None) or error}"
+            raise CollectError(msg, hint="the results are still available: fix the cause and collect again") from error
         except CollectError:
             raise
         except NelActionError as error:
-            msg = f"the results of {job_name(item)} did not come: {error.problems[0].message}"
-            raise CollectError(msg, hint="nothing is lost: collect again") from error
+            msg = f"cannot collect the results of {job.name}: {error.problems[0].message}"
+            raise CollectError(msg, hint="the results are still available: collect again") from error
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
-    def _archive(self, item: Mapping[str, Any]) -> bytes | None:
-        """Return the archive that the job sent; None where it says that it sent none.
+    def _archive(self, job: JobRecord) -> bytes | None:
+        """Return the archive that the job sent, or None where it sent none.
 
         Raises:
-            CollectError: it did not come whole.
+            CollectError: the archive is incomplete, or too large for the log.
         """
-        if (found := self._stored(item)) is not None:
-            return found
-        deadline, pause = time.monotonic() + PATIENCE, 1.0
-        while True:
-            message = self.history.message(item)
-            end = message.end if message else None
-            if message is not None and end is not None:
-                if (packed := message.archive()) is not None:
-                    return packed
-                if not end.digest:
-                    return None
-                if not end.pieces:
-                    raise _too_large(item, end)
-            if time.monotonic() > deadline:
-                break
-            self.sleep(pause)
-            pause = min(pause * 2, 10)
-        if message is None or end is None:
-            return None  # it was stopped before it could say anything; its log is all there is
-        msg = f"{job_name(item)} sent {end.pieces} pieces ({end.size:,} bytes), and {message.missing} did not arrive"
-        if not message.missing:
-            msg = f"what {job_name(item)} sent does not match its digest"
-        hint = "Lepton keeps only part of the log; collect again, or mount a volume (use_shared_storage)"
+        if (archive := self._archive_on_volume(job)) is not None:
+            return archive
+        transmission = self._transmission(job)
+        if transmission is None or transmission.exit_record is None:
+            return None  # NOTE: it was stopped before it could send anything; only its output is left.
+        record = transmission.exit_record
+        if not record.digest:
+            return None
+        if (archive := transmission.archive()) is not None:
+            return archive
+        if not record.parts:
+            raise _too_large(job, record)
+        if missing := transmission.missing:
+            msg = f"incomplete results for {job.name}: {missing} of {record.parts} parts are missing"
+        else:
+            msg = f"corrupt results for {job.name}: the archive does not match its digest"
+        hint = "Lepton stores only a part of a log; collect again, or mount a volume (use_shared_storage)"
         raise CollectError(msg, hint=hint)
 
-    def _stored(self, item: Mapping[str, Any]) -> bytes | None:
-        """Return the archive from the mounted volume, where this machine sees it."""
-        folder = self.local / job_name(item) if self.local else None
-        if folder is None or not (folder / "end.json").is_file():
+    def _transmission(self, job: JobRecord) -> Transmission | None:
+        """Return what was received from the job; wait for lines that the log service has not stored yet."""
+        transmission: Transmission | None = None
+
+        def completed() -> bool | None:
+            nonlocal transmission
+            transmission = self.log.transmission(job)
+            record = transmission.exit_record if transmission else None
+            if transmission is None or record is None:
+                return None
+            return (not record.digest or not record.parts or transmission.archive() is not None) or None
+
+        self.log.client.wait_for(completed, seconds=LOG_DELAY_SECONDS, backoff=LOG_DELAY_BACKOFF)
+        return transmission
+
+    def _archive_on_volume(self, job: JobRecord) -> bytes | None:
+        """Return the archive from the mounted volume, where this machine can read it and it is intact."""
+        directory = self.volume / job.name if self.volume else None
+        if directory is None or not (directory / "end.json").is_file():
             return None
-        record = parse_record((folder / "end.json").read_bytes())
-        packed = (folder / "results.tar.gz").read_bytes()
-        whole = record is not None and hashlib.sha256(packed).hexdigest() == record.digest
-        return packed if whole else None
+        record = parse_exit_record((directory / "end.json").read_bytes())
+        archive = (directory / "results.tar.gz").read_bytes()
+        if record is None or hashlib.sha256(archive).hexdigest() != record.digest:
+            logger.warning("%s does not match its digest; reading the job's log instead", directory / "results.tar.gz")
+            return None
+        return archive
 
 
-def _too_large(item: Mapping[str, Any], end: EndRecord) -> CollectError:
-    msg = f"{job_name(item)} left {end.size:,} bytes packed, more than it may send through its log"
-    hint = (
-        "raise execution.evaluation_tasks.log_limit, or name where this machine sees the volume (mounts[0].local_path)"
-    )
+def _too_large(job: JobRecord, record: ExitRecord) -> CollectError:
+    msg = f"the results of {job.name} ({record.size:,} bytes packed) exceed the limit for sending them through the log"
+    hint = "raise execution.evaluation_tasks.log_limit, or set mounts[0].local_path to the volume on this machine"
     return CollectError(msg, hint=hint)
 
 
-def _replace(new: Path, old: Path) -> None:
-    aside = new.with_name(f"{new.name}.old")
-    if old.exists():
-        old.rename(aside)
-    new.rename(old)
+def _replace(new: Path, current: Path) -> None:
+    if current.exists():
+        current.rename(new.with_name(f"{new.name}.old"))
+    new.rename(current)

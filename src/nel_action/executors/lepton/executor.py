@@ -3,320 +3,333 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
-from nel_action.errors import CollectError, ExecutorError, NotFoundError, Problem, UnreachableError
+from nel_action.errors import CollectError, ExecutorError, NelActionError, NotFoundError, Problem, UnreachableError
 from nel_action.executors.interface import ExecutorContext
-from nel_action.executors.lepton.cancel import cancel
-from nel_action.executors.lepton.client import Cloud, quiet
+from nel_action.executors.lepton.client import LeptonClient
 from nel_action.executors.lepton.collect import Collector
 from nel_action.executors.lepton.endpoints import Endpoints
-from nel_action.executors.lepton.job_log import History, job_id, job_name
-from nel_action.executors.lepton.lepton_job import BoundJob
-from nel_action.executors.lepton.logs import stream
-from nel_action.executors.lepton.names import split_attempt, split_secret
+from nel_action.executors.lepton.environment import SecretStore
+from nel_action.executors.lepton.job_log import JobLog
+from nel_action.executors.lepton.jobs import JobRecord, oldest_by_name
+from nel_action.executors.lepton.lepton_job import ATTEMPTS_DIRECTORY, LeptonJob
+from nel_action.executors.lepton.maintenance import Maintainer
 from nel_action.executors.lepton.request_bodies import (
     endpoint_body,
     endpoint_environment,
+    endpoint_name,
     job_body,
     job_environment,
-    name_of_endpoint,
 )
-from nel_action.executors.lepton.secrets import Vault
-from nel_action.executors.lepton.status import Observer, active, choose, endpoint_of, invocation_of
-from nel_action.executors.lepton.workspace import Workspace
+from nel_action.executors.lepton.status import Observation, Observer
+from nel_action.executors.lepton.workspace import LeptonWorkspace
 from nel_action.model.job import Attempt, JobStatus, Key, attempt_name, newest
 from nel_action.planning.jobs import Job, Plan
+from nel_action.retry import Backoff
 from nel_action.spec.lepton import LeptonExecution
 
 __all__ = ["LeptonExecutor"]
 
-POLL_INTERVAL: Final = (2.0, 60.0)
-"""Seconds between looks: the platform moves in seconds, evaluations in minutes."""
+logger = logging.getLogger(__name__)
 
-LOOK_AGAIN: Final = (0.0, 1.0, 3.0)
-"""Seconds before each look for a job whose submission was not answered."""
+LOST_RESPONSE_SECONDS: Final = 4.0
+"""Seconds for which a job is looked up after the response to its submission was lost."""
 
-OLD_SECRET: Final = 3600.0
-"""Seconds after which a secret of ours goes that no live job or endpoint is known for."""
+LOST_RESPONSE_BACKOFF: Final = Backoff(initial=1.0, factor=3.0, maximum=3.0)
 
-UNKNOWN_INVOCATION: Final = "0" * 16
+PLACEHOLDER_INVOCATION: Final = "0" * 16
+PLACEHOLDER_TOKEN_SECRET: Final = "NAME-OF-THE-SECRET-WITH-ITS-TOKEN"  # noqa: S105 - not a secret
 
 
 class LeptonExecutor:
-    """Runs jobs in a workspace of DGX Cloud Lepton, and serves their model there."""
+    """Runs jobs in a workspace of DGX Cloud Lepton, and serves their models on endpoints."""
 
-    poll_interval: Final = POLL_INTERVAL
+    poll_interval: Final = (2.0, 60.0)
 
-    def __init__(self, settings: LeptonExecution, workspace: ExecutorContext) -> None:
+    def __init__(self, settings: LeptonExecution, context: ExecutorContext) -> None:
         self._settings = settings
-        self._here = workspace
+        self._context = context
+        self._observation: Observation | None = None
 
     @cached_property
-    def cloud(self) -> Cloud:
-        """The workspace's API; its SDK is loaded at the first request."""
-        return Cloud(self._here.environ)
+    def client(self) -> LeptonClient:
+        """The client of the workspace; the SDK is imported by the first request."""
+        return LeptonClient(self._context.environ)
 
     @cached_property
-    def _vault(self) -> Vault:
-        return Vault(self.cloud)
+    def secrets(self) -> SecretStore:
+        """The secrets of the workspace."""
+        return SecretStore(self.client)
 
     @cached_property
-    def _endpoints(self) -> Endpoints:
-        return Endpoints(self.cloud, self._vault)
-
-    @cached_property
-    def _workspace(self) -> Workspace:
-        return Workspace(self.cloud)
-
-    @cached_property
-    def _history(self) -> History:
-        return History(self.cloud)
+    def endpoints(self) -> Endpoints:
+        """The endpoints of the workspace."""
+        return Endpoints(self.client, self.secrets)
 
     @cached_property
     def observer(self) -> Observer:
-        """Looks at jobs and endpoints."""
-        quiet(self._here.environ)
-        return Observer(self.cloud, self._vault, self._endpoints, self._history)
+        """Observes attempts."""
+        return Observer(self.client, self.endpoints, self._log)
 
-    def _bind(self, job: Job, number: int, base_url: str | None = None) -> BoundJob:
-        return BoundJob(job, number, self._settings, self._here.base_dir, base_url)
+    @cached_property
+    def _workspace(self) -> LeptonWorkspace:
+        return LeptonWorkspace(self.client)
+
+    @cached_property
+    def _log(self) -> JobLog:
+        return JobLog(self.client)
+
+    @cached_property
+    def _maintainer(self) -> Maintainer:
+        return Maintainer(self.client, self.secrets, self.endpoints, self.observer)
+
+    def _lepton_job(self, job: Job, number: int, base_url: str | None = None) -> LeptonJob:
+        return LeptonJob(job, number, self._settings, self._context.base_dir, base_url)
 
     def check(self, plan: Plan) -> Sequence[Problem]:
-        """Say what would keep the plan from running there."""
+        """Return what prevents the plan from running in the workspace."""
         from nel_action.executors.lepton.check import check
 
-        bound = [self._bind(job, 1) for job in plan.jobs]
-        return check(self._workspace, self._vault, self._settings, bound, self._here.environ)
+        jobs = [self._lepton_job(job, 1) for job in plan.jobs]
+        return check(self._workspace, self.secrets, self._settings, jobs, self._context.environ)
 
     def survey(self) -> Sequence[tuple[str, str]]:
-        """Say what the workspace has, for `doctor`.
+        """Return state, node groups and quota of the workspace.
 
         Raises:
-            NelActionError: it does not tell.
+            NelActionError: a request failed.
         """
-        return self._workspace.facts()
+        return self._workspace.survey()
 
     def resolve(self, images: Sequence[str]) -> Mapping[str, str]:
-        """Return the digests that references already hold; the machines that pull images are not asked."""
+        """Return the digests that the references contain; registries are not queried."""
         return {image: image.partition("@")[2] for image in images if "@" in image}
 
-    def find(self, keys: Sequence[Key]) -> Mapping[Key, Attempt]:
-        """Return the newest attempt under each key; take down what runs of ours have left behind.
+    def sweep(self, keys: Sequence[Key]) -> None:
+        """Delete abandoned endpoints, and expired secrets except those of `keys`, whichever process created them.
 
         Raises:
-            UnreachableError: the workspace did not answer.
+            UnreachableError: the workspace did not respond.
         """
-        items = self.observer.listing()
-        self._sweep(items)
-        chosen, _ = choose(items)
-        wanted = set(keys)
-        found = []
-        for name, item in chosen.items():
-            own = split_attempt(name)
-            if own is not None and own[0] in wanted:
-                found.append(_attempt(own, item))
-        return newest(found)
+        self._maintainer.sweep(keys)
 
-    def _sweep(self, items: Sequence[Mapping[str, Any]]) -> None:
-        """Take away endpoints and secrets that nobody needs any more, whoever made them."""
-        alive = [item for item in items if active(item)]
-        self._endpoints.sweep({name for name in map(endpoint_of, alive) if name})
-        try:
-            owners = [(split_secret(name), name) for name in self._vault.names()]
-            old = [(one[0], name) for one, name in owners if one and time.time() - one[1] > OLD_SECRET]
-            if old:
-                needed = {job_name(item) for item in alive} | set(self._endpoints.all())
-                self._vault.remove([name for owner, name in old if owner not in needed])
-        except (UnreachableError, ExecutorError):
-            return  # whoever looks next sweeps again
+    def find(self, keys: Sequence[Key]) -> Mapping[Key, Attempt]:
+        """Return the newest attempt of each key.
+
+        Raises:
+            UnreachableError: the workspace did not respond.
+        """
+        requested = set(keys)
+        oldest, _ = oldest_by_name(self.observer.list_jobs())
+        jobs = [(job.attempt, job) for job in oldest.values()]
+        return newest(_attempt(attempt, job) for attempt, job in jobs if attempt and attempt[0] in requested)
 
     def submit(self, job: Job, number: int, invocation: str) -> Attempt:
-        """Submit an attempt, or return the one that is there.
+        """Submit an attempt, or return the existing one.
+
+        Args:
+            job: the job.
+            number: the attempt's number, from 1.
+            invocation: id of the invocation.
 
         Raises:
-            SecretError: a variable has no value here.
-            ExecutorError: the platform refuses it.
-            UnreachableError: it is not known whether it was submitted; `find` or another call tells.
+            SecretError: a variable is not set in this process.
+            ExecutorError: the platform rejected the job.
+            UnreachableError: whether the job exists is unknown; `find`, or submitting again, shows it.
         """
         name = attempt_name(job.key, number)
-        if (there := self._named(name)) is not None:
-            return _attempt((job.key, number), there)
+        if (existing := self._find_job(name)) is not None:
+            logger.info("%s exists already (%s)", name, existing.id)
+            return _attempt((job.key, number), existing)
         platform = self._settings.lepton_platform
-        base_url = token = None
-        bound = self._bind(job, number)
-        if bound.serving is not None:
-            group = self._workspace.group(platform.deployment.node_group)
-            base_url, token = self._endpoints.ensure(bound.serving, invocation, self._here.environ, group)
-            self.observer.own.add(name_of_endpoint(bound.serving, invocation))
-            bound = self._bind(job, number, base_url)
-        environment = job_environment(bound, time.time(), token)
-        group = self._workspace.group(platform.tasks.node_group)
-        body = job_body(bound, environment, invocation=invocation, group=group)
-        self._vault.put(environment.values(self._here.environ))
-        return _attempt((job.key, number), self._create(name, body))
+        base_url = token_secret = None
+        lepton_job = self._lepton_job(job, number)
+        if (model_server := lepton_job.model_server) is not None:
+            node_group = self._workspace.node_group_id(platform.deployment.node_group)
+            base_url, token_secret = self.endpoints.ensure(model_server, invocation, self._context.environ, node_group)
+            self.observer.own_endpoints.add(endpoint_name(model_server, invocation))
+            lepton_job = self._lepton_job(job, number, base_url)
+        environment = job_environment(lepton_job, time.time(), token_secret)
+        node_group = self._workspace.node_group_id(platform.tasks.node_group)
+        body = job_body(lepton_job, environment, invocation=invocation, node_group=node_group)
+        self.secrets.create(environment.secret_values(self._context.environ))
+        created = self._create(name, body)
+        logger.info("submitted %s (%s)", name, created.id if created else "id unknown")
+        return _attempt((job.key, number), created)
 
-    def _create(self, name: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Create a job; where the answer was lost, look whether it is there."""
+    def _create(self, name: str, body: Mapping[str, Any]) -> JobRecord | None:
+        """Create a job; look it up if the response was lost. Return None where the response names no job."""
         from leptonai.api.v2.job_validation import validate_job_create
-        from leptonai.api.v2.types.job import LeptonJob
+        from leptonai.api.v2.types.job import LeptonJob as JobModel
 
         try:
-            validate_job_create(LeptonJob.model_validate(body))
+            validate_job_create(JobModel.model_validate(body))
         except ValueError as error:
-            msg = f"Lepton would refuse {name}: {' '.join(str(error).split())}"
+            msg = f"Lepton would reject {name}: {' '.join(str(error).split())}"
             raise ExecutorError(msg) from error
         try:
-            answer = self.cloud.request("post", "/jobs", what=f"submit {name}", again=False, json=body)
+            response = self.client.request("post", "/jobs", operation=f"submit {name}", idempotent=False, json=body)
         except UnreachableError:
-            for pause in LOOK_AGAIN:
-                self.cloud.sleep(pause)
-                if (there := self._named(name)) is not None:
-                    return there
+            existing = self.client.wait_for(
+                lambda: self._find_job(name), seconds=LOST_RESPONSE_SECONDS, backoff=LOST_RESPONSE_BACKOFF
+            )
+            if existing is not None:
+                return existing
             raise
         except ExecutorError:
-            # NOTE: refused because the name is taken means that it is there.
-            if (there := self._named(name)) is not None:
-                return there
+            # NOTE: rejected because the name is taken: another process submitted the same attempt.
+            if (existing := self._find_job(name)) is not None:
+                return existing
             raise
-        if not isinstance(answer, dict) or not job_id(answer):
-            return self._named(name) or {}
-        return self._eldest(name, answer)
+        created = JobRecord.parse(response) if isinstance(response, dict) else None
+        if created is None or not created.id:
+            return self._find_job(name)
+        return self._keep_oldest(created)
 
-    def _eldest(self, name: str, made: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Give way to whoever submitted the same at the same time: Lepton may take a name twice."""
+    def _keep_oldest(self, created: JobRecord) -> JobRecord:
+        """Stop the created job if another process submitted the same attempt first: Lepton may accept a name twice."""
         try:
-            chosen, second = choose(item for item in self.cloud.jobs(name) if job_name(item) == name)
+            oldest, duplicates = oldest_by_name(
+                job for job in self.client.list_jobs(created.name) if job.name == created.name
+            )
         except UnreachableError:
-            return made  # `poll` ends what was submitted a second time
-        for item in second:
-            if job_id(item) == job_id(made) and active(item):
-                self.observer.stop(item)
-        return chosen.get(name, made)
+            return created  # NOTE: `reconcile` stops duplicates.
+        for job in duplicates:
+            if job.id == created.id and job.active:
+                logger.info("stopping %s (%s): a duplicate of %s", job.name, job.id, oldest[job.name].id)
+                self._maintainer.stop(job)
+        return oldest.get(created.name, created)
 
-    def _named(self, name: str) -> Mapping[str, Any] | None:
-        """Return the job of that name, alive or archived."""
-        chosen, _ = choose(item for item in self.cloud.jobs(name) if job_name(item) == name)
-        return chosen.get(name)
+    def _find_job(self, name: str) -> JobRecord | None:
+        """Return the oldest job of that name, active or archived."""
+        oldest, _ = oldest_by_name(job for job in self.client.list_jobs(name) if job.name == name)
+        return oldest.get(name)
 
     def poll(self, attempts: Sequence[Attempt]) -> Mapping[Key, JobStatus]:
-        """Look at all of them in one listing, and see to the endpoints that they need, or no longer need."""
-        return self.observer.look(attempts)
+        """Observe all attempts with one listing of jobs, and one of endpoints where they need any."""
+        self._observation = self.observer.observe(attempts)
+        return self._observation.statuses()
+
+    def reconcile(self, attempts: Sequence[Attempt], statuses: Mapping[Key, JobStatus]) -> Mapping[Key, JobStatus]:
+        """Stop duplicates and jobs that cannot succeed, wake or delete endpoints, and delete unneeded secrets.
+
+        Args:
+            attempts: the attempts of the last `poll`.
+            statuses: its result.
+
+        Returns:
+            The statuses after these changes: an attempt becomes final when its endpoint is deleted.
+        """
+        observation, self._observation = self._observation, None
+        if observation is None or observation.job_statuses.keys() != {attempt.key for attempt in attempts}:
+            observation = self.observer.observe(attempts)
+        return {**statuses, **self._maintainer.reconcile(attempts, observation)}
 
     def logs(self, attempt: Attempt, *, follow: bool) -> Iterator[str]:
-        """Stream what the job says.
+        """Yield the lines of the job's log.
 
         Raises:
-            UnreachableError: the platform does not answer.
+            UnreachableError: the platform did not respond.
         """
         name = attempt_name(attempt.key, attempt.number)
-
-        def ended() -> bool:
-            item = self._named(name)
-            return item is not None and not active(item)
-
-        return stream(self.cloud, self._history, lambda: self._named(name), follow=follow, ended=ended)
+        return self._log.stream(lambda: self._find_job(name), follow=follow)
 
     def cancel(self, attempts: Sequence[Attempt]) -> None:
-        """End them and the endpoints that only they needed, and see that all that ended.
+        """Cancel attempts and delete the endpoints that only they needed; wait until both are done.
 
         Raises:
-            ExecutorError: some still run.
-            UnreachableError: the platform does not answer.
+            ExecutorError: a job is still running, or an endpoint still exists.
+            UnreachableError: the platform did not respond.
         """
         if attempts:
-            cancel(self.observer, {attempt_name(attempt.key, attempt.number) for attempt in attempts})
+            self._maintainer.cancel({attempt_name(attempt.key, attempt.number) for attempt in attempts})
 
     def release(self, invocation: str) -> None:
-        """End all that an invocation has made: jobs whose submission it never came to note, and endpoints.
+        """Cancel all jobs that an invocation submitted, recorded or not, and delete the endpoints that it created.
 
         Raises:
-            NelActionError: something is still there, or the workspace does not answer.
+            NelActionError: something remains, or the workspace did not respond.
         """
-        items = self.observer.listing()
-        if names := {job_name(item) for item in items if active(item) and invocation_of(item) == invocation}:
-            cancel(self.observer, names)
-            items = self.observer.listing()
-        needed = {endpoint_of(item) for item in items if active(item)}
-        for name in self._endpoints.of(invocation) - needed:
-            self._endpoints.remove(name)
+        self._maintainer.release(invocation)
 
     def collect(self, attempt: Attempt, into: Path) -> None:
-        """Bring artifacts and logs home, whole.
+        """Copy complete artifacts and logs into a directory.
 
         Raises:
-            CollectError: they did not come whole.
+            CollectError: they are incomplete, or not available.
         """
         name = attempt_name(attempt.key, attempt.number)
         try:
-            item = self._named(name)
-        except (UnreachableError, ExecutorError) as error:
-            msg = f"the results of {name} did not come: {error.problems[0].message}"
-            raise CollectError(msg, hint="nothing is lost: collect again") from error
-        if item is None:
-            msg = f"Lepton has forgotten {name}, its log and all"
-            raise CollectError(msg, hint="its time to live ran out, or it was deleted; run it again")
-        Collector(self._history, self._local()).collect(item, into)
+            job = self._find_job(name)
+        except NelActionError as error:
+            msg = f"cannot collect the results of {name}: {error.problems[0].message}"
+            raise CollectError(msg, hint="the results are still available: collect again") from error
+        if job is None:
+            msg = f"cannot collect the results of {name}: Lepton no longer has the job and its log"
+            raise CollectError(msg, hint="it has expired or was deleted; run it again")
+        Collector(self._log, self._local_volume()).collect(job, into)
 
-    def _local(self) -> Path | None:
-        """Return where this machine sees the attempts' folders on the mounted volume."""
+    def _local_volume(self) -> Path | None:
+        """Return the directory on this machine that has the attempts' directories of the mounted volume."""
         tasks = self._settings.lepton_platform.tasks
-        path = (
-            tasks.mounts[0].local_path if tasks.mounts and self._settings.evaluation_tasks.use_shared_storage else None
-        )
-        return self._here.base_dir / path / "nel-action" if path else None
+        if not tasks.mounts or not self._settings.evaluation_tasks.use_shared_storage:
+            return None
+        path = tasks.mounts[0].local_path
+        return self._context.base_dir / path / ATTEMPTS_DIRECTORY if path else None
 
     def scripts(self, job: Job, number: int) -> Mapping[str, str]:
-        """Return the job's exact body, but for what only the platform knows: an address and a node group's id."""
-        bound = self._bind(job, number)
-        token = None
-        if bound.serving is not None:
-            token = "NAME-OF-THE-SECRET-WITH-ITS-TOKEN"  # noqa: S105 - stands for a name
-        environment = job_environment(bound, 0, token)
-        group = self._settings.lepton_platform.tasks.node_group
-        body = job_body(bound, environment, invocation=UNKNOWN_INVOCATION, group=group)
-        order = json.dumps(bound.order(environment.hidden), indent=2)
-        return {"lepton_job.json": _text(body), "lepton_order.json": f"{order}\n"}
+        """Return the job's request body and order, with placeholders for the endpoint's address and token."""
+        lepton_job = self._lepton_job(job, number)
+        token_secret = PLACEHOLDER_TOKEN_SECRET if lepton_job.model_server is not None else None
+        environment = job_environment(lepton_job, 0, token_secret)
+        node_group = self._settings.lepton_platform.tasks.node_group
+        body = job_body(lepton_job, environment, invocation=PLACEHOLDER_INVOCATION, node_group=node_group)
+        order = lepton_job.order(environment.secret_variables)
+        return {"lepton_job.json": _json(body), "lepton_order.json": _json(order)}
 
     def plan_scripts(self, plan: Plan) -> Mapping[str, str]:
-        """Return the exact body of each endpoint."""
-        group = self._settings.lepton_platform.deployment.node_group
-        found = {}
+        """Return the request body of each endpoint."""
+        node_group = self._settings.lepton_platform.deployment.node_group
+        bodies = {}
         for job in plan.jobs:
-            if (serving := self._bind(job, 1).serving) is None:
+            if (model_server := self._lepton_job(job, 1).model_server) is None:
                 continue
-            name = name_of_endpoint(serving, UNKNOWN_INVOCATION)
-            environment = endpoint_environment(name, serving, 0, UNKNOWN_INVOCATION)
-            found[name] = _text(endpoint_body(name, serving, environment, group=group, token="***"))  # noqa: S106
-        files = [f"lepton_endpoint{f'_{at}' if at else ''}.json" for at in range(len(found))]
-        return dict(zip(files, found.values(), strict=True))
+            name = endpoint_name(model_server, PLACEHOLDER_INVOCATION)
+            environment = endpoint_environment(name, model_server, 0, PLACEHOLDER_INVOCATION)
+            bodies[name] = endpoint_body(name, model_server, environment, node_group=node_group, token="***")  # noqa: S106
+        files = [f"lepton_endpoint{f'_{index}' if index else ''}.json" for index in range(len(bodies))]
+        return dict(zip(files, map(_json, bodies.values()), strict=True))
 
     def describe(self, attempt: Attempt) -> Mapping[str, str]:
-        """Say where an attempt is found on the dashboard.
+        """Return the job's id, its page on the dashboard, and its endpoint.
 
         Raises:
-            NotFoundError: the workspace does not know it.
+            NotFoundError: the workspace does not list the job.
         """
-        item = self._named(attempt_name(attempt.key, attempt.number))
-        if item is None:
-            msg = f"Lepton does not list {attempt_name(attempt.key, attempt.number)}"
+        name = attempt_name(attempt.key, attempt.number)
+        job = self._find_job(name)
+        if job is None:
+            msg = f"Lepton does not list {name}"
             raise NotFoundError(msg)
-        page = f"{self.cloud.dashboard}/compute/jobs/detail/{job_id(item)}/replicas/list"
-        return {"job": job_id(item), "page": page, "endpoint": endpoint_of(item) or "none of ours"}
+        page = f"{self.client.dashboard}/compute/jobs/detail/{job.id}/replicas/list"
+        return {"job": job.id, "page": page, "endpoint": job.endpoint or "none"}
 
     def close(self) -> None:
-        """Hang up."""
-        if "cloud" in self.__dict__:
-            self.cloud.close()
+        """Close the connections; jobs and endpoints are not affected."""
+        if "client" in self.__dict__:
+            self.client.close()
 
 
-def _attempt(own: tuple[Key, int], item: Mapping[str, Any]) -> Attempt:
-    return Attempt(key=own[0], number=own[1], backend_id=job_id(item) or attempt_name(*own))
+def _attempt(identity: tuple[Key, int], job: JobRecord | None) -> Attempt:
+    key, number = identity
+    return Attempt(key=key, number=number, backend_id=(job.id if job else "") or attempt_name(key, number))
 
 
-def _text(body: Mapping[str, Any]) -> str:
+def _json(body: Mapping[str, Any]) -> str:
     return json.dumps(body, indent=2) + "\n"

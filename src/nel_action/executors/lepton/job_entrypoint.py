@@ -1,11 +1,13 @@
-"""The program inside a job: it runs the harness, holds the deadline, and sends home what came of it.
+"""Entry point of a Lepton job: runs the harness, enforces the time limit and sends the results through the log.
 
-Handed over as one argument of `python3 -c`, so it needs nothing but Python's own library (3.8 or later) and knows
-nothing of this package. Its own argument is the order, as JSON; further ones are a tar archive in base64.
+A stand-alone script: its source is an argument of `python3 -c` in the harness's image. It needs Python 3.8 or later,
+uses the standard library only and cannot import `nel_action`. Its arguments are the order as JSON (see
+`LeptonJob.order`) and, optionally, the parts of a base64-encoded tar archive with directories of the task.
 
-Everything the harness prints goes through it: secrets are taken out, and no line can pass for one of ours, which
-begin with `@nel:`. What the harness left is sent at the end, in numbered pieces with a digest, since a job has no
-other way home.
+All output of the harness is relayed: secrets are redacted, and a line that starts with `@nel:`, which marks the lines
+of this script, is indented. After the harness has exited, the results are written to the log as numbered parts of an
+archive, followed by an exit record with the archive's digest, because a job has no other way to return files. The
+format is described in `log_transport`.
 """
 
 from __future__ import annotations
@@ -29,58 +31,62 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any, NoReturn
 
-PIECE = 6000
-"""Bytes of a line's payload: no collector of logs splits lines of 8,000 characters."""
-SHORTEST = 4
-"""A shorter value is no secret, and hiding it would make the log unreadable."""
-OK, KILLED = 200, 137
+PART_SIZE = 6000
+"""Bytes per part of the archive: base64-encoded, a part stays below the line length at which log collectors split."""
+MIN_SECRET_LENGTH = 4
+"""Shorter values are not redacted: the log would become unreadable."""
+HTTP_OK = 200
+SIGKILL_STATUS = 137
+REQUEST_TIMEOUT = 10
+KILL_TIMEOUT = 10
+OUTPUT_TIMEOUT = 10
 
 
 class StoppedError(Exception):
-    """Somebody asks this program to end."""
+    """The platform asks this process to stop."""
 
 
 class Run:
-    """One run of an order."""
+    """One run of the job; the platform may run a job several times."""
 
-    def __init__(self, order: dict[str, Any], chunks: list[str]) -> None:
-        self.order, self.chunks = order, chunks
+    def __init__(self, order: dict[str, Any], archive_parts: list[str]) -> None:
+        self.order, self.archive_parts = order, archive_parts
         self.home = Path(order["home"])
-        self.began = int(time.time())
-        self.me = os.urandom(4).hex()
+        self.started = int(time.time())
+        self.id = os.urandom(4).hex()
         self.lock = threading.Lock()
-        self.child: subprocess.Popen[bytes] | None = None
-        held = [os.environ.get(name, "") for name in order["hidden"]]
-        parts = {part.encode() for one in held for part in one.splitlines() if len(part) >= SHORTEST}
-        self.hidden = sorted(parts, key=len, reverse=True)
+        self.process: subprocess.Popen[bytes] | None = None
+        values = [os.environ.get(name, "") for name in order["hidden"]]
+        lines = {line.encode() for value in values for line in value.splitlines() if len(line) >= MIN_SECRET_LENGTH}
+        self.secrets = sorted(lines, key=len, reverse=True)
 
-    def say(self, text: str) -> None:
-        """Tell whoever reads the log."""
+    def report(self, text: str) -> None:
+        """Write a line for the reader of the log."""
         self.write(f"[nel-action] {text}\n".encode())
 
     def write(self, data: bytes) -> None:
-        """Write whole lines."""
+        """Write complete lines to the log."""
         with self.lock:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
 
-    def send(self, kind: str, text: str) -> None:
-        """Write a line that is meant for whoever ordered this."""
-        self.write(f"@nel:{self.order['attempt']}:{self.me}:{kind}:{text}\n".encode())
+    def send(self, kind: str, payload: str) -> None:
+        """Write a transport line."""
+        self.write(f"@nel:{self.order['attempt']}:{self.id}:{kind}:{payload}\n".encode())
 
-    # ---- Before ------------------------------------------------------------------------------------------------
+    # ---- Before the harness -------------------------------------------------------------------------------------
 
     def prepare(self) -> None:
-        """Make the folders, and put there what came along."""
+        """Create the attempt's directories and unpack the files that were sent with the job."""
         for name in ("work", "artifacts", "logs", "task", "sent"):
             shutil.rmtree(self.home / name, ignore_errors=True)
         for name in ("work", "artifacts", "logs"):
             (self.home / name).mkdir(parents=True)
-        packed = base64.b64decode("".join(self.chunks))
+        packed = base64.b64decode("".join(self.archive_parts))
         if packed:
-            safe: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+            options: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
             with tarfile.open(fileobj=io.BytesIO(packed), mode="r:gz") as archive:
-                archive.extractall(self.home / "sent", **safe)  # noqa: S202 - made by whoever made the order
+                archive.extractall(self.home / "sent", **options)  # noqa: S202 - created by nel-action
             for name, target in self.order["folders"].items():
                 shutil.rmtree(target, ignore_errors=True)
                 Path(target).parent.mkdir(parents=True, exist_ok=True)
@@ -90,100 +96,100 @@ class Run:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
 
-    def await_endpoint(self) -> None:
-        """Wait until the model's server answers.
+    def wait_for_endpoint(self) -> None:
+        """Wait until the model server's health check succeeds.
 
         Raises:
-            TimeoutError: it did not in time.
+            TimeoutError: it did not within the time limit.
         """
         health = self.order.get("health")
         if not health:
             return
-        self.say(f"waiting for {health['url']}")
+        self.report(f"waiting for {health['url']}")
         deadline = time.monotonic() + health["seconds"]
         while True:
-            said = self.ask(health["url"], os.environ.get(health["key"], ""))
-            if said is None:
+            problem = self.check_health(health["url"], os.environ.get(health["key"], ""))
+            if problem is None:
                 return
             if time.monotonic() > deadline:
-                msg = f"the endpoint was not ready within {health['seconds']} s ({said})"
+                msg = f"the endpoint was not ready within {health['seconds']} s ({problem})"
                 raise TimeoutError(msg)
             time.sleep(self.order["pause"])
 
-    def ask(self, url: str, key: str) -> str | None:
-        """Return why the server is not ready, or None where it is."""
-        request = urllib.request.Request(url)  # noqa: S310 - made by whoever made the order
-        if key:
-            request.add_header("Authorization", f"Bearer {key}")
+    def check_health(self, url: str, token: str) -> str | None:
+        """Return why the server is not ready, or None if it is."""
+        request = urllib.request.Request(url)  # noqa: S310 - created by nel-action
+        if token:
+            request.add_header("Authorization", f"Bearer {token}")
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - the same
-                return None if answer.status == OK else f"status {answer.status}"
+            with urllib.request.urlopen(request, timeout=REQUEST_TIMEOUT) as response:  # noqa: S310 - as above
+                return None if response.status == HTTP_OK else f"status {response.status}"
         except urllib.error.HTTPError as error:
             return f"status {error.code}"
         except OSError as error:
             return str(getattr(error, "reason", error))
 
-    # ---- The harness -------------------------------------------------------------------------------------------
+    # ---- The harness --------------------------------------------------------------------------------------------
 
-    def environment(self) -> dict[str, str]:
-        """Return the harness's variables."""
+    def harness_environment(self) -> dict[str, str]:
+        """Return the harness's environment variables."""
         env = dict(os.environ)
-        for name, holder in self.order["secret_env"].items():
-            env[name] = os.environ.get(holder, "")
+        for name, source in self.order["secret_env"].items():
+            env[name] = os.environ.get(source, "")
         env.update(self.order["env"])
         return env
 
-    def run(self) -> int:
-        """Run the harness and return its status.
+    def run_harness(self) -> int:
+        """Run the harness and return its exit status.
 
         Raises:
-            subprocess.TimeoutExpired: the deadline came first; nothing of it is left.
+            subprocess.TimeoutExpired: the time limit was exceeded; all processes of the harness were killed.
         """
         with (self.home / "logs" / "client.log").open("wb") as log:
-            self.child = subprocess.Popen(
+            self.process = subprocess.Popen(
                 self.order["argv"],
                 cwd=str(self.home / "work"),
-                env=self.environment(),
+                env=self.harness_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-            reader = threading.Thread(target=self.copy, args=(self.child.stdout, log), daemon=True)
+            reader = threading.Thread(target=self.relay_output, args=(self.process.stdout, log), daemon=True)
             reader.start()
             try:
-                return self.child.wait(timeout=self.order["timeout"])
+                return self.process.wait(timeout=self.order["timeout"])
             finally:
-                self.end_child()
-                reader.join(timeout=10)
+                self.terminate_harness()
+                reader.join(timeout=OUTPUT_TIMEOUT)
 
-    def copy(self, stream: IO[bytes], log: IO[bytes]) -> None:
-        """Pass the harness's words on, without secrets and without anything that looks like ours."""
+    def relay_output(self, stream: IO[bytes], log: IO[bytes]) -> None:
+        """Copy the harness's output to the log, with secrets redacted and transport markers indented."""
         for raw in stream:
             line = raw
-            for value in self.hidden:
-                line = line.replace(value, b"***")
+            for secret in self.secrets:
+                line = line.replace(secret, b"***")
             log.write(line)
             log.flush()
             parts = line.replace(b"\r", b"\n").rstrip(b"\n").split(b"\n")
             self.write(b"".join((b" " if part.startswith(b"@nel:") else b"") + part + b"\n" for part in parts))
 
-    def end_child(self) -> None:
-        """Ask the harness and all that it started to end, and end them."""
-        if self.child is None:
+    def terminate_harness(self) -> None:
+        """Terminate the harness's process group, then kill what remains of it."""
+        if self.process is None:
             return
-        for number, patience in ((signal.SIGTERM, self.order["grace"]), (signal.SIGKILL, 10)):
-            if self.child.poll() is None:
+        for number, timeout in ((signal.SIGTERM, self.order["grace"]), (signal.SIGKILL, KILL_TIMEOUT)):
+            if self.process.poll() is None:
                 with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
-                    os.killpg(self.child.pid, number)
-                    self.child.wait(timeout=patience)
+                    os.killpg(self.process.pid, number)
+                    self.process.wait(timeout=timeout)
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.child.pid, signal.SIGKILL)
+            os.killpg(self.process.pid, signal.SIGKILL)
 
-    # ---- After -------------------------------------------------------------------------------------------------
+    # ---- After the harness --------------------------------------------------------------------------------------
 
-    def pack(self) -> bytes:
-        """Return the logs and artifacts as one archive."""
+    def pack_results(self) -> bytes:
+        """Return logs and artifacts as a compressed tar archive."""
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w:gz", compresslevel=6) as archive:
             for name in ("logs", "artifacts"):
@@ -192,44 +198,54 @@ class Run:
         return buffer.getvalue()
 
     def finish(self, status: int, reason: str, detail: str) -> int:
-        """Send what there is and how it ended; return the status."""
-        # NOTE: who is being stopped has little time left.
-        packed = b"" if reason == "terminated" else self.pack()
-        pieces = -(-len(packed) // PIECE) if len(packed) <= self.order["limit"] else 0
+        """Send the results and the exit record.
+
+        Args:
+            status: exit status of the harness, or of this script where the harness did not run.
+            reason: why the run failed; empty where the exit status says it all.
+            detail: explanation for the reader.
+
+        Returns:
+            The exit status.
+        """
+        # NOTE: a run that is being stopped has only seconds left.
+        packed = b"" if reason == "terminated" else self.pack_results()
+        parts = -(-len(packed) // PART_SIZE) if len(packed) <= self.order["limit"] else 0
+        # NOTE: other versions of nel-action read these keys; see `log_transport`.
         record = {
             "status": status,
             "reason": reason,
             "detail": detail,
-            "began": self.began,
+            "began": self.started,
             "ended": int(time.time()),
-            "pieces": pieces,
+            "pieces": parts,
             "bytes": len(packed),
             "sha256": hashlib.sha256(packed).hexdigest() if packed else "",
         }
-        self.send_pieces(packed, pieces)
+        self.send_archive(packed, parts)
         if self.order["keep"] and packed:
             self.store("results.tar.gz", packed)
             self.store("end.json", json.dumps(record).encode())
         elif not self.order["keep"]:
             shutil.rmtree(self.home, ignore_errors=True)
-        self.say(" ".join(part for part in (f"ended with status {status}", reason, detail) if part))
+        self.report(" ".join(part for part in (f"exited with status {status}", reason, detail) if part))
         self.send("end", base64.b64encode(json.dumps(record).encode()).decode())
         return status
 
-    def send_pieces(self, packed: bytes, count: int) -> None:
-        """Send the archive, a numbered line for each piece."""
-        for number in range(1, count + 1):
-            piece = packed[(number - 1) * PIECE : number * PIECE]
-            self.send("part", f"{number}/{count}:{base64.b64encode(piece).decode()}")
+    def send_archive(self, packed: bytes, parts: int) -> None:
+        """Write the archive to the log, one numbered line per part."""
+        for number in range(1, parts + 1):
+            part = packed[(number - 1) * PART_SIZE : number * PART_SIZE]
+            self.send("part", f"{number}/{parts}:{base64.b64encode(part).decode()}")
 
     def store(self, name: str, data: bytes) -> None:
-        """Leave a whole file on the mounted volume."""
+        """Write a file to the attempt's directory atomically."""
         partial = self.home / f".{name}"
         partial.write_bytes(data)
         partial.replace(self.home / name)
 
-    def earlier(self) -> bool:
-        """Send again what has succeeded before on this volume; it is not done twice."""
+    def resend_stored_results(self) -> bool:
+        """Send the results of an earlier successful run that are stored on the volume; return whether there are any."""
         try:
             record = json.loads((self.home / "end.json").read_bytes())
             packed = (self.home / "results.tar.gz").read_bytes()
@@ -237,32 +253,32 @@ class Run:
             return False
         if record["status"] != 0 or hashlib.sha256(packed).hexdigest() != record["sha256"]:
             return False
-        self.say("this has succeeded already; sending its results again")
-        self.send_pieces(packed, record["pieces"])
+        self.report("an earlier run has succeeded; sending its results")
+        self.send_archive(packed, record["pieces"])
         self.send("end", base64.b64encode(json.dumps(record).encode()).decode())
         return True
 
 
 def out_of_memory() -> bool:
-    """Whether the kernel ended something in this container for want of memory."""
+    """Whether the kernel has killed a process of this container because of its memory limit."""
     for name in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
         with contextlib.suppress(OSError, ValueError):
-            words = Path(name).read_text(encoding="utf-8").split()
-            if "oom_kill" in words and int(words[words.index("oom_kill") + 1]) > 0:
+            fields = Path(name).read_text(encoding="utf-8").split()
+            if "oom_kill" in fields and int(fields[fields.index("oom_kill") + 1]) > 0:
                 return True
     return False
 
 
-def attempt(run: Run) -> int:
-    """Carry the order out."""
+def execute(run: Run) -> int:
+    """Execute the order and return the exit status."""
     try:
-        if run.earlier():
+        if run.resend_stored_results():
             return 0
         run.prepare()
-        run.await_endpoint()
-        status = run.run()
+        run.wait_for_endpoint()
+        status = run.run_harness()
     except subprocess.TimeoutExpired:
-        return run.finish(124, "time_limit", f"not done within {run.order['timeout']} s")
+        return run.finish(124, "time_limit", f"the time limit of {run.order['timeout']} s was exceeded")
     except TimeoutError as error:
         return run.finish(69, "endpoint", str(error))
     except FileNotFoundError as error:
@@ -270,27 +286,27 @@ def attempt(run: Run) -> int:
     except OSError as error:
         return run.finish(74, "infrastructure", str(error))
     status = 128 - status if status < 0 else status
-    if status == KILLED and out_of_memory():
-        return run.finish(status, "out_of_memory", "memory ran out")
+    if status == SIGKILL_STATUS and out_of_memory():
+        return run.finish(status, "out_of_memory", "a process was killed: out of memory")
     return run.finish(status, "", "")
 
 
-def stop(_number: int, _frame: FrameType | None) -> NoReturn:
-    """Say once that this must end."""
+def handle_sigterm(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Raise `StoppedError` at the first SIGTERM; ignore further ones."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise StoppedError
 
 
 def main() -> int:
-    """Carry the order in the arguments out, or say that somebody stopped it."""
+    """Execute the order in the arguments; when stopped, terminate the harness and send an exit record."""
     run = Run(json.loads(sys.argv[1]), sys.argv[2:])
     try:
-        signal.signal(signal.SIGTERM, stop)
-        run.send("begin", str(run.began))
-        return attempt(run)
+        signal.signal(signal.SIGTERM, handle_sigterm)
+        run.send("begin", str(run.started))
+        return execute(run)
     except StoppedError:
-        run.end_child()
-        return run.finish(143, "terminated", "asked to stop")
+        run.terminate_harness()
+        return run.finish(143, "terminated", "stopped by SIGTERM")
 
 
 if __name__ == "__main__":

@@ -1,116 +1,167 @@
-"""A job's log as the workspace keeps it, and what the job says in it of its end."""
+"""A job's log: the lines that the workspace stores, the replica's own copy, and the exit record in them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
-from nel_action.errors import ExecutorError, NelActionError
-from nel_action.executors.lepton.client import Cloud
-from nel_action.executors.lepton.log_transport import EndRecord, Message, read_messages
-from nel_action.executors.lepton.names import mapping
+from nel_action.errors import NelActionError, UnreachableError
+from nel_action.executors.lepton.client import LeptonClient
+from nel_action.executors.lepton.jobs import JobRecord
+from nel_action.executors.lepton.log_transport import (
+    ExitRecord,
+    Transmission,
+    is_transport_line,
+    parse_transmissions,
+)
+from nel_action.retry import Backoff
 
-__all__ = ["History", "job_id", "job_name"]
+if TYPE_CHECKING:
+    from leptonai.api.v2.client import APIClient
 
-TAIL: Final = 200
-"""Lines at the end of a log that hold the record, if there is one."""
+__all__ = ["JobLog"]
 
-SLACK: Final = 120
-"""Seconds by which clocks may differ."""
+RECORD_LINES: Final = 200
+"""Lines at the end of a log that are searched for the exit record."""
 
-LONGEST: Final = 29 * 86_400
-"""Seconds: services of logs answer for about a month at once."""
+CLOCK_TOLERANCE: Final = 120
+"""Seconds by which the clocks of this machine and the platform may differ."""
 
-STREAM_SECONDS: Final = 20
-"""Seconds for the log of a container that has ended, read from its machine."""
+MAX_LOG_RANGE: Final = 29 * 86_400
+"""Seconds that one query of the log may span; log services commonly limit it to a month."""
 
+READ_TIMEOUT: Final = 20
+"""Seconds without data after which reading a finished replica's log stops."""
 
-def job_id(item: Mapping[str, Any]) -> str:
-    """Return what the platform calls a job."""
-    metadata = mapping(item.get("metadata"))
-    return str(metadata.get("id") or metadata.get("name") or "")
+FOLLOW_TIMEOUT: Final = 60
+"""Seconds without data after which a running replica's log is opened again."""
 
+FOLLOW_BACKOFF: Final = Backoff(initial=2.0, factor=1.0, jitter=0.0)
+"""Pauses before a running replica's log is opened again."""
 
-def job_name(item: Mapping[str, Any]) -> str:
-    """Return what we called a job."""
-    return str(mapping(item.get("metadata")).get("name") or "")
+FOLLOW_UNREACHABLE_SECONDS: Final = 600.0
+"""Seconds without a response after which following a log fails."""
 
 
 @dataclass
-class History:
-    """Reads logs; remembers records, which never change."""
+class JobLog:
+    """Reads the logs of jobs; caches exit records, which never change."""
 
-    cloud: Cloud
+    client: LeptonClient
     clock: Callable[[], float] = time.time
-    _records: dict[str, EndRecord] = field(default_factory=dict)
+    """Returns seconds since 1970."""
+    _exit_records: dict[str, ExitRecord] = field(default_factory=dict)
 
-    def record(self, item: Mapping[str, Any]) -> EndRecord | None:
-        """Return what the newest run of a job that has ended says of its end; None where it says nothing.
-
-        Raises:
-            NelActionError: the log cannot be read.
-        """
-        identity = job_id(item)
-        if identity not in self._records:
-            start, end = self._times(item)
-            page = self.cloud.log_page(identity, start=start, end=end, limit=TAIL, direction="backward")
-            messages = read_messages((line for _, line in page), job_name(item))
-            if messages and (record := messages[-1].end):
-                self._records[identity] = record
-        return self._records.get(identity)
-
-    def lines(self, item: Mapping[str, Any]) -> Iterator[str]:
-        """Yield the whole log, oldest line first.
+    def exit_record(self, job: JobRecord) -> ExitRecord | None:
+        """Return the exit record of a finished job's latest run; None where the log contains none.
 
         Raises:
             NelActionError: the log cannot be read.
         """
-        start, end = self._times(item)
-        for page in self.cloud.log_pages(job_id(item), start=start, end=end):
+        if job.id not in self._exit_records:
+            start, end = self._time_range(job)
+            page = self.client.read_log_page(job.id, start=start, end=end, limit=RECORD_LINES, direction="backward")
+            transmissions = parse_transmissions((line for _, line in page), job.name)
+            if transmissions and (record := transmissions[-1].exit_record):
+                self._exit_records[job.id] = record
+        return self._exit_records.get(job.id)
+
+    def lines(self, job: JobRecord) -> Iterator[str]:
+        """Yield the complete stored log, oldest line first.
+
+        Raises:
+            NelActionError: the log cannot be read.
+        """
+        start, end = self._time_range(job)
+        for page in self.client.read_log(job.id, start=start, end=end):
             yield from (line for _, line in page)
 
-    def message(self, item: Mapping[str, Any]) -> Message | None:
-        """Return all that the newest run has sent, as far as it can be had.
+    def transmission(self, job: JobRecord) -> Transmission | None:
+        """Return the transmission of the latest run, completed with the lines that only the replica still has.
 
         Raises:
             NelActionError: the log cannot be read.
         """
-        messages = read_messages(self.lines(item), job_name(item))
-        found = messages[-1] if messages else None
-        if found is not None and found.end is not None and not found.missing:
-            return found
-        # NOTE: what the service of logs has lost, the machine may still have.
-        more = {message.run: message for message in read_messages(self._live(item), job_name(item))}
-        if found is None:
-            return list(more.values())[-1] if more else None
-        if (other := more.get(found.run)) is not None:
-            found.parts |= other.parts
-            found.end = found.end or other.end
-        return found
+        stored = parse_transmissions(self.lines(job), job.name)
+        latest = stored[-1] if stored else None
+        if latest is not None and latest.exit_record is not None and not latest.missing:
+            return latest
+        live = {each.run: each for each in parse_transmissions(self._read_replica_logs(job), job.name)}
+        if latest is None:
+            return list(live.values())[-1] if live else None
+        if (same_run := live.get(latest.run)) is not None:
+            latest.parts |= same_run.parts
+            latest.exit_record = latest.exit_record or same_run.exit_record
+        return latest
 
-    def _live(self, item: Mapping[str, Any]) -> list[str]:
-        """Return the log from the machine itself, if it is still there."""
-        jobs, identity = self.cloud.client.job, job_id(item)
+    def stream(self, find_job: Callable[[], JobRecord | None], *, follow: bool) -> Iterator[str]:
+        """Yield the lines of a job's log without the transport lines.
 
-        def read() -> list[str]:
-            found = []
-            for replica in jobs.get_replicas(identity):
-                text = "".join(jobs.get_log(identity, replica, timeout=STREAM_SECONDS))
-                found += text.splitlines()
-            return found
+        Args:
+            find_job: returns the job's current record; None while the workspace does not list it.
+            follow: continue until the job has finished and its log was read to the end.
+
+        Raises:
+            UnreachableError: the platform did not respond, for ten minutes where the log is followed.
+        """
+        delivered, responded = 0, self.client.clock()
+        for pause in FOLLOW_BACKOFF.delays() if follow else ():
+            job = find_job()
+            if job is not None and not job.active:
+                break
+            try:
+                for index, line in enumerate(self._follow_replica_log(job) if job is not None else ()):
+                    if index >= delivered:
+                        delivered += 1
+                        if not is_transport_line(line):
+                            yield line
+                responded = self.client.clock()
+            except NelActionError as error:
+                if self.client.clock() - responded > FOLLOW_UNREACHABLE_SECONDS:
+                    raise UnreachableError(error.problems[0].message) from error
+            self.client.sleep(pause)
+        job = find_job()
+        for index, line in enumerate(self.lines(job) if job is not None else ()):
+            if index >= delivered and not is_transport_line(line):
+                yield line
+
+    def _read_replica_logs(self, job: JobRecord) -> list[str]:
+        """Return the log that the replicas still have; empty where they are gone."""
+
+        def read(sdk: APIClient) -> list[str]:
+            lines = []
+            for replica in sdk.job.get_replicas(job.id):
+                text = "".join(sdk.job.get_log(job.id, replica, timeout=READ_TIMEOUT))
+                lines += text.splitlines()
+            return lines
 
         try:
-            return self.cloud.call("read a log", read)
-        except (NelActionError, ExecutorError):
+            return self.client.call("read a log", read)
+        except NelActionError:
             return []
 
-    def _times(self, item: Mapping[str, Any]) -> tuple[int, int]:
-        """Return from when to when a job may have written, in nanoseconds; neither may be 0."""
-        created = float(mapping(item.get("metadata")).get("created_at") or 0) / 1000
-        ended = float(mapping(item.get("status")).get("completion_time") or 0) / 1000
-        # NOTE: this machine's clock and the platform's may differ, and its lines have the platform's.
-        end = max(self.clock(), created, ended) + SLACK
-        start = max(created - SLACK, end - LONGEST)
+    def _follow_replica_log(self, job: JobRecord) -> Iterator[str]:
+        """Yield the lines of the running replica from its start, until it ends, is silent or the stream breaks."""
+        import requests
+
+        replicas = self.client.call("list a job's replicas", lambda sdk: sdk.job.get_replicas(job.id))
+        rest = ""
+        try:
+            log = self.client.sdk.job.get_log(job.id, replicas[-1], timeout=FOLLOW_TIMEOUT) if replicas else ()
+            for text in log:
+                *lines, rest = (rest + text).split("\n")
+                yield from lines
+        except (requests.RequestException, RuntimeError, UnicodeDecodeError):
+            # NOTE: the caller opens the stream again and skips the lines that it has delivered.
+            return
+        if rest:
+            yield rest
+
+    def _time_range(self, job: JobRecord) -> tuple[int, int]:
+        """Return the first and last possible timestamp of a job's lines, in nanoseconds since 1970; never 0."""
+        # NOTE: timestamps of lines are the platform's, whose clock may be ahead of this machine's.
+        end = max(self.clock(), job.created, job.completed) + CLOCK_TOLERANCE
+        start = max(job.created - CLOCK_TOLERANCE, end - MAX_LOG_RANGE)
         return max(int(start * 1e9), 1), int(end * 1e9)

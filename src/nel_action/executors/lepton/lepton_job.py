@@ -1,4 +1,4 @@
-"""A job bound to the platform: what its container runs, and what that needs."""
+"""An attempt of a job in the form that Lepton runs: paths, variables and the container's command."""
 
 from __future__ import annotations
 
@@ -14,164 +14,183 @@ from typing import Any, Final
 
 from nel_action.errors import UsageError
 from nel_action.executors.hooks import with_hooks
-from nel_action.executors.lepton.model_server import Serving
-from nel_action.executors.lepton.names import TOKEN
+from nel_action.executors.lepton.environment import ENDPOINT_TOKEN
+from nel_action.executors.lepton.model_server import ADDRESS_PLACEHOLDER, ModelServer
 from nel_action.harnesses.interface import Binding, Command
 from nel_action.harnesses.registry import harness
 from nel_action.model.job import attempt_name
 from nel_action.planning.jobs import Job
 from nel_action.spec.lepton import LeptonExecution, LeptonMount
 
-__all__ = ["BoundJob"]
+__all__ = ["ATTEMPTS_DIRECTORY", "LeptonJob"]
 
-CHUNK: Final = 96 * 1024
-"""Characters of one argument; Linux takes 128 KiB."""
+ATTEMPTS_DIRECTORY: Final = "nel-action"
+"""Directory on a mounted volume that contains one directory per attempt."""
 
-LARGEST: Final = 768 * 1024
-"""Characters of all arguments: what the platform keeps a job in takes about 1 MiB."""
+MAX_ARGUMENT_LENGTH: Final = 96 * 1024
+"""Characters of one argument; Linux accepts 128 KiB."""
+
+MAX_COMMAND_LENGTH: Final = 768 * 1024
+"""Characters of all arguments; the platform stores a job in an object of at most about 1 MiB."""
+
+STOP_SECONDS: Final = 20
+"""Seconds between SIGTERM and SIGKILL for the harness."""
+
+HEALTH_INTERVAL: Final = 2
+"""Seconds between two health checks of the endpoint."""
 
 
 @dataclass(frozen=True)
-class BoundJob:
-    """Everything of an attempt that its job is made from; nothing secret."""
+class LeptonJob:
+    """One attempt of a job with all settings that its request body is built from; contains no secrets."""
 
     job: Job
     number: int
+    """The attempt's number, from 1."""
     settings: LeptonExecution
     base_dir: Path
-    """Folder of the spec on this machine."""
+    """Directory of the spec on this machine."""
     base_url: str | None = None
-    """Address of the endpoint, where the job needs one and it is known."""
+    """Address of the endpoint, where the job needs one and the address is known."""
 
     @property
     def name(self) -> str:
-        """The attempt's name, and that of the Lepton job."""
+        """The attempt's name, used as the Lepton job's name."""
         return attempt_name(self.job.key, self.number)
 
     @cached_property
-    def serving(self) -> Serving | None:
-        """The endpoint that it needs, if any."""
-        return Serving.of(self.job, self.settings)
+    def model_server(self) -> ModelServer | None:
+        """The server of the endpoint that the job needs, if any."""
+        return ModelServer.of(self.job, self.settings)
 
     @property
     def storage(self) -> LeptonMount | None:
-        """The mounted volume that results stay on, if any."""
+        """The mounted volume that keeps the results, if any."""
         mounts = self.settings.lepton_platform.tasks.mounts
         return mounts[0] if mounts and self.settings.evaluation_tasks.use_shared_storage else None
 
     @property
-    def home(self) -> PurePosixPath:
-        """The attempt's folder as its container sees it."""
+    def directory(self) -> PurePosixPath:
+        """The attempt's directory inside the container."""
         storage = self.storage
         if storage is None:
             return PurePosixPath(self.settings.evaluation_tasks.work_dir) / self.name
-        return PurePosixPath(storage.mount_path) / "nel-action" / self.name
+        return PurePosixPath(storage.mount_path) / ATTEMPTS_DIRECTORY / self.name
 
     @property
     def url(self) -> str:
-        """The route that the harness speaks to."""
-        if self.serving is None:
+        """URL of the route that the harness sends requests to."""
+        if self.model_server is None:
             return self.job.target.api_endpoint.url or ""
-        return (self.base_url or self.serving.placeholder) + self.serving.route(self.job.task.endpoint_type)
+        return (self.base_url or ADDRESS_PLACEHOLDER) + self.model_server.route(self.job.task.endpoint_type)
 
     @property
     def api_key_name(self) -> str | None:
-        """The variable with the key of that route: an endpoint of ours has a token of its own."""
-        return TOKEN if self.serving else self.job.target.api_endpoint.api_key_name
+        """Name of the variable with the key for `url`: an endpoint that nel-action creates has its own token."""
+        return ENDPOINT_TOKEN if self.model_server else self.job.target.api_endpoint.api_key_name
 
     @cached_property
     def command(self) -> Command:
-        """What evaluates, its hooks included."""
+        """The harness's command, including the task's hooks."""
         binding = Binding(
             url=self.url,
             model_id=self.job.target.api_endpoint.model_id or "",
-            output_dir=self.home / "artifacts",
-            work_dir=self.home / "work",
+            output_dir=self.directory / "artifacts",
+            work_dir=self.directory / "work",
             api_key_name=self.api_key_name,
-            task_dir=self.home / "task" if self.job.task.task_dir else None,
+            task_dir=self.directory / "task" if self.job.task.task_dir else None,
         )
-        found = harness(self.job.harness).command(self.job.task, binding)
-        return with_hooks(found, self.job)
+        return with_hooks(harness(self.job.harness).command(self.job.task, binding), self.job)
 
     @property
-    def folders(self) -> Mapping[str, tuple[Path, str]]:
-        """Folders of this machine that go along with the job: word → where it is here, and where it goes."""
-        found = {}
+    def directories(self) -> Mapping[str, tuple[Path, str]]:
+        """Directories that are sent with the job: label to path on this machine and path in the container."""
+        directories = {}
         if self.job.task.task_dir:
-            found["task"] = (self.job.task.task_dir, str(self.home / "task"))
+            directories["task"] = (self.job.task.task_dir, str(self.directory / "task"))
         if self.job.dataset and self.sends_dataset:
-            found["dataset"] = (Path(self.job.dataset[0]), self.job.dataset[1])
-        return found
+            directories["dataset"] = (Path(self.job.dataset[0]), self.job.dataset[1])
+        return directories
 
     @property
     def sends_dataset(self) -> bool:
-        """Whether the data are beside the spec; other paths are those of the mounted volume."""
+        """Whether the dataset is below the spec's directory; other paths are paths of the mounted volume."""
         source = Path(self.job.dataset[0]) if self.job.dataset else None
         return source is not None and source.is_relative_to(self.base_dir.absolute()) and source.is_dir()
 
-    def argv(self, hidden: list[str]) -> list[str]:
-        """Return the container's command: a program, what it is to do, and the folders that it needs.
+    def argv(self, secret_variables: list[str]) -> list[str]:
+        """Return the container's command: the entry point, its order, and the packed directories.
 
         Args:
-            hidden: variables whose values must not be seen in the log.
+            secret_variables: names of the variables whose values are redacted from the log.
 
         Raises:
-            UsageError: a folder cannot be read, or is too large to go along.
+            UsageError: a directory cannot be read, or the command is too long.
         """
-        sent = self._packed()
-        chunks = [sent[start : start + CHUNK] for start in range(0, len(sent), CHUNK)]
-        # NOTE: the platform below may replace `$(NAME)` in a command's words; JSON can do without the sign.
-        order = json.dumps(self.order(hidden), separators=(",", ":")).replace("$", "\\u0024")
-        words = ["python3", "-c", _program(), order, *chunks]
-        if len(order) > CHUNK or sum(map(len, words)) > LARGEST:
-            size = sum(map(len, words)) // 1024
+        packed = self._packed_directories()
+        chunks = [packed[start : start + MAX_ARGUMENT_LENGTH] for start in range(0, len(packed), MAX_ARGUMENT_LENGTH)]
+        # NOTE: Kubernetes expands `$(NAME)` in a container's command; as a JSON escape the sign is not seen.
+        order = json.dumps(self.order(secret_variables), separators=(",", ":")).replace("$", "\\u0024")
+        argv = ["python3", "-c", _entrypoint_source(), order, *chunks]
+        length = sum(map(len, argv))
+        if len(order) > MAX_ARGUMENT_LENGTH or length > MAX_COMMAND_LENGTH:
             msg = (
-                f"{self.job.name}: what must go along with the job is too large ({size} KiB packed, of {LARGEST >> 10})"
+                f"{self.job.name}: the files sent with the job are too large "
+                f"({length >> 10} KiB packed; the limit is {MAX_COMMAND_LENGTH >> 10} KiB)"
             )
             raise UsageError(msg, hint="put task_dir or dataset_dir into the image or on a mounted volume")
-        return words
+        return argv
 
-    def order(self, hidden: list[str]) -> dict[str, Any]:
-        """Return what the program in the container is told."""
-        serving = self.serving
+    def order(self, secret_variables: list[str]) -> dict[str, Any]:
+        """Return the instructions for the entry point, as JSON.
+
+        Args:
+            secret_variables: names of the variables whose values are redacted from the log.
+        """
+        model_server = self.model_server
         health = None
-        if serving is not None:
-            patience = self.settings.lepton_platform.deployment.endpoint_readiness_timeout
-            address = (self.base_url or serving.placeholder) + serving.deployment.endpoints.health
-            health = {"url": address, "key": TOKEN, "seconds": round(patience)}
+        if model_server is not None:
+            timeout = self.settings.lepton_platform.deployment.endpoint_readiness_timeout
+            url = (self.base_url or ADDRESS_PLACEHOLDER) + model_server.deployment.endpoints.health
+            health = {"url": url, "key": ENDPOINT_TOKEN, "seconds": round(timeout)}
         return {
             "attempt": self.name,
-            "home": str(self.home),
+            "home": str(self.directory),
             "keep": self.storage is not None,
             "argv": list(self.command.argv),
             "env": dict(self.command.env),
             "secret_env": dict(self.command.secret_env),
             "files": dict(self.command.files),
-            "folders": {word: target for word, (_, target) in self.folders.items()},
-            "hidden": hidden,
+            "folders": {label: target for label, (_, target) in self.directories.items()},
+            "hidden": secret_variables,
             "timeout": round(self.job.timeout),
-            "grace": 20,
-            "pause": 2,
+            "grace": STOP_SECONDS,
+            "pause": HEALTH_INTERVAL,
             "health": health,
             "limit": self.settings.evaluation_tasks.log_limit << 20,
         }
 
-    def _packed(self) -> str:
-        """Return the folders as a tar archive in base64; empty where there are none."""
-        if not self.folders:
+    def _packed_directories(self) -> str:
+        """Return the directories as a base64-encoded tar archive; empty where there are none.
+
+        Raises:
+            UsageError: a directory cannot be read.
+        """
+        if not self.directories:
             return ""
         buffer = io.BytesIO()
         try:
             with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
-                for word, (source, _) in self.folders.items():
-                    archive.add(source, word, filter=_plain)
+                for label, (source, _) in self.directories.items():
+                    archive.add(source, label, filter=_normalized)
         except OSError as error:
             msg = f"cannot read {error.filename or self.job.name}: {error.strerror}"
             raise UsageError(msg) from error
         return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+def _normalized(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """Remove owner and time from an archive member; exclude compiled Python files."""
     if "__pycache__" in PurePosixPath(member.name).parts:
         return None
     member.uid = member.gid = 0
@@ -181,5 +200,5 @@ def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
 
 
 @cache
-def _program() -> str:
+def _entrypoint_source() -> str:
     return Path(__file__).with_name("job_entrypoint.py").read_text(encoding="utf-8")

@@ -1,4 +1,8 @@
-"""What a job sends home through its log: numbered pieces of an archive, and a record of how it ended."""
+"""Protocol of the result lines in a job's log: numbered parts of an archive, and an exit record.
+
+The job's entry point writes the lines (`@nel:<attempt>:<run>:<kind>:<payload>`), `parse_transmissions` reads them. Jobs
+that were submitted by another version must stay readable, so the format does not change.
+"""
 
 from __future__ import annotations
 
@@ -11,94 +15,101 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-__all__ = ["EndRecord", "Message", "is_ours", "parse_record", "read_messages"]
+__all__ = ["ExitRecord", "Transmission", "is_transport_line", "parse_exit_record", "parse_transmissions"]
 
-MARK: Final = "@nel:"
+PREFIX: Final = "@nel:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EndRecord:
-    """How a run ended, in its own words."""
+class ExitRecord:
+    """How one run of the entry point finished."""
 
-    status: int
+    exit_code: int
     """Exit status of the harness; 128 + n for signal n."""
     reason: str
-    """Empty, or `time_limit`, `endpoint`, `out_of_memory`, `terminated`, `start`."""
+    """Empty, or `time_limit`, `endpoint`, `out_of_memory`, `terminated`, `start`, `infrastructure`."""
     detail: str
-    began: str
+    started: str
     """RFC 3339, UTC."""
     ended: str
-    pieces: int
-    """How many lines the archive came in; 0 where it was not sent."""
+    """RFC 3339, UTC."""
+    parts: int
+    """Lines that contain the archive; 0 where it was not sent."""
     size: int
     """Bytes of the archive."""
     digest: str
-    """Its SHA-256; empty where there is none."""
+    """SHA-256 of the archive; empty where there is none."""
 
 
 @dataclass(slots=True)
-class Message:
-    """All that one run of the program inside a job has sent, as far as it arrived."""
+class Transmission:
+    """The lines that were received from one run of the entry point; the platform may run a job several times."""
 
     run: str
     parts: dict[int, bytes] = field(default_factory=dict)
-    end: EndRecord | None = None
+    """Part number, from 1, to its bytes."""
+    exit_record: ExitRecord | None = None
 
     @property
     def missing(self) -> int:
-        """How many pieces of the archive have not arrived."""
-        return sum(number not in self.parts for number in range(1, self.end.pieces + 1)) if self.end else 0
+        """Number of parts that were not received."""
+        if self.exit_record is None:
+            return 0
+        return sum(number not in self.parts for number in range(1, self.exit_record.parts + 1))
 
     def archive(self) -> bytes | None:
-        """Return the archive, or None where it is not whole."""
-        if self.end is None or not self.end.digest or self.missing:
+        """Return the archive, or None where it is incomplete or does not match its digest."""
+        record = self.exit_record
+        if record is None or not record.digest or self.missing:
             return None
-        data = b"".join(self.parts[number] for number in range(1, self.end.pieces + 1))
-        whole = len(data) == self.end.size and hashlib.sha256(data).hexdigest() == self.end.digest
-        return data if whole else None
+        data = b"".join(self.parts[number] for number in range(1, record.parts + 1))
+        verified = len(data) == record.size and hashlib.sha256(data).hexdigest() == record.digest
+        return data if verified else None
 
 
-def is_ours(line: str) -> bool:
-    """Whether a line of a log is part of a message, which nobody wants to read."""
-    return line.startswith(MARK)
+def is_transport_line(line: str) -> bool:
+    """Whether a log line belongs to the transport and not to the harness's output."""
+    return line.startswith(PREFIX)
 
 
-def read_messages(lines: Iterable[str], attempt: str) -> list[Message]:
-    """Put together what an attempt's runs have sent, in the order in which the lines first speak of them.
+def parse_transmissions(lines: Iterable[str], attempt: str) -> list[Transmission]:
+    """Parse the transport lines of an attempt's log.
 
-    Pieces may come twice and in any order.
+    Args:
+        lines: the log; parts may be repeated and in any order.
+        attempt: the attempt's name; lines of other attempts are ignored.
+
+    Returns:
+        One transmission per run, in the order of their first lines.
     """
-    found: dict[str, Message] = {}
-    for run, kind, text in _frames(lines, attempt):
-        message = found.setdefault(run, Message(run))
+    transmissions: dict[str, Transmission] = {}
+    for run, kind, payload in _split_lines(lines, attempt):
+        transmission = transmissions.setdefault(run, Transmission(run))
         if kind == "part":
-            _take(message, text)
+            _add_part(transmission, payload)
         elif kind == "end":
-            message.end = _record(text) or message.end
-    return list(found.values())
+            transmission.exit_record = parse_exit_record(_decode(payload)) or transmission.exit_record
+    return list(transmissions.values())
 
 
-def _frames(lines: Iterable[str], attempt: str) -> Iterator[tuple[str, str, str]]:
-    begin = f"{MARK}{attempt}:"
+def _split_lines(lines: Iterable[str], attempt: str) -> Iterator[tuple[str, str, str]]:
+    """Yield run, kind and payload of each transport line."""
+    prefix = f"{PREFIX}{attempt}:"
     for line in lines:
-        if line.startswith(begin):
-            run, _, rest = line[len(begin) :].rstrip("\r\n").partition(":")
-            kind, _, text = rest.partition(":")
-            yield run, kind, text
+        if line.startswith(prefix):
+            run, _, rest = line[len(prefix) :].rstrip("\r\n").partition(":")
+            kind, _, payload = rest.partition(":")
+            yield run, kind, payload
 
 
-def _take(message: Message, text: str) -> None:
-    """Keep a piece; one that was cut off is as good as missing, and the digest tells the rest."""
-    number, _, data = text.partition(":")
-    at, _, _ = number.partition("/")
+def _add_part(transmission: Transmission, payload: str) -> None:
+    """Store a part; a truncated one counts as missing or fails the digest."""
+    position, _, data = payload.partition(":")
+    number, _, _ = position.partition("/")
     try:
-        message.parts[int(at)] = base64.b64decode(data, validate=True)
+        transmission.parts[int(number)] = base64.b64decode(data, validate=True)
     except (ValueError, binascii.Error):
         return
-
-
-def _record(text: str) -> EndRecord | None:
-    return parse_record(_decode(text))
 
 
 def _decode(text: str) -> bytes:
@@ -108,25 +119,26 @@ def _decode(text: str) -> bytes:
         return b""
 
 
-def parse_record(data: bytes) -> EndRecord | None:
-    """Read a record; None where it is not whole."""
+def parse_exit_record(data: bytes) -> ExitRecord | None:
+    """Parse the JSON of an exit record; return None where it is truncated or malformed."""
     try:
-        raw = json.loads(data)
-        return EndRecord(
-            status=int(raw["status"]),
-            reason=str(raw["reason"]),
-            detail=" ".join(str(raw["detail"]).split()),
-            began=_moment(raw["began"]),
-            ended=_moment(raw["ended"]),
-            pieces=int(raw["pieces"]),
-            size=int(raw["bytes"]),
-            digest=str(raw["sha256"]),
+        fields = json.loads(data)
+        return ExitRecord(
+            exit_code=int(fields["status"]),
+            reason=str(fields["reason"]),
+            detail=" ".join(str(fields["detail"]).split()),
+            started=_timestamp(fields["began"]),
+            ended=_timestamp(fields["ended"]),
+            parts=int(fields["pieces"]),
+            size=int(fields["bytes"]),
+            digest=str(fields["sha256"]),
         )
     except (ValueError, KeyError, TypeError, OverflowError):
         return None
 
 
-def _moment(seconds: object) -> str:
+def _timestamp(seconds: object) -> str:
+    """Format seconds since 1970 as RFC 3339."""
     if not isinstance(seconds, int):
         raise TypeError
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""The endpoint that a deployment means: its name, its server's command and its routes."""
+"""The model server that a Lepton endpoint runs: its command, port, routes and identity."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from nel_action.spec.deployment import NoDeployment, ServedDeployment
 from nel_action.spec.lepton import LeptonConfig, LeptonExecution
 from nel_action.spec.target import Target
 
-__all__ = ["Serving"]
+__all__ = ["ADDRESS_PLACEHOLDER", "ModelServer"]
 
-USUAL_PORT: Final = 8000
-WORK: Final = PurePosixPath("/tmp/nel-server")  # noqa: S108 - of a container of its own
+DEFAULT_PORT: Final = 8000
+WORK_DIR: Final = PurePosixPath("/tmp/nel-server")  # noqa: S108 - inside a container
 
-PLACE: Final = """\
+ADDRESS_PLACEHOLDER: Final = "https://ADDRESS-OF-THE-ENDPOINT"
+"""Shown by dry runs: the platform assigns the address when it creates the endpoint."""
+
+WRITE_FILES_SCRIPT: Final = """\
 import json, os, sys
 for name, text in json.loads(sys.argv[2]).items():
     path = os.path.join(sys.argv[1], name)
@@ -31,48 +34,43 @@ for name, text in json.loads(sys.argv[2]).items():
         file.write(text)
 os.execvp(sys.argv[3], sys.argv[3:])
 """
-"""Writes the server's files, and becomes the server."""
+"""Writes the server's files, then replaces itself with the server."""
 
-WITH_PRE_CMD: Final = 'set -e; eval "$1"; shift; exec "$@"'
+PRE_CMD_SCRIPT: Final = 'set -e; eval "$1"; shift; exec "$@"'
 
 
 @dataclass(frozen=True)
-class Serving:
-    """A deployment on the platform; jobs of the same one share an endpoint."""
+class ModelServer:
+    """A deployment on Lepton; jobs with the same deployment share one endpoint."""
 
     deployment: ServedDeployment
     settings: LeptonExecution
     target: Target
 
     @staticmethod
-    def of(job: Job, settings: LeptonExecution) -> Serving | None:
-        """Return what serves a job's model, or None where somebody else does."""
-        found = job.deployment
-        return None if isinstance(found, NoDeployment) else Serving(found, settings, job.target)
+    def of(job: Job, settings: LeptonExecution) -> ModelServer | None:
+        """Return the server of a job's deployment, or None where the job has no deployment."""
+        deployment = job.deployment
+        return None if isinstance(deployment, NoDeployment) else ModelServer(deployment, settings, job.target)
 
     @cached_property
     def config(self) -> LeptonConfig:
-        """How the platform serves it."""
+        """The deployment's `lepton_config`."""
         return self.deployment.lepton_config or LeptonConfig()
 
     @property
     def kind(self) -> Server:
-        """What knows this kind of server."""
+        """The kind of server, which builds commands and routes."""
         return server(self.deployment.type)
 
     @property
     def port(self) -> int:
-        """Where the server listens in its container."""
-        return self.deployment.port or USUAL_PORT
-
-    @property
-    def placeholder(self) -> str:
-        """What stands for the address before the platform has told it."""
-        return "https://ADDRESS-OF-THE-ENDPOINT"
+        """Port inside the container."""
+        return self.deployment.port or DEFAULT_PORT
 
     @property
     def identity(self) -> Mapping[str, object]:
-        """What tells one endpoint from another."""
+        """The values that distinguish one endpoint from another, as JSON; part of the endpoint's name."""
         return {
             "deployment": self.deployment.model_dump(mode="json"),
             "platform": self.settings.lepton_platform.deployment.model_dump(mode="json"),
@@ -82,22 +80,22 @@ class Serving:
 
     @cached_property
     def command(self) -> ServeCommand:
-        """The server's command line; its files and `pre_cmd` come first, as arguments of one program each."""
+        """The server's command line, preceded by what writes its files and runs `pre_cmd`."""
         checkpoint = self.deployment.checkpoint_path
         binding = ServeBinding(
-            host="0.0.0.0",  # noqa: S104 - the platform's gateway reaches the container from outside
+            host="0.0.0.0",  # noqa: S104 - the platform's proxy connects from outside the container
             port=self.port,
-            work_dir=WORK,
+            work_dir=WORK_DIR,
             checkpoint=PurePosixPath(checkpoint) if checkpoint else None,
         )
         command = self.kind.command(self.deployment, binding)
-        words = command.argv
+        argv = command.argv
         if self.deployment.pre_cmd:
-            words = ("bash", "-c", WITH_PRE_CMD, "server", self.deployment.pre_cmd, *words)
+            argv = ("bash", "-c", PRE_CMD_SCRIPT, "server", self.deployment.pre_cmd, *argv)
         if command.files:
-            words = ("python3", "-c", PLACE, str(WORK), json.dumps(dict(command.files)), *words)
-        return ServeCommand(argv=words, env=command.env)
+            argv = ("python3", "-c", WRITE_FILES_SCRIPT, str(WORK_DIR), json.dumps(dict(command.files)), *argv)
+        return ServeCommand(argv=argv, env=command.env)
 
     def route(self, endpoint_type: EndpointType) -> str:
-        """Return the path for that kind of request."""
+        """Return the URL path for a type of request."""
         return self.kind.route(self.deployment, endpoint_type)

@@ -1,189 +1,227 @@
-"""The exact bodies that the platform is sent: one for a job, one for an endpoint. Pure functions, without the SDK."""
+"""Request bodies that create jobs and endpoints; pure functions that do not import the SDK."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from nel_action.executors.lepton.environment import Environment
-from nel_action.executors.lepton.lepton_job import BoundJob
-from nel_action.executors.lepton.model_server import Serving
-from nel_action.executors.lepton.names import (
+from nel_action.executors.lepton.environment import ENDPOINT_TOKEN, Environment
+from nel_action.executors.lepton.jobs import (
+    CREATOR_LABEL,
     ENDPOINT_LABEL,
     INVOCATION_LABEL,
-    KEEP,
     KEY_LABEL,
+    MAX_NAME_LENGTH,
     NUMBER_LABEL,
-    OURS,
-    OWN_LABEL,
-    TOKEN,
-    endpoint_name,
+    TASK_LABEL,
     label_value,
 )
+from nel_action.executors.lepton.lepton_job import LeptonJob
+from nel_action.executors.lepton.model_server import ModelServer
 from nel_action.model.env_ref import EnvRef
 from nel_action.spec.lepton import LeptonExecution, LeptonToken
 
-__all__ = ["DROPPED", "endpoint_body", "endpoint_environment", "job_body", "job_environment", "name_of_endpoint"]
+__all__ = [
+    "INVOCATION_VARIABLE",
+    "KEEP_VARIABLE",
+    "endpoint_body",
+    "endpoint_environment",
+    "endpoint_name",
+    "job_body",
+    "job_environment",
+]
 
-IDLE: Final = 1800
-"""Seconds without traffic after which an endpoint scales to zero, unless the spec says otherwise."""
+INVOCATION_VARIABLE: Final = "NEL_ACTION_INVOCATION"
+"""Variable that marks an endpoint as created by nel-action: the newer endpoint API does not support labels."""
 
-DROPPED: Final = {"scale_from_zero": False, "enable_rdma": False}
-"""Keys of older platforms, with the only value that still means anything: what is the case anyhow."""
+KEEP_VARIABLE: Final = "NEL_ACTION_KEEP"
+"""Variable that excludes an endpoint from deletion (`yes`)."""
+
+IDLE_SECONDS: Final = 1800
+"""Seconds without traffic after which an endpoint scales to zero, unless the spec sets another limit."""
+
+NOT_READY_MARGIN: Final = 600
+"""Seconds beyond the readiness timeout after which an endpoint that never became ready scales to zero."""
+
+LEGACY_KEYS: Final = {"scale_from_zero": False, "enable_rdma": False}
+"""Keys of older platform versions, with the value that is now the only behavior; they are omitted."""
 
 
-def name_of_endpoint(serving: Serving, invocation: str) -> str:
-    """Return the endpoint's name: an invocation's own, or one for all where it is kept."""
-    owner = None if serving.config.keep else invocation
-    return endpoint_name(serving.config.endpoint_name, [serving.identity, owner])
+def endpoint_name(model_server: ModelServer, invocation: str) -> str:
+    """Return an endpoint's name: the spec's prefix and a digest.
+
+    The digest depends on the invocation unless the endpoint is kept for later invocations.
+    """
+    owner = None if model_server.config.keep else invocation
+    identity = json.dumps([model_server.identity, owner], sort_keys=True, default=str)
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
+    prefix = re.sub(r"[^a-z0-9-]+", "-", (model_server.config.endpoint_name or "nel").lower()).lstrip("-0123456789")
+    return f"{prefix[: MAX_NAME_LENGTH - 13].rstrip('-') or 'nel'}-{digest}"
 
 
-def job_environment(bound: BoundJob, moment: float, token_secret: str | None) -> Environment:
+def job_environment(lepton_job: LeptonJob, created: float, token_secret: str | None) -> Environment:
     """Return the variables of a job.
 
     Args:
-        bound: the attempt.
-        moment: seconds since 1970.
-        token_secret: the workspace's secret with the token of the endpoint, where the job needs one.
+        lepton_job: the attempt.
+        created: seconds since 1970, for the names of secrets.
+        token_secret: name of the workspace secret with the endpoint's token, where the job needs an endpoint.
     """
-    found = Environment(bound.name, moment)
-    for name in bound.settings.env_var_names:
-        found.add_reference(name, EnvRef.host(name))
-    for name, reference in bound.job.env.items():
-        found.add_reference(name, reference)
-    for name, value in bound.settings.lepton_platform.tasks.env_vars.items():
-        found.add_value(name, value)
+    environment = Environment(lepton_job.name, created)
+    for name in lepton_job.settings.env_var_names:
+        environment.add_reference(name, EnvRef.host(name))
+    for name, reference in lepton_job.job.env.items():
+        environment.add_reference(name, reference)
+    for name, value in lepton_job.settings.lepton_platform.tasks.env_vars.items():
+        environment.add_value(name, value)
     if token_secret:
-        found.add_reference(TOKEN, EnvRef.runtime(token_secret))
-    return found
+        environment.add_reference(ENDPOINT_TOKEN, EnvRef.runtime(token_secret))
+    return environment
 
 
-def job_body(bound: BoundJob, environment: Environment, *, invocation: str, group: str | None) -> dict[str, Any]:
+def job_body(
+    lepton_job: LeptonJob, environment: Environment, *, invocation: str, node_group: str | None
+) -> dict[str, Any]:
     """Return the body of `POST /jobs`.
 
     Args:
-        bound: the attempt.
+        lepton_job: the attempt.
         environment: its variables.
-        invocation: its id.
-        group: id of the node group, where the spec names one.
+        invocation: id of the submitting invocation.
+        node_group: id of the node group, where the spec names one.
 
     Raises:
-        UsageError: what must go along is too large or cannot be read.
+        UsageError: the files to send are too large or cannot be read.
     """
-    tasks, platform = bound.settings.evaluation_tasks, bound.settings.lepton_platform.tasks
+    tasks, platform = lepton_job.settings.evaluation_tasks, lepton_job.settings.lepton_platform.tasks
     labels = {
-        OWN_LABEL: "job",
-        KEY_LABEL: str(bound.job.key),
-        NUMBER_LABEL: str(bound.number),
+        CREATOR_LABEL: "job",
+        KEY_LABEL: str(lepton_job.job.key),
+        NUMBER_LABEL: str(lepton_job.number),
         INVOCATION_LABEL: invocation,
-        "nel-action-task": label_value(bound.job.task.display),
+        TASK_LABEL: label_value(lepton_job.job.task.display),
     }
-    if bound.serving is not None:
-        labels[ENDPOINT_LABEL] = name_of_endpoint(bound.serving, invocation)
-    queue = _present(
+    if lepton_job.model_server is not None:
+        labels[ENDPOINT_LABEL] = endpoint_name(lepton_job.model_server, invocation)
+    queue = _without_none(
         priority_class=tasks.priority_class, can_preempt=tasks.can_preempt, can_be_preempted=tasks.can_be_preempted
     )
-    spec = _present(
+    spec = _without_none(
         resource_shape=tasks.resource_shape,
-        affinity={"allowed_dedicated_node_groups": [group]} if group else None,
-        container={"image": _image(bound), "command": bound.argv(environment.hidden)},
+        affinity=_affinity(node_group),
+        container={"image": _image(lepton_job), "command": lepton_job.argv(environment.secret_variables)},
         completions=1,
         parallelism=1,
         max_failure_retry=0,
         max_job_failure_retry=tasks.retries,
-        envs=environment.envs(),
-        mounts=_mounts(bound),
+        envs=environment.to_json(),
+        mounts=_mounts(lepton_job),
         image_pull_secrets=list(platform.image_pull_secrets),
         shared_memory_size=tasks.shared_memory_size,
         ttl_seconds_after_finished=tasks.ttl_seconds_after_finished,
         log={"enable_collection": True, "save_termination_logs": True},
         queue_config=queue or None,
     )
-    return {"metadata": {"name": bound.name, "labels": labels, "visibility": "private"}, "spec": spec}
+    return {"metadata": {"name": lepton_job.name, "labels": labels, "visibility": "private"}, "spec": spec}
 
 
-def _image(bound: BoundJob) -> str | None:
-    image, digest = bound.job.image, bound.job.image_digest
+def _affinity(node_group: str | None) -> dict[str, Any] | None:
+    return {"allowed_dedicated_node_groups": [node_group]} if node_group else None
+
+
+def _image(lepton_job: LeptonJob) -> str | None:
+    image, digest = lepton_job.job.image, lepton_job.job.image_digest
     return f"{image}@{digest}" if image and digest and "@" not in image else image
 
 
-def _mounts(bound: BoundJob) -> list[dict[str, Any]]:
-    mounts = bound.settings.lepton_platform.tasks.mounts
-    found = [_present(path=one.path, mount_path=one.mount_path) | {"from": one.source or ""} for one in mounts]
-    dataset = bound.job.dataset
-    if dataset and not bound.sends_dataset:
+def _mounts(lepton_job: LeptonJob) -> list[dict[str, Any]]:
+    mounts = lepton_job.settings.lepton_platform.tasks.mounts
+    bodies = [
+        _without_none(path=mount.path, mount_path=mount.mount_path) | {"from": mount.source or ""} for mount in mounts
+    ]
+    dataset = lepton_job.job.dataset
+    if dataset and not lepton_job.sends_dataset:
         source = mounts[0].source if mounts else ""
         options = {"mount_options": {"read_only": True}}
-        found.append({"path": dataset[0], "mount_path": dataset[1], "from": source or ""} | options)
-    return found
+        bodies.append({"path": dataset[0], "mount_path": dataset[1], "from": source or ""} | options)
+    return bodies
 
 
-def endpoint_environment(name: str, serving: Serving, moment: float, invocation: str) -> Environment:
-    """Return the variables of an endpoint's server."""
-    found = Environment(name, moment)
-    found.plain |= {OURS: invocation, KEEP: "yes" if serving.config.keep else "no"}
-    found.plain |= serving.command.env
-    for variable, reference in serving.deployment.env_vars.items():
-        found.add_reference(variable, reference)
-    for variable, value in serving.config.envs.items():
-        found.add_value(variable, value)
-    return found
+def endpoint_environment(name: str, model_server: ModelServer, created: float, invocation: str) -> Environment:
+    """Return the variables of an endpoint's server.
+
+    Args:
+        name: the endpoint's name.
+        model_server: the server.
+        created: seconds since 1970, for the names of secrets.
+        invocation: id of the invocation that creates the endpoint.
+    """
+    environment = Environment(name, created)
+    environment.plain |= {INVOCATION_VARIABLE: invocation, KEEP_VARIABLE: "yes" if model_server.config.keep else "no"}
+    environment.plain |= model_server.command.env
+    for variable, reference in model_server.deployment.env_vars.items():
+        environment.add_reference(variable, reference)
+    for variable, value in model_server.config.envs.items():
+        environment.add_value(variable, value)
+    return environment
 
 
 def endpoint_body(
-    name: str, serving: Serving, environment: Environment, *, group: str | None, token: str
+    name: str, model_server: ModelServer, environment: Environment, *, node_group: str | None, token: str
 ) -> dict[str, Any]:
-    """Return the body of the request that creates an endpoint, in the SDK's words for both families of routes.
+    """Return the body that creates an endpoint, in the SDK's notation for both endpoint APIs.
 
     Args:
-        name: the endpoint's.
-        serving: the deployment.
+        name: the endpoint's name.
+        model_server: the server.
         environment: its variables.
-        group: id of the node group, where the spec names one.
-        token: the endpoint's own, made for it alone.
+        node_group: id of the node group, where the spec names one.
+        token: the token that nel-action generated for this endpoint.
     """
-    config, deployment = serving.config, serving.deployment
-    least = max(config.min_replicas, 1)
-    defaults = _known(serving.settings.lepton_platform.deployment.platform_defaults)
-    requirement = _present(
+    config, deployment = model_server.config, model_server.deployment
+    min_replicas = max(config.min_replicas, 1)
+    defaults = _compact(model_server.settings.lepton_platform.deployment.platform_defaults)
+    requirement = _without_none(
         resource_shape=config.resource_shape,
-        affinity={"allowed_dedicated_node_groups": [group]} if group else None,
-        min_replicas=least,
-        max_replicas=max(config.max_replicas, least),
+        affinity=_affinity(node_group),
+        min_replicas=min_replicas,
+        max_replicas=max(config.max_replicas, min_replicas),
         shared_memory_size=config.shared_memory_size,
     )
-    spec = defaults | _present(
+    spec = defaults | _without_none(
         container={
             "image": deployment.image,
-            "command": list(serving.command.argv),
-            "ports": [{"container_port": serving.port, "protocol": "TCP"}],
+            "command": list(model_server.command.argv),
+            "ports": [{"container_port": model_server.port, "protocol": "TCP"}],
         },
         resource_requirement=requirement,
-        auto_scaler=_auto_scaler(config.auto_scaler, serving.settings),
-        api_tokens=[*_tokens(serving), {"value": token}],
-        envs=environment.envs(),
-        mounts=_cache_mounts(serving) or None,
-        health=_merge(defaults.get("health") or {}, _known(config.health)) or None,
+        auto_scaler=_auto_scaler(config.auto_scaler, model_server.settings),
+        api_tokens=[*_tokens(model_server), {"value": token}],
+        envs=environment.to_json(),
+        mounts=_cache_mounts(model_server) or None,
+        health=_merge(defaults.get("health") or {}, _compact(config.health)) or None,
     )
     return {"metadata": {"id": name, "name": name, "visibility": "private"}, "spec": spec}
 
 
-def _auto_scaler(written: Mapping[str, Any], settings: LeptonExecution) -> dict[str, Any]:
-    """Add the time-outs that free the machines when nobody comes back."""
-    scaler = dict(_known(dict(written)))
-    patience = round(settings.lepton_platform.deployment.endpoint_readiness_timeout)
-    scaler["scale_down"] = {"no_traffic_timeout": IDLE, "not_ready_timeout": patience + 600} | (
-        scaler.get("scale_down") or {}
-    )
+def _auto_scaler(settings: Mapping[str, Any], execution: LeptonExecution) -> dict[str, Any]:
+    """Add the timeouts that release the machines of an endpoint that is no longer used."""
+    scaler = dict(_compact(dict(settings)))
+    not_ready = round(execution.lepton_platform.deployment.endpoint_readiness_timeout) + NOT_READY_MARGIN
+    timeouts = {"no_traffic_timeout": IDLE_SECONDS, "not_ready_timeout": not_ready}
+    scaler["scale_down"] = timeouts | (scaler.get("scale_down") or {})
     return scaler
 
 
-def _tokens(serving: Serving) -> list[dict[str, Any]]:
-    config, tasks = serving.config, serving.settings.lepton_platform.tasks
-    written = list(config.api_tokens or tasks.api_tokens)
+def _tokens(model_server: ModelServer) -> list[dict[str, Any]]:
+    config, tasks = model_server.config, model_server.settings.lepton_platform.tasks
+    tokens = list(config.api_tokens or tasks.api_tokens)
     if config.api_token:
-        written.append(LeptonToken(value=config.api_token))
-    return [_token(token) for token in written]
+        tokens.append(LeptonToken(value=config.api_token))
+    return [_token(token) for token in tokens]
 
 
 def _token(token: LeptonToken) -> dict[str, Any]:
@@ -192,30 +230,31 @@ def _token(token: LeptonToken) -> dict[str, Any]:
     return {"value_from": {"token_name_ref": token.value_from.token_name_ref or token.value_from.secret_name_ref}}
 
 
-def _cache_mounts(serving: Serving) -> list[dict[str, Any]]:
-    mounts = serving.config.mounts
+def _cache_mounts(model_server: ModelServer) -> list[dict[str, Any]]:
+    mounts = model_server.config.mounts
     if not mounts.enabled:
         return []
-    others = serving.settings.lepton_platform.tasks.mounts
-    source = mounts.source or (others[0].source if others else None)
+    task_mounts = model_server.settings.lepton_platform.tasks.mounts
+    source = mounts.source or (task_mounts[0].source if task_mounts else None)
     return [{"from": source or "", "path": mounts.cache_path or "/", "mount_path": mounts.mount_path or "/cache"}]
 
 
-def _known(written: Any) -> Any:  # noqa: ANN401 - what the user wrote for the platform
-    """Leave out what is empty, and the keys of older platforms that change nothing."""
-    if not isinstance(written, dict):
-        return written
-    kept = {name: _known(value) for name, value in written.items() if DROPPED.get(name, ...) != value}
+def _compact(settings: Any) -> Any:  # noqa: ANN401 - free settings of the spec
+    """Remove empty values and legacy keys."""
+    if not isinstance(settings, dict):
+        return settings
+    kept = {name: _compact(value) for name, value in settings.items() if LEGACY_KEYS.get(name, ...) != value}
     return {name: value for name, value in kept.items() if value not in (None, {}, [])}
 
 
 def _merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge nested mappings; values of `upper` win."""
     merged = dict(lower)
     for name, value in upper.items():
-        below = merged.get(name)
-        merged[name] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        current = merged.get(name)
+        merged[name] = _merge(current, value) if isinstance(current, dict) and isinstance(value, dict) else value
     return merged
 
 
-def _present(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+def _without_none(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
     return {name: value for name, value in fields.items() if value is not None}

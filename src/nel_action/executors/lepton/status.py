@@ -1,311 +1,315 @@
-"""Looking at many attempts at once: one listing of jobs, and one of endpoints where jobs need any."""
+"""Observation of attempts: one listing of jobs, one of endpoints, and the actions that follow from them.
+
+Observing changes nothing on the platform; `maintenance` performs the actions.
+"""
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Final
 
 from nel_action.errors import NelActionError
-from nel_action.executors.lepton.client import Cloud, TokenError
-from nel_action.executors.lepton.endpoints import Endpoints, Sight
-from nel_action.executors.lepton.job_log import History, job_id, job_name
-from nel_action.executors.lepton.names import ENDPOINT_LABEL, INVOCATION_LABEL, mapping
-from nel_action.executors.lepton.secrets import Vault
-from nel_action.executors.lepton.states import ENDED, by_events, by_record, runs_before, seen, word_of
+from nel_action.executors.lepton.client import LeptonClient, TokenError
+from nel_action.executors.lepton.endpoints import Endpoints, EndpointStatus
+from nel_action.executors.lepton.job_log import JobLog
+from nel_action.executors.lepton.jobs import (
+    JobRecord,
+    failure_from_events,
+    oldest_by_name,
+    status_from_exit_record,
+    status_from_state,
+)
 from nel_action.model.job import Attempt, JobState, JobStatus, Key, Reason, attempt_name
 
-__all__ = ["Observer", "active", "choose", "endpoint_of", "invocation_of"]
+__all__ = ["Action", "DeleteEndpoint", "Observation", "Observer", "StopJob", "WakeEndpoint"]
 
-GRACE: Final = 45.0
-"""Seconds that a job's own record may come after the platform's word: logs arrive late."""
+GRACE_SECONDS: Final = 45.0
+"""Seconds for which a state must last before it counts: logs and events arrive late."""
 
-LOST_AFTER: Final = 180.0
-"""Seconds after which a job is lost that the platform answers about, and does not know."""
+LOST_SECONDS: Final = 180.0
+"""Seconds after which a job that the workspace does not list is lost, and an endpoint that stays is given up."""
 
-SETTLED: Final = 60.0
-"""Seconds after which whoever submitted the last job will not submit another one for the same endpoint."""
+SETTLED_SECONDS: Final = 60.0
+"""Seconds after the last submission within which its process may submit another job for the same endpoint."""
 
-STUCK: Final = 300.0
-"""Seconds after which an image that cannot be had, or a server that cannot start, is given up."""
+STUCK_SECONDS: Final = 300.0
+"""Seconds after which an image that cannot be pulled, or a server that cannot start, is a failure."""
 
-LATE: Final = 300.0
-"""Seconds that a job has beyond its own deadline before it is stopped from here."""
+OVERDUE_SECONDS: Final = 300.0
+"""Seconds beyond its own time limit after which a running job is stopped from this side."""
 
-REFUSALS: Final = 5
-"""Looks in a row that the token is refused before waiting on is pointless."""
+MAX_REJECTIONS: Final = 5
+"""Consecutive polls with a rejected token after which polling fails."""
 
-
-def active(item: Mapping[str, Any]) -> bool:
-    """Whether a job has not ended."""
-    return word_of(item) not in ENDED
-
-
-def endpoint_of(item: Mapping[str, Any]) -> str | None:
-    """Return the name of the endpoint that a job needs."""
-    found = mapping(mapping(item.get("metadata")).get("labels")).get(ENDPOINT_LABEL)
-    return str(found) if found else None
+NOT_READY_REASONS: Final = {
+    "InProgress": "it is starting",
+    "NoCapacity": "no machine of its shape is available",
+    "ConfigError": "its configuration is invalid, or its server exits",
+    "SystemError": "the platform failed",
+    "RequireReadinessApproval": "it must be approved on the dashboard",
+    "Queueing": "it is waiting for a machine",
+}
 
 
-def invocation_of(item: Mapping[str, Any]) -> str:
-    """Return the id of the invocation that submitted a job."""
-    return str(mapping(mapping(item.get("metadata")).get("labels")).get(INVOCATION_LABEL) or "")
+@dataclass(frozen=True, slots=True)
+class StopJob:
+    """Stop a job that is a duplicate or cannot succeed."""
+
+    job: JobRecord
+    reason: Reason | None
+    """Reason of the failure; None for a duplicate, which is not reported."""
+    detail: str
 
 
-def choose(items: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Mapping[str, Any]], list[Mapping[str, Any]]]:
-    """Return the job of each name, which is the eldest, and those that were submitted a second time."""
-    chosen: dict[str, Mapping[str, Any]] = {}
-    second = []
-    for item in sorted(items, key=lambda one: (mapping(one.get("metadata")).get("created_at") or 0, job_id(one))):
-        if job_name(item) in chosen:
-            second.append(item)
-        else:
-            chosen[job_name(item)] = item
-    return chosen, second
+@dataclass(frozen=True, slots=True)
+class WakeEndpoint:
+    """Restore the replicas of an endpoint that active jobs need."""
+
+    endpoint: EndpointStatus
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteEndpoint:
+    """Delete an endpoint whose jobs have all finished."""
+
+    name: str
+
+
+Action = StopJob | WakeEndpoint | DeleteEndpoint
+
+
+@dataclass
+class Observation:
+    """The statuses of attempts as observed, and the actions that are due."""
+
+    job_statuses: dict[Key, JobStatus]
+    """Statuses of the jobs alone."""
+    endpoint_names: dict[Key, str] = field(default_factory=dict)
+    """The endpoint that each attempt needs."""
+    endpoint_notes: dict[str, str] = field(default_factory=dict)
+    """Endpoint name to the reason why it is not ready, or not deleted yet."""
+    actions: list[Action] = field(default_factory=list)
+
+    def statuses(self) -> dict[Key, JobStatus]:
+        """Return the status of every attempt.
+
+        An attempt is final only when the endpoint that only it needed is deleted: until then it costs money.
+        """
+        statuses = {}
+        for key, status in self.job_statuses.items():
+            note = self.endpoint_notes.get(self.endpoint_names.get(key, ""))
+            if note is None:
+                statuses[key] = status
+            elif status.state.final:
+                statuses[key] = JobStatus(state=JobState.UNKNOWN, detail=f"it has finished; {note}")
+            else:
+                statuses[key] = replace(status, detail="; ".join(part for part in (status.detail, note) if part))
+        return statuses
 
 
 @dataclass
 class Observer:
-    """Looks, and remembers how long it has seen what may still change."""
+    """Observes jobs and endpoints; remembers since when each condition has lasted."""
 
-    cloud: Cloud
-    vault: Vault
+    client: LeptonClient
     endpoints: Endpoints
-    history: History
+    log: JobLog
     clock: Callable[[], float] = time.time
-    own: set[str] = field(default_factory=set)
-    """Endpoints whose jobs this process has submitted, all of them."""
-    doomed: dict[str, tuple[Reason, str]] = field(default_factory=dict)
-    """Jobs that were stopped from here, and why."""
+    """Returns seconds since 1970."""
+    own_endpoints: set[str] = field(default_factory=set)
+    """Endpoints for which only this process submits jobs."""
+    stopped: dict[str, tuple[Reason, str]] = field(default_factory=dict)
+    """Name of each job that was stopped as failed, with reason and detail."""
     _since: dict[tuple[str, str], float] = field(default_factory=dict)
-    _refusals: int = 0
+    _rejections: int = 0
 
-    def listing(self) -> list[dict[str, Any]]:
-        """Return all jobs of ours, alive or archived; a token that was renewed meanwhile is read again.
+    def list_jobs(self) -> list[JobRecord]:
+        """Return all jobs of nel-action, active or archived; after a rejected token, try a renewed one.
 
         Raises:
-            NelActionError: the workspace does not tell.
+            NelActionError: the request failed.
         """
         try:
-            return self.cloud.jobs("nel-")
+            return self.client.list_jobs("nel-")
         except TokenError:
-            self.cloud.reopen()
-            return self.cloud.jobs("nel-")
+            self.client.reset()
+            return self.client.list_jobs("nel-")
 
-    def look(self, attempts: Sequence[Attempt]) -> Mapping[Key, JobStatus]:
-        """Return every attempt's status; unknown where nothing could be seen, never left out.
+    def observe(self, attempts: Sequence[Attempt]) -> Observation:
+        """Observe attempts; those that cannot be observed are unknown, none is omitted.
 
         Raises:
-            TokenError: the token was refused several times in a row: waiting on is pointless until it is renewed.
+            TokenError: the token was rejected in `MAX_REJECTIONS` consecutive observations.
         """
         if not attempts:
-            return {}
+            return Observation({})
         try:
-            items = self.listing()
+            jobs = self.list_jobs()
         except TokenError as error:
-            self._refusals += 1
-            if self._refusals >= REFUSALS:
+            self._rejections += 1
+            if self._rejections >= MAX_REJECTIONS:
                 raise
-            return _blind(attempts, error)
+            return _unobserved(attempts, error)
         except NelActionError as error:
-            return _blind(attempts, error)
-        self._refusals = 0
-        chosen, second = choose(items)
-        for item in second:
-            if active(item):
-                self.stop(item)
-        found = {}
-        for attempt in attempts:
-            name = attempt_name(attempt.key, attempt.number)
-            found[attempt.key] = self._status(name, chosen.get(name))
-        return self._settle(attempts, found, chosen, [item for item in items if job_name(item) in chosen])
+            return _unobserved(attempts, error)
+        self._rejections = 0
+        oldest, duplicates = oldest_by_name(jobs)
+        names = {attempt.key: attempt_name(attempt.key, attempt.number) for attempt in attempts}
+        observation = Observation({})
+        for job in duplicates:
+            if job.active:
+                observation.actions.append(StopJob(job, None, f"a duplicate of {oldest[job.name].id}"))
+        for key, name in names.items():
+            observation.job_statuses[key] = self._job_status(name, oldest.get(name), observation)
+        needed = {key: oldest[name].endpoint for key, name in names.items() if name in oldest}
+        observation.endpoint_names = {key: endpoint for key, endpoint in needed.items() if endpoint}
+        if observation.endpoint_names:
+            self._observe_endpoints(observation, jobs)
+        return observation
 
-    def _status(self, name: str, item: Mapping[str, Any] | None) -> JobStatus:
-        if item is None:
-            if self._lasting(name, "absent") < LOST_AFTER:
-                return JobStatus(state=JobState.UNKNOWN, detail="Lepton does not list it")
-            detail = "Lepton has forgotten it; was it deleted, archive and all?"
+    def _job_status(self, name: str, job: JobRecord | None, observation: Observation) -> JobStatus:
+        if job is None:
+            if self.duration(name, "absent") < LOST_SECONDS:
+                return JobStatus(state=JobState.UNKNOWN, detail="Lepton does not list the job")
+            detail = "Lepton no longer lists the job; was it deleted together with its archive?"
             return JobStatus(state=JobState.FAILED, reason=Reason.INFRASTRUCTURE, detail=detail)
         self._since.pop((name, "absent"), None)
         try:
-            if word_of(item) in ENDED:
-                return self._ended(name, item)
-            return self._alive(name, item)
+            return self._active_status(job, observation) if job.active else self._final_status(job)
         except NelActionError as error:
             return JobStatus(state=JobState.UNKNOWN, detail=error.problems[0].message)
 
-    def _ended(self, name: str, item: Mapping[str, Any]) -> JobStatus:
-        """Say how a job ended: by its own record, and by the platform's words where it left none."""
-        word = word_of(item)
-        if name in self.doomed:
-            reason, detail = self.doomed[name]
+    def _final_status(self, job: JobRecord) -> JobStatus:
+        """Return a finished job's status: from its exit record, else from the platform's state and events."""
+        if job.name in self.stopped:
+            reason, detail = self.stopped[job.name]
             return JobStatus(state=JobState.FAILED, reason=reason, detail=detail)
-        record = self.history.record(item)
+        record = self.log.exit_record(job)
         if record is not None:
-            status = by_record(record, word)
-            return replace(status, detail="; ".join(filter(None, (status.detail, runs_before(item)))) or None)
-        if word in {"Stopped", "Deleted"}:
-            return JobStatus(state=JobState.CANCELLED, detail=f"Lepton says {word}")
-        if self._lasting(name, word) < GRACE:
-            return seen(item)
-        cause = by_events(self._events(item))
-        if cause is not None:
-            return JobStatus(state=JobState.FAILED, reason=cause[0], detail=f"Lepton says {word}: {cause[1]}")
-        detail = f"Lepton says {word}, and the job's log does not say how it ended"
+            return status_from_exit_record(job, record)
+        if job.cancelled:
+            return JobStatus(state=JobState.CANCELLED, detail=f"Lepton reports {job.state}")
+        if self.duration(job.name, job.state) < GRACE_SECONDS:
+            return status_from_state(job)
+        failure = failure_from_events(self._events(job))
+        if failure is not None:
+            reason, event = failure
+            detail = f"Lepton reports {job.state}: {event}"
+            return JobStatus(state=JobState.FAILED, reason=reason, detail=detail)
+        detail = f"Lepton reports {job.state}, and the job's log contains no exit record"
         return JobStatus(state=JobState.FAILED, reason=Reason.INFRASTRUCTURE, detail=detail)
 
-    def _alive(self, name: str, item: Mapping[str, Any]) -> JobStatus:
-        word, status = word_of(item), seen(item)
-        if word in {"Starting", "Restarting"} and self._lasting(name, word) > GRACE:
-            cause = by_events(self._events(item))
-            if cause is not None and cause[0] is Reason.IMAGE:
-                status = replace(status, detail=f"its image cannot be had: {cause[1]}")
-                if self._lasting(name, word) > STUCK:
-                    self.doom(item, Reason.IMAGE, f"its image cannot be had: {cause[1]}")
-        if word == "Running":
-            limit = _limit(item)
-            if limit is not None and self._lasting(name, word) > limit + LATE:
-                self.doom(item, Reason.TIME_LIMIT, f"it still ran {LATE:g} s after its own deadline, and was stopped")
+    def _active_status(self, job: JobRecord, observation: Observation) -> JobStatus:
+        """Return an active job's status; add the action that stops it where it cannot succeed."""
+        status = status_from_state(job)
+        duration = self.duration(job.name, job.state)
+        if job.state in {"Starting", "Restarting"} and duration > GRACE_SECONDS:
+            failure = failure_from_events(self._events(job))
+            if failure is not None and failure[0] is Reason.IMAGE:
+                detail = f"its image cannot be pulled: {failure[1]}"
+                status = replace(status, detail=detail)
+                if duration > STUCK_SECONDS:
+                    observation.actions.append(StopJob(job, Reason.IMAGE, detail))
+        limit = job.time_limit
+        if job.state == "Running" and limit is not None and duration > limit + OVERDUE_SECONDS:
+            detail = f"it was still running {OVERDUE_SECONDS:g} s after its time limit and was stopped"
+            observation.actions.append(StopJob(job, Reason.TIME_LIMIT, detail))
         return status
 
-    def _events(self, item: Mapping[str, Any]) -> list[str]:
-        """Return the reasons of a job's events, oldest first; none where the platform does not tell."""
-        path = f"/jobs/{job_id(item)}/events"
+    def _events(self, job: JobRecord) -> list[str]:
+        """Return the reasons of a job's events, oldest first; empty where they cannot be read."""
         try:
-            events = self.cloud.request("get", path, what="ask for a job's events") or []
+            body = self.client.request("get", f"/jobs/{job.id}/events", operation="read a job's events") or []
         except NelActionError:
             return []
-        rows = [event for event in events if isinstance(event, dict)]
-        rows.sort(key=lambda event: str(event.get("last_observed_time")))
-        return [str(event.get("reason")) for event in rows]
+        events = [event for event in body if isinstance(event, dict)]
+        events.sort(key=lambda event: str(event.get("last_observed_time")))
+        return [str(event.get("reason")) for event in events]
 
-    def doom(self, item: Mapping[str, Any], reason: Reason, detail: str) -> None:
-        """Stop a job that can come to no good end, and remember why."""
-        self.stop(item)
-        self.doomed[job_name(item)] = (reason, detail)
+    def _observe_endpoints(self, observation: Observation, jobs: Sequence[JobRecord]) -> None:
+        """Add notes and actions for the endpoints that the observed attempts need.
 
-    def stop(self, item: Mapping[str, Any]) -> None:
-        """Ask the platform to stop a job.
-
-        Raises:
-            NelActionError: it was not told.
+        Args:
+            observation: extended in place.
+            jobs: all jobs of the workspace.
         """
-        body = {"spec": {"stopped": True}}
-        self.cloud.request("patch", f"/jobs/{job_id(item)}", what=f"stop {job_name(item)}", json=body)
-
-    def _settle(
-        self,
-        attempts: Sequence[Attempt],
-        found: dict[Key, JobStatus],
-        chosen: Mapping[str, Mapping[str, Any]],
-        items: Sequence[Mapping[str, Any]],
-    ) -> dict[Key, JobStatus]:
-        """See to endpoints and secrets; who asks hears of an end only when nothing of it is left running."""
-        names = {attempt.key: attempt_name(attempt.key, attempt.number) for attempt in attempts}
-        wanted = {key: endpoint_of(chosen[name]) for key, name in names.items() if name in chosen}
-        needed = {name for name in wanted.values() if name}
-        if needed:
-            found = self._see_to_endpoints(needed, wanted, found, items)
-        self.vault.clear({names[key] for key, status in found.items() if status.state.final})
-        return found
-
-    def _see_to_endpoints(
-        self,
-        needed: set[str],
-        wanted: Mapping[Key, str | None],
-        found: dict[Key, JobStatus],
-        items: Sequence[Mapping[str, Any]],
-    ) -> dict[Key, JobStatus]:
+        needed = set(observation.endpoint_names.values())
         try:
-            sights = self.endpoints.all()
+            statuses = self.endpoints.statuses()
         except NelActionError as error:
-            return {
-                key: self._held(one, f"its endpoint cannot be seen: {error.problems[0].message}")
-                if wanted.get(key)
-                else one
-                for key, one in found.items()
-            }
+            note = f"its endpoint cannot be observed: {error.problems[0].message}"
+            observation.endpoint_notes = dict.fromkeys(needed, note)
+            return
         for name in needed:
-            users = [item for item in items if endpoint_of(item) == name]
-            if any(map(active, users)):
-                note = self._keep_up(name, sights.get(name), [one for one in users if active(one)])
+            users = [job for job in jobs if job.endpoint == name]
+            active = [job for job in users if job.active]
+            if active:
+                self._observe_needed(observation, name, statuses.get(name), active)
             else:
-                note = self._take_down(name, sights.get(name), users)
-            if note:
-                found = {key: self._held(one, note) if wanted.get(key) == name else one for key, one in found.items()}
-        return found
+                self._observe_unneeded(observation, name, statuses.get(name), users)
 
-    @staticmethod
-    def _held(status: JobStatus, note: str) -> JobStatus:
-        """Tell of the endpoint with a job that waits for it; an end counts only when the endpoint is gone."""
-        if status.state.final:
-            return JobStatus(state=JobState.UNKNOWN, detail=f"it has ended; {note}")
-        return replace(status, detail="; ".join(part for part in (status.detail, note) if part))
+    def _observe_needed(
+        self, observation: Observation, name: str, status: EndpointStatus | None, users: Collection[JobRecord]
+    ) -> None:
+        """Observe an endpoint that active jobs need.
 
-    def _keep_up(self, name: str, sight: Sight | None, users: Sequence[Mapping[str, Any]]) -> str | None:
-        """Wake an endpoint that jobs need; say why it is not ready; give up where it can never be."""
+        Args:
+            observation: extended in place.
+            name: the endpoint's name.
+            status: None where the endpoint does not exist.
+            users: the active jobs that need it.
+        """
+        if status is None or status.leaving:
+            if self.duration(name, "absent") > GRACE_SECONDS:
+                detail = f"its endpoint {name} was deleted by another process"
+                observation.actions += [StopJob(job, Reason.ENDPOINT, detail) for job in users]
+            return
+        self._since.pop((name, "absent"), None)
+        if status.asleep:
+            observation.endpoint_notes[name] = f"its endpoint {name} is scaled to zero"
+            observation.actions.append(WakeEndpoint(status))
+            return
+        if status.ready:
+            return
         try:
-            if sight is None or sight.leaving:
-                if self._lasting(name, "gone") > GRACE:
-                    for item in users:
-                        self.doom(item, Reason.ENDPOINT, f"its endpoint {name} was taken down by somebody else")
-                return None
-            self._since.pop((name, "gone"), None)
-            if sight.asleep:
-                self.endpoints.wake(sight)
-                return f"its endpoint {name} had scaled to zero and was woken"
-            if sight.ready:
-                return None
-            word, message = self.endpoints.why(sight)
+            reason, message = self.endpoints.readiness_issue(status)
         except NelActionError as error:
-            return f"its endpoint {name}: {error.problems[0].message}"
-        told = f"its endpoint {name} is not ready: {NOT_READY.get(word, word)}{f' ({message})' if message else ''}"
-        if word in {"ConfigError", "Error"} and self._lasting(name, "broken") > STUCK:
-            for item in users:
-                self.doom(item, Reason.ENDPOINT, told)
-        return told
+            observation.endpoint_notes[name] = f"its endpoint {name}: {error.problems[0].message}"
+            return
+        explanation = f"{NOT_READY_REASONS.get(reason, reason)}{f' ({message})' if message else ''}"
+        note = f"its endpoint {name} is not ready: {explanation}"
+        observation.endpoint_notes[name] = note
+        if reason in {"ConfigError", "Error"} and self.duration(name, "broken") > STUCK_SECONDS:
+            observation.actions += [StopJob(job, Reason.ENDPOINT, note) for job in users]
 
-    def _take_down(self, name: str, sight: Sight | None, users: Sequence[Mapping[str, Any]]) -> str | None:
-        """Take down an endpoint that nobody needs any more; say why not, where it is still there."""
-        if sight is None or sight.keep or not sight.ours:
-            return None
-        newest = max((mapping(one.get("metadata")).get("created_at") or 0 for one in users), default=0) / 1000
-        if name not in self.own and self.clock() - newest < SETTLED:
-            return f"its endpoint {name} is taken down as soon as no other job can come for it"
-        try:
-            self.endpoints.remove(name)
-        except NelActionError as error:
-            if self._lasting(name, "staying") < LOST_AFTER:
-                return f"its endpoint {name} is still there: {error.problems[0].message}"
-        return None
+    def _observe_unneeded(
+        self, observation: Observation, name: str, status: EndpointStatus | None, users: Collection[JobRecord]
+    ) -> None:
+        """Observe an endpoint whose jobs have all finished.
 
-    def _lasting(self, name: str, what: str) -> float:
-        """Return for how long that has been seen."""
-        return self.clock() - self._since.setdefault((name, what), self.clock())
+        Args:
+            observation: extended in place.
+            name: the endpoint's name.
+            status: None where the endpoint does not exist.
+            users: the finished jobs that needed it.
+        """
+        if status is None or not status.disposable:
+            return
+        newest = max((job.created for job in users), default=0.0)
+        if name not in self.own_endpoints and self.clock() - newest < SETTLED_SECONDS:
+            note = f"its endpoint {name} is kept until no process can submit another job for it"
+        else:
+            note = f"its endpoint {name} is being deleted"
+            observation.actions.append(DeleteEndpoint(name))
+        observation.endpoint_notes[name] = note
 
-
-NOT_READY: Final = {
-    "InProgress": "it is being started",
-    "NoCapacity": "no machine of its shape is free",
-    "ConfigError": "its settings are wrong, or its server ends",
-    "SystemError": "the platform failed",
-    "RequireReadinessApproval": "somebody must approve it on the dashboard",
-    "Queueing": "it waits for a machine",
-}
+    def duration(self, name: str, condition: str) -> float:
+        """Return for how many seconds a condition of a job or endpoint has been observed."""
+        return self.clock() - self._since.setdefault((name, condition), self.clock())
 
 
-def _limit(item: Mapping[str, Any]) -> float | None:
-    """Return the deadline that a job was given, from what it was told to do."""
-    command = mapping(mapping(item.get("spec")).get("container")).get("command") or []
-    try:
-        order = json.loads(command[3])
-        return float(order["timeout"]) + float((order.get("health") or {}).get("seconds") or 0)
-    except (IndexError, KeyError, TypeError, ValueError):
-        return None
-
-
-def _blind(attempts: Sequence[Attempt], error: NelActionError) -> dict[Key, JobStatus]:
-    detail = error.problems[0].message
-    return {attempt.key: JobStatus(state=JobState.UNKNOWN, detail=detail) for attempt in attempts}
+def _unobserved(attempts: Sequence[Attempt], error: NelActionError) -> Observation:
+    status = JobStatus(state=JobState.UNKNOWN, detail=error.problems[0].message)
+    return Observation({attempt.key: status for attempt in attempts})

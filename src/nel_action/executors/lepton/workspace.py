@@ -1,144 +1,142 @@
-"""What the workspace has: node groups, shapes, quota; and whether a plan fits it."""
+"""Resources of the workspace: node groups, machine shapes and quota."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nel_action.errors import ExecutorError, Problem
-from nel_action.executors.lepton.client import Cloud
+from nel_action.executors.lepton.client import LeptonClient
 
 if TYPE_CHECKING:
     from leptonai.api.v2.types.shape import Shape
     from leptonai.api.v2.types.workspace import WorkspaceInfo
 
-__all__ = ["Workspace"]
+__all__ = ["LeptonWorkspace"]
 
 
 @dataclass
-class Workspace:
-    """One workspace; what it has is asked for once."""
+class LeptonWorkspace:
+    """One workspace; its description and node groups are requested once."""
 
-    cloud: Cloud
+    client: LeptonClient
 
     @cached_property
     def info(self) -> WorkspaceInfo:
-        """Name, state, quota.
+        """Name, state and quota.
 
         Raises:
-            NelActionError: the workspace does not tell.
+            NelActionError: the request failed.
         """
-        return self.cloud.call("see the workspace", self.cloud.client.info)
+        return self.client.call("read the workspace", lambda sdk: sdk.info())
 
     @cached_property
-    def groups(self) -> Mapping[str, str]:
-        """Node groups: id → name.
+    def node_groups(self) -> Mapping[str, str]:
+        """Node groups: id to name.
 
         Raises:
-            NelActionError: the workspace does not tell.
+            NelActionError: the request failed.
         """
-        found = self.cloud.call("list node groups", self.cloud.client.nodegroup.list_all)
-        return {str(one.metadata.id_): str(one.metadata.name or one.metadata.id_) for one in found}
+        groups = self.client.call("list node groups", lambda sdk: sdk.nodegroup.list_all())
+        return {str(group.metadata.id_): str(group.metadata.name or group.metadata.id_) for group in groups}
 
-    def group(self, name: str | None) -> str | None:
-        """Return the id of a node group.
+    def node_group_id(self, group: str | None) -> str | None:
+        """Return the id of a node group given by id or name; None for None.
 
         Raises:
-            ExecutorError: there is none of that name; the message lists those that there are.
+            ExecutorError: the workspace has no such node group; the hint lists the existing ones.
         """
-        if name is None:
+        if group is None:
             return None
-        for identity, known in self.groups.items():
-            if name in {identity, known}:
-                return identity
-        problem = self._no_group(name)
-        raise ExecutorError(problem.message, hint=problem.hint)
+        if (identifier := self._lookup(group)) is None:
+            problem = self._unknown_group(group)
+            raise ExecutorError(problem.message, hint=problem.hint)
+        return identifier
 
-    def _no_group(self, name: str) -> Problem:
-        names = sorted(self.groups.values())
-        near = get_close_matches(name, names, n=1)
-        there = f"there are: {', '.join(names)}" if names else "the workspace has none; leave node_group out"
-        hint = f"did you mean '{near[0]}'? {there}" if near else there
-        return Problem(f"no node group '{name}' in the workspace", hint=hint)
+    def _lookup(self, group: str) -> str | None:
+        return next((identifier for identifier, name in self.node_groups.items() if group in {identifier, name}), None)
 
-    def shapes(self, group: str | None, purpose: str) -> Mapping[str, Shape]:
-        """Return the machines that can be asked for, by name.
+    def _unknown_group(self, group: str) -> Problem:
+        names = self.node_groups.values()
+        hint = _suggestion(group, names) if names else "the workspace has no node groups; remove node_group"
+        return Problem(f"unknown node group '{group}'", hint=hint)
+
+    def shapes(self, node_group: str | None, purpose: str) -> Mapping[str, Shape]:
+        """Return the available machine shapes, by name.
+
+        Args:
+            node_group: id of a node group; None for the whole workspace.
+            purpose: `job` or `deployment`.
 
         Raises:
-            NelActionError: the workspace does not tell.
+            NelActionError: the request failed.
         """
-        api = self.cloud.client.shapes
-        found = self.cloud.call("list shapes", lambda: api.list_shapes(node_group=group, purpose=purpose))
-        return {str(one.metadata.id_ or one.spec.name): one for one in found}
+        shapes = self.client.call(
+            "list shapes", lambda sdk: sdk.shapes.list_shapes(node_group=node_group, purpose=purpose)
+        )
+        return {str(shape.metadata.id_ or shape.spec.name): shape for shape in shapes}
 
-    def check_place(self, group: str | None, shape: str | None, purpose: str, key: str) -> Iterator[Problem]:
-        """Find a node group or a shape that is not there, or a shape that is more than the quota.
+    def check_resources(self, group: str | None, shape: str | None, purpose: str, key: str) -> Iterator[Problem]:
+        """Yield a problem for an unknown node group or shape, and for a shape that exceeds the quota.
 
         Args:
             group: the node group, by name or id.
-            shape: the machine.
+            shape: the machine shape.
             purpose: `job` or `deployment`.
-            key: of the shape in the spec, for messages.
+            key: the shape's key in the spec, for messages.
+
+        Raises:
+            NelActionError: a request failed.
         """
-        identity = None
-        if group is not None:
-            identity = next((one for one, name in self.groups.items() if group in {one, name}), None)
-            if identity is None:
-                yield self._no_group(group)
+        identifier = self._lookup(group) if group is not None else None
+        if group is not None and identifier is None:
+            yield self._unknown_group(group)
         if shape is None:
-            yield Problem(f"{key} is missing: the machine to run on", hint="`lep node resource-shape` lists them")
+            yield Problem(f"{key} is missing: the machine shape", hint="`lep node resource-shape` lists the shapes")
             return
-        known = self.shapes(identity, purpose)
-        if shape not in known:
-            near = get_close_matches(shape, known, n=1)
-            there = f"there are: {', '.join(sorted(known)) or 'none'}"
-            hint = f"did you mean '{near[0]}'? {there}" if near else there
-            yield Problem(f"{key}: no machine '{shape}' there", hint=hint)
+        shapes = self.shapes(identifier, purpose)
+        if shape not in shapes:
+            yield Problem(f"{key}: unknown machine shape '{shape}'", hint=_suggestion(shape, shapes))
             return
-        yield from self._check_quota(known[shape], key)
+        yield from self._check_quota(shapes[shape], key)
 
     def _check_quota(self, shape: Shape, key: str) -> Iterator[Problem]:
         limit = self.info.resource_quota.limit
-        for what, asked, most in (
+        for unit, requested, maximum in (
             ("CPUs", shape.spec.cpu, limit.cpu),
             ("MiB of memory", shape.spec.memory_in_mb, limit.memory),
             ("accelerators", shape.spec.accelerator_num, limit.accelerator_num),
         ):
-            # NOTE: a limit of 0 says that there is none, except where nothing else is limited either.
-            if asked and most and asked > most:
-                hint = "choose a smaller machine, or ask for more quota"
-                yield Problem(f"{key}: {asked:g} {what} are more than the workspace's quota ({most:g})", hint=hint)
+            # NOTE: a limit of 0 means that this resource is not limited.
+            if requested and maximum and requested > maximum:
+                hint = "choose a smaller shape, or request more quota"
+                yield Problem(f"{key}: {requested:g} {unit} exceed the workspace's quota of {maximum:g}", hint=hint)
 
-    def facts(self) -> Sequence[tuple[str, str]]:
-        """Return what a person wants to know of the workspace: pairs of word and text.
+    def survey(self) -> Sequence[tuple[str, str]]:
+        """Return labels and values that describe the workspace.
 
         Raises:
-            NelActionError: the workspace does not tell.
+            NelActionError: a request failed.
         """
         info = self.info
         limit, used = info.resource_quota.limit, info.resource_quota.used
         quota = ", ".join(
-            f"{getattr(used, name):g} of {getattr(limit, name):g} {word}"
-            for name, word in (("cpu", "CPUs"), ("memory", "MiB"), ("accelerator_num", "accelerators"))
+            f"{getattr(used, name):g} of {getattr(limit, name):g} {unit}"
+            for name, unit in (("cpu", "CPUs"), ("memory", "MiB"), ("accelerator_num", "accelerators"))
         )
         return [
             ("workspace", f"{info.workspace_name} ({info.workspace_state.value}), the token is accepted"),
-            ("node groups", ", ".join(sorted(self.groups.values())) or "none"),
+            ("node groups", ", ".join(sorted(self.node_groups.values())) or "none"),
             ("quota used", quota),
         ]
 
 
-def unknown_keys(written: Any, known: Any, where: str = "") -> Iterator[str]:  # noqa: ANN401 - JSON
-    """Yield the keys of a body that the SDK's type did not take over, which the platform would not see."""
-    if isinstance(written, dict) and isinstance(known, dict):
-        for name, value in written.items():
-            if value is not None and name not in known:
-                yield f"{where}{name}"
-            else:
-                yield from unknown_keys(value, known.get(name), f"{where}{name}.")
-    elif isinstance(written, list) and isinstance(known, list):
-        for inner, outer in zip(written, known, strict=False):
-            yield from unknown_keys(inner, outer, where)
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    """Return a hint with the closest known name, and all known names."""
+    names = sorted(known)
+    close = get_close_matches(name, names, n=1)
+    available = f"available: {', '.join(names) or 'none'}"
+    return f"did you mean '{close[0]}'? {available}" if close else available
