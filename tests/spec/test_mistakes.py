@@ -137,7 +137,7 @@ def test_all_mistakes_of_a_file_at_once_in_the_order_of_its_lines(tmp_path: Path
 def test_what_a_model_s_own_check_says(tmp_path: Path) -> None:
     text = "execution: {type: slurm, hostname: h, output_dir: /x, walltime: 10:00:00}\n"
     [line] = complaints(tmp_path, text + TASKS)
-    assert line == "1:55: execution.walltime: write it in quotes, as in '04:00:00': YAML takes one without for a number"
+    assert line == "1:55: execution.walltime: write it in quotes, as in '04:00:00': YAML reads it as a number otherwise"
     [line] = complaints(tmp_path, "execution: {type: slurm, hostname: h, output_dir: x}\n" + TASKS)
     assert line.startswith("1:39: execution.output_dir does not look as it should: ^/")
 
