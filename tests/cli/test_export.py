@@ -106,7 +106,7 @@ def test_verdict_on_disk_is_not_touched(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--dest", "local"], "which invocation"),
+        (["--dest", "local"], "no invocation given"),
         (["nope", "--dest", "local"], "nope"),
         (["--dest", "local", "--job-dirs", "nowhere"], "no run directory"),
         (["RUN", "--dest", "lokal"], "no exporter 'lokal'"),

@@ -40,5 +40,5 @@ def test_results_that_nobody_judged_have_no_verdict(tmp_path: Path) -> None:
 def test_half_a_plan_is_refused(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     (run / "plan.json").write_text('{"jobs": [{')
-    with pytest.raises(ResultsError, match="not a whole run directory"):
+    with pytest.raises(ResultsError, match="incomplete run directory"):
         load_bundle(run)

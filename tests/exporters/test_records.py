@@ -6,7 +6,7 @@ import pytest
 from tests.support.runs import make_run
 
 from nel_action.exporters.bundle import Bundle, load_bundle
-from nel_action.exporters.records import matches, parameters, provenance, records_of, unmatched_patterns
+from nel_action.exporters.records import flatten, matches, provenance, records_of, unmatched_patterns
 from nel_action.model.results import Score
 
 
@@ -48,5 +48,5 @@ def test_only_the_judged_metric_has_the_verdict(bundle: Bundle) -> None:
 
 def test_parameters_are_flattened_to_a_depth() -> None:
     nested = {"a": {"b": {"c": 1}}, "d": 2}
-    assert parameters(nested) == {"a.b.c": 1, "d": 2}
-    assert parameters(nested, depth=2) == {"a.b": {"c": 1}, "d": 2}
+    assert flatten(nested) == {"a.b.c": 1, "d": 2}
+    assert flatten(nested, depth=2) == {"a.b": {"c": 1}, "d": 2}

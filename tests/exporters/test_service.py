@@ -10,8 +10,9 @@ from tests.support.runs import make_run
 from nel_action.errors import NotFoundError, Problem, SecretError, SpecError
 from nel_action.exporters import registry
 from nel_action.exporters.bundle import Bundle, load_bundle
+from nel_action.exporters.credentials import resolve_variables
 from nel_action.exporters.interface import Change, CommonSettings, DestinationError, Exported, ExportOutcome
-from nel_action.exporters.service import export_bundles, resolve_variables
+from nel_action.exporters.service import export_bundles
 from nel_action.exporters.settings import parse_settings
 from nel_action.model.env_ref import EnvRef, parse_references
 

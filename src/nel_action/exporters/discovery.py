@@ -1,4 +1,4 @@
-"""From invocation ids and folders to run directories."""
+"""Find run directories by path, invocation id or job id."""
 
 from __future__ import annotations
 
@@ -8,50 +8,51 @@ from pathlib import Path
 
 from nel_action.errors import NotFoundError, UsageError
 from nel_action.ledger import run_dir_of
+from nel_action.model.run_files import RunFiles
 
 __all__ = ["find_runs"]
 
 
-def find_runs(names: Sequence[str], searched: Sequence[Path], home: Path) -> tuple[Path, ...]:
-    """Return the run directory of each name: a path, an id in one of the searched folders, or in the ledger.
+def find_runs(names: Sequence[str], folders: Sequence[Path], home: Path) -> tuple[Path, ...]:
+    """Return the run directory of each name, or every run directory in the folders if there are no names.
 
-    Without names, every run in the searched folders.
+    Args:
+        names: paths, or beginnings of invocation ids or job ids, in the folders or in the ledger.
+        folders: folders to search.
+        home: folder of the ledger.
 
     Raises:
-        UsageError: there is nothing to look for.
-        NotFoundError: a name leads nowhere, or to several runs.
+        UsageError: neither names nor folders are given.
+        NotFoundError: a name matches no run or several runs.
     """
-    there = [run for folder in searched for run in _runs_in(folder)]
-    if not names and not searched:
-        msg = "which invocation?"
-        raise UsageError(msg, hint="give an id or its beginning, a run directory, or --job-dirs")
-    if not names and not there:
-        msg = f"no run directory in {', '.join(str(folder) for folder in searched)}"
-        raise NotFoundError(msg, hint="a run directory is one that holds results.json")
-    found = [_find(name, there, home) for name in names] if names else there
-    return tuple(dict.fromkeys(found))
+    runs = [run for folder in folders for run in _runs_in(folder)]
+    if not names and not folders:
+        msg = "no invocation given"
+        raise UsageError(msg, hint="give an invocation id or its beginning, a run directory, or --job-dirs")
+    if not names and not runs:
+        msg = f"no run directory in {', '.join(str(folder) for folder in folders)}"
+        raise NotFoundError(msg, hint="a run directory contains results.json")
+    return tuple(dict.fromkeys(_find(name, runs, home) for name in names) if names else dict.fromkeys(runs))
 
 
-def _find(name: str, there: Sequence[Path], home: Path) -> Path:
+def _find(name: str, runs: Sequence[Path], home: Path) -> Path:
     path = Path(name)
-    if (path / "results.json").is_file() or (path / "invocation.json").is_file():
+    if RunFiles(path).results.is_file() or RunFiles(path).invocation.is_file():
         return path.resolve()
-    # NOTE: a job id (`<invocation>.<n>`) means its invocation.
-    identity = name.partition(".")[0]
-    matching = [run for run in there if _invocation(run).startswith(identity)]
-    if len(matching) > 1:
-        msg = f"'{name}' is the beginning of several invocations: {', '.join(run.name for run in matching)}"
-        raise NotFoundError(msg, hint="give more of its digits")
-    if matching:
-        return matching[0]
-    return run_dir_of(name, home)
+    # NOTE: a job id (`<invocation>.<n>`) selects its invocation.
+    prefix = name.partition(".")[0]
+    matches = [run for run in runs if _invocation_id(run).startswith(prefix)]
+    if len(matches) > 1:
+        msg = f"'{name}' matches several invocations: {', '.join(run.name for run in matches)}"
+        raise NotFoundError(msg, hint="give more digits of the id")
+    return matches[0] if matches else run_dir_of(name, home)
 
 
 def _runs_in(folder: Path) -> Iterator[Path]:
-    """Find runs in a folder or one below it; a folder inside a run, such as a job's, stands for the run."""
-    within = next((path for path in (folder, *folder.resolve().parents[:2]) if _is_run(path)), None)
-    if within is not None:
-        yield within.resolve()
+    """Yield the run directories in a folder and its subfolders; a folder inside a run selects that run."""
+    enclosing = next((path for path in (folder, *folder.resolve().parents[:2]) if _is_run(path)), None)
+    if enclosing is not None:
+        yield enclosing.resolve()
         return
     for path in (*sorted(folder.glob("*")), *sorted(folder.glob("*/*"))):
         if _is_run(path):
@@ -59,12 +60,12 @@ def _runs_in(folder: Path) -> Iterator[Path]:
 
 
 def _is_run(path: Path) -> bool:
-    return (path / "results.json").is_file()
+    return RunFiles(path).results.is_file()
 
 
-def _invocation(run: Path) -> str:
-    """Read whose results these are: a directory from elsewhere may bear any name."""
+def _invocation_id(run: Path) -> str:
+    """Read the invocation id from the results: a copied directory may have any name."""
     try:
-        return str(json.loads((run / "results.json").read_bytes())["invocation"])
+        return str(json.loads(RunFiles(run).results.read_bytes())["invocation"])
     except (OSError, ValueError, KeyError, TypeError):
         return run.name.rpartition("-")[2]

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from nel_action.errors import NelActionError, NotFoundError, Problem, SpecError
+from nel_action.exporters.credentials import resolve_variables
 from nel_action.exporters.registry import get_exporter
-from nel_action.exporters.service import resolve_variables
 from nel_action.exporters.settings import normalize_options
 from nel_action.spec.compose import LoadedSpec
 from nel_action.spec.validate import validate_part

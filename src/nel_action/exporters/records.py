@@ -1,4 +1,4 @@
-"""Results as flat records: one for each score, with everything that says where it comes from."""
+"""Results as flat records: one per score, with its provenance."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from nel_action.exporters.bundle import Bundle
 from nel_action.gating.verdict import TaskVerdict
 from nel_action.model.results import Score, TaskResult
 
-__all__ = ["Record", "parameters", "provenance", "records_of", "unmatched_patterns", "verdict_of"]
+__all__ = ["Record", "flatten", "matches", "provenance", "records_of", "unmatched_patterns", "verdict_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,42 +21,58 @@ class Record:
     task: TaskResult
     score: Score
     verdict: TaskVerdict | None = None
-    """Set where the gate judged this very metric."""
+    """Set if the gate judged this metric."""
 
 
-def records_of(bundle: Bundle, wanted: Sequence[str] = ()) -> Iterator[Record]:
-    """List every score that `log_metrics` lets through, in the order of the results."""
+def records_of(bundle: Bundle, patterns: Sequence[str] = ()) -> Iterator[Record]:
+    """Yield the scores that match any of the patterns, in the order of the results.
+
+    Args:
+        bundle: the invocation.
+        patterns: `log_metrics`; none means all scores.
+    """
     for task in bundle.results.tasks:
-        judged = verdict_of(bundle, task)
+        verdict = verdict_of(bundle, task)
         for score in task.scores:
-            if not wanted or any(matches(pattern, task.task, score.metric) for pattern in wanted):
-                same = judged is not None and judged.metric == score.metric
-                yield Record(task=task, score=score, verdict=judged if same else None)
+            if not patterns or any(matches(pattern, task.task, score.metric) for pattern in patterns):
+                judged = verdict is not None and verdict.metric == score.metric
+                yield Record(task=task, score=score, verdict=verdict if judged else None)
 
 
 def verdict_of(bundle: Bundle, task: TaskResult) -> TaskVerdict | None:
-    """Find what the gate said of a task on a model."""
-    tasks = bundle.gate.tasks if bundle.gate else ()
-    return next((one for one in tasks if (one.task, one.model) == (task.task, task.model)), None)
+    """Return the verdict on a task and model; None if it was not judged."""
+    verdicts = bundle.gate.tasks if bundle.gate else ()
+    return next((verdict for verdict in verdicts if (verdict.task, verdict.model) == (task.task, task.model)), None)
 
 
-def unmatched_patterns(bundles: Iterable[Bundle], wanted: Sequence[str]) -> tuple[str, ...]:
-    """Name the filters that no metric answers to; each is most likely a slip of the pen."""
+def unmatched_patterns(bundles: Iterable[Bundle], patterns: Sequence[str]) -> tuple[str, ...]:
+    """Return the patterns that match no metric; they are probably misspelt."""
     names = {(task.task, score.metric) for bundle in bundles for task in bundle.results.tasks for score in task.scores}
-    return tuple(pattern for pattern in wanted if not any(matches(pattern, *name) for name in names))
+    return tuple(pattern for pattern in patterns if not any(matches(pattern, *name) for name in names))
 
 
 def matches(pattern: str, task: str, metric: str) -> bool:
-    """Tell whether a filter lets a metric through: by name, part of a name, pattern, or `task.metric`."""
+    """Return whether a pattern of `log_metrics` matches a metric.
+
+    Args:
+        pattern: a name, a part of a name, a glob pattern, or `task.metric`.
+        task: name of the task.
+        metric: name of the metric.
+    """
     names = (metric, f"{task}.{metric}", f"{task}_{metric}")
     return pattern in metric or any(pattern == name or fnmatchcase(name, pattern) for name in names)
 
 
 def provenance(bundle: Bundle, task: TaskResult) -> dict[str, str]:
-    """Say where a result comes from: versions, digests, commit, pull request, verdict, links."""
+    """Return the origin of a result: versions, digests, commit, pull request, verdict and links.
+
+    Args:
+        bundle: the invocation.
+        task: result of the task.
+    """
     results, metadata = bundle.results, bundle.metadata
-    judged = verdict_of(bundle, task)
-    known: dict[str, object] = {
+    verdict = verdict_of(bundle, task)
+    fields: dict[str, object] = {
         "invocation_id": results.invocation,
         "job_id": task.job_id,
         "key": task.key,
@@ -77,18 +93,24 @@ def provenance(bundle: Bundle, task: TaskResult) -> dict[str, str]:
         "pull_request": metadata.pull_request,
         "spec_digest": results.spec_digest,
         "tool_version": results.tool_version,
-        "verdict": judged.verdict.value if judged else None,
+        "verdict": verdict.verdict.value if verdict else None,
         "gate": bundle.gate.verdict.value if bundle.gate else None,
         **{f"link.{link.label}": link.url for link in metadata.links},
     }
-    return {name: str(value) for name, value in known.items() if value is not None}
+    return {name: str(value) for name, value in fields.items() if value is not None}
 
 
-def parameters(value: Any, prefix: str = "", depth: int = 10) -> dict[str, Any]:  # noqa: ANN401 - a harness's own
-    """Flatten a harness's parameters to `a.b.c` names, at most `depth` levels deep."""
+def flatten(value: Any, prefix: str = "", depth: int = 10) -> dict[str, Any]:  # noqa: ANN401 - parameters of a harness
+    """Flatten nested mappings to `a.b.c` names.
+
+    Args:
+        value: a mapping, or the value of `prefix`.
+        prefix: name of the value.
+        depth: levels at most; deeper mappings stay values.
+    """
     if not isinstance(value, dict) or depth == 0:
         return {prefix: value}
     flat: dict[str, Any] = {}
     for name, inner in value.items():
-        flat |= parameters(inner, f"{prefix}.{name}" if prefix else str(name), depth - 1)
+        flat |= flatten(inner, f"{prefix}.{name}" if prefix else str(name), depth - 1)
     return flat

@@ -11,8 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from nel_action.errors import NelActionError, Problem, ResultsError, SecretError, SpecError
+from nel_action.errors import NelActionError, Problem, ResultsError, SpecError
 from nel_action.exporters.bundle import Bundle, load_bundle
+from nel_action.exporters.credentials import resolve_variables
 from nel_action.exporters.interface import (
     Change,
     CommonSettings,
@@ -36,7 +37,6 @@ __all__ = [
     "export_bundles",
     "export_run",
     "read_yaml",
-    "resolve_variables",
 ]
 
 logger = logging.getLogger(__name__)
@@ -153,30 +153,6 @@ def _export_bundle(
     except NelActionError as error:
         failed = Exported(bundle.results.invocation, Change.FAILED, None, str(error))
         return ExportOutcome(destination=exporter.name, items=(failed,))
-
-
-def resolve_variables(references: Mapping[str, EnvRef], environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment with the variables of a spec's `env_vars` added.
-
-    Exports run on this machine, so `host:NAME` and `runtime:NAME` are both read from `environ`.
-
-    Args:
-        references: references by the name of the variable to set.
-        environ: variables of this process.
-
-    Raises:
-        SecretError: a referenced variable is not set.
-    """
-    resolved = dict(environ)
-    for name, reference in references.items():
-        if reference.literal_value is not None:
-            resolved[name] = reference.literal_value
-        elif reference.value in environ:
-            resolved[name] = environ[reference.value]
-        else:
-            msg = f"the export needs {name}, but {reference.value} is not set"
-            raise SecretError(msg, hint=f"set {reference.value}, or remove {name} from env_vars")
-    return resolved
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -217,9 +217,9 @@ def test_an_answer_that_was_lost_does_not_double_rows(bundle: Bundle, sheet: She
 @pytest.mark.parametrize(
     ("options", "failure", "said"),
     [
-        ({"spreadsheet_id": "other"}, None, "no such sheet"),
+        ({"spreadsheet_id": "other"}, None, "no such Google sheet"),
         ({}, 403, "share the sheet with robot@project.example"),
-        ({}, 400, "Google Sheets refused"),
+        ({}, 400, "Google Sheets rejected the request"),
     ],
 )
 def test_refusals_say_what_to_do(
@@ -310,7 +310,7 @@ def test_key_of_a_user_and_of_a_client_that_a_user_authorised(bundle: Bundle, tm
     client = tmp_path / "credentials.json"
     client.write_text(json.dumps({"installed": {"client_id": "c"}}))
     options = {"spreadsheet_id": "S1", "oauth_file": str(client)}
-    with pytest.raises(NelActionError, match="nobody has authorised"):
+    with pytest.raises(NelActionError, match="no user has authorized"):
         export_bundles([bundle], "gsheets", options, {})
     (tmp_path / "authorized_user.json").write_text(json.dumps(user))
     assert export_bundles([bundle], "gsheets", options, {}).complete
@@ -349,6 +349,6 @@ def test_mistakes_are_told_before_anything_is_sent(
 
 def test_half_a_key_is_told_without_its_text(bundle: Bundle, sheet: SheetsDouble) -> None:
     outcome = export(bundle, json.dumps({"type": "service_account", "private_key": "s3cret"}))
-    assert "not a whole key" in str(outcome.items[0].problem)
+    assert "incomplete Google credentials" in str(outcome.items[0].problem)
     assert "s3cret" not in str(outcome.items[0].problem)
     assert sheet.calls == []

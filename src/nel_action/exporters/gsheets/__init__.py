@@ -1,1 +1,1 @@
-"""Results as rows of a Google sheet."""
+"""Exporter to Google Sheets: one row per job."""

@@ -1,4 +1,4 @@
-"""Credentials for Google, from a file or a secret's text."""
+"""Google credentials from a key file or from the text of a secret."""
 
 from __future__ import annotations
 
@@ -8,109 +8,109 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from nel_action.errors import Problem, SecretError
-from nel_action.exporters.credentials import secret
+from nel_action.exporters.credentials import read_secret
 from nel_action.exporters.gsheets.rows import GsheetsSettings
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
-__all__ = ["access_problem", "account", "credentials"]
+__all__ = ["account_name", "check_credentials", "load_credentials"]
 
 _SCOPES: Final = (
     "https://www.googleapis.com/auth/spreadsheets",
     "https://www.googleapis.com/auth/drive.metadata.readonly",
-    "https://www.googleapis.com/auth/drive.file",  # to share a sheet that was made
+    "https://www.googleapis.com/auth/drive.file",  # to share a spreadsheet that the exporter created
 )
 _GSPREAD: Final = Path("~/.config/gspread")
-"""Where gspread, and so the Launcher, looks for keys that nobody named."""
+"""Default folder of gspread, and so of the launcher, for credentials."""
 
 
-def access_problem(settings: GsheetsSettings, environ: Mapping[str, str]) -> Problem | None:
-    """Say why there are no credentials, if so; never what stands in them."""
+def check_credentials(settings: GsheetsSettings, environ: Mapping[str, str]) -> Problem | None:
+    """Return the problem if there are no readable credentials; never a part of their content."""
     try:
-        known = _key(settings, environ) or _user(settings)
+        credentials = _service_account(settings, environ) or _user(settings)
     except SecretError as error:
         return error.problems[0]
-    if known is None:
+    if credentials is None:
         hint = f"set {settings.service_account_env}, or export.gsheets.service_account_file or oauth_file"
-        return Problem("there are no Google credentials", hint=hint)
+        return Problem("no Google credentials", hint=hint)
     return None
 
 
-def credentials(settings: GsheetsSettings, environ: Mapping[str, str]) -> Credentials:
-    """Make credentials that renew themselves.
+def load_credentials(settings: GsheetsSettings, environ: Mapping[str, str]) -> Credentials:
+    """Return credentials that refresh themselves.
 
     Raises:
-        SecretError: there are none, or they are no key.
+        SecretError: there are none, or they are incomplete.
     """
     from google.oauth2 import credentials as user
     from google.oauth2 import service_account
 
-    key = _key(settings, environ)
+    key = _service_account(settings, environ)
     try:
         if key is not None:
             return service_account.Credentials.from_service_account_info(key, scopes=_SCOPES)
-        # NOTE: without scopes: a user granted some once, and asking for others would be refused.
+        # NOTE: without scopes, because Google rejects others than those that the user granted.
         return user.Credentials.from_authorized_user_info(_user(settings))
     except ValueError as error:
-        # NOTE: the library's message may quote the key; ours does not.
-        msg = "the Google credentials are not a whole key"
-        raise SecretError(msg, hint="make a new JSON key for the service account") from error
+        # NOTE: the library's message may contain the key; this one does not.
+        msg = "incomplete Google credentials"
+        raise SecretError(msg, hint="create a new JSON key for the service account") from error
 
 
-def account(settings: GsheetsSettings, environ: Mapping[str, str]) -> str:
-    """Name the account that a sheet must be shared with."""
-    key = _key(settings, environ) or {}
+def account_name(settings: GsheetsSettings, environ: Mapping[str, str]) -> str:
+    """Return the account that a spreadsheet must be shared with."""
+    key = _service_account(settings, environ) or {}
     return str(key.get("client_email") or "the account")
 
 
-def _key(settings: GsheetsSettings, environ: Mapping[str, str]) -> dict[str, Any] | None:
+def _service_account(settings: GsheetsSettings, environ: Mapping[str, str]) -> dict[str, Any] | None:
     if settings.service_account_file:
         return _read(Path(settings.service_account_file).expanduser())
     if settings.oauth_file:
         return None
-    text = secret(settings.service_account_env, environ)
+    text = read_secret(settings.service_account_env, environ)
     if text:
-        return _parsed(text, settings.service_account_env)
+        return _parse(text, settings.service_account_env)
     path = environ.get("GOOGLE_APPLICATION_CREDENTIALS")
-    usual = (_GSPREAD / "service_account.json").expanduser()
-    return _read(Path(path)) if path else _read(usual) if usual.is_file() else None
+    default = (_GSPREAD / "service_account.json").expanduser()
+    return _read(Path(path)) if path else _read(default) if default.is_file() else None
 
 
 def _user(settings: GsheetsSettings) -> dict[str, Any] | None:
-    """Find an authorised user: in the named file, beside the client that it describes, or where gspread left one.
+    """Return an authorized user from the configured file, from beside it if it describes a client, or from gspread's.
 
     Raises:
-        SecretError: the file cannot be read, or nobody has authorised the client yet.
+        SecretError: the file is not readable, or no user has authorized the client.
     """
-    usual = (_GSPREAD / "authorized_user.json").expanduser()
+    default = (_GSPREAD / "authorized_user.json").expanduser()
     if not settings.oauth_file:
-        return _read(usual) if usual.is_file() else None
+        return _read(default) if default.is_file() else None
     path = Path(settings.oauth_file).expanduser()
-    found = _read(path)
-    if "refresh_token" in found:
-        return found
-    beside = path.with_name("authorized_user.json")
-    if beside.is_file() or usual.is_file():
-        return _read(beside if beside.is_file() else usual)
-    msg = f"{path} describes a client that nobody has authorised"
-    raise SecretError(msg, hint=f"run gspread.oauth() once where there is a browser, and put its file at {beside}")
+    content = _read(path)
+    if "refresh_token" in content:
+        return content
+    sibling = path.with_name("authorized_user.json")
+    if sibling.is_file() or default.is_file():
+        return _read(sibling if sibling.is_file() else default)
+    msg = f"no user has authorized the client in {path}"
+    raise SecretError(msg, hint=f"run gspread.oauth() once on a machine with a browser, and copy its file to {sibling}")
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return _parsed(path.read_text(encoding="utf-8"), str(path))
+        return _parse(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
         msg = f"cannot read the Google credentials in {path}"
         raise SecretError(msg, hint=getattr(error, "strerror", None)) from error
 
 
-def _parsed(text: str, source: str) -> dict[str, Any]:
+def _parse(text: str, source: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        content = json.loads(text)
     except ValueError:
-        found = None
-    if not isinstance(found, dict):
+        content = None
+    if not isinstance(content, dict):
         msg = f"the Google credentials in {source} are not JSON"
-        raise SecretError(msg, hint="put the whole text of the key file there") from None
-    return found
+        raise SecretError(msg, hint="use the complete text of the key file") from None
+    return content

@@ -1,7 +1,7 @@
-"""What must change in a sheet: a pure function of what stands in it and what should.
+"""Difference between a sheet and the rows that it must contain, as a pure function.
 
-Rows are found by their key and columns by their heads, so that people may add columns, sort rows and move
-things about. Only our own cells are ever written; new heads go to the right and new rows to the end.
+Rows are found by their key and columns by their headers, so that people may add columns, sort rows and move both.
+Only the exporter's own cells are written; new columns are added on the right and new rows at the end.
 """
 
 from __future__ import annotations
@@ -17,91 +17,96 @@ from nel_action.exporters.interface import Change
 __all__ = ["Changes", "Sheet", "changes_for"]
 
 _FIELDS: Final = "userEnteredValue"
-_ROWS: Final = 1_000
-"""Rows of a new tab; it grows as rows are added."""
+_NEW_SHEET_ROWS: Final = 1_000
+"""Rows of a new sheet; Google adds rows as needed."""
 Request = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sheet:
-    """A tab as it is."""
+    """Current content of a sheet."""
 
     id: int
     columns: int
-    """Width of its grid."""
+    """Width of the grid."""
     values: Sequence[Sequence[Any]]
-    """Rows from the top, unformatted; the first one holds the heads."""
-    new: str | None = None
-    """Title of a tab that is to be made."""
+    """Unformatted rows from the top; the first one contains the headers."""
+    new_title: str | None = None
+    """Title of a sheet that does not exist yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """One call's worth of changes."""
+    """Changes of one request."""
 
     requests: tuple[Request, ...]
-    """For `spreadsheets.batchUpdate`: all of them happen or none."""
+    """For `spreadsheets.batchUpdate`, which applies all of them or none."""
     jobs: Mapping[str, Change]
-    """What that does to each job's row."""
+    """Effect on the row of each job, by job id."""
 
 
 def changes_for(sheet: Sheet, rows: Sequence[Mapping[str, Cell]]) -> Changes:
-    """Work out the requests that make the sheet hold these rows."""
-    heads = [str(head) for head in sheet.values[0]] if sheet.values else []
-    fresh = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in heads]
-    # NOTE: the first of two columns with one name is ours; the other is left alone.
-    places = {name: place for place, name in reversed(list(enumerate([*heads, *fresh])))}
-    known = _known(sheet, places[KEY])
+    """Return the requests that make the sheet contain the rows.
+
+    Args:
+        sheet: current content.
+        rows: cells by header; each row has a value for `KEY`.
+    """
+    headers = [str(header) for header in sheet.values[0]] if sheet.values else []
+    new_headers = [name for name in dict.fromkeys(name for row in rows for name in row) if name not in headers]
+    # NOTE: of two columns with the same header the first one is used, the other is left alone.
+    columns = {name: column for column, name in reversed(list(enumerate([*headers, *new_headers])))}
+    row_of = _row_numbers(sheet, columns[KEY])
     jobs: dict[str, Change] = {}
     updates: list[Request] = []
     added: list[Request] = []
     for row in rows:
         key = str(row[KEY])
-        if key in known:
-            changed = list(_updates(sheet, known[key], row, places))
+        if key in row_of:
+            changed = list(_updates(sheet, row_of[key], row, columns))
             updates += changed
             jobs[key] = Change.UPDATED if changed else Change.UNCHANGED
         else:
-            added.append({"values": _new_row(row, places)})
+            added.append({"values": _new_row(row, columns)})
             jobs[key] = Change.CREATED
     append = [{"appendCells": {"sheetId": sheet.id, "rows": added, "fields": _FIELDS}}] if added else []
-    return Changes(requests=(*_heads(sheet, len(heads), fresh), *updates, *append), jobs=jobs)
+    return Changes(requests=(*_header_requests(sheet, len(headers), new_headers), *updates, *append), jobs=jobs)
 
 
-def _known(sheet: Sheet, column: int) -> dict[str, int]:
-    """Find each key's row; of several with one key, the first."""
+def _row_numbers(sheet: Sheet, column: int) -> dict[str, int]:
+    """Return the row of each key; the first one if there are several."""
     keys = [str(row[column]) if column < len(row) else "" for row in sheet.values]
-    return {key: place for place, key in reversed(list(enumerate(keys))) if place and key}
+    return {key: number for number, key in reversed(list(enumerate(keys))) if number and key}
 
 
-def _heads(sheet: Sheet, start: int, fresh: Sequence[str]) -> Iterator[Request]:
-    missing = start + len(fresh) - sheet.columns
-    if sheet.new is not None and fresh:
-        grid = {"rowCount": _ROWS, "columnCount": len(fresh)}
-        yield {"addSheet": {"properties": {"sheetId": sheet.id, "title": sheet.new, "gridProperties": grid}}}
-    elif fresh and missing > 0:
+def _header_requests(sheet: Sheet, start: int, new_headers: Sequence[str]) -> Iterator[Request]:
+    missing = start + len(new_headers) - sheet.columns
+    if sheet.new_title is not None and new_headers:
+        grid = {"rowCount": _NEW_SHEET_ROWS, "columnCount": len(new_headers)}
+        yield {"addSheet": {"properties": {"sheetId": sheet.id, "title": sheet.new_title, "gridProperties": grid}}}
+    elif new_headers and missing > 0:
         yield {"appendDimension": {"sheetId": sheet.id, "dimension": "COLUMNS", "length": missing}}
-    if fresh:
-        yield _write(sheet, 0, start, fresh)
+    if new_headers:
+        yield _write(sheet, 0, start, new_headers)
 
 
-def _updates(sheet: Sheet, place: int, row: Mapping[str, Cell], places: Mapping[str, int]) -> Iterator[Request]:
-    """Write changed cells, each run of neighbours in one request."""
-    before = sheet.values[place]
+def _updates(sheet: Sheet, number: int, row: Mapping[str, Cell], columns: Mapping[str, int]) -> Iterator[Request]:
+    """Yield requests for the changed cells of a row, one for each group of adjacent cells."""
+    current = sheet.values[number]
     changed = {
-        places[name]: value
+        columns[name]: value
         for name, value in row.items()
-        if not _same(before[places[name]] if places[name] < len(before) else "", value)
+        if not _equal(current[columns[name]] if columns[name] < len(current) else "", value)
     }
-    run: list[Cell] = []
+    group: list[Cell] = []
     for column in sorted(changed):
-        run.append(changed[column])
+        group.append(changed[column])
         if column + 1 not in changed:
-            yield _write(sheet, place, column - len(run) + 1, run)
-            run = []
+            yield _write(sheet, number, column - len(group) + 1, group)
+            group = []
 
 
-def _same(old: Any, new: Cell) -> bool:  # noqa: ANN401 - whatever stands in the cell
+def _equal(old: Any, new: Cell) -> bool:  # noqa: ANN401 - any cell value
     if new is None:
         return old in {"", None}
     if isinstance(new, str) or isinstance(old, bool) or not isinstance(old, int | float):
@@ -109,10 +114,10 @@ def _same(old: Any, new: Cell) -> bool:  # noqa: ANN401 - whatever stands in the
     return math.isclose(old, new, rel_tol=1e-12)
 
 
-def _new_row(row: Mapping[str, Cell], places: Mapping[str, int]) -> list[Request]:
-    cells: list[Request] = [{}] * (1 + max(places[name] for name in row))
+def _new_row(row: Mapping[str, Cell], columns: Mapping[str, int]) -> list[Request]:
+    cells: list[Request] = [{}] * (1 + max(columns[name] for name in row))
     for name, value in row.items():
-        cells[places[name]] = _cell(value)
+        cells[columns[name]] = _cell(value)
     return cells
 
 
@@ -124,7 +129,7 @@ def _write(sheet: Sheet, row: int, column: int, values: Sequence[Cell]) -> Reque
 
 
 def _cell(value: Cell) -> Request:
-    # NOTE: a string value is never read as a formula, whatever a model is called.
+    # NOTE: a string value is never evaluated as a formula, whatever the name of a model is.
     if value is None:
         return {}
     return {_FIELDS: {"stringValue": value} if isinstance(value, str) else {"numberValue": value}}

@@ -1,4 +1,4 @@
-"""The `gsheets` exporter."""
+"""Exporter to Google Sheets."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from nel_action.errors import Problem
 from nel_action.exporters.bundle import Bundle
-from nel_action.exporters.gsheets.access import access_problem, account, credentials
+from nel_action.exporters.gsheets.access import account_name, check_credentials, load_credentials
 from nel_action.exporters.gsheets.rows import GsheetsSettings, rows_of
-from nel_action.exporters.gsheets.spreadsheet import bring_up_to_date, found_or_made
+from nel_action.exporters.gsheets.spreadsheet import open_spreadsheet, update_rows
 from nel_action.exporters.interface import DestinationError, Exported, ExportError, ExportOutcome, MissingExtraError
+from nel_action.retry import parse_retry_after
 
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
@@ -20,22 +21,23 @@ if TYPE_CHECKING:
 
 __all__ = ["GsheetsExporter"]
 
-_PATIENCE: Final = 30.0
-_QUOTA: Final = 20.0
-"""Seconds to wait where the quota, which is counted by the minute, is used up and Google names no time."""
-_BUSY: Final = 429
-_SERVER: Final = 500
+_TIMEOUT: Final = 30.0
+"""Seconds per request."""
+_QUOTA_WAIT: Final = 20.0
+"""Seconds to wait if the quota, which is per minute, is exhausted and Google does not say how long."""
+_TOO_MANY_REQUESTS: Final = 429
+_SERVER_ERROR: Final = 500
 
 
-def _authorized(found: Credentials) -> Session:
+def _authorized(credentials: Credentials) -> Session:
     from google.auth.transport.requests import AuthorizedSession
 
-    session: Session = AuthorizedSession(found)
+    session: Session = AuthorizedSession(credentials)
     return session
 
 
 class GsheetsExporter:
-    """Keeps a row for each job: one call reads the tab, one call brings it up to date, or none where it is."""
+    """Exports one row per job: one request reads the sheet, and one updates it if anything changed."""
 
     name = "gsheets"
     settings = GsheetsSettings
@@ -44,39 +46,45 @@ class GsheetsExporter:
         self._session_for = session_for
 
     def check(self, settings: GsheetsSettings, environ: Mapping[str, str]) -> Sequence[Problem]:
-        """Say whether a key is there.
+        """Return a problem if there are no credentials.
 
         Raises:
             MissingExtraError: gspread is not installed.
         """
         if find_spec("gspread") is None:
             raise MissingExtraError(self.name, "gspread")
-        problem = access_problem(settings, environ)
+        problem = check_credentials(settings, environ)
         return [] if problem is None else [problem]
 
     def export(self, bundle: Bundle, settings: GsheetsSettings, environ: Mapping[str, str]) -> ExportOutcome:
-        """Bring the rows of one invocation up to date.
+        """Update the rows of one invocation.
 
         Raises:
-            DestinationError: Google is busy, or does not answer.
-            ExportError: the sheet is not there, or not shared with the account.
+            DestinationError: Google is busy or does not respond.
+            ExportError: the spreadsheet does not exist or is not shared with the account.
         """
         import gspread
 
-        with _translated(name := account(settings, environ)):
-            client = gspread.Client(auth=None, session=self._session_for(credentials(settings, environ)))
-            client.set_timeout(_PATIENCE)
-            book, made = found_or_made(client, settings)
-            changes = bring_up_to_date(book, settings, rows_of(bundle, settings))
-        items = tuple(Exported(job, change, str(book.url)) for job, change in changes.jobs.items())
-        shared = ", ".join(settings.share_with) or "nobody else (export.gsheets.share_with)"
-        notes = (f"made '{settings.spreadsheet_name}', which belongs to {name}, shared with {shared}",) if made else ()
-        return ExportOutcome(destination=self.name, items=items, notes=notes)
+        account = account_name(settings, environ)
+        with _translated(account):
+            client = gspread.Client(auth=None, session=self._session_for(load_credentials(settings, environ)))
+            client.set_timeout(_TIMEOUT)
+            spreadsheet, created = open_spreadsheet(client, settings)
+            changes = update_rows(spreadsheet, settings, rows_of(bundle, settings))
+        items = tuple(Exported(job, change, str(spreadsheet.url)) for job, change in changes.jobs.items())
+        return ExportOutcome(
+            destination=self.name, items=items, notes=(_created_note(settings, account),) if created else ()
+        )
+
+
+def _created_note(settings: GsheetsSettings, account: str) -> str:
+    readers = ", ".join(settings.share_with) or "nobody else (export.gsheets.share_with)"
+    return f"created '{settings.spreadsheet_name}', which belongs to {account}, shared with {readers}"
 
 
 @contextmanager
-def _translated(name: str) -> Iterator[None]:
-    """Tell what is busy from what is forbidden."""
+def _translated(account: str) -> Iterator[None]:
+    """Translate the client's errors: busy can be retried, forbidden cannot."""
     import gspread
     import requests
     from google.auth.exceptions import GoogleAuthError, TransportError
@@ -84,26 +92,30 @@ def _translated(name: str) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        msg = "Google does not let the account write this sheet"
-        raise ExportError(msg, hint=f"share the sheet with {name} as an editor") from error
+        msg = "the account may not write to this Google sheet"
+        raise ExportError(msg, hint=f"share the sheet with {account} as an editor") from error
     except gspread.exceptions.SpreadsheetNotFound as error:
-        msg = "there is no such sheet, or it is not shared"
-        raise ExportError(msg, hint=f"check export.gsheets.spreadsheet_id, and share the sheet with {name}") from error
+        msg = "no such Google sheet, or it is not shared with the account"
+        hint = f"check export.gsheets.spreadsheet_id, and share the sheet with {account}"
+        raise ExportError(msg, hint=hint) from error
     except gspread.exceptions.APIError as error:
         raise _api_error(error) from error
     except (requests.RequestException, TransportError) as error:
-        msg = f"Google Sheets does not answer: {type(error).__name__}"
+        msg = f"Google Sheets does not respond: {type(error).__name__}"
         raise DestinationError(msg) from error
     except GoogleAuthError as error:
-        msg = "Google refused the credentials"
-        raise ExportError(msg, hint="the key may be revoked, or the machine's clock wrong") from error
+        msg = "Google rejected the credentials"
+        raise ExportError(
+            msg, hint="check that the key is not revoked and that the machine's clock is right"
+        ) from error
 
 
 def _api_error(error: Any) -> ExportError:  # noqa: ANN401 - gspread's own
     status = error.response.status_code
-    said = " ".join(str(error).split())[:300]
-    if status == _BUSY or status >= _SERVER:
-        asked = error.response.headers.get("Retry-After", "")
-        wait = float(asked) if asked.isdigit() else _QUOTA if status == _BUSY else None
-        return DestinationError(f"Google Sheets is busy: {said}", retry_after=wait)
-    return ExportError(f"Google Sheets refused: {said}")
+    message = " ".join(str(error).split())[:300]
+    if status == _TOO_MANY_REQUESTS or status >= _SERVER_ERROR:
+        wait = parse_retry_after(error.response.headers.get("Retry-After"))
+        if wait is None and status == _TOO_MANY_REQUESTS:
+            wait = _QUOTA_WAIT
+        return DestinationError(f"Google Sheets is busy: {message}", retry_after=wait)
+    return ExportError(f"Google Sheets rejected the request: {message}")

@@ -1,4 +1,4 @@
-"""A row for each job: the columns that it has and what stands in them."""
+"""Rows of the Google sheet: one per job, and the options of the exporter."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from nel_action.model.results import TaskResult
 __all__ = ["KEY", "Cell", "GsheetsSettings", "rows_of"]
 
 KEY: Final = "Job ID"
-"""Column that rows are found again by."""
+"""Header of the column that identifies a row."""
 
 Cell = str | float | None
 
@@ -22,32 +22,32 @@ class GsheetsSettings(CommonSettings):
     """`export.gsheets`."""
 
     spreadsheet_id: str | None = None
-    """The long word in the sheet's address."""
+    """Id in the address of the spreadsheet."""
     spreadsheet_name: str = "NeMo Evaluator Launcher Results"
-    """The sheet's title, where no id is given; found among those that the account can see, and made where it is not
-    there. The title that is the default is that of the Launcher's own exports."""
+    """Title of the spreadsheet, used without an id; created if the account sees none with this title. The default is
+    the title of the launcher's exports."""
     share_with: tuple[str, ...] = ()
-    """Addresses of people who may write a sheet that was made: it belongs to the account."""
+    """E-mail addresses of the editors of a created spreadsheet, which belongs to the account."""
     worksheet: str | None = None
-    """Name of the tab; the first one unless said. Made where it is not there."""
+    """Name of the sheet; the first one by default. Created if it does not exist."""
     service_account_file: str | None = None
     """JSON key of a service account."""
     service_account_env: str = "GOOGLE_SERVICE_ACCOUNT_JSON"
-    """Name of the variable that holds such a key's text; with `_FILE` at its end, the path of a mounted one."""
+    """Variable with the text of such a key; the variable with `_FILE` appended has the path of a mounted key file."""
     oauth_file: str | None = None
-    """JSON of an authorised user, as `gcloud` and gspread write it, or of a client whose `authorized_user.json` lies
-    beside it."""
+    """JSON file of an authorized user, as `gcloud` and gspread write it, or of a client with `authorized_user.json`
+    in the same folder."""
 
 
 def rows_of(bundle: Bundle, settings: GsheetsSettings) -> list[dict[str, Cell]]:
-    """Lay out a row for each job, by column; the metrics that `log_metrics` lets through have columns of their own."""
+    """Return one row per job, as cells by header; each metric that matches `log_metrics` has its own columns."""
     return [_row(bundle, settings, task) for task in bundle.results.tasks]
 
 
 def _row(bundle: Bundle, settings: GsheetsSettings, task: TaskResult) -> dict[str, Cell]:
     results, metadata = bundle.results, bundle.metadata
-    judged = verdict_of(bundle, task)
-    compared = judged.comparison if judged else None
+    verdict = verdict_of(bundle, task)
+    comparison = verdict.comparison if verdict else None
     row: dict[str, Cell] = {
         "Model Name": task.model,
         "Task Name": task.task,
@@ -56,9 +56,9 @@ def _row(bundle: Bundle, settings: GsheetsSettings, task: TaskResult) -> dict[st
         "Executor": metadata.executor,
         "Created": results.created,
         "Outcome": task.outcome.value,
-        "Verdict": judged.verdict.value if judged else None,
-        "Baseline": compared.baseline if compared else None,
-        "Difference": compared.difference if compared else None,
+        "Verdict": verdict.verdict.value if verdict else None,
+        "Baseline": comparison.baseline if comparison else None,
+        "Difference": comparison.difference if comparison else None,
         "Items": task.n_items,
         "Harness": task.harness,
         "Harness Version": task.harness_version,

@@ -1,32 +1,45 @@
-"""One spreadsheet: found or made, read, and written in one call that happens as a whole or not at all."""
+"""One spreadsheet: opened or created, read, and written with optimistic locking.
+
+Two exports at the same time must not both add the same row or overwrite each other's headers. The spreadsheet keeps a
+revision number that people do not see, as developer metadata. Every write takes the next number in the same batch as
+its changes, and Google rejects a batch whose number exists. An export whose batch was rejected reads again.
+"""
 
 from __future__ import annotations
 
-import random
+import logging
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from nel_action.exporters.gsheets.changes import Changes, Sheet, changes_for
-from nel_action.exporters.gsheets.optimistic_lock import next_turn, turn_of
 from nel_action.exporters.gsheets.rows import Cell, GsheetsSettings
 from nel_action.exporters.interface import DestinationError
+from nel_action.retry import Backoff
 
 if TYPE_CHECKING:
     import gspread
 
-__all__ = ["bring_up_to_date", "found_or_made"]
+__all__ = ["open_spreadsheet", "update_rows"]
 
-_BOOKS: Final = "https://sheets.googleapis.com/v4/spreadsheets"
+logger = logging.getLogger(__name__)
+
+_SPREADSHEETS: Final = "https://sheets.googleapis.com/v4/spreadsheets"
 _FILES: Final = "https://www.googleapis.com/drive/v3/files"
-_TURNS: Final = 8
-"""Times that another export may come first."""
-_REFUSED: Final = 400
+_TRIES: Final = 8
+"""Writes that are attempted while other exports write too."""
+# NOTE: a jitter of 1 draws the whole pause at random, which separates exports that collided.
+_BACKOFF: Final = Backoff(initial=0.2, maximum=5.0, jitter=1.0)
+_BAD_REQUEST: Final = 400
+_REVISION_KEY: Final = "nel-action.turn"
+"""Key of the metadata with the revision number; other versions read it too."""
+_FIRST_ID: Final = 0x6E656C00
+"""Metadata ids are positive 32-bit numbers; a start at an unusual number avoids those of other programs."""
 
 
-def found_or_made(client: gspread.Client, settings: GsheetsSettings) -> tuple[gspread.Spreadsheet, bool]:
-    """Open the spreadsheet; one that is named by its title is made where there is none. Return whether it was."""
+def open_spreadsheet(client: gspread.Client, settings: GsheetsSettings) -> tuple[gspread.Spreadsheet, bool]:
+    """Open the spreadsheet, or create and share it if none has its title; return it and whether it was created."""
     import gspread
 
     if settings.spreadsheet_id:
@@ -34,65 +47,98 @@ def found_or_made(client: gspread.Client, settings: GsheetsSettings) -> tuple[gs
     try:
         return client.open(settings.spreadsheet_name), False
     except gspread.exceptions.SpreadsheetNotFound:
-        made = _make(client, settings)
+        created = _create(client, settings)
     for address in settings.share_with:
-        # NOTE: not through gspread's own call, which sends a key that Drive's description does not have.
+        # NOTE: gspread's own call sends a key that the description of Drive's API does not have.
         permission = {"type": "user", "role": "writer", "emailAddress": address}
-        quiet = {"sendNotificationEmail": "false"}
-        client.http_client.request("post", f"{_FILES}/{made.id}/permissions", params=quiet, json=permission)
-    return made, True
+        params = {"sendNotificationEmail": "false"}
+        client.http_client.request("post", f"{_FILES}/{created.id}/permissions", params=params, json=permission)
+    return created, True
 
 
-def _make(client: gspread.Client, settings: GsheetsSettings) -> gspread.Spreadsheet:
-    tabs = [{"properties": {"title": settings.worksheet}}] if settings.worksheet else []
-    body = {"properties": {"title": settings.spreadsheet_name}, "sheets": tabs}
-    answer = client.http_client.request("post", _BOOKS, json=body).json()
-    return client.open_by_key(answer["spreadsheetId"])
+def _create(client: gspread.Client, settings: GsheetsSettings) -> gspread.Spreadsheet:
+    sheets = [{"properties": {"title": settings.worksheet}}] if settings.worksheet else []
+    body = {"properties": {"title": settings.spreadsheet_name}, "sheets": sheets}
+    response = client.http_client.request("post", _SPREADSHEETS, json=body).json()
+    return client.open_by_key(response["spreadsheetId"])
 
 
-def bring_up_to_date(
-    book: gspread.Spreadsheet,
+def update_rows(
+    spreadsheet: gspread.Spreadsheet,
     settings: GsheetsSettings,
     rows: Sequence[Mapping[str, Cell]],
     *,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> Changes:
-    """Read the tab, make it hold these rows, and say what that changed; again where another export came first.
+    """Make the sheet contain the rows; read and write again if another export has written in between.
+
+    Args:
+        spreadsheet: the spreadsheet.
+        settings: options of the exporter, with the name of the sheet.
+        rows: cells by header.
+        sleep: pauses for that many seconds before another try.
+
+    Returns:
+        The changes that were written; without requests if the sheet was up to date.
 
     Raises:
-        DestinationError: others kept coming first.
-        gspread.exceptions.APIError: Google refused.
+        DestinationError: other exports have written before each try.
+        gspread.exceptions.APIError: Google rejected the request.
     """
-    for number in range(_TURNS):
-        whole = book.fetch_sheet_metadata()
-        changes = changes_for(_sheet(book, whole, settings.worksheet), rows)
-        if not changes.requests or _written(book, turn_of(whole), changes):
+    for _, pause in zip(range(_TRIES), _BACKOFF.delays(), strict=False):
+        metadata = spreadsheet.fetch_sheet_metadata()
+        changes = changes_for(_read_sheet(spreadsheet, metadata, settings.worksheet), rows)
+        if not changes.requests or _write(spreadsheet, _revision(metadata), changes):
             return changes
-        sleep(random.uniform(0, min(0.2 * 2**number, 5.0)))  # noqa: S311 - only spreads exports out
+        logger.info("another export has written to the spreadsheet; reading it again")
+        sleep(pause)
     msg = "other exports keep writing to the Google sheet"
     raise DestinationError(msg)
 
 
-def _written(book: gspread.Spreadsheet, turn: int, changes: Changes) -> bool:
-    """Write with the next turn; False where somebody else had it."""
+def _write(spreadsheet: gspread.Spreadsheet, revision: int, changes: Changes) -> bool:
+    """Write the changes with the next revision number; return False if another export has taken it."""
     import gspread
 
     try:
-        book.batch_update({"requests": [*next_turn(turn), *changes.requests]})
+        spreadsheet.batch_update({"requests": [*_next_revision(revision), *changes.requests]})
     except gspread.exceptions.APIError as error:
-        if error.response.status_code != _REFUSED or turn_of(book.fetch_sheet_metadata()) == turn:
+        rejected = error.response.status_code == _BAD_REQUEST
+        if not rejected or _revision(spreadsheet.fetch_sheet_metadata()) == revision:
             raise
         return False
     return True
 
 
-def _sheet(book: gspread.Spreadsheet, whole: Mapping[str, Any], title: str | None) -> Sheet:
-    """Read the tab; one that is not there yet is empty, and its id follows from its title."""
-    tabs = sorted((tab["properties"] for tab in whole["sheets"]), key=lambda tab: tab.get("index", 0))
-    tab = next((tab for tab in tabs if title is None or tab["title"] == title), None)
-    if tab is None:
-        assert title is not None  # noqa: S101 - a spreadsheet always has a tab
-        return Sheet(id=zlib.crc32(title.encode()) >> 1, columns=0, values=(), new=title)
-    quoted = tab["title"].replace("'", "''")
-    found: dict[str, Any] = book.values_get(f"'{quoted}'", params={"valueRenderOption": "UNFORMATTED_VALUE"})
-    return Sheet(id=tab["sheetId"], columns=tab["gridProperties"]["columnCount"], values=found.get("values", []))
+def _revision(metadata: Mapping[str, Any]) -> int:
+    """Return the revision number in a response of `spreadsheets.get`; 0 if nothing has been written."""
+    entries = metadata.get("developerMetadata", ())
+    values = [entry["metadataValue"] for entry in entries if entry.get("metadataKey") == _REVISION_KEY]
+    return max((int(value) for value in values if value.isdecimal()), default=0)
+
+
+def _next_revision(revision: int) -> list[dict[str, Any]]:
+    """Return the requests that replace a revision number by the next one."""
+    new = {
+        "metadataId": _FIRST_ID + revision + 1,
+        "metadataKey": _REVISION_KEY,
+        "metadataValue": str(revision + 1),
+        "location": {"spreadsheet": True},
+        "visibility": "DOCUMENT",
+    }
+    old = {"developerMetadataLookup": {"metadataKey": _REVISION_KEY, "metadataValue": str(revision)}}
+    delete = [{"deleteDeveloperMetadata": {"dataFilter": old}}] if revision else []
+    return [*delete, {"createDeveloperMetadata": {"developerMetadata": new}}]
+
+
+def _read_sheet(spreadsheet: gspread.Spreadsheet, metadata: Mapping[str, Any], title: str | None) -> Sheet:
+    """Read a sheet; one that does not exist yet is empty and gets an id derived from its title."""
+    sheets = sorted((sheet["properties"] for sheet in metadata["sheets"]), key=lambda sheet: sheet.get("index", 0))
+    sheet = next((sheet for sheet in sheets if title is None or sheet["title"] == title), None)
+    if sheet is None:
+        assert title is not None  # noqa: S101 - a spreadsheet has at least one sheet
+        return Sheet(id=zlib.crc32(title.encode()) >> 1, columns=0, values=(), new_title=title)
+    quoted = sheet["title"].replace("'", "''")
+    response: dict[str, Any] = spreadsheet.values_get(f"'{quoted}'", params={"valueRenderOption": "UNFORMATTED_VALUE"})
+    columns = sheet["gridProperties"]["columnCount"]
+    return Sheet(id=sheet["sheetId"], columns=columns, values=response.get("values", []))

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from nel_action.exporters.bundle import Attachment, Bundle
 from nel_action.exporters.interface import CommonSettings
-from nel_action.exporters.records import parameters, provenance, records_of, verdict_of
+from nel_action.exporters.records import flatten, provenance, records_of, verdict_of
 from nel_action.model.results import JobOutcome, TaskResult
 from nel_action.report.store import samples_path
 
@@ -85,7 +85,7 @@ def parent_of(bundle: Bundle, settings: MlflowSettings, spec: Mapping[str, Any])
     """Lay out the run that stands for the invocation."""
     results = bundle.results
     created = milliseconds(results.created)
-    config = parameters(dict(spec), depth=settings.log_config_params_max_depth) if settings.log_config_params else {}
+    config = flatten(dict(spec), depth=settings.log_config_params_max_depth) if settings.log_config_params else {}
     known = {
         "invocation_id": results.invocation,
         "repository": results.repository,
@@ -141,7 +141,7 @@ def child_of(bundle: Bundle, settings: MlflowSettings, task: TaskResult) -> RunC
         started=milliseconds(task.started) if task.started else created,
         ended=milliseconds(task.ended) if task.ended else created,
         tags=_tags(provenance(bundle, task), settings),
-        params=_params(parameters(task.params) | settings.extra_metadata),
+        params=_params(flatten(task.params) | settings.extra_metadata),
         metrics=_metrics(bundle, settings, task),
         step=created // _DAY,
         files=tuple(files),

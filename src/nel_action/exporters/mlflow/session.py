@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
-from nel_action.exporters.credentials import secret
+from nel_action.exporters.credentials import read_secret
 from nel_action.exporters.interface import Change, DestinationError, ExportError
 from nel_action.exporters.mlflow.content import DIGEST, RESULTS, MlflowSettings, RunContent
 
@@ -217,7 +217,7 @@ def _in_batches(
 @contextmanager
 def _variables(environ: Mapping[str, str]) -> Iterator[None]:
     """Give the client its credentials, which it reads from the process alone, and less patience than two minutes."""
-    own = {name: value for name in _SECRETS if (value := secret(name, environ))}
+    own = {name: value for name in _SECRETS if (value := read_secret(name, environ))}
     own |= {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
     before = {name: os.environ.get(name) for name in own}
     os.environ.update({name: environ.get(name, value) for name, value in own.items()})

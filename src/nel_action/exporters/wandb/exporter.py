@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from nel_action.errors import Problem
 from nel_action.exporters.bundle import Bundle
-from nel_action.exporters.credentials import secret
+from nel_action.exporters.credentials import read_secret
 from nel_action.exporters.interface import ExportError, ExportOutcome, MissingExtraError, export_each
 from nel_action.exporters.wandb.content import LogMode, WandbSettings, contents_of
 from nel_action.exporters.wandb.session import DEFAULT_URL, Session
@@ -64,4 +64,4 @@ def _api_key(environ: Mapping[str, str]) -> str | None:
     from requests.utils import get_netrc_auth
 
     login = get_netrc_auth(environ.get("WANDB_BASE_URL") or DEFAULT_URL)
-    return secret("WANDB_API_KEY", environ) or (login[1] if login else None)
+    return read_secret("WANDB_API_KEY", environ) or (login[1] if login else None)
