@@ -1,0 +1,96 @@
+"""Life of one proxy process: listening, the counters' file, orderly shutdown."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import sys
+from typing import Any
+
+from typing_extensions import Self
+
+from nel_action.gateway.config import Config
+from nel_action.gateway.counters import write_file
+from nel_action.gateway.proxy import Proxy
+from nel_action.gateway.server import ServerConnection
+
+__all__ = ["Service"]
+
+_BACKLOG = 4096
+_OPEN_FILES = 65_536
+_COUNTERS_INTERVAL = 1.0
+"""Seconds."""
+_GRACE = 10.0
+"""Seconds that requests without a client may take to be recorded at the end."""
+
+
+class Service:
+    """A proxy that listens. Use as an asynchronous context manager."""
+
+    def __init__(self, config: Config, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        self.config = config
+        self._host = host
+        self._port = port
+        self._connections: set[ServerConnection] = set()
+        self._server: asyncio.AbstractServer | None = None
+        self._counting: asyncio.Task[None] | None = None
+        self.address = ""
+        """`host:port` once it listens."""
+
+    async def __aenter__(self) -> Self:
+        _raise_open_files()
+        self.proxy = Proxy(self.config)
+        loop = asyncio.get_event_loop()
+        self._server = await loop.create_server(
+            lambda: ServerConnection(self.proxy.handle, self._connections),
+            self._host,
+            self._port,
+            backlog=_BACKLOG,
+            reuse_address=True,
+        )
+        sockets: Any = self._server.sockets
+        name = sockets[0].getsockname()
+        self.address = f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+        self._counting = asyncio.ensure_future(self._count())
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        assert self._server is not None  # noqa: S101 - entered
+        self._server.close()
+        for connection in list(self._connections):
+            connection.close()
+        try:
+            await asyncio.wait_for(self.proxy.close(), _GRACE)
+        except asyncio.TimeoutError:
+            sys.stderr.write(f"nel-action gateway: {self.proxy.in_flight} requests were given up at the end\n")
+        for connection in list(self._connections):
+            connection.abort()
+        if self._counting is not None:
+            self._counting.cancel()
+        self.write_counters()
+
+    @property
+    def url(self) -> str:
+        """Replacement for the endpoint's URL: same path, this address."""
+        return f"http://{self.address}{self.proxy.upstream.path}"
+
+    def write_counters(self) -> None:
+        """Write the counters' file."""
+        if self.config.counters:
+            write_file(self.config.counters, self.proxy.status())
+
+    async def _count(self) -> None:
+        while True:
+            self.write_counters()
+            await asyncio.sleep(_COUNTERS_INTERVAL)
+
+
+def _raise_open_files() -> None:
+    """Allow as many open files as the system permits: each request in flight needs two."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+        except (OSError, ValueError):
+            sys.stderr.write(f"nel-action gateway: at most {soft} open files\n")
