@@ -7,8 +7,6 @@ import resource
 import sys
 from typing import Any
 
-from typing_extensions import Self
-
 from nel_action.gateway.config import Config
 from nel_action.gateway.counters import write_file
 from nel_action.gateway.proxy import Proxy
@@ -37,7 +35,7 @@ class Service:
         self.address = ""
         """`host:port` once it listens."""
 
-    async def __aenter__(self) -> Self:
+    async def __aenter__(self) -> Service:  # noqa: PYI034 - Python 3.8 has no Self
         _raise_open_files()
         self.proxy = Proxy(self.config)
         loop = asyncio.get_event_loop()
