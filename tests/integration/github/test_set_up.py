@@ -103,7 +103,7 @@ def test_a_cache_is_named_by_the_folder_where_the_spec_is_a_name_in_it(tmp_path:
 
 
 def test_every_extra_has_its_word_and_its_lock() -> None:
-    found = re.search(r"^words='(.*)'$", SCRIPT.read_text(), re.MULTILINE)
+    found = re.search(r"^extras='(.*)'$", SCRIPT.read_text(), re.MULTILINE)
     assert found
     assert set(found[1].split("|")) == {*EXTRAS, "process"}
 
@@ -131,7 +131,7 @@ def test_wrong_inputs_still_set_every_output(tmp_path: Path) -> None:
     assert said["exit-code"] == "2"
 
 
-@pytest.mark.parametrize("name", ["Fetch cached packages", "Keep results, report and logs"])
+@pytest.mark.parametrize("name", ["Restore cached packages", "Upload results, report and logs"])
 def test_storage_that_refuses_changes_no_verdict(name: str) -> None:
     steps = yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"]
     (step,) = (step for step in steps if step["name"] == name)
