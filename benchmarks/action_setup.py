@@ -1,10 +1,10 @@
-"""How long the action's set-up takes: cold, with nothing at all, and warm, with the packages that its cache kept.
+"""Measure the action's set-up: cold, without any cache, and warm, with the packages of a restored cache.
 
     .venv/bin/python benchmarks/action_setup.py --rounds 3
 
-Runs `scripts/action-setup` as action.yml does, each time on a runner that has nothing but its system's Python: a fresh
-RUNNER_TEMP and no uv on the path. Warm runs find `uv-cache` as `actions/cache` would have restored it. Cold runs
-download from whatever package registry this machine uses. Prints the medians for specs that need different extras.
+Runs `scripts/action-setup` like action.yml, on a runner with nothing but a system Python: a new RUNNER_TEMP and no uv on
+the path. Warm runs have `uv-cache` as restored by `actions/cache`. Cold runs download from the configured package
+index. Prints medians for specs that require different extras.
 """
 
 from __future__ import annotations
@@ -29,17 +29,23 @@ SPECS = {
 }
 
 
-def runner(folder: Path, spec: Path, kept: Path | None) -> dict[str, str]:
-    """Return the environment of a job on a fresh runner; `kept` is the cache that it restores."""
+def runner(folder: Path, spec: Path, cache: Path | None) -> dict[str, str]:
+    """Return the environment of a job on a new runner.
+
+    Args:
+        folder: parent of the runner's temporary directory.
+        spec: the spec of the job.
+        cache: packages that are restored; None for a cold start.
+    """
     temp = Path(tempfile.mkdtemp(dir=folder))
-    if kept:
+    if cache:
         (temp / "nel-action").mkdir()
-        shutil.copytree(kept, temp / "nel-action/uv-cache", symlinks=True)
-    # NOTE: a uv of this machine would spare the set-up a step that hosted runners have to do.
+        shutil.copytree(cache, temp / "nel-action/uv-cache", symlinks=True)
+    # NOTE: hosted runners have no uv; with one on the path, the set-up would skip its installation.
     path = ":".join(part for part in os.environ["PATH"].split(":") if part and not (Path(part) / "uv").exists())
     python = Path(sys.executable).resolve().parent
-    here = {name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "VIRTUAL_ENV"))}
-    return here | {
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "VIRTUAL_ENV"))}
+    return environ | {
         "PATH": f"{python}:{path}",
         "RUNNER_TEMP": str(temp),
         "GITHUB_ACTION_PATH": str(ROOT),
@@ -49,7 +55,7 @@ def runner(folder: Path, spec: Path, kept: Path | None) -> dict[str, str]:
 
 
 def set_up(environ: dict[str, str]) -> float:
-    """Do the two steps; return wall seconds."""
+    """Run both steps; return the wall time in seconds."""
     start = time.perf_counter()
     for step in ("key", "install"):
         subprocess.run([str(ROOT / "scripts/action-setup"), step], env=environ, check=True, cwd=environ["RUNNER_TEMP"])
@@ -63,8 +69,8 @@ def main() -> None:
     rounds = parser.parse_args().rounds
     print("spec        cold   warm   (seconds, medians)   cache")
     with tempfile.TemporaryDirectory() as name:
-        for words, text in SPECS.items():
-            folder = Path(name, words)
+        for label, text in SPECS.items():
+            folder = Path(name, label)
             folder.mkdir()
             spec = folder / "spec.yaml"
             spec.write_text(text + TARGET + TASKS)
@@ -72,10 +78,10 @@ def main() -> None:
             for _ in range(rounds):
                 environ = runner(folder, spec, None)
                 cold.append(set_up(environ))
-                kept = Path(environ["RUNNER_TEMP"], "nel-action/uv-cache")
-                warm.append(set_up(runner(folder, spec, kept)))
-            size = sum(path.stat().st_size for path in kept.rglob("*") if path.is_file()) / 1e6
-            print(f"{words:10} {statistics.median(cold):5.1f}  {statistics.median(warm):5.1f} {size:25.0f} MB")
+                cache = Path(environ["RUNNER_TEMP"], "nel-action/uv-cache")
+                warm.append(set_up(runner(folder, spec, cache)))
+            size = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file()) / 1e6
+            print(f"{label:10} {statistics.median(cold):5.1f}  {statistics.median(warm):5.1f} {size:25.0f} MB")
 
 
 if __name__ == "__main__":
