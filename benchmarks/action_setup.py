@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/action_setup.py --rounds 3
 
-Runs `scripts/action-setup` like action.yml, on a runner with nothing but a system Python: a new RUNNER_TEMP and no uv on
-the path. Warm runs have `uv-cache` as restored by `actions/cache`. Cold runs download from the configured package
+Runs `scripts/action-setup` like action.yml, on a runner with nothing but a system Python: a new RUNNER_TEMP and no uv
+on the path. Warm runs have `uv-cache` as restored by `actions/cache`. Cold runs download from the configured package
 index. Prints medians for specs that require different extras.
 """
 
