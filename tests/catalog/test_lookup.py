@@ -6,19 +6,26 @@ from collections import Counter
 
 import pytest
 
-from nel_action.catalog.lookup import catalog, lookup, relatives, search
+from nel_action.catalog.lookup import (
+    FORMER_NAMES,
+    catalog,
+    filter_tasks,
+    lookup,
+    lookup_former_name,
+    relatives,
+)
 from nel_action.errors import NotFoundError
 from nel_action.model.task import EndpointType
 from nel_action.spec.params import TaskParams
 
 
-def test_everything_the_launcher_has_is_there() -> None:
+def test_the_catalog_has_every_task_of_the_launcher() -> None:
     assert len(catalog()) == 421
     assert len({task.harness for task in catalog()}) == 23
     assert len({task.full_name for task in catalog()}) == 421
 
 
-def test_every_entry_is_whole() -> None:
+def test_every_entry_is_complete_and_valid() -> None:
     for task in catalog():
         assert re.fullmatch(r"[\w.-]+(/[\w.-]+)+:[\w.-]+", task.container or ""), task.full_name
         assert re.fullmatch(r"sha256:[0-9a-f]{64}", task.digest or ""), task.full_name
@@ -28,7 +35,7 @@ def test_every_entry_is_whole() -> None:
         TaskParams.model_validate_json(json.dumps(task.params))
 
 
-def test_a_harness_has_one_image() -> None:
+def test_each_harness_has_one_image() -> None:
     images = {(task.harness, task.container, task.digest) for task in catalog()}
     assert Counter(harness for harness, _, _ in images).most_common(1)[0][1] == 1
 
@@ -45,26 +52,28 @@ def test_a_harness_has_one_image() -> None:
         ("codec.ifeval", None, None, None),
     ],
 )
-def test_well_known_tasks_are_known_well(name: str, metric: str | None, higher: bool | None, items: int | None) -> None:  # noqa: FBT001
+def test_common_tasks_have_metric_direction_and_items(
+    name: str, metric: str | None, higher: bool | None, items: int | None
+) -> None:  # noqa: FBT001
     task = lookup(name)
     assert (task.metric, task.higher_is_better, task.items) == (metric, higher, items)
     assert items is None or task.source
 
 
-def test_items_are_held_against_results_only_where_these_count_them() -> None:
+def test_expected_items_is_none_if_results_do_not_count_items() -> None:
     assert lookup("gsm8k").expected_items == 1319
     assert lookup("AIME_2025").items == 30
     assert lookup("AIME_2025").expected_items is None
 
 
-def test_repeats_are_part_of_a_metric_s_name() -> None:
+def test_metric_names_include_the_number_of_repeats() -> None:
     assert lookup("gpqa_diamond_aa_v3").metric == "score.micro_avg_of_5"
     assert lookup("gpqa_main").metric == "score.micro"
 
 
-def test_an_ambiguous_name_lists_the_full_ones() -> None:
+def test_lookup_lists_the_full_names_of_an_ambiguous_name() -> None:
     with pytest.raises(
-        NotFoundError, match=r"2 tasks are called 'ifeval'\n  write one of lm-.*\.ifeval, codec\.ifeval"
+        NotFoundError, match=r"'ifeval' is ambiguous: 2 harnesses have it\n  use one of lm-.*\.ifeval, codec\.ifeval"
     ):
         lookup("ifeval")
 
@@ -76,30 +85,30 @@ def test_an_ambiguous_name_lists_the_full_ones() -> None:
         ("IFEVAL", "nearest: lm-evaluation-harness.ifeval, codec.ifeval"),
         ("lm-evaluation-harness.ifevl", "nearest: lm-evaluation-harness.ifeval"),
         ("aime2025", "AIME_2025"),
-        ("xyzzy", "`nel-action ls tasks` shows all"),
+        ("xyzzy", "`nel-action ls tasks` lists all tasks"),
     ],
 )
-def test_an_unknown_name_gets_the_nearest(name: str, nearest: str) -> None:
+def test_lookup_suggests_similar_names(name: str, nearest: str) -> None:
     with pytest.raises(NotFoundError, match=re.escape(nearest)):
         lookup(name)
 
 
-def test_search_wants_every_word_somewhere() -> None:
-    assert [task.full_name for task in search(["humaneval", "PLUS"])] == [
+def test_filter_tasks_requires_every_term() -> None:
+    assert [task.full_name for task in filter_tasks(catalog(), ["humaneval", "PLUS"], None)] == [
         "simple_evals.humanevalplus",
         "bigcode-evaluation-harness.humanevalplus",
     ]
-    assert {task.name for task in search(["french"], "mmath")} == {"mmath_fr"}
-    assert len(search(harness="codec")) == 27
-    assert not search(["no such thing"])
+    assert {task.name for task in filter_tasks(catalog(), ["french"], "mmath")} == {"mmath_fr"}
+    assert len(filter_tasks(catalog(), [], "codec")) == 27
+    assert not filter_tasks(catalog(), ["no such thing"], None)
 
 
-def test_an_unknown_harness_lists_those_there_are() -> None:
-    with pytest.raises(NotFoundError, match="no harness 'x'\n  there are: lm-evaluation-harness, mtbench"):
-        search([], "x")
+def test_filter_tasks_lists_the_available_harnesses() -> None:
+    with pytest.raises(NotFoundError, match="no harness 'x'\n  available: lm-evaluation-harness, mtbench"):
+        filter_tasks(catalog(), [], "x")
 
 
-def test_relatives_speak_to_the_other_route() -> None:
+def test_relatives_support_the_endpoint_type() -> None:
     assert [task.name for task in relatives(lookup("gsm8k"), "chat")] == [
         "gsm8k_cot_instruct",
         "gsm8k_cot_zeroshot",
@@ -107,3 +116,34 @@ def test_relatives_speak_to_the_other_route() -> None:
         "gsm8k_cot_zeroshot_llama",
     ]
     assert not relatives(lookup("wikitext"), "chat")
+
+
+@pytest.mark.parametrize(
+    ("name", "route", "full"),
+    [
+        ("ifeval", None, "lm-evaluation-harness.ifeval"),
+        ("mmlu", "chat", "simple_evals.mmlu"),
+        ("mmlu", "completions", "lm-evaluation-harness.mmlu"),
+        ("mbpp", "completions", "bigcode-evaluation-harness.mbpp-completions"),
+        ("bigcode-evaluation-harness.mbpp", None, "bigcode-evaluation-harness.mbpp-chat"),
+        ("mgsm", "completions", "simple_evals.mgsm"),
+    ],
+)
+def test_lookup_former_name_returns_the_benchmark_of_earlier_releases(name: str, route: str | None, full: str) -> None:
+    task = lookup_former_name(name, route)
+    assert task is not None
+    assert task.full_name == full
+
+
+@pytest.mark.parametrize(("name", "route"), [("ifevall", None), ("mmlu", "embedding"), ("codec.ifeval", None)])
+def test_lookup_former_name_returns_none_for_other_names_and_endpoint_types(name: str, route: str | None) -> None:
+    assert lookup_former_name(name, route) is None
+
+
+def test_former_names_are_ambiguous_or_unknown_today() -> None:
+    listed = set(json.loads(FORMER_NAMES.read_text())) - {"_"}
+    for name in listed:
+        with pytest.raises(NotFoundError):
+            lookup(name)
+    shared = {task.name for task in catalog() if sum(other.name == task.name for other in catalog()) > 1}
+    assert shared - listed == {"humanevalplus"}

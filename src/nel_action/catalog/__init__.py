@@ -1,1 +1,1 @@
-"""Which benchmarks there are, and which harness and image runs each."""
+"""The catalog of benchmarks, with the harness, image and defaults of each."""

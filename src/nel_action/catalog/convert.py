@@ -1,7 +1,8 @@
-"""From a listing of benchmarks to the catalog's data: names, images, routes, defaults, and what is known by hand.
+"""Conversion of benchmark listings to the catalog's data, and its annotations.
 
-Listings are NeMo Evaluator Launcher's (`resources/all_tasks_irs.yaml`, Apache-2.0) and a container's own
-`framework.yml` files. Facts are taken over; descriptions and metrics are ours (`known.json`).
+Sources are the listing of NeMo Evaluator Launcher (`resources/all_tasks_irs.yaml`, Apache-2.0) and `framework.yml`
+files of containers. Names, images, endpoint types and defaults are taken from them; descriptions, metrics and item
+counts are maintained by hand in `annotations.json`.
 """
 
 from __future__ import annotations
@@ -12,15 +13,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-__all__ = ["annotate", "dump", "from_frameworks", "from_launcher"]
+__all__ = ["ANNOTATIONS", "annotate", "dump", "from_frameworks", "from_launcher"]
 
-KNOWN: Final = Path(__file__).with_name("known.json")
-ROUTES: Final = {"completions_logprob": "completions_logprobs"}
-BETTER: Final = {"higher": True, "lower": False}
+ANNOTATIONS: Final = Path(__file__).with_name("annotations.json")
+_ENDPOINT_TYPES: Final = {"completions_logprob": "completions_logprobs"}
+_HIGHER_IS_BETTER: Final = {"higher": True, "lower": False}
 
 
 def from_launcher(listing: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert the launcher's listing of all its harnesses."""
+    """Convert the launcher's listing of all harnesses and tasks."""
     harnesses = {
         entry["name"]: {
             "container": entry["container"],
@@ -37,7 +38,13 @@ def from_launcher(listing: Mapping[str, Any]) -> dict[str, Any]:
 def from_frameworks(
     frameworks: Iterable[Mapping[str, Any]], *, container: str | None, digest: str | None
 ) -> dict[str, Any]:
-    """Convert the `framework.yml` files that one container holds."""
+    """Convert the `framework.yml` files of one container.
+
+    Args:
+        frameworks: the parsed files.
+        container: the image.
+        digest: the image's digest.
+    """
     harnesses, tasks = {}, []
     for framework in frameworks:
         about = framework["framework"]
@@ -52,39 +59,40 @@ def from_frameworks(
 
 
 def _task(harness: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Keep of a task's defaults what is passed on; its inner name and `extra` are the container's own business."""
+    """Return the defaults that nel-action passes on; the inner task name and `extra` are internal to the container."""
     params = {
         name: value
         for name, value in (config.get("params") or {}).items()
         if value is not None and name not in {"task", "extra"}
     }
-    routes = [ROUTES.get(route, route) for route in config.get("supported_endpoint_types") or ()]
+    routes = [_ENDPOINT_TYPES.get(name, name) for name in config.get("supported_endpoint_types") or ()]
     return {"harness": harness, "name": config["type"], "routes": routes, "params": params}
 
 
 def annotate(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Add what is known by hand: a description, the primary metric, its direction, the number of items."""
-    known = json.loads(KNOWN.read_text(encoding="utf-8"))
-    tasks = [task | dict(_facts(f"{task['harness']}.{task['name']}", known)) for task in data["tasks"]]
-    return {"counted": known["counted"], **data, "tasks": tasks}
+    """Add descriptions, primary metrics, their directions and item counts."""
+    annotations = json.loads(ANNOTATIONS.read_text(encoding="utf-8"))
+    tasks = [task | dict(_annotations(f"{task['harness']}.{task['name']}", annotations)) for task in data["tasks"]]
+    return {"counted": annotations["counted"], **data, "tasks": tasks}
 
 
-def _facts(name: str, known: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    for rule in known["rules"]:
-        if found := re.fullmatch(rule["match"], name):
-            spoken = known["languages"]
-            words = {key: spoken.get(text, text) if key == "lang" else text for key, text in found.groupdict().items()}
+def _annotations(name: str, annotations: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield the annotations of one task; later rules replace earlier ones."""
+    languages = annotations["languages"]
+    for rule in annotations["rules"]:
+        if match := re.fullmatch(rule["match"], name):
+            groups = {key: languages.get(v, v) if key == "lang" else v for key, v in match.groupdict().items()}
             for key in ("metric", "items", "source"):
                 if key in rule:
                     yield key, rule[key]
             if "about" in rule:
-                yield "about", rule["about"].format(**words)
+                yield "about", rule["about"].format(**groups)
             if "better" in rule:
-                yield "higher_is_better", BETTER[rule["better"]]
+                yield "higher_is_better", _HIGHER_IS_BETTER[rule["better"]]
 
 
 def dump(data: Mapping[str, Any]) -> str:
-    """Write the catalog's data: one line for each harness and task, so that a change can be reviewed."""
+    """Serialise the catalog's data with one line per harness and task, for reviewable changes."""
 
     def lines(values: Iterable[str]) -> str:
         return ",\n".join(values)

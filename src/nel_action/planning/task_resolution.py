@@ -10,8 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from nel_action.catalog.former import former
-from nel_action.catalog.lookup import CatalogTask, lookup
+from nel_action.catalog.lookup import CatalogTask, lookup, lookup_former_name
 from nel_action.errors import Location, NotFoundError, Problem, SpecError
 from nel_action.model.task import EndpointType, HarnessTask, Params
 from nel_action.spec.evaluation import Task
@@ -48,7 +47,7 @@ def find_task(task: Task, place: Location | None, route: EndpointType | None = N
     except NotFoundError as error:
         if task.harness or task.container:
             return None
-        before = former(task.name, route)
+        before = lookup_former_name(task.name, route)
         if before is not None:
             return before
         raise SpecError([Problem(p.message, place, p.hint) for p in error.problems]) from None
