@@ -53,8 +53,11 @@ def test_each_harness_has_one_image() -> None:
     ],
 )
 def test_common_tasks_have_metric_direction_and_items(
-    name: str, metric: str | None, higher: bool | None, items: int | None
-) -> None:  # noqa: FBT001
+    name: str,
+    metric: str | None,
+    higher: bool | None,  # noqa: FBT001
+    items: int | None,
+) -> None:
     task = lookup(name)
     assert (task.metric, task.higher_is_better, task.items) == (metric, higher, items)
     assert items is None or task.source

@@ -10,12 +10,12 @@ from nel_action.cli.tasks import print_task, print_tasks
 from nel_action.errors import NotFoundError
 
 
-def listed(capsys: pytest.CaptureFixture[str], *words: str, harness: str | None = None, as_json: bool = False) -> str:
-    assert print_tasks(words, harness=harness, from_container=None, as_json=as_json) == 0
+def listed(capsys: pytest.CaptureFixture[str], *terms: str, harness: str | None = None, as_json: bool = False) -> str:
+    assert print_tasks(terms, harness=harness, from_container=None, as_json=as_json) == 0
     return capsys.readouterr().out
 
 
-def test_tasks_are_listed_by_harness_with_what_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+def test_print_tasks_groups_by_harness_and_aligns_columns(capsys: pytest.CaptureFixture[str]) -> None:
     lines = listed(capsys, "mbpp", "plus", harness="bigcode-evaluation-harness").splitlines()
     assert lines == [
         "bigcode-evaluation-harness  nvcr.io/nvidia/eval-factory/bigcode-evaluation-harness:26.03",
@@ -27,24 +27,24 @@ def test_tasks_are_listed_by_harness_with_what_is_known(capsys: pytest.CaptureFi
     ]
 
 
-def test_all_are_listed_where_nothing_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
+def test_print_tasks_without_terms_lists_the_catalog(capsys: pytest.CaptureFixture[str]) -> None:
     assert listed(capsys).endswith("421 tasks of 23 harnesses\n")
     assert len(json.loads(listed(capsys, as_json=True))) == 421
 
 
-def test_nothing_found_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    assert listed(capsys, "nowhere") == "no task matches; `nel-action ls tasks` shows all\n"
+def test_print_tasks_reports_that_no_task_matches(capsys: pytest.CaptureFixture[str]) -> None:
+    assert listed(capsys, "nowhere") == "no task matches; `nel-action ls tasks` lists all tasks\n"
     assert json.loads(listed(capsys, "nowhere", as_json=True)) == []
 
 
-def test_json_has_every_field(capsys: pytest.CaptureFixture[str]) -> None:
+def test_print_tasks_as_json_has_every_field(capsys: pytest.CaptureFixture[str]) -> None:
     (task,) = json.loads(listed(capsys, "gsm8k", "cot_instruct", as_json=True))
     assert task["full_name"] == "lm-evaluation-harness.gsm8k_cot_instruct"
     assert task["items"] == 1319
     assert task["params"]["parallelism"] == 10
 
 
-def test_one_task_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
+def test_print_task_shows_every_field(capsys: pytest.CaptureFixture[str]) -> None:
     assert print_task("gsm8k", as_json=False) == 0
     shown = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert shown["full_name"] == "lm-evaluation-harness.gsm8k"
@@ -55,16 +55,16 @@ def test_one_task_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["endpoint_types"] == ["completions"]
 
 
-def test_an_unknown_task_is_an_error() -> None:
+def test_print_task_rejects_an_unknown_name() -> None:
     with pytest.raises(NotFoundError, match="nearest"):
         print_task("gsm9k", as_json=False)
 
 
-def test_listing_loads_nothing_heavy() -> None:
+def test_print_tasks_imports_no_heavy_library() -> None:
     program = (
         "import sys; from nel_action.cli.tasks import print_tasks;"
         "print_tasks((), harness=None, from_container=None, as_json=False);"
         "print([name for name in ('pydantic', 'yaml', 'docker', 'numpy', 'rich', 'hydra') if name in sys.modules])"
     )
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert said.splitlines()[-1] == "[]"
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert output.splitlines()[-1] == "[]"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ __all__ = ["ls"]
 @click.option("--from-container", hidden=True)
 @click.pass_context
 def ls(context: click.Context, *, as_json: bool, from_container: str | None) -> int | None:
-    """List tasks or runs; without a word, tasks."""
+    """List tasks or runs; tasks by default."""
     if context.invoked_subcommand is not None:
         return None
     from nel_action.cli.tasks import print_tasks
@@ -31,27 +31,27 @@ def ls(context: click.Context, *, as_json: bool, from_container: str | None) -> 
 
 
 @ls.command()
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="The newest so many.")
-@click.option("--executor", help="Only those on this executor.")
-@click.option("--since", metavar="WHEN", help="Those made since a date (2026-01-31), or so long ago (30m, 6h, 2d).")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="Show at most N invocations.")
+@click.option("--executor", help="Only invocations on this executor.")
+@click.option("--since", metavar="WHEN", help="Only invocations since a date (2026-01-31) or a duration (30m, 6h, 2d).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def runs(*, limit: int, executor: str | None, since: str | None, as_json: bool) -> int:
-    """List invocations, newest first, with the states of their jobs as last seen."""
-    from collections import Counter
+    """List invocations, newest first, with the last known states of their jobs."""
     from datetime import datetime
 
     from nel_action.ledger import Ledger
 
+    earliest = _parse_since(since) if since else None
     ledger = Ledger(home_dir())
-    oldest = _moment(since) if since else None
-    found = [
+    rows = [
         row
         for row in ledger.invocations()
-        if executor in {None, row.executor} and (oldest is None or datetime.fromisoformat(row.created) >= oldest)
+        if executor in {None, row.executor} and (earliest is None or datetime.fromisoformat(row.created) >= earliest)
     ][:limit]
-    records = []
-    for row in found:
-        newest = {attempt.job: attempt.state for attempt in ledger.attempts(row.id)}
+    records: list[dict[str, object]] = []
+    tables = []
+    for row in rows:
+        states = Counter({attempt.job: attempt.state for attempt in ledger.attempts(row.id)}.values())
         records.append(
             {
                 "invocation": row.id,
@@ -59,16 +59,22 @@ def runs(*, limit: int, executor: str | None, since: str | None, as_json: bool) 
                 "executor": row.executor,
                 "spec": row.spec,
                 "run_dir": str(row.run_dir),
-                "states": dict(Counter(newest.values())),
+                "states": dict(states),
             }
         )
+        counts = ", ".join(f"{count} {state}" for state, count in states.items())
+        tables.append((row.id, row.created, row.executor, counts, row.spec))
     ledger.close()
-    click.echo(json.dumps(records, indent=2) if as_json else _text(records))
+    click.echo(json.dumps(records, indent=2) if as_json else _runs_table(tables))
     return 0
 
 
-def _moment(text: str) -> datetime:
-    """Return the moment that `--since` means; a date without a zone is this machine's."""
+def _parse_since(text: str) -> datetime:
+    """Return the moment of `--since`: a duration before now, or a date in the local time zone.
+
+    Raises:
+        click.UsageError: the text is neither.
+    """
     from datetime import UTC, datetime, timedelta
 
     units = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -77,38 +83,36 @@ def _moment(text: str) -> datetime:
     try:
         return datetime.fromisoformat(text).astimezone()
     except ValueError:
-        msg = f"--since {text} is neither a date (2026-01-31, 2026-01-31T12:00) nor so long ago (30m, 6h, 2d)"
+        msg = f"--since {text} is neither a date (2026-01-31, 2026-01-31T12:00) nor a duration (30m, 6h, 2d)"
         raise click.UsageError(msg) from None
 
 
-def _text(records: Sequence[Mapping[str, object]]) -> str:
-    lines = []
-    for record in records:
-        states = record["states"]
-        counts = ", ".join(f"{count} {state}" for state, count in states.items()) if isinstance(states, dict) else ""
-        lines.append(f"{record['invocation']}  {record['created']}  {record['executor']}  {counts}  {record['spec']}")
-    return "\n".join(lines) or "no runs yet: nel-action run SPEC makes the first"
+def _runs_table(rows: list[tuple[str, str, str, str, str]]) -> str:
+    from nel_action.report.text_table import render_table
+
+    columns = ("invocation", "created", "executor", "states", "spec")
+    return render_table(columns, rows, header=False) or "no runs yet; start one with `nel-action run SPEC`"
 
 
 @ls.command()
-@click.argument("words", nargs=-1)
+@click.argument("terms", metavar="[WORDS]...", nargs=-1)
 @click.option("--harness", help="Only tasks of this harness.")
-@click.option("--from-container", metavar="IMAGE", help="Ask an image what it holds.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
-def tasks(*, words: tuple[str, ...], harness: str | None, from_container: str | None, as_json: bool) -> int:
-    """List benchmarks, or those that match all WORDS."""
+@click.option("--from-container", metavar="IMAGE", help="List the tasks of an image.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def tasks(*, terms: tuple[str, ...], harness: str | None, from_container: str | None, as_json: bool) -> int:
+    """List all benchmarks, or those that match all WORDS."""
     from nel_action.cli.tasks import print_tasks
 
-    return print_tasks(words, harness=harness, from_container=from_container, as_json=as_json)
+    return print_tasks(terms, harness=harness, from_container=from_container, as_json=as_json)
 
 
 @ls.command()
 @click.argument("name", required=False)
-@click.option("--from-container", metavar="IMAGE", help="Ask an image what it holds.")
-@click.option("--tasks-file", type=click.Path(path_type=Path), help="Look in a listing of NeMo Evaluator Launcher.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--from-container", metavar="IMAGE", help="Search the tasks of an image.")
+@click.option("--tasks-file", type=click.Path(path_type=Path), help="Search a listing of NeMo Evaluator Launcher.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def task(*, name: str | None, from_container: str | None, tasks_file: Path | None, as_json: bool) -> int:
-    """Show all that is known of a benchmark, or list them all."""
+    """Show every field of a benchmark, or list all benchmarks."""
     from nel_action.cli.tasks import print_task, print_tasks
 
     if name is None:

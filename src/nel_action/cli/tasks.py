@@ -1,94 +1,189 @@
-"""What `ls tasks` and `ls task` print."""
+"""Benchmarks of the catalog, a container or a launcher listing, as `ls tasks` and `ls task` print them."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from nel_action.catalog.lookup import CatalogTask, catalog, entries, lookup, select
-from nel_action.errors import NotFoundError
+from nel_action.catalog.lookup import CatalogTask, catalog, filter_tasks, lookup, parse_catalog
+from nel_action.errors import ExecutorError, NotFoundError
+from nel_action.report.text_table import Column, render_fields, render_table
 
-__all__ = ["print_task", "print_tasks"]
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.images import Image
+
+__all__ = ["container_listing", "container_tasks", "print_task", "print_tasks"]
+
+_LIST_FRAMEWORKS: Final = """
+import json, pathlib, core_evals
+files = [f for d in core_evals.__path__ for f in sorted(pathlib.Path(d).glob("*/framework.yml"))]
+print(json.dumps([f.read_text() for f in files]))
+"""
+
+_SANDBOX: Final[dict[str, Any]] = {
+    "network_mode": "none",
+    "read_only": True,
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges"],
+    "mem_limit": "1g",
+    "pids_limit": 64,
+}
+"""Restrictions for an untrusted image, which only has to print its files."""
 
 
 def print_tasks(
-    words: Sequence[str],
+    terms: Sequence[str],
     *,
     harness: str | None,
     from_container: str | None,
     as_json: bool,
     tasks_file: Path | None = None,
 ) -> int:
-    """Print the benchmarks in which all words occur.
+    """Print the benchmarks that match all terms.
+
+    Args:
+        terms: parts of name, harness or description.
+        harness: the only harness to include.
+        from_container: image whose benchmarks are listed in place of the catalog's.
+        as_json: print JSON with every field.
+        tasks_file: launcher listing that is read in place of the catalog.
 
     Raises:
-        NotFoundError: no such harness, or no such image.
-        EngineError: an image was to be asked, and the Docker engine is not there.
+        NotFoundError: the harness, the image or the listing does not exist.
+        EngineError: the Docker engine is not available.
     """
-    found = select(_source(from_container, tasks_file), words, harness)
-    click.echo(json.dumps([_record(task) for task in found], indent=2) if as_json else _table(found))
+    tasks = filter_tasks(_load_tasks(from_container, tasks_file), terms, harness)
+    click.echo(json.dumps([_record(task) for task in tasks], indent=2) if as_json else _table(tasks))
     return 0
 
 
-def _source(from_container: str | None, tasks_file: Path | None) -> tuple[CatalogTask, ...]:
-    """Return the benchmarks to look among: the catalog's, an image's, or those of a listing."""
-    if from_container is not None:
-        from nel_action.cli.container_tasks import tasks_of
+def print_task(name: str, *, as_json: bool, from_container: str | None = None, tasks_file: Path | None = None) -> int:
+    """Print every field of one benchmark.
 
-        return tasks_of(from_container)
-    return catalog() if tasks_file is None else _listed(tasks_file)
-
-
-def _listed(file: Path) -> tuple[CatalogTask, ...]:
-    """Read a listing in the launcher's format (`all_tasks_irs.yaml`).
+    Args:
+        name: `task` or `harness.task`.
+        as_json: print JSON.
+        from_container: image to search in place of the catalog.
+        tasks_file: launcher listing to search in place of the catalog.
 
     Raises:
-        NotFoundError: it is not there, or is none.
+        NotFoundError: no benchmark has the name, or several have.
+    """
+    record = _record(lookup(name, _load_tasks(from_container, tasks_file)))
+    if as_json:
+        click.echo(json.dumps(record, indent=2))
+    else:
+        click.echo(render_fields({key: _field(value) for key, value in record.items() if value is not None}))
+    return 0
+
+
+def _load_tasks(from_container: str | None, tasks_file: Path | None) -> tuple[CatalogTask, ...]:
+    if from_container is not None:
+        return container_tasks(from_container)
+    return catalog() if tasks_file is None else _listed_tasks(tasks_file)
+
+
+def _listed_tasks(path: Path) -> tuple[CatalogTask, ...]:
+    """Read a listing of NeMo Evaluator Launcher (`all_tasks_irs.yaml`).
+
+    Raises:
+        NotFoundError: the file does not exist or has another format.
     """
     import yaml
 
     from nel_action.catalog.convert import annotate, from_launcher
 
     try:
-        listing = yaml.load(file.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 both are safe
-        return entries(annotate(from_launcher(listing)))
+        listing = yaml.load(path.read_bytes(), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 both are safe
+        return parse_catalog(annotate(from_launcher(listing)))
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        msg = f"{file} is no listing of tasks"
-        raise NotFoundError(msg, hint="the launcher has one at resources/all_tasks_irs.yaml") from error
+        msg = f"{path} is not a task listing"
+        raise NotFoundError(msg, hint="the launcher's listing is resources/all_tasks_irs.yaml") from error
 
 
-def print_task(name: str, *, as_json: bool, from_container: str | None = None, tasks_file: Path | None = None) -> int:
-    """Print one benchmark with everything that is known of it.
+def container_tasks(reference: str) -> tuple[CatalogTask, ...]:
+    """Return the benchmarks of an image.
 
     Raises:
-        NotFoundError: there is none of that name, or several.
+        EngineError: the Docker engine is not available.
+        NotFoundError: the image does not exist.
+        ExecutorError: the image does not implement the nemo-evaluator contract.
     """
-    record = _record(lookup(name, _source(from_container, tasks_file)))
-    if as_json:
-        click.echo(json.dumps(record, indent=2))
-        return 0
-    width = max(map(len, record))
-    for key, value in record.items():
-        if value is not None and value != "":
-            click.echo(f"{key:<{width}}  {_plain(value)}")
-    return 0
+    from nel_action.catalog.convert import annotate
+
+    return parse_catalog(annotate(container_listing(reference)))
+
+
+def container_listing(reference: str) -> dict[str, Any]:
+    """Return the benchmarks of an image as catalog data without annotations; pull the image if necessary.
+
+    Raises:
+        EngineError: the Docker engine is not available.
+        NotFoundError: the image does not exist.
+        ExecutorError: the image does not implement the nemo-evaluator contract.
+    """
+    import yaml
+
+    from nel_action.catalog.convert import from_frameworks
+    from nel_action.executors.local.docker.engine import engine
+
+    with engine(os.environ) as client:
+        image = _find_image(client, reference)
+        texts = _read_frameworks(client, image, reference)
+    digests = [name.partition("@")[2] for name in image.attrs.get("RepoDigests") or ()]
+    frameworks = [yaml.safe_load(text) for text in texts]
+    return from_frameworks(frameworks, container=reference, digest=digests[0] if digests else None)
+
+
+def _find_image(client: DockerClient, reference: str) -> Image:
+    from docker.errors import APIError, ImageNotFound
+
+    from nel_action.executors.local.docker.engine import plain
+
+    try:
+        return client.images.get(reference)
+    except ImageNotFound:
+        click.echo(f"pulling {reference} …", err=True)
+    try:
+        client.images.pull(reference)
+        return client.images.get(reference)
+    except APIError as error:
+        msg = f"cannot pull {reference}: {plain(error)}"
+        raise NotFoundError(msg, hint="check the name, and log in to its registry with `docker login`") from error
+
+
+def _read_frameworks(client: DockerClient, image: Image, reference: str) -> list[str]:
+    """Return the contents of the image's `framework.yml` files."""
+    from docker.errors import APIError, ContainerError
+
+    argv = ["python", "-c", _LIST_FRAMEWORKS]
+    try:
+        output = client.containers.run(image, argv, entrypoint=[], remove=True, **_SANDBOX)
+        return [str(text) for text in json.loads(output)]
+    except (ContainerError, APIError, ValueError) as error:
+        msg = f"{reference} does not list its tasks"
+        hint = "the image needs Python and packages in `core_evals`, as nemo-evaluator containers have"
+        raise ExecutorError(msg, hint=hint) from error
 
 
 def _record(task: CatalogTask) -> dict[str, object]:
     return {"full_name": task.full_name} | dataclasses.asdict(task)
 
 
-def _plain(value: object) -> str:
+def _field(value: object) -> str:
     match value:
         case bool():
             return "yes" if value else "no"
         case dict():
-            return ", ".join(f"{key}={inner}" for key, inner in value.items())
+            return ", ".join(f"{key}={item}" for key, item in value.items())
         case tuple() | list():
             return ", ".join(map(str, value))
         case int():
@@ -97,31 +192,29 @@ def _plain(value: object) -> str:
             return str(value)
 
 
-def _table(found: Sequence[CatalogTask]) -> str:
-    if not found:
-        return "no task matches; `nel-action ls tasks` shows all"
-    rows = {task: (task.name, "/".join(task.endpoint_types), _metric(task), _items(task)) for task in found}
-    widths = [max(len(row[column]) for row in rows.values()) for column in range(4)]
+def _table(tasks: Sequence[CatalogTask]) -> str:
+    """Lay out the tasks under the names of their harnesses."""
+    if not tasks:
+        return "no task matches; `nel-action ls tasks` lists all tasks"
+    columns = ("task", "endpoint types", "metric", Column(header="items", right=True), "description")
+    table = render_table(columns, [_row(task) for task in tasks], header=False)
+    rows = iter(table.split("\n"))
     lines = []
-    for harness, tasks in groupby(found, key=lambda task: task.harness):
-        members = list(tasks)
-        lines.append(f"{harness}  {members[0].container or ''}".rstrip())
-        for task in members:
-            name, routes, metric, items = (cell.ljust(width) for cell, width in zip(rows[task], widths, strict=True))
-            lines.append(f"  {name}  {routes}  {metric}  {items.strip():>{widths[3]}}  {task.description}".rstrip())
-    return "\n".join([*lines, "", _count(found)])
+    for harness, members in groupby(tasks, key=lambda task: task.harness):
+        group = list(members)
+        lines.append(f"{harness}  {group[0].container or ''}".rstrip())
+        lines += [f"  {next(rows)}" for _ in group]
+    return "\n".join([*lines, "", _count(tasks)])
 
 
-def _count(found: Sequence[CatalogTask]) -> str:
-    harnesses = len({task.harness for task in found})
-    return f"{len(found)} task{'s' * (len(found) != 1)} of {harnesses} harness{'es' * (harnesses != 1)}"
-
-
-def _metric(task: CatalogTask) -> str:
-    """Name the primary metric, with an arrow to where better is."""
+def _row(task: CatalogTask) -> tuple[str, str, str, str, str]:
+    """Return the cells of a task; an arrow after the metric points in the direction of better values."""
     arrow = {True: " ↑", False: " ↓", None: ""}[task.higher_is_better]
-    return f"{task.metric}{arrow}" if task.metric else ""
+    metric = f"{task.metric}{arrow}" if task.metric else ""
+    items = "" if task.items is None else f"{task.items:,}"
+    return task.name, "/".join(task.endpoint_types), metric, items, task.description
 
 
-def _items(task: CatalogTask) -> str:
-    return "" if task.items is None else f"{task.items:,}"
+def _count(tasks: Sequence[CatalogTask]) -> str:
+    harnesses = len({task.harness for task in tasks})
+    return f"{len(tasks)} task{'s' * (len(tasks) != 1)} of {harnesses} harness{'es' * (harnesses != 1)}"
