@@ -1,8 +1,7 @@
-"""What came out of an invocation: scores, items, provenance; and `results.json`, which holds it.
+"""The results of an invocation: scores, item counts and provenance, stored in `results.json`.
 
-The file is versioned by `SCHEMA_VERSION`; a reader refuses a major version it does not know. Per-item
-samples are kept beside it, one gzipped JSON-lines file for each task (`samples/<task>.jsonl.gz`), because
-a million of them must be streamed, never loaded with the rest.
+`SCHEMA_VERSION` is the version of the file; readers reject other major versions. Samples are stored separately, one
+gzipped JSON Lines file per task (`samples/<task>.jsonl.gz`), so that a million of them can be streamed.
 """
 
 from __future__ import annotations
@@ -40,47 +39,47 @@ Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Record(BaseModel):
-    """A frozen record that refuses fields it does not know."""
+    """Base of frozen records; unknown fields are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Score(Record):
-    """One metric's value on one task."""
+    """The value of one metric on one task."""
 
     metric: str
-    """The harness's own name, filters included (`exact_match,strict`)."""
+    """Name in the harness, with filters (`exact_match,strict`)."""
     value: Finite
-    """In the metric's own unit; never NaN or infinite (such a score is a missing score)."""
+    """In the unit of the metric; a NaN or infinite value is a missing score."""
     stderr: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    """Standard error of `value`, same unit; None where the harness gives none."""
+    """Standard error of `value` in the same unit; None if the harness reports none."""
     n: Annotated[int, Field(ge=0)] | None = None
-    """Items that the value was computed from."""
+    """Number of items that the value was computed from."""
     higher_is_better: bool | None = None
-    """None where neither the harness nor the catalog says."""
+    """None if neither the harness nor the catalog defines it."""
 
 
 class Sample(Record):
-    """One item's outcome, on one repeat."""
+    """The outcome of one item in one repeat."""
 
     id: str
-    """Stable across runs of the same task: pairs are made by it."""
+    """The same in every run of a task; runs are paired by it."""
     scores: dict[str, Finite]
-    """Metric to value, under the same names as in the task's scores."""
+    """Metric → value, with the names of the task's scores."""
     repeat: int = 0
-    """0, 1, … where an item was asked more than once."""
+    """Counted from 0, if an item was evaluated more than once."""
     cluster: str | None = None
-    """Items that share a passage or a template share a cluster."""
+    """Group of items that are not independent, such as questions about one passage."""
     input: str | None = None
-    """The question as put to the model. Untrusted text."""
+    """The question as sent to the model. Untrusted text."""
     output: str | None = None
-    """What the model answered. Untrusted text."""
+    """The model's answer. Untrusted text."""
     expected: str | None = None
     """The reference answer."""
 
 
 class JobOutcome(StrEnum):
-    """How the job that should have given a result ended."""
+    """Final or last known state of the job behind a result."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -90,42 +89,42 @@ class JobOutcome(StrEnum):
 
 
 class TaskResult(Record):
-    """All that is known of one task on one model."""
+    """The result of one task on one model, with its provenance."""
 
     task: str
-    """The name in the spec (`gsm8k`, `lm-evaluation-harness.ifeval`)."""
+    """Name in the spec (`gsm8k`, `lm-evaluation-harness.ifeval`)."""
     model: str
-    """The target's `model_id`."""
+    """`model_id` of the target."""
     job_id: str
     """`<invocation>.<n>`."""
     key: str
-    """The job's deterministic key."""
+    """Deterministic key of the job."""
     outcome: JobOutcome
     reason: str | None = None
-    """Why it failed (`time_limit`, `out_of_memory`, …) or why its results could not be read."""
+    """Cause of a failure as a code (`time_limit`, `out_of_memory`, …); `results` if the files could not be read."""
     detail: str | None = None
-    """The same in a sentence."""
+    """The cause as a sentence."""
     primary_metric: str | None = None
-    """Which of `scores` stands for the task where nothing else is asked."""
+    """The metric that represents the task unless a policy names another."""
     scores: tuple[Score, ...] = ()
     n_items: int | None = None
-    """Items that were evaluated."""
+    """Number of evaluated items."""
     n_expected: int | None = None
-    """Items that should have been, where that is known."""
+    """Number of items of a complete run, if known."""
     harness: str | None = None
     harness_version: str | None = None
     task_version: str | None = None
     task_hash: str | None = None
-    """Digest of what the harness asks and how (prompt template, few-shot examples)."""
+    """Digest of the prompts (template, few-shot examples)."""
     n_shot: int | None = None
     chat_template: str | None = None
-    """Digest of the chat template where the harness applied one."""
+    """Digest of the chat template, if the harness applied one."""
     params: dict[str, Any] = Field(default_factory=dict)
-    """The parameters passed to the harness."""
+    """Parameters passed to the harness."""
     image: str | None = None
-    """Image reference with digest where it is known."""
+    """Image reference, with its digest if known."""
     environment: str | None = None
-    """Digest of the locked environment where no image was used."""
+    """Digest of the locked requirements, if no image was used."""
     command: tuple[str, ...] = ()
     started: str | None = None
     """RFC 3339, UTC."""
@@ -134,20 +133,19 @@ class TaskResult(Record):
     """Wall time of the attempt that succeeded."""
     attempts: int = 1
     runs: int = 1
-    """Runs that the scores are the mean of: 2 where a failing task was run once more, with another seed."""
+    """Number of runs that the scores are the mean of; 2 after a confirmation run with another seed."""
     usage: dict[str, float] = Field(default_factory=dict)
-    """What the harness reports of itself: `prompt_tokens`, `completion_tokens`, `cost_usd`, `latency_ms`,
-    `error_rate`."""
+    """As the harness reports it: `prompt_tokens`, `completion_tokens`, `cost_usd`, `latency_ms`, `error_rate`."""
     samples: str | None = None
     """Path of the samples file, relative to `results.json`."""
 
     def score(self, metric: str) -> Score | None:
-        """Return the score of that name, or None."""
+        """Return the score of a metric, or None."""
         return next((score for score in self.scores if score.metric == metric), None)
 
 
 class Results(Record):
-    """The whole of `results.json`."""
+    """The content of `results.json`."""
 
     schema_version: str = SCHEMA_VERSION
     invocation: str
@@ -164,7 +162,7 @@ class Results(Record):
 
 
 def write_results(results: Results, path: Path) -> None:
-    """Write `results.json` so that a reader sees the whole file or the old one."""
+    """Write `results.json` atomically."""
     write_atomically(path, (results.model_dump_json(indent=2) + "\n").encode())
 
 
@@ -172,7 +170,7 @@ def read_results(path: Path) -> Results:
     """Read `results.json`.
 
     Raises:
-        ResultsError: the file is missing, truncated, of another major version or not of this shape.
+        ResultsError: the file is missing, truncated, of another major version or has another structure.
     """
     try:
         data = json.loads(path.read_bytes())
@@ -180,27 +178,27 @@ def read_results(path: Path) -> Results:
         msg = f"cannot read {path}: {error.strerror or error}"
         raise ResultsError(msg) from error
     except (ValueError, RecursionError) as error:
-        msg = f"{path} is not whole JSON: {error}"
+        msg = f"{path} is not valid JSON: {error}"
         raise ResultsError(msg) from error
     version = str(data.get("schema_version", "")) if isinstance(data, dict) else ""
     if version.split(".", maxsplit=1)[0] != SCHEMA_VERSION.split(".", maxsplit=1)[0]:
-        msg = f"{path} has schema version {version or 'none'}; this version reads {SCHEMA_VERSION}"
+        msg = f"{path} has schema version {version or 'none'}; supported is {SCHEMA_VERSION}"
         raise ResultsError(msg)
     try:
         return Results.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        msg = f"{path} is not a results file: {place}: {first['msg']}"
+        location = ".".join(str(part) for part in first["loc"])
+        msg = f"{path} is not a results file: {location}: {first['msg']}"
         raise ResultsError(msg) from error
 
 
 def write_samples(samples: Iterable[Sample], path: Path) -> int:
-    """Stream samples into a gzipped JSON-lines file; return how many there were."""
+    """Stream samples to a gzipped JSON Lines file and return their number."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     count = 0
-    # NOTE: mtime=0 so that equal samples make equal files, whose digests can be compared.
+    # NOTE: mtime=0, so that files of equal samples have equal digests.
     with partial.open("wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0, compresslevel=5) as out:
         for sample in samples:
             out.write(sample.model_dump_json(exclude_defaults=True).encode() + b"\n")
@@ -210,10 +208,10 @@ def write_samples(samples: Iterable[Sample], path: Path) -> int:
 
 
 def read_samples(path: Path) -> Iterator[Sample]:
-    """Stream samples back.
+    """Stream the samples of a file.
 
     Raises:
-        ResultsError: the file is missing, truncated or holds something else.
+        ResultsError: the file is missing, truncated or has another structure.
     """
     try:
         with gzip.open(path, "rb") as lines:
@@ -225,11 +223,11 @@ def read_samples(path: Path) -> Iterator[Sample]:
 
 
 class Interval(Record):
-    """A two-sided interval made of two one-sided bounds."""
+    """A two-sided interval of two one-sided confidence bounds."""
 
     low: Finite
     high: Finite
     level: Annotated[float, Field(gt=0, lt=1)]
-    """Two-sided coverage: 0.90 where each bound holds at 0.95."""
+    """Two-sided confidence level: 0.90 for two bounds at 0.95."""
     method: str
-    """As `docs/statistics.md` names it."""
+    """Name as in `docs/statistics.md`."""

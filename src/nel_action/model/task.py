@@ -1,4 +1,4 @@
-"""A benchmark task with all its parameters, as a harness receives it."""
+"""A benchmark task with all parameters, as passed to a harness."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["EndpointType", "HarnessTask", "Params", "Progress"]
 
 
 class EndpointType(StrEnum):
-    """Which OpenAI-compatible route a benchmark speaks to."""
+    """The OpenAI-compatible route that a benchmark uses."""
 
     CHAT = "chat"
     COMPLETIONS = "completions"
@@ -23,55 +23,55 @@ class EndpointType(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Params:
-    """What is always passed to a harness, never left to its own defaults."""
+    """Parameters that are always passed to a harness, so that its own defaults do not apply."""
 
     limit_samples: int | float | None = None
-    """Items to evaluate: a count, or a share below 1; None is all of them."""
+    """Items to evaluate: a count, or a proportion below 1; None evaluates all."""
     parallelism: int = 4
-    """Requests at once."""
+    """Concurrent requests."""
     request_timeout: float = 600.0
-    """Seconds for one request."""
+    """Seconds per request."""
     max_retries: int = 5
-    """Tries of one request after the first."""
+    """Retries per request after the first try."""
     seed: int = 1234
-    """Of everything random in the harness."""
+    """Seed of all random numbers in the harness."""
     temperature: float | None = None
-    """Sampling temperature; None leaves the benchmark's own."""
+    """Sampling temperature; None keeps the benchmark's default."""
     top_p: float | None = None
-    """Nucleus mass; None leaves the benchmark's own."""
+    """Probability mass of nucleus sampling; None keeps the benchmark's default."""
     max_new_tokens: int | None = None
-    """Tokens of an answer; None leaves the benchmark's own."""
+    """Maximum tokens of an answer; None keeps the benchmark's default."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """What only this harness or task knows."""
+    """Parameters specific to the harness or task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HarnessTask:
-    """One benchmark as its harness knows it, with every default filled in."""
+    """One benchmark as its harness expects it, with all defaults applied."""
 
     name: str
-    """The task's name in the harness."""
+    """Name in the harness."""
     display: str
-    """The task's name in the spec."""
+    """Name in the spec."""
     endpoint_type: EndpointType
     params: Params
     metric: str | None = None
-    """The primary metric, where the catalog or the spec names one."""
+    """The primary metric, if the catalog or the spec defines it."""
     higher_is_better: bool | None = None
     expected_items: int | None = None
-    """Items of a whole run, before `limit_samples`."""
+    """Items of the data set, before `limit_samples`."""
     task_dir: Path | None = None
-    """A folder with the harness's own task definitions, on this machine."""
+    """Directory with task definitions of the harness, on this machine."""
     command: tuple[str, ...] | None = None
-    """For the `command` harness."""
+    """Argument list of the `command` harness."""
     config: Mapping[str, Any] = field(default_factory=dict)
-    """`nemo_evaluator_config` as merged from catalog, evaluation and task, without what `params` holds."""
+    """`nemo_evaluator_config` merged from catalog, evaluation and task, without the content of `params`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a running harness says it is."""
+    """Progress of a running harness."""
 
     done: int
-    """Items (or requests, for harnesses that count those)."""
+    """Items, or requests if the harness counts those."""
     total: int | None = None
