@@ -92,7 +92,7 @@ def test_partial_failure_is_told_and_not_zero(tmp_path: Path) -> None:
     done = call(good, bad, "--dest", "local", "--output-dir", tmp_path / "o")
     assert done.return_value == 3
     assert "failed" in done.output
-    assert "not whole JSON" in done.output
+    assert "not valid JSON" in done.output
     assert (tmp_path / "o" / "processed_results.json").exists()
 
 

@@ -88,7 +88,7 @@ def test_truncated_results_never_become_a_verdict(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     write_results(results(), path)
     path.write_bytes(path.read_bytes()[:-20])
-    with pytest.raises(ResultsError, match="not whole JSON"):
+    with pytest.raises(ResultsError, match="not valid JSON"):
         read_results(path)
 
 
