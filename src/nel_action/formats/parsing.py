@@ -64,6 +64,21 @@ class ParsedResult:
     sample_metrics: Collection[str] | None = None
     """Metrics that every sample must have a value for; None: those of the first sample."""
 
+    def task_fields(self) -> dict[str, Any]:
+        """Return the fields of `TaskResult` that the files determine."""
+        return {
+            "scores": self.scores,
+            "primary_metric": self.primary_metric,
+            "n_items": self.n_items,
+            "n_expected": self.n_expected,
+            "harness_version": self.harness_version,
+            "task_version": self.task_version,
+            "task_hash": self.task_hash,
+            "n_shot": self.n_shot,
+            "chat_template": self.chat_template,
+            "usage": dict(self.usage),
+        }
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DetectedResult:

@@ -143,22 +143,7 @@ def _task_result(reader: _Reader, detected: DetectedResult) -> TaskResult:
         parsed = reader.read(detected.task, detected.artifacts)
     except NelActionError as error:
         return bare.model_copy(update={"reason": "results", "detail": error.problems[0].message})
-    return bare.model_copy(
-        update={
-            "scores": parsed.scores,
-            "primary_metric": parsed.primary_metric,
-            "n_items": parsed.n_items,
-            "n_expected": parsed.n_expected,
-            "harness": reader.name,
-            "harness_version": parsed.harness_version,
-            "task_version": parsed.task_version,
-            "task_hash": parsed.task_hash,
-            "n_shot": parsed.n_shot,
-            "chat_template": parsed.chat_template,
-            "params": dict(detected.params),
-            "usage": dict(parsed.usage),
-        }
-    )
+    return bare.model_copy(update={**parsed.task_fields(), "harness": reader.name, "params": dict(detected.params)})
 
 
 def _records(parsed: ParsedResult, metric: str) -> Iterable[Mapping[str, Any]] | None:

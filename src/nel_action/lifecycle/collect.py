@@ -169,16 +169,10 @@ def _with_reading(session: Session, job: Job, bare: TaskResult, reading: ParsedR
         write_samples(reading.samples, session.invocation.run_dir / samples)
     return bare.model_copy(
         update={
+            **reading.task_fields(),
             "scores": tuple(_directed(score, job.task) for score in reading.scores),
             "primary_metric": reading.primary_metric or job.task.metric,
-            "n_items": reading.n_items,
             "n_expected": _expected(job.task, reading),
-            "harness_version": reading.harness_version,
-            "task_version": reading.task_version,
-            "task_hash": reading.task_hash,
-            "n_shot": reading.n_shot,
-            "chat_template": reading.chat_template,
-            "usage": dict(reading.usage),
             "samples": samples,
         }
     )
