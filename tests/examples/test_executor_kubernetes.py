@@ -54,7 +54,7 @@ def bench(installed: Path, double: Cluster, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.syspath_prepend(str(installed))
 
     @contextmanager
-    def cut_off() -> Iterator[None]:
+    def disconnect() -> Iterator[None]:
         silence = Fault(".", None, times=1000)
         double.faults.append(silence)
         yield
@@ -65,9 +65,9 @@ def bench(installed: Path, double: Cluster, tmp_path: Path, monkeypatch: pytest.
         home=tmp_path / "home",
         scratch=tmp_path,
         environ={"KUBECONFIG": str(double.kubeconfig)},
-        cut_off=cut_off,
-        lose_answer=lambda: double.faults.append(Fault("POST .*/jobs", None, after=True)),
-        round_trips=lambda: len(double.seen),
+        disconnect=disconnect,
+        lose_response=lambda: double.faults.append(Fault("POST .*/jobs", None, after=True)),
+        count_requests=lambda: len(double.seen),
     )
 
 
@@ -76,19 +76,19 @@ class TestKubernetes(RemoteExecutorSuite):
 
 
 def test_a_preempted_pod_is_told_as_one(bench: ExecutorBench, double: Cluster) -> None:
-    job, lock = bench.held()
+    job, lock = bench.blocking_job()
     executor = bench.open()
     attempt = executor.submit(job, 1, INVOCATION)
-    bench.until_held(lock)
+    bench.wait_until_locked(lock)
     double.controller.preempt(f"{job.key}-1")
-    (status,) = bench.until_final(executor, attempt)
+    (status,) = bench.wait_until_final(executor, attempt)
     assert (status.state, status.reason) == (JobState.FAILED, Reason.PREEMPTED)
 
 
 def test_results_whose_log_was_cut_are_an_error(bench: ExecutorBench, double: Cluster) -> None:
     executor = bench.open()
     attempt = executor.submit(bench.job('seq 9 > "$NEL_OUTPUT_DIR/numbers"'), 1, INVOCATION)
-    bench.until_final(executor, attempt)
+    bench.wait_until_final(executor, attempt)
     double.faults.append(Fault("GET .*/log.*container=results", cut=120))
     with pytest.raises(CollectError, match="did not come whole"):
         executor.collect(attempt, bench.home / "out")
@@ -103,7 +103,7 @@ def test_an_api_key_and_dollars_arrive_as_they_are(bench: ExecutorBench) -> None
     target = Target(api_endpoint=endpoint)
     job = bench.job(script, "$(PATH)", name="$$a", target=target, env={"MODEL_API_KEY": "host:MODEL_API_KEY"})
     executor = bench.open()
-    (status,) = bench.until_final(executor, executor.submit(job, 1, INVOCATION))
+    (status,) = bench.wait_until_final(executor, executor.submit(job, 1, INVOCATION))
     assert status.state is JobState.SUCCEEDED
 
 
@@ -111,7 +111,7 @@ def test_secrets_go_with_their_job(bench: ExecutorBench, double: Cluster) -> Non
     bench.environ = {**bench.environ, "KEY": "sk-made-up"}
     executor = bench.open()
     job = bench.job("true", env={"KEY": "host:KEY"})
-    bench.until_final(executor, executor.submit(job, 1, INVOCATION))
+    bench.wait_until_final(executor, executor.submit(job, 1, INVOCATION))
     assert "sk-made-up" not in json.dumps(double.store.things["jobs"])
     with double.lock:
         double.store.delete("jobs", f"{job.key}-1")

@@ -1,4 +1,4 @@
-"""The suite on the executor of this machine."""
+"""The conformance suite against the local executor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The suite on executors that are wrong in one point each: it finds every one of them."""
+"""The conformance suite detects every executor that is wrong in one point."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from nel_action.testing.executor_suite import ExecutorBench, ExecutorSuite
 numbers = itertools.count(100)
 
 
-class RunsTwice(LocalExecutor):
+class StartsTwice(LocalExecutor):
     def submit(self, job: Job, number: int, invocation: str) -> Attempt:
         return replace(super().submit(job, next(numbers), invocation), number=number)
 
 
-class Forgets(LocalExecutor):
+class FindsNothing(LocalExecutor):
     def find(self, keys: Sequence[Key]) -> Mapping[Key, Attempt]:  # noqa: ARG002
         return {}
 
 
-class FindsTheFirst(LocalExecutor):
+class FindsTheFirstAttempt(LocalExecutor):
     def find(self, keys: Sequence[Key]) -> Mapping[Key, Attempt]:
         return {key: replace(attempt, number=1) for key, attempt in super().find(keys).items()}
 
 
-class TakesUnseenForFailed(LocalExecutor):
+class ReportsMissingAsFailed(LocalExecutor):
     def poll(self, attempts: Sequence[Attempt]) -> Mapping[Key, JobStatus]:
         failed = JobStatus(state=JobState.FAILED)
-        seen = super().poll(attempts)
-        return {key: failed if status.state is JobState.UNKNOWN else status for key, status in seen.items()}
+        statuses = super().poll(attempts)
+        return {key: failed if status.state is JobState.UNKNOWN else status for key, status in statuses.items()}
 
 
-class LeavesOut(LocalExecutor):
+class OmitsMissing(LocalExecutor):
     def poll(self, attempts: Sequence[Attempt]) -> Mapping[Key, JobStatus]:
         return {key: status for key, status in super().poll(attempts).items() if status.state is not JobState.UNKNOWN}
 
@@ -53,9 +53,9 @@ class LosesExitCodes(LocalExecutor):
         return {key: replace(status, exit_code=None) for key, status in super().poll(attempts).items()}
 
 
-class HopesItEnded(LocalExecutor):
+class CancelsNothing(LocalExecutor):
     def cancel(self, attempts: Sequence[Attempt]) -> None:
-        """Say nothing, do nothing."""
+        """Do nothing."""
 
 
 class LosesAFile(LocalExecutor):
@@ -64,7 +64,7 @@ class LosesAFile(LocalExecutor):
         (into / "artifacts" / "empty").unlink()
 
 
-class CutsLogs(LocalExecutor):
+class TruncatesLogs(LocalExecutor):
     def logs(self, attempt: Attempt, *, follow: bool) -> Iterator[str]:
         yield from itertools.islice(super().logs(attempt, follow=follow), 400)
 
@@ -79,40 +79,53 @@ class ClosesOnce(LocalExecutor):
         del self._store
 
 
-WRONG: list[tuple[type[LocalExecutor], Callable[[ExecutorSuite, ExecutorBench], None]]] = [
-    (RunsTwice, ExecutorSuite.test_submitting_again_returns_what_is_there),
-    (Forgets, ExecutorSuite.test_another_machine_finds_what_was_submitted),
-    (FindsTheFirst, ExecutorSuite.test_the_newest_attempt_is_found),
-    (TakesUnseenForFailed, ExecutorSuite.test_nothing_is_left_out),
-    (LeavesOut, ExecutorSuite.test_nothing_is_left_out),
-    (LosesExitCodes, ExecutorSuite.test_a_failure_has_its_reason_and_exit_code),
-    (HopesItEnded, ExecutorSuite.test_cancel_returns_when_nothing_runs_any_more),
-    (LosesAFile, ExecutorSuite.test_everything_is_brought_home),
-    (CutsLogs, ExecutorSuite.test_logs_are_whole_and_in_order),
-    (ShowsSecrets, ExecutorSuite.test_a_secret_reaches_the_job_and_nothing_else),
-    (ClosesOnce, ExecutorSuite.test_jobs_outlive_the_executor),
+class SweepsRunningJobs(LocalExecutor):
+    def sweep(self, keys: Sequence[Key]) -> None:  # noqa: ARG002
+        self.cancel([attempt.attempt() for attempt in self._store.all()])
+
+
+class ReconcilesFinishedJobsOnly(LocalExecutor):
+    def reconcile(self, attempts: Sequence[Attempt], statuses: Mapping[Key, JobStatus]) -> Mapping[Key, JobStatus]:
+        reconciled = super().reconcile(attempts, statuses)
+        return {key: status for key, status in reconciled.items() if status.state.final}
+
+
+FAULTY: list[tuple[type[LocalExecutor], Callable[[ExecutorSuite, ExecutorBench], None]]] = [
+    (StartsTwice, ExecutorSuite.test_submit_returns_an_existing_attempt),
+    (FindsNothing, ExecutorSuite.test_another_executor_finds_a_submitted_job),
+    (FindsTheFirstAttempt, ExecutorSuite.test_find_returns_the_latest_attempt),
+    (ReportsMissingAsFailed, ExecutorSuite.test_poll_reports_a_missing_job_as_unknown),
+    (OmitsMissing, ExecutorSuite.test_poll_reports_a_missing_job_as_unknown),
+    (LosesExitCodes, ExecutorSuite.test_poll_reports_reason_and_exit_code_of_a_failure),
+    (CancelsNothing, ExecutorSuite.test_cancel_returns_after_the_processes_have_stopped),
+    (LosesAFile, ExecutorSuite.test_collect_returns_all_files_unchanged),
+    (TruncatesLogs, ExecutorSuite.test_logs_are_complete_and_in_order),
+    (ShowsSecrets, ExecutorSuite.test_secrets_reach_the_job_but_no_script),
+    (ClosesOnce, ExecutorSuite.test_close_does_not_stop_jobs),
+    (SweepsRunningJobs, ExecutorSuite.test_sweep_keeps_active_and_requested_jobs),
+    (ReconcilesFinishedJobsOnly, ExecutorSuite.test_reconcile_returns_a_status_for_every_attempt),
 ]
 
 
-@pytest.mark.parametrize(("executor", "test"), WRONG, ids=[wrong.__name__ for wrong, _ in WRONG])
-def test_it_finds_what_is_wrong(
+@pytest.mark.parametrize(("executor", "test"), FAULTY, ids=[executor.__name__ for executor, _ in FAULTY])
+def test_suite_detects_a_faulty_executor(
     executor: type[LocalExecutor], test: Callable[[ExecutorSuite, ExecutorBench], None], tmp_path: Path
 ) -> None:
-    def opener(settings: ExecutionBase, workspace: ExecutorContext) -> Executor:
+    def factory(settings: ExecutionBase, context: ExecutorContext) -> Executor:
         assert isinstance(settings, LocalExecution)
-        return executor(settings, workspace)
+        return executor(settings, context)
 
     bench = ExecutorBench(
         execution={"type": "local", "runtime": "process"},
         home=tmp_path / "home",
         scratch=tmp_path,
         environ=dict(os.environ),
-        opener=opener,
-        patience=5,
+        factory=factory,
+        timeout=5,
     )
     try:
-        with pytest.raises((AssertionError, AttributeError)) as told:
+        with pytest.raises((AssertionError, AttributeError)) as raised:
             test(ExecutorSuite(), bench)
-        assert executor is ClosesOnce or isinstance(told.value, AssertionError)
+        assert executor is ClosesOnce or isinstance(raised.value, AssertionError)
     finally:
         end_agents(tmp_path / "home")

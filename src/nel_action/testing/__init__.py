@@ -1,1 +1,1 @@
-"""Tests that plug-ins run on themselves; nothing in nel-action imports them."""
+"""Conformance tests for plug-ins; no other module of nel-action imports this package."""

@@ -1,6 +1,6 @@
-"""Conformance tests that any executor can run on itself.
+"""Conformance suite for executors.
 
-Derive a class from `ExecutorSuite` in a test file and give it a pytest fixture `bench` that returns a fresh
+Derive a class from `ExecutorSuite` in a test file, and define a pytest fixture `bench` that returns a new
 `ExecutorBench`:
 
     from nel_action.testing.executor_suite import ExecutorBench, ExecutorSuite
@@ -10,26 +10,27 @@ Derive a class from `ExecutorSuite` in a test file and give it a pytest fixture 
         return ExecutorBench(execution={"type": "mine"}, home=tmp_path / "home", scratch=tmp_path)
 
     class TestMine(ExecutorSuite):
-        "All of it."
+        pass
 
-An executor that speaks over a network derives from `RemoteExecutorSuite`, whose bench can also cut the line. Jobs are
-small shell programs that need `sh`, `sleep` and `flock` where they run.
+An executor whose backend is reached over a network derives from `RemoteExecutorSuite`; its bench can also interrupt
+the connection. The jobs are small shell scripts that need `sh`, `sleep` and `flock`.
 """
 
 from __future__ import annotations
 
-from nel_action.testing.cancellation import EndingTests
-from nel_action.testing.faults import ReachTests
+from nel_action.testing.cancellation import CancellationTests
+from nel_action.testing.faults import FaultTests
 from nel_action.testing.harness import INVOCATION, ExecutorBench
-from nel_action.testing.polling import WatchingTests
-from nel_action.testing.submission import PlacingTests
+from nel_action.testing.maintenance import MaintenanceTests
+from nel_action.testing.polling import PollingTests
+from nel_action.testing.submission import SubmissionTests
 
 __all__ = ["INVOCATION", "ExecutorBench", "ExecutorSuite", "RemoteExecutorSuite"]
 
 
-class ExecutorSuite(PlacingTests, WatchingTests, EndingTests):
-    """What holds for every executor."""
+class ExecutorSuite(SubmissionTests, PollingTests, CancellationTests, MaintenanceTests):
+    """Tests that every executor passes."""
 
 
-class RemoteExecutorSuite(ExecutorSuite, ReachTests):
-    """What holds besides where the backend is reached over a network."""
+class RemoteExecutorSuite(ExecutorSuite, FaultTests):
+    """Tests that an executor passes whose backend is reached over a network."""

@@ -1,33 +1,37 @@
-"""Saying what was expected, in words, whatever runs the tests and with whatever options."""
+"""Assertions with messages; they also hold where Python removes `assert` statements."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Final, TypeVar
+
+from nel_action.retry import Backoff, poll_until
 
 __all__ = ["eventually", "expect", "expect_error"]
 
-Thing = TypeVar("Thing")
+T = TypeVar("T")
+
+INTERVAL: Final = Backoff(initial=0.05, factor=1.0, maximum=0.05, jitter=0.0)
 
 
-def expect(holds: object, message: str) -> None:
-    """Fail with `message` unless it holds.
+def expect(condition: object, message: str) -> None:
+    """Fail with `message` unless the condition is true.
 
     Raises:
-        AssertionError: it does not.
+        AssertionError: the condition is false.
     """
-    if not holds:
+    if not condition:
         raise AssertionError(message)
 
 
 @contextmanager
 def expect_error(kind: type[Exception], message: str) -> Iterator[None]:
-    """Fail with `message` unless the block raises this error; another error goes through.
+    """Fail with `message` unless the block raises this kind of error; other errors are not caught.
 
     Raises:
-        AssertionError: it raised nothing.
+        AssertionError: the block raised nothing.
     """
     try:
         yield
@@ -36,16 +40,30 @@ def expect_error(kind: type[Exception], message: str) -> Iterator[None]:
     raise AssertionError(message)
 
 
-def eventually(look: Callable[[], Thing], wanted: Callable[[Thing], object], *, limit: float, message: str) -> Thing:
-    """Look again and again until what is seen is as wanted; return it.
+def eventually(query: Callable[[], T], condition: Callable[[T], object], *, timeout: float, message: str) -> T:
+    """Repeat a query until its result meets a condition.
+
+    Args:
+        query: returns the current value.
+        condition: whether a value is as expected.
+        timeout: seconds for which the query is repeated.
+        message: what is expected, for the failure.
+
+    Returns:
+        The value that met the condition.
 
     Raises:
-        AssertionError: it was not within `limit` seconds; what was seen last is in the message.
+        AssertionError: no value did within `timeout`; the message contains the last value.
     """
-    deadline = time.monotonic() + limit
-    while True:
-        seen = look()
-        if wanted(seen):
-            return seen
-        expect(time.monotonic() < deadline, f"{message} within {limit:g} s; last seen: {seen}")
-        time.sleep(0.05)
+    latest: list[T] = []
+
+    def matching() -> tuple[T] | None:
+        value = query()
+        latest[:] = [value]
+        return (value,) if condition(value) else None
+
+    match = poll_until(matching, deadline=time.monotonic() + timeout, backoff=INTERVAL)
+    if match is None:
+        msg = f"{message} within {timeout:g} s; last seen: {latest[0]}"
+        raise AssertionError(msg)
+    return match[0]

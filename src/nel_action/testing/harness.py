@@ -1,4 +1,4 @@
-"""What the suite needs to know of an executor, and jobs for it."""
+"""The bench: what the suite must know about an executor, and the jobs that it submits."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from nel_action.executors.interface import Executor, ExecutorContext, poll_attempts
 from nel_action.executors.registry import open_executor
@@ -20,49 +20,49 @@ from nel_action.spec.deployment import NoDeployment
 from nel_action.spec.execution import ExecutionBase
 from nel_action.spec.model import Spec
 from nel_action.spec.target import ApiEndpoint, Target
-from nel_action.testing.expect import eventually
+from nel_action.testing.expect import eventually, expect
 
-__all__ = ["INVOCATION", "ExecutorBench"]
+__all__ = ["INVOCATION", "ExecutorBench", "count_starts"]
 
-INVOCATION = "0123456789abcdef"
+INVOCATION: Final = "0123456789abcdef"
 
-TARGET = Target(api_endpoint=ApiEndpoint(url="http://127.0.0.1:9/v1/chat/completions", model_id="tiny"))
+TARGET: Final = Target(api_endpoint=ApiEndpoint(url="http://127.0.0.1:9/v1/chat/completions", model_id="tiny"))
 
 
 @dataclass(kw_only=True)
 class ExecutorBench:
-    """One test's place to work; a pytest fixture `bench` returns a fresh one for each test."""
+    """The environment of one test; a pytest fixture `bench` returns a new one for each test."""
 
     execution: Mapping[str, Any] | ExecutionBase
-    """The `execution` of a spec, as somebody would write it."""
+    """The `execution` section of a spec."""
     home: Path
-    """A folder of the test's own: `$NEL_ACTION_HOME`."""
+    """An empty directory: `$NEL_ACTION_HOME`."""
     scratch: Path
-    """A folder that jobs and the test see under the same path, and that jobs may write to."""
+    """A directory that jobs and the test reach under the same path, and that jobs may write to."""
     environ: Mapping[str, str] = field(default_factory=dict)
-    """What executors find in their environment."""
+    """Environment variables of the executor."""
     image: str | None = None
-    """The harness image of all jobs, where the executor needs one."""
-    patience: float = 60
-    """Seconds after which a wait has failed."""
-    shortest_limit: float = 1
-    """The shortest time limit, in seconds, that the backend keeps."""
-    opener: Callable[[ExecutionBase, ExecutorContext], Executor] = open_executor
-    """How an executor is opened; the default goes by the entry point, as nel-action does."""
-    cut_off: Callable[[], AbstractContextManager[object]] | None = None
-    """Keeps the backend from answering for as long as the context lasts."""
-    lose_answer: Callable[[], object] | None = None
-    """Makes the backend do what it is asked next, and its answer to a submission get lost."""
-    queueing: Callable[[], AbstractContextManager[object]] | None = None
-    """Keeps jobs waiting for as long as the context lasts; for a backend that takes a name twice, where callers have to
-    agree on one job before any starts."""
-    round_trips: Callable[[], int] | None = None
-    """How often the backend has been asked so far."""
+    """Container image of all jobs, where the executor needs one."""
+    timeout: float = 60
+    """Seconds after which waiting fails the test."""
+    min_time_limit: float = 1
+    """The shortest time limit of a job, in seconds, that the backend enforces."""
+    factory: Callable[[ExecutionBase, ExecutorContext], Executor] = open_executor
+    """Constructs the executor; the default uses the entry points, as nel-action does."""
+    disconnect: Callable[[], AbstractContextManager[object]] | None = None
+    """Returns a context in which the backend does not respond."""
+    lose_response: Callable[[], object] | None = None
+    """Makes the backend process the next submission and lose the response."""
+    hold_jobs: Callable[[], AbstractContextManager[object]] | None = None
+    """Returns a context in which jobs stay pending; for a backend that may accept one name twice, where concurrent
+    callers need time to agree on one job."""
+    count_requests: Callable[[], int] | None = None
+    """Returns the number of requests that the backend has received."""
 
     def open(self) -> Executor:
-        """Return an executor that knows nothing, as another process on another machine would have it."""
-        workspace = ExecutorContext(home=self.home, environ=self.environ, base_dir=self.home)
-        return self.opener(self.spec().execution, workspace)
+        """Return a new executor without any state, as a process on another machine would have it."""
+        context = ExecutorContext(home=self.home, environ=self.environ, base_dir=self.home)
+        return self.factory(self.spec().execution, context)
 
     def spec(self) -> Spec:
         """Return a spec with this execution."""
@@ -72,10 +72,13 @@ class ExecutorBench:
         """Return a plan of these jobs."""
         return Plan(spec=self.spec(), context=Context(), jobs=jobs)
 
-    def job(self, script: str, *words: str, **fields: Any) -> Job:  # noqa: ANN401 whatever a job has
-        """Return a job that runs a POSIX shell script under the contract of the `command` harness.
+    def job(self, script: str, *arguments: str, **fields: Any) -> Job:  # noqa: ANN401 - fields of a job
+        """Return a job that runs a POSIX shell script with the `command` harness.
 
-        `words` are its `$1`, `$2`, …; `{output_dir}` in it is where artifacts go.
+        Args:
+            script: the script; `{output_dir}` in it is replaced by the directory of the artifacts.
+            *arguments: the script's `$1`, `$2`, ….
+            **fields: fields of the job.
         """
         name = fields.pop("name", "Suite_task.1-shot")
         task = HarnessTask(
@@ -83,9 +86,9 @@ class ExecutorBench:
             display=name,
             endpoint_type=EndpointType.CHAT,
             params=Params(),
-            command=("sh", "-c", script, "sh", *words),
+            command=("sh", "-c", script, "sh", *arguments),
         )
-        plain: dict[str, Any] = {
+        defaults: dict[str, Any] = {
             "key": Key(f"nel-{secrets.token_hex(8)}"),
             "pinned": True,
             "index": 0,
@@ -99,48 +102,56 @@ class ExecutorBench:
             "timeout": 600.0,
         }
         fields["env"] = parse_references(fields.get("env", {}))
-        return Job(**(plain | fields))
+        return Job(**(defaults | fields))
 
-    def counted(self, job_script: str, **fields: Any) -> tuple[Job, Path]:  # noqa: ANN401
-        """Return a job that first adds a line to a file, and that file."""
-        began = self.scratch / f"began-{secrets.token_hex(4)}"
-        return self.job(f'echo began >> "$1"\n{job_script}', str(began), **fields), began
+    def counting_job(self, script: str, **fields: Any) -> tuple[Job, Path]:  # noqa: ANN401 - fields of a job
+        """Return a job that appends a line to a file when it starts, and the file; see `count_starts`."""
+        starts = self.scratch / f"starts-{secrets.token_hex(4)}"
+        return self.job(f'echo started >> "$1"\n{script}', str(starts), **fields), starts
 
-    def held(self, **fields: Any) -> tuple[Job, Path]:  # noqa: ANN401
-        """Return a job that runs until it is ended, and a file that it keeps locked for as long as it lives."""
-        lock = self.scratch / f"held-{secrets.token_hex(4)}"
+    def blocking_job(self, **fields: Any) -> tuple[Job, Path]:  # noqa: ANN401 - fields of a job
+        """Return a job that runs until it is stopped, and a file that it locks while it runs."""
+        lock = self.scratch / f"lock-{secrets.token_hex(4)}"
         script = 'exec 9> "$1"; flock 9; echo up; echo up > "$1.up"; sleep 600; echo never'
         return self.job(script, str(lock), **fields), lock
 
-    def until_held(self, lock: Path) -> None:
-        """Wait until the job that holds this file runs."""
-        eventually(lock.with_name(f"{lock.name}.up").exists, bool, limit=self.patience, message="the job did not run")
+    def wait_until_locked(self, lock: Path) -> None:
+        """Wait until a blocking job runs."""
+        up = lock.with_name(f"{lock.name}.up")
+        eventually(up.exists, bool, timeout=self.timeout, message="the job did not start")
 
-    def until_let_go(self, lock: Path) -> None:
-        """Wait until nothing of the job that held this file lives."""
-        eventually(lambda: _free(lock), bool, limit=self.patience, message="the job's process still lives")
+    def wait_until_unlocked(self, lock: Path) -> None:
+        """Wait until no process of a blocking job runs."""
+        eventually(lambda: _unlocked(lock), bool, timeout=self.timeout, message="the job's process did not stop")
 
-    def until_final(self, executor: Executor, *attempts: Attempt) -> Sequence[JobStatus]:
-        """Poll until all of them have ended; return how."""
-        seen = eventually(
+    def wait_until_final(self, executor: Executor, *attempts: Attempt) -> Sequence[JobStatus]:
+        """Poll until all attempts have finished; return their statuses in the same order."""
+        statuses = eventually(
             lambda: poll_attempts(executor, attempts),
             lambda statuses: all(status.state.final for status in statuses.values()),
-            limit=self.patience,
-            message="not all jobs ended",
+            timeout=self.timeout,
+            message="not all jobs finished",
         )
-        return [seen[attempt.key] for attempt in attempts]
+        omitted = [attempt.key for attempt in attempts if attempt.key not in statuses]
+        expect(not omitted, f"polling omitted {omitted}")
+        return [statuses[attempt.key] for attempt in attempts]
 
-    def until_running(self, executor: Executor, attempt: Attempt) -> JobStatus:
-        """Poll until it runs."""
+    def wait_until_running(self, executor: Executor, attempt: Attempt) -> JobStatus:
+        """Poll until an attempt is running; return its status."""
         return eventually(
             lambda: poll_attempts(executor, [attempt])[attempt.key],
             lambda status: status.state is JobState.RUNNING,
-            limit=self.patience,
-            message="the job was not seen running",
+            timeout=self.timeout,
+            message="the job was not observed running",
         )
 
 
-def _free(lock: Path) -> bool:
+def count_starts(file: Path) -> int:
+    """Return how often a counting job has started."""
+    return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+def _unlocked(lock: Path) -> bool:
     with lock.open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,88 +1,87 @@
-"""Finding and submitting: nothing is lost, nothing runs twice."""
+"""Tests of validation and submission: jobs are found by their keys, and none runs twice."""
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from pathlib import Path
+from typing import Final
 
-from nel_action.errors import ExecutorError, UnreachableError
+from nel_action.errors import ExecutorError, NelActionError, UnreachableError
 from nel_action.executors.interface import Executor
 from nel_action.model.job import Attempt, JobState
 from nel_action.planning.jobs import Job
-from nel_action.testing.expect import expect
-from nel_action.testing.harness import INVOCATION, ExecutorBench
+from nel_action.testing.expect import expect, expect_error
+from nel_action.testing.harness import INVOCATION, ExecutorBench, count_starts
 
-__all__ = ["PlacingTests"]
+__all__ = ["SHORT_SCRIPT", "SubmissionTests"]
 
-QUICK = 'echo evaluated; echo "{}" > "$NEL_OUTPUT_DIR/scores.json"'
+SHORT_SCRIPT: Final = 'echo evaluated; echo "{}" > "$NEL_OUTPUT_DIR/scores.json"'
 
-
-def begun(file: Path) -> int:
-    """Return how often a counted job began."""
-    return len(file.read_text().splitlines()) if file.exists() else 0
+CALLERS: Final = 4
+LATEST: Final = 2
 
 
-class PlacingTests:
+class SubmissionTests:
     """Tests of `check`, `find`, `submit` and `scripts`."""
 
-    def test_a_plan_that_can_run_has_no_problems(self, bench: ExecutorBench) -> None:
-        """`check` is silent about a plan that the other tests then run."""
-        problems = bench.open().check(bench.plan(bench.job(QUICK)))
-        expect(not problems, f"check() told of problems with a plan that can run: {problems}")
+    def test_check_accepts_a_valid_plan(self, bench: ExecutorBench) -> None:
+        """The other tests run such plans."""
+        problems = bench.open().check(bench.plan(bench.job(SHORT_SCRIPT)))
+        expect(not problems, f"check() rejected a valid plan: {problems}")
 
-    def test_nothing_is_found_before_it_is_submitted(self, bench: ExecutorBench) -> None:
-        """An unknown key is left out, which is not an error."""
+    def test_find_omits_unknown_keys(self, bench: ExecutorBench) -> None:
+        """An unknown key is not an error."""
         executor = bench.open()
         expect(dict(executor.find([])) == {}, "find([]) is not empty")
-        found = executor.find([bench.job(QUICK).key])
-        expect(dict(found) == {}, f"find() returned what nobody submitted: {found}")
+        attempts = executor.find([bench.job(SHORT_SCRIPT).key])
+        expect(dict(attempts) == {}, f"find() returned a job that was not submitted: {attempts}")
 
-    def test_another_machine_finds_what_was_submitted(self, bench: ExecutorBench) -> None:
-        """The key is all that is needed: while the job runs, and after it."""
-        job, other = bench.job(QUICK), bench.job(QUICK)
-        attempt = bench.open().submit(job, 1, INVOCATION)
-        expect((attempt.key, attempt.number) == (job.key, 1), f"submit() returned another attempt: {attempt}")
-        for moment in ("while it is there", "after it has ended"):
-            elsewhere = bench.open()
-            found = elsewhere.find([other.key, job.key])
-            expect(list(found) == [job.key], f"find() {moment} returned {found}")
-            expect(_same(found[job.key], attempt), f"{found[job.key]} was found {moment}, {attempt} was submitted")
-            bench.until_final(elsewhere, found[job.key])
+    def test_another_executor_finds_a_submitted_job(self, bench: ExecutorBench) -> None:
+        """The key is sufficient, while the job runs and after it has finished."""
+        job, other = bench.job(SHORT_SCRIPT), bench.job(SHORT_SCRIPT)
+        submitted = bench.open().submit(job, 1, INVOCATION)
+        expect((submitted.key, submitted.number) == (job.key, 1), f"submit() returned another attempt: {submitted}")
+        for moment in ("before the job finished", "after the job finished"):
+            executor = bench.open()
+            attempts = executor.find([other.key, job.key])
+            expect(list(attempts) == [job.key], f"find() returned {attempts} {moment}")
+            found = attempts[job.key]
+            expect(_same(found, submitted), f"find() returned {found} {moment}; submit() returned {submitted}")
+            bench.wait_until_final(executor, found)
 
-    def test_submitting_again_returns_what_is_there(self, bench: ExecutorBench) -> None:
-        """`submit` may be called again by anybody, at any time: the attempt runs once."""
-        job, began = bench.counted(QUICK)
+    def test_submit_returns_an_existing_attempt(self, bench: ExecutorBench) -> None:
+        """`submit` is idempotent, for every caller and at any time."""
+        job, starts = bench.counting_job(SHORT_SCRIPT)
         first = bench.open().submit(job, 1, INVOCATION)
-        again = bench.open().submit(job, 1, "fedcba9876543210")
-        expect(_same(again, first), f"the second submit() returned {again}, the first {first}")
-        bench.until_final(bench.open(), first)
-        late = bench.open().submit(job, 1, INVOCATION)
-        expect(_same(late, first), f"submit() after the end returned {late}, before it {first}")
-        expect(begun(began) == 1, f"one attempt began {begun(began)} times")
+        second = bench.open().submit(job, 1, "fedcba9876543210")
+        expect(_same(second, first), f"the second submit() returned {second}, the first {first}")
+        bench.wait_until_final(bench.open(), first)
+        third = bench.open().submit(job, 1, INVOCATION)
+        expect(_same(third, first), f"submit() returned {third} after the job finished, and {first} before")
+        expect(count_starts(starts) == 1, f"one attempt was started {count_starts(starts)} times")
 
-    def test_many_callers_at_once_start_one_job(self, bench: ExecutorBench) -> None:
-        """Re-run workflows meet: the backend, not luck, decides who is first."""
-        job, began = bench.counted(QUICK)
-        with bench.queueing() if bench.queueing else nullcontext(), ThreadPoolExecutor(4) as pool:
-            attempts = list(pool.map(lambda _: _persist(bench.open(), job), range(4)))
-        expect(len({a.backend_id for a in attempts}) == 1, f"four callers got different jobs: {attempts}")
-        (status,) = bench.until_final(bench.open(), attempts[0])
-        expect(status.state is JobState.SUCCEEDED, f"the job of four callers ended so: {status}")
-        expect(begun(began) == 1, f"four callers started {begun(began)} jobs")
+    def test_concurrent_callers_start_one_job(self, bench: ExecutorBench) -> None:
+        """The backend decides which caller is first."""
+        job, starts = bench.counting_job(SHORT_SCRIPT)
+        with bench.hold_jobs() if bench.hold_jobs else nullcontext(), ThreadPoolExecutor(CALLERS) as pool:
+            attempts = list(pool.map(lambda _: _submit_with_retries(bench.open(), job), range(CALLERS)))
+        expect(len({attempt.backend_id for attempt in attempts}) == 1, f"the callers got different jobs: {attempts}")
+        (status,) = bench.wait_until_final(bench.open(), attempts[0])
+        expect(status.state is JobState.SUCCEEDED, f"the job of concurrent callers is {status}")
+        expect(count_starts(starts) == 1, f"{CALLERS} callers started {count_starts(starts)} jobs")
 
-    def test_the_newest_attempt_is_found(self, bench: ExecutorBench) -> None:
-        """Attempts of one job are different runs; `find` returns the last."""
-        job, began = bench.counted(QUICK)
+    def test_find_returns_the_latest_attempt(self, bench: ExecutorBench) -> None:
+        """Attempts of one job are separate runs."""
+        job, starts = bench.counting_job(SHORT_SCRIPT)
         executor = bench.open()
-        for number in (1, 2):
-            bench.until_final(executor, executor.submit(job, number, INVOCATION))
-        found = bench.open().find([job.key])[job.key]
-        expect(found.number == 2, f"find() returned attempt {found.number} of 2")  # noqa: PLR2004
-        expect(begun(began) == found.number, f"two attempts began {begun(began)} times")
+        for number in range(1, LATEST + 1):
+            bench.wait_until_final(executor, executor.submit(job, number, INVOCATION))
+        attempt = bench.open().find([job.key])[job.key]
+        expect(attempt.number == LATEST, f"find() returned attempt {attempt.number} of {LATEST}")
+        expect(count_starts(starts) == LATEST, f"{LATEST} attempts were started {count_starts(starts)} times")
 
-    def test_a_secret_reaches_the_job_and_nothing_else(self, bench: ExecutorBench) -> None:
-        """`host:` values come from the caller's environment; names alone stand in what people may read."""
+    def test_secrets_reach_the_job_but_no_script(self, bench: ExecutorBench) -> None:
+        """Values of `host:` variables come from the caller's environment; scripts contain names only."""
         value = 'it\'s a $ecret, "quoted"'
         bench.environ = {**bench.environ, "SUITE_SECRET": value}
         script = (
@@ -90,23 +89,32 @@ class PlacingTests:
         )
         job = bench.job(script, env={"GIVEN": "host:SUITE_SECRET", "PLAIN": "lit:a b"})
         executor = bench.open()
-        texts = executor.scripts(job, 1)
-        expect(texts, "scripts() returned nothing for a job")
-        expect(not any(value in text for text in texts.values()), "scripts() shows a secret")
-        (status,) = bench.until_final(executor, executor.submit(job, 1, INVOCATION))
-        expect(status.state is JobState.SUCCEEDED, f"the job did not find its variables: {status}")
+        scripts = executor.scripts(job, 1)
+        expect(scripts, "scripts() returned nothing")
+        expect(not any(value in text for text in scripts.values()), "scripts() contains the value of a secret")
+        (status,) = bench.wait_until_final(executor, executor.submit(job, 1, INVOCATION))
+        expect(status.state is JobState.SUCCEEDED, f"the job did not receive its variables: {status}")
+
+    def test_submit_refuses_a_job_whose_secret_is_not_set(self, bench: ExecutorBench) -> None:
+        """Nothing is started, and `find` does not return the job."""
+        job, starts = bench.counting_job("true", env={"GIVEN": "host:SUITE_NO_SUCH_VARIABLE"})
+        executor = bench.open()
+        with expect_error(NelActionError, "submit() accepted a job whose secret is not set"):
+            executor.submit(job, 1, INVOCATION)
+        expect(not starts.exists(), "a refused job was started")
+        expect(not executor.find([job.key]), "find() returned a refused job")
 
 
-def _same(one: Attempt, other: Attempt) -> bool:
-    return (one.key, one.number, one.backend_id) == (other.key, other.number, other.backend_id)
+def _same(left: Attempt, right: Attempt) -> bool:
+    return (left.key, left.number, left.backend_id) == (right.key, right.number, right.backend_id)
 
 
-def _persist(executor: Executor, job: Job) -> Attempt:
-    """Submit as the lifecycle does: a refusal or a lost answer is followed by another look."""
+def _submit_with_retries(executor: Executor, job: Job) -> Attempt:
+    """Submit as the lifecycle does: after a refusal or a lost response, look the job up."""
     for _ in range(5):
         try:
             return executor.submit(job, 1, INVOCATION)
         except (ExecutorError, UnreachableError):
-            if found := executor.find([job.key]):
-                return found[job.key]
+            if attempts := executor.find([job.key]):
+                return attempts[job.key]
     return executor.submit(job, 1, INVOCATION)

@@ -22,14 +22,14 @@ def bench(tmp_path: Path, lepton_double: LeptonDouble, monkeypatch: pytest.Monke
     monkeypatch.setattr(client, "RETRY_SECONDS", 2.0)
 
     @contextmanager
-    def cut_off() -> Iterator[None]:
+    def disconnect() -> Iterator[None]:
         fault = Fault("", status=503, times=10**6)
         lepton_double.faults.append(fault)
         yield
         lepton_double.faults.remove(fault)
 
     @contextmanager
-    def queueing() -> Iterator[None]:
+    def hold_jobs() -> Iterator[None]:
         lepton_double.settings.no_capacity.add("cpu.small")
         yield
         lepton_double.settings.no_capacity.clear()
@@ -40,10 +40,10 @@ def bench(tmp_path: Path, lepton_double: LeptonDouble, monkeypatch: pytest.Monke
         scratch=tmp_path,
         environ=os.environ,
         image="img:1",
-        cut_off=cut_off,
-        lose_answer=lambda: lepton_double.faults.append(Fault("POST /jobs", status=None, after=True)),
-        queueing=queueing,
-        round_trips=lambda: len(lepton_double.seen),
+        disconnect=disconnect,
+        lose_response=lambda: lepton_double.faults.append(Fault("POST /jobs", status=None, after=True)),
+        hold_jobs=hold_jobs,
+        count_requests=lambda: len(lepton_double.seen),
     )
 
 

@@ -27,7 +27,7 @@ def bench(light: Cluster, light_sshd: Sshd, tmp_path: Path) -> Iterator[Executor
     os.chown(scratch, light.user.pw_uid, light.user.pw_gid)
     opened: list[SlurmExecutor] = []
 
-    def opener(settings: ExecutionBase, workspace: ExecutorContext) -> Executor:
+    def factory(settings: ExecutionBase, workspace: ExecutorContext) -> Executor:
         assert isinstance(settings, SlurmExecution)
         opened.append(SlurmExecutor(settings, workspace))
         return opened[-1]
@@ -35,7 +35,7 @@ def bench(light: Cluster, light_sshd: Sshd, tmp_path: Path) -> Iterator[Executor
     with Relay(light_sshd.port) as relay:
 
         @contextmanager
-        def cut_off() -> Iterator[None]:
+        def disconnect() -> Iterator[None]:
             relay.refusing = True
             relay.cut()
             yield
@@ -53,10 +53,10 @@ def bench(light: Cluster, light_sshd: Sshd, tmp_path: Path) -> Iterator[Executor
             home=tmp_path,
             scratch=scratch,
             environ={"HOME": "/nonexistent"},
-            opener=opener,
-            cut_off=cut_off,
-            lose_answer=lambda: relay.cut_after(0.2),
-            round_trips=lambda: sum(executor.remote.round_trips for executor in opened),
+            factory=factory,
+            disconnect=disconnect,
+            lose_response=lambda: relay.cut_after(0.2),
+            count_requests=lambda: sum(executor.remote.round_trips for executor in opened),
         )
         for executor in opened:
             executor.close()
