@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.doubles.openai_server import Model, OpenAIServer
-from tests.support.local_jobs import end_agents
+from tests.support.local_jobs import stop_supervisors
 
 from nel_action.model.results import JobOutcome, TaskResult, read_results, read_samples
 
@@ -32,7 +32,7 @@ POLICY = "tasks: {addition: {max_drop: 0.1}}"
 @pytest.fixture
 def home(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "home"
-    end_agents(tmp_path / "home")
+    stop_supervisors(tmp_path / "home")
 
 
 def nel_action(python: Path, home: Path, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,6 @@
-"""Kills itself again and again while it submits, collects or works: FOLDER SEED WHAT TIMES.
+"""Kills processes at random points while they submit, collect or supervise jobs: DIRECTORY SEED MODE KILLS.
 
-Run as a program of its own, since it forks. What must hold is for the test to say.
+MODE is `submit`, `supervise` or `collect`. A separate program, because it forks. The caller checks the outcome.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.support.local_jobs import INVOCATION, Bench, agent_pid, job
+from tests.support.local_jobs import INVOCATION, Bench, job, supervisor_pid
 
 from nel_action.executors.interface import find_attempts, poll_attempts
 from nel_action.executors.local.executor import LocalExecutor
 from nel_action.model.job import Attempt
 from nel_action.planning.jobs import Job
 
-__all__ = ["jobs"]
+__all__ = ["make_jobs"]
 
 
-def jobs(root: Path, number: int, pause: float = 0.0) -> list[Job]:
-    """Return jobs that each add one line to a file of their own."""
+def make_jobs(root: Path, count: int, duration: float = 0.0) -> list[Job]:
+    """Return jobs that each append one line to a file of their own and then run for `duration` seconds."""
     return [
         job(
             f"j{n}",
             f"import os, time\nwith open({str(root / f'ran-{n}')!r}, 'a') as f: f.write('ran\\n')\n"
-            f"time.sleep({pause})\n"
+            f"time.sleep({duration})\n"
             "with open(os.environ['NEL_OUTPUT_DIR'] + '/scores.json', 'w') as f: f.write('x' * 100_000)",
             index=n,
         )
-        for n in range(number)
+        for n in range(count)
     ]
 
 
 def killed_after(delay: float, action: Callable[[], object]) -> bool:
-    """Do something in a process that is killed after a while; return whether it was killed before it had finished."""
+    """Run `action` in a process that is killed after `delay` seconds; return whether it was killed before its end."""
     child = os.fork()
     if child == 0:
         action()
@@ -49,40 +49,43 @@ def killed_after(delay: float, action: Callable[[], object]) -> bool:
     return os.WIFSIGNALED(status)
 
 
-def _submit(executor: LocalExecutor, wanted: list[Job]) -> list[Attempt]:
-    return [executor.submit(each, 1, INVOCATION) for each in wanted]
+def _submit(executor: LocalExecutor, jobs: list[Job]) -> list[Attempt]:
+    return [executor.submit(item, 1, INVOCATION) for item in jobs]
 
 
 def main() -> None:
-    """Kill as often as asked, then finish what was begun; print how many kills hit."""
-    root, dice, what, times = Path(sys.argv[1]), random.Random(sys.argv[2]), sys.argv[3], int(sys.argv[4])  # noqa: S311
+    """Kill as often as requested, then let all jobs finish; print how many kills hit an unfinished process."""
+    root, generator, mode, count = Path(sys.argv[1]), random.Random(sys.argv[2]), sys.argv[3], int(sys.argv[4])  # noqa: S311
     executor = Bench(root, dict(os.environ)).executor(parallelism=4)
-    wanted = jobs(root, times, 0.0 if what == "submit" else 0.02)
-    hits = 0
-    if what == "submit":
-        while hits < times:
-            there = find_attempts(executor, [each.key for each in wanted])
-            left = [each for each in wanted if each.key not in there] or wanted
-            hits += killed_after(dice.uniform(0, 0.03), lambda left=left: _submit(executor, left))  # type: ignore[misc]
-    attempts = _submit(executor, wanted)
-    if what == "agent":
-        while hits < times and not all(status.state.final for status in poll_attempts(executor, attempts).values()):
-            time.sleep(dice.uniform(0, 0.4))
+    jobs = make_jobs(root, count, 0.0 if mode == "submit" else 0.02)
+    kills = 0
+    if mode == "submit":
+        while kills < count:
+            submitted = find_attempts(executor, [item.key for item in jobs])
+            remaining = [item for item in jobs if item.key not in submitted] or jobs
+            kills += killed_after(
+                generator.uniform(0, 0.03),
+                lambda remaining=remaining: _submit(executor, remaining),  # type: ignore[misc]
+            )
+    attempts = _submit(executor, jobs)
+    if mode == "supervise":
+        while kills < count and not all(status.state.final for status in poll_attempts(executor, attempts).values()):
+            time.sleep(generator.uniform(0, 0.4))
             try:
-                os.kill(agent_pid(root / "home", INVOCATION), signal.SIGKILL)
-                hits += 1
+                os.kill(supervisor_pid(root / "home", INVOCATION), signal.SIGKILL)
+                kills += 1
             except (AssertionError, ProcessLookupError):
                 continue
     while not all(status.state.final for status in poll_attempts(executor, attempts).values()):
         time.sleep(0.05)
-    if what == "collect":
-        while hits < times:
-            attempt = dice.choice(attempts)
-            hits += killed_after(
-                dice.uniform(0, 0.01),
+    if mode == "collect":
+        while kills < count:
+            attempt = generator.choice(attempts)
+            kills += killed_after(
+                generator.uniform(0, 0.01),
                 lambda attempt=attempt: executor.collect(attempt, root / attempt.key),  # type: ignore[misc]
             )
-    sys.stdout.write(f"{hits}\n")
+    sys.stdout.write(f"{kills}\n")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 from nel_action.executors.interface import Executor, ExecutorContext, poll_attempts
 from nel_action.executors.local.executor import LocalExecutor
 from nel_action.executors.local.store import Store
-from nel_action.executors.local.supervisor_processes import AGENT, try_lock
+from nel_action.executors.local.supervisor import MODULE
 from nel_action.model.env_ref import parse_references
 from nel_action.model.job import Attempt, JobStatus, Key
 from nel_action.model.task import EndpointType, HarnessTask, Params
@@ -24,26 +24,32 @@ from nel_action.spec.deployment import NoDeployment
 from nel_action.spec.execution import LocalExecution
 from nel_action.spec.target import ApiEndpoint, Target
 
-__all__ = ["INVOCATION", "Bench", "agent_pid", "end_agents", "job", "key", "wait"]
+__all__ = ["INVOCATION", "Bench", "job", "key", "started_pid", "stop_supervisors", "supervisor_pid", "wait"]
 
 INVOCATION = "0123456789abcdef"
 
-PATIENCE = 60.0
-"""Seconds after which a test that waits has failed."""
-
+TIMEOUT = 60.0
+"""Seconds until a test that waits fails."""
 
 SALT = os.environ.setdefault("TEST_SALT", secrets.token_hex(8))
-"""Keeps the containers of two runs of the tests apart; a test's own processes inherit it."""
+"""Distinguishes the containers of concurrent test runs; inherited by subprocesses of a test."""
 
 
 def key(name: str) -> Key:
-    """Return a well-formed key, another one in each test."""
+    """Return a well-formed key that is unique to the current test."""
     test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
     return Key(f"nel-{hashlib.sha256(f'{SALT} {test} {name}'.encode()).hexdigest()[:16]}")
 
 
 def job(name: str, script: str, *, index: int = 0, **fields: Any) -> Job:  # noqa: ANN401
-    """Return a job that runs a Python script (`-c`)."""
+    """Return a job that runs a Python script.
+
+    Args:
+        name: name of the job, from which its key is derived.
+        script: argument of `python -c`.
+        index: position in the plan.
+        fields: other fields of the job; `python`, `command` and `task_dir` replace those of the task.
+    """
     python = fields.pop("python", sys.executable)
     task = HarnessTask(
         name=name,
@@ -72,59 +78,68 @@ def job(name: str, script: str, *, index: int = 0, **fields: Any) -> Job:  # noq
 
 @dataclass
 class Bench:
-    """A home of its own, and executors on it."""
+    """A temporary `$NEL_ACTION_HOME`, and executors that use it."""
 
     root: Path
     environ: Mapping[str, str]
     settings: dict[str, Any] = field(default_factory=lambda: {"runtime": "process"})
 
     def executor(self, **settings: object) -> LocalExecutor:
-        """Return an executor such as another process would build."""
-        workspace = ExecutorContext(home=self.root / "home", environ=self.environ, base_dir=self.root)
-        return LocalExecutor(LocalExecution.model_validate(self.settings | settings), workspace)
+        """Return a new executor, as another process would construct it."""
+        context = ExecutorContext(home=self.root / "home", environ=self.environ, base_dir=self.root)
+        return LocalExecutor(LocalExecution.model_validate(self.settings | settings), context)
 
     def run(self, *jobs: Job, **settings: object) -> dict[Key, JobStatus]:
-        """Submit jobs and wait for their ends."""
+        """Submit jobs and wait until they have finished."""
         executor = self.executor(**settings)
-        return wait(executor, [executor.submit(each, 1, INVOCATION) for each in jobs])
+        return wait(executor, [executor.submit(item, 1, INVOCATION) for item in jobs])
 
 
-def wait(executor: Executor, attempts: Iterable[Attempt], patience: float = PATIENCE) -> dict[Key, JobStatus]:
-    """Poll until all have ended."""
-    attempts, deadline = list(attempts), time.monotonic() + patience
+def wait(executor: Executor, attempts: Iterable[Attempt], timeout: float = TIMEOUT) -> dict[Key, JobStatus]:
+    """Poll until all attempts have finished; return their statuses."""
+    attempts, deadline = list(attempts), time.monotonic() + timeout
     while True:
-        seen = dict(poll_attempts(executor, attempts))
-        if all(status.state.final for status in seen.values()):
-            return seen
-        assert time.monotonic() < deadline, seen
+        statuses = dict(poll_attempts(executor, attempts))
+        if all(status.state.final for status in statuses.values()):
+            return statuses
+        assert time.monotonic() < deadline, statuses
         time.sleep(0.05)
 
 
-def end_agents(home: Path) -> None:
-    """Cancel what a test left, and see that no agent is left either."""
+def started_pid(bench: Bench, name: str) -> int:
+    """Wait until a job's process has started; return its ID."""
+    attempt = Store(bench.root / "home").at(key(name), 1)
+    deadline = time.monotonic() + 30
+    while (started := attempt.start_record()) is None or started.pid is None:
+        assert time.monotonic() < deadline, attempt.exit_record()
+        time.sleep(0.02)
+    return started.pid
+
+
+def stop_supervisors(home: Path) -> None:
+    """Cancel all unfinished jobs and wait until every supervisor has exited."""
     store = Store(home)
     for attempt in store.all():
-        if not attempt.ended:
+        if not attempt.finished:
             attempt.request_cancel()
     deadline = time.monotonic() + 30
-    for folder in (store.root / "agents").glob("*"):
-        queue = store.queue(folder.name)
-        queue.wake()
-        while (lock := try_lock(queue)) is None:
+    for queue in store.queues():
+        queue.notify()
+        while (lock := queue.try_lock()) is None:
             assert time.monotonic() < deadline, queue.log.read_text()
             time.sleep(0.05)
         os.close(lock)
 
 
-def agent_pid(home: Path, invocation: str) -> int:
-    """Return the process id of an invocation's agent."""
-    words = [AGENT.encode(), str(home).encode(), invocation.encode()]
+def supervisor_pid(home: Path, invocation: str) -> int:
+    """Return the process ID of an invocation's supervisor."""
+    arguments = [MODULE.encode(), str(home).encode(), invocation.encode()]
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            command = (process / "cmdline").read_bytes().split(b"\0")
+            argv = (process / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if all(word in command for word in words):
+        if all(argument in argv for argument in arguments):
             return int(process.name)
-    msg = f"no agent works {invocation}"
+    msg = f"{invocation} has no supervisor"
     raise AssertionError(msg)

@@ -1,4 +1,4 @@
-"""Looking at processes of this machine."""
+"""Inspection of processes of this machine."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 __all__ = ["gone", "parent"]
 
 
-def gone(pid: int, patience: float = 20.0) -> bool:
-    """Wait for a process to be gone; a zombie is."""
-    deadline = time.monotonic() + patience
+def gone(pid: int, timeout: float = 20.0) -> bool:
+    """Wait until a process has terminated, a zombie included; return whether it has within `timeout` seconds."""
+    deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         try:
             if _fields(pid)[0] in "ZX":
@@ -22,7 +22,7 @@ def gone(pid: int, patience: float = 20.0) -> bool:
 
 
 def parent(pid: int) -> int:
-    """Return the parent of a process."""
+    """Return the ID of a process's parent."""
     return int(_fields(pid)[1])
 
 

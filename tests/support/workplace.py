@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 from tests.doubles.github.events import example
 from tests.doubles.github.server import GitHubDouble
-from tests.support.local_jobs import end_agents
+from tests.support.local_jobs import stop_supervisors
 
 __all__ = ["Done", "Workplace"]
 
@@ -207,4 +207,4 @@ class Workplace:
 
     def close(self) -> None:
         """Leave no job behind."""
-        end_agents(self.home)
+        stop_supervisors(self.home)

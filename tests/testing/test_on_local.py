@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.local_jobs import end_agents
+from tests.support.local_jobs import stop_supervisors
 
 from nel_action.testing.executor_suite import ExecutorBench, ExecutorSuite
 
@@ -17,7 +17,7 @@ def bench(tmp_path: Path) -> Iterator[ExecutorBench]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("NEL_")}
     execution = {"type": "local", "runtime": "process", "parallelism": 4}
     yield ExecutorBench(execution=execution, home=tmp_path / "home", scratch=tmp_path, environ=environ)
-    end_agents(tmp_path / "home")
+    stop_supervisors(tmp_path / "home")
 
 
 class TestLocal(ExecutorSuite):

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.local_jobs import end_agents
+from tests.support.local_jobs import stop_supervisors
 
 from nel_action.executors.interface import Executor, ExecutorContext
 from nel_action.executors.local.executor import LocalExecutor
@@ -71,7 +71,7 @@ class TruncatesLogs(LocalExecutor):
 
 class ShowsSecrets(LocalExecutor):
     def scripts(self, job: Job, number: int) -> Mapping[str, str]:
-        return {"run.sh": f"{super().scripts(job, number)} {self._workspace.environ['SUITE_SECRET']}"}
+        return {"run.sh": f"{super().scripts(job, number)} {self._context.environ['SUITE_SECRET']}"}
 
 
 class ClosesOnce(LocalExecutor):
@@ -128,4 +128,4 @@ def test_suite_detects_a_faulty_executor(
             test(ExecutorSuite(), bench)
         assert executor is ClosesOnce or isinstance(raised.value, AssertionError)
     finally:
-        end_agents(tmp_path / "home")
+        stop_supervisors(tmp_path / "home")

@@ -91,10 +91,10 @@ def _check_home() -> Finding:
 
 def _check_docker() -> Iterator[Finding]:
     """Check the Docker engine, which only some specs require."""
-    from nel_action.executors.local.docker.engine import engine
+    from nel_action.executors.local.docker.engine import docker_client
 
     try:
-        with engine(os.environ) as client:
+        with docker_client(os.environ) as client:
             engine_version = client.version()
     except EngineError as error:
         yield from (Finding("docker", "missing", problem.message, problem.hint) for problem in error.problems)

@@ -133,9 +133,9 @@ def container_listing(reference: str) -> dict[str, Any]:
     import yaml
 
     from nel_action.catalog.convert import from_frameworks
-    from nel_action.executors.local.docker.engine import engine
+    from nel_action.executors.local.docker.engine import docker_client
 
-    with engine(os.environ) as client:
+    with docker_client(os.environ) as client:
         image = _find_image(client, reference)
         texts = _read_frameworks(client, image, reference)
     digests = [name.partition("@")[2] for name in image.attrs.get("RepoDigests") or ()]
@@ -146,7 +146,7 @@ def container_listing(reference: str) -> dict[str, Any]:
 def _find_image(client: DockerClient, reference: str) -> Image:
     from docker.errors import APIError, ImageNotFound
 
-    from nel_action.executors.local.docker.engine import plain
+    from nel_action.executors.local.docker.engine import error_text
 
     try:
         return client.images.get(reference)
@@ -156,7 +156,7 @@ def _find_image(client: DockerClient, reference: str) -> Image:
         client.images.pull(reference)
         return client.images.get(reference)
     except APIError as error:
-        msg = f"cannot pull {reference}: {plain(error)}"
+        msg = f"cannot pull {reference}: {error_text(error)}"
         raise NotFoundError(msg, hint="check the name, and log in to its registry with `docker login`") from error
 
 

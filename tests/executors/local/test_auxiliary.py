@@ -1,4 +1,4 @@
-"""Further servers beside a job: started with it, told to it, and always taken down."""
+"""Auxiliary model servers of a job: started with it, passed to its harness, and always stopped."""
 
 from __future__ import annotations
 
@@ -29,81 +29,81 @@ ASK = (
 )
 
 
-def judged(bench: Bench, name: str, how: str = "good", *, script: str = ASK, **fields: Any) -> Job:  # noqa: ANN401
-    """Return a job that asks a judge."""
-    words = (sys.executable, str(model_server.__file__), "{host}", "{port}", str(bench.root), how)
+def judged_job(bench: Bench, name: str, mode: str = "good", *, script: str = ASK, **fields: Any) -> Job:  # noqa: ANN401
+    """Return a job that sends a request to an auxiliary server."""
+    argv = (sys.executable, str(model_server.__file__), "{host}", "{port}", str(bench.root), mode)
     judge = AuxiliaryGeneric.model_validate(
-        {"port": 0, "command": words, "served_model_name": "wise", "env_vars": {"KEY": "host:MY_KEY"}}
+        {"port": 0, "command": argv, "served_model_name": "wise", "env_vars": {"KEY": "host:MY_KEY"}}
         | fields.pop("judge", {})
     )
-    made = job(name, script, auxiliary={"judge": judge}, **fields)
-    params = replace(made.task.params, extra={"asked": "auxiliary_deployments.judge.chat_url"})
-    return replace(made, task=replace(made.task, params=params))
+    plain = job(name, script, auxiliary={"judge": judge}, **fields)
+    params = replace(plain.task.params, extra={"asked": "auxiliary_deployments.judge.chat_url"})
+    return replace(plain, task=replace(plain.task, params=params))
 
 
-def starts(bench: Bench) -> list[int]:
-    """Return the process ids of all servers so far."""
+def server_pids(bench: Bench) -> list[int]:
+    """Return the process IDs of all servers that were started."""
     return [int(line) for line in (bench.root / "starts").read_text().split()]
 
 
-def test_a_judge_is_shared_told_and_taken_down(bench: Bench) -> None:
+def test_jobs_share_an_auxiliary_server_that_is_stopped_afterwards(bench: Bench) -> None:
     bench.environ = {**bench.environ, "MY_KEY": "s3cr3t-of-the-judge"}
     executor = bench.executor(parallelism=2)
-    attempts = [executor.submit(judged(bench, f"j{n}", index=n), 1, INVOCATION) for n in range(2)]
+    attempts = [executor.submit(judged_job(bench, f"j{n}", index=n), 1, INVOCATION) for n in range(2)]
     assert {status.state for status in wait(executor, attempts).values()} == {JobState.SUCCEEDED}
-    answer = '{"path": "/v1/chat/completions", "key": "s3cr3t-of-the-judge"}'
-    said = list(executor.logs(attempts[0], follow=False))
-    assert said[-1] == "wise"
-    assert said.count("True") == 2
-    assert not any("s3cr3t" in line for line in said), answer
-    assert len(starts(bench)) == 1
-    assert gone(starts(bench)[0])
+    output = list(executor.logs(attempts[0], follow=False))
+    assert output[-1] == "wise"
+    assert output.count("True") == 2
+    assert not any("s3cr3t" in line for line in output)
+    assert len(server_pids(bench)) == 1
+    assert gone(server_pids(bench)[0])
     executor.collect(attempts[0], bench.root / "out")
     assert "loading" in (bench.root / "out/logs/server-judge.log").read_text()
 
 
-def test_a_judge_that_never_comes_fails_the_job_for_its_endpoint(bench: Bench) -> None:
+def test_a_job_fails_if_its_auxiliary_server_does_not_start(bench: Bench) -> None:
     bench.environ = {**bench.environ, "MY_KEY": "k"}
-    status = bench.run(judged(bench, "one", "dead"))[key("one")]
+    status = bench.run(judged_job(bench, "one", "dead"))[key("one")]
     assert (status.state, status.reason) == (JobState.FAILED, Reason.ENDPOINT)
     assert "no weights in the checkpoint" in (status.detail or "")
 
 
-def test_what_a_judge_lacks_is_told_before_anything_is_spent(bench: Bench) -> None:
-    wrong = judged(bench, "one", judge={"pre_cmd": "ls", "num_nodes": 2, "runtime": "docker"})
+def test_check_reports_problems_of_auxiliary_servers(bench: Bench) -> None:
+    wrong = judged_job(bench, "one", judge={"pre_cmd": "ls", "num_nodes": 2, "runtime": "docker"})
     plan = Plan(spec=Spec(), context=Context(), jobs=(wrong,))
-    said = "\n".join(str(problem) for problem in bench.executor().check(plan))
-    assert "auxiliary_deployments.judge.pre_cmd is shell text" in said
-    assert "auxiliary_deployments.judge.image is missing" in said
-    assert "auxiliary_deployments.judge asks for several machines" in said
+    messages = "\n".join(str(problem) for problem in bench.executor().check(plan))
+    assert "auxiliary_deployments.judge.pre_cmd is a shell command" in messages
+    assert "auxiliary_deployments.judge.image is missing" in messages
+    assert "auxiliary_deployments.judge requires several machines" in messages
 
 
-def test_judge_and_model_by_hand(bench: Bench) -> None:
+def test_scripts_start_the_model_server_and_the_auxiliary_server(bench: Bench) -> None:
     bench.environ = {**bench.environ, "MY_KEY": "k"}
-    words = (sys.executable, model_server.__file__, "{host}", "{port}", str(bench.root))
+    argv = (sys.executable, model_server.__file__, "{host}", "{port}", str(bench.root))
     model = GenericDeployment(
-        command=words, served_model_name="tiny", port=model_server.free_port(), pre_cmd="echo before > told"
+        command=argv, served_model_name="tiny", port=model_server.free_port(), pre_cmd="echo before > output"
     )
-    made = replace(judged(bench, "one", judge={"port": model_server.free_port()}), deployment=model)
+    plan_job = replace(judged_job(bench, "one", judge={"port": model_server.free_port()}), deployment=model)
     executor = bench.executor(trust_commands=True)
-    folder = bench.root / "run"
-    texts = executor.plan_scripts(Plan(spec=Spec(deployment=model), context=Context(), jobs=(made,)))
+    directory = bench.root / "run"
+    texts = executor.plan_scripts(Plan(spec=Spec(deployment=model), context=Context(), jobs=(plan_job,)))
     assert set(texts) == {"run_all.sh", "serve.sh", "serve-judge.sh"}
-    for name, text in {**texts, **{f"one/{name}": text for name, text in executor.scripts(made, 1).items()}}.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-        (folder / name).chmod(0o755)
-    done = subprocess.run(
-        [folder / "run_all.sh"], env=dict(bench.environ), capture_output=True, text=True, check=False, timeout=120
+    job_texts = {f"one/{name}": text for name, text in executor.scripts(plan_job, 1).items()}
+    for name, text in {**texts, **job_texts}.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
+        (directory / name).write_text(text)
+        (directory / name).chmod(0o755)
+    process = subprocess.run(
+        [directory / "run_all.sh"], env=dict(bench.environ), capture_output=True, text=True, check=False, timeout=120
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "wise"
-    assert (folder / "serving/told").read_text() == "before\n"
-    assert len(starts(bench)) == 2
-    assert all(gone(server) for server in starts(bench))
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.splitlines()[-1] == "wise"
+    assert (directory / "serving/output").read_text() == "before\n"
+    assert len(server_pids(bench)) == 2
+    assert all(gone(pid) for pid in server_pids(bench))
 
 
-def test_scripts_of_containers_have_every_mount_and_are_clean(bench: Bench) -> None:
+def test_container_scripts_have_every_mount_and_pass_shellcheck(bench: Bench) -> None:
     mounts = {
         "deployment": {"data": "/data"},
         "evaluation": {"cache": "/cache:ro"},
@@ -113,13 +113,13 @@ def test_scripts_of_containers_have_every_mount_and_are_clean(bench: Bench) -> N
         command=("serve", "--port", "{port}"), image="own/server:1", pre_cmd="export A='b c'", cache_path="kept",
         checkpoint_path="weights", served_model_name="tiny",
     )  # fmt: skip
-    made = judged(bench, "one", judge={"image": "own/judge:1", "command": ("judge",)})
-    made = replace(made, image="own/harness:1", deployment=model, dataset=("questions", "/questions"))
+    container_job = judged_job(bench, "one", judge={"image": "own/judge:1", "command": ("judge",)})
+    container_job = replace(container_job, image="own/harness:1", deployment=model, dataset=("questions", "/questions"))
     executor = bench.executor(runtime="docker", mounts=mounts, trust_commands=True, shm_size="2g")
-    texts = executor.plan_scripts(Plan(spec=Spec(deployment=model), context=Context(), jobs=(made,)))
-    texts = {**texts, **executor.scripts(made, 1)}
-    for words in ("data:/data", "kept:/cache", "weights:/checkpoint:ro"):
-        assert f"-v {bench.root}/{words}" in texts["serve.sh"]
+    texts = executor.plan_scripts(Plan(spec=Spec(deployment=model), context=Context(), jobs=(container_job,)))
+    texts = {**texts, **executor.scripts(container_job, 1)}
+    for volume in ("data:/data", "kept:/cache", "weights:/checkpoint:ro"):
+        assert f"-v {bench.root}/{volume}" in texts["serve.sh"]
     assert "pre_cmd.sh" in texts["serve.sh"]
     assert "--shm-size 2g" in texts["serve.sh"]
     assert f"-v {bench.root}/j:/j" in texts["serve-judge.sh"]
@@ -127,14 +127,14 @@ def test_scripts_of_containers_have_every_mount_and_are_clean(bench: Bench) -> N
     assert "export NEMO_EVALUATOR_DATASET_DIR=/questions" in texts["run.sh"]
     assert "export JUDGE_CHAT_URL=http://127.0.0.1:8001/v1/chat/completions" in texts["run.sh"]
     if shutil.which("shellcheck") is None:
-        pytest.skip("no shellcheck here")
+        pytest.skip("shellcheck is not installed")
     for name, text in texts.items():
         (bench.root / name).write_text(text)
-        done = subprocess.run(["shellcheck", bench.root / name], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"{name}\n{done.stdout}"
+        process = subprocess.run(["shellcheck", bench.root / name], capture_output=True, text=True, check=False)
+        assert process.returncode == 0, f"{name}\n{process.stdout}"
 
 
-def test_data_is_told_where_it_lies_without_a_container(bench: Bench) -> None:
+def test_without_a_container_the_data_set_variable_is_a_local_path(bench: Bench) -> None:
     (bench.root / "questions").mkdir()
     script = "import os; print(os.environ['NEMO_EVALUATOR_DATASET_DIR'])"
     executor = bench.executor()

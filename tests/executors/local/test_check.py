@@ -9,7 +9,7 @@ from tests.support.local_jobs import job
 from nel_action.errors import UsageError
 from nel_action.executors.interface import ExecutorContext
 from nel_action.executors.local.check import check
-from nel_action.executors.local.docker.arguments import parse
+from nel_action.executors.local.docker.run import parse_docker_args
 from nel_action.planning.jobs import Context, Job, Plan
 from nel_action.spec.execution import LocalExecution
 from nel_action.spec.model import Spec
@@ -19,61 +19,61 @@ NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
 
 def problems(root: Path, *jobs: Job, environ: dict[str, str] | None = None, **settings: Any) -> list[str]:  # noqa: ANN401
     plan = Plan(spec=Spec(), context=Context(), jobs=jobs)
-    workspace = ExecutorContext(home=root / "home", environ=NO_ENGINE if environ is None else environ, base_dir=root)
-    return [str(problem) for problem in check(plan, LocalExecution.model_validate(settings), workspace)]
+    context = ExecutorContext(home=root / "home", environ=NO_ENGINE if environ is None else environ, base_dir=root)
+    return [str(problem) for problem in check(plan, LocalExecution.model_validate(settings), context)]
 
 
-def test_a_plan_of_processes_needs_nothing_but_uv(tmp_path: Path) -> None:
+def test_check_accepts_a_plan_of_processes(tmp_path: Path) -> None:
     assert problems(tmp_path, job("one", "pass"), runtime="process") == []
 
 
-def test_no_engine_is_told_with_what_to_do(tmp_path: Path) -> None:
+def test_check_reports_a_missing_engine_with_the_fix(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, job("one", "pass", image="x"), runtime="docker", network="host")
     assert problem.startswith("no Docker engine answers at unix:///nowhere/docker.sock (DOCKER_HOST)\n  start it")
     assert "execution.runtime: process" in problem
 
 
-def test_an_engine_elsewhere_is_refused(tmp_path: Path) -> None:
+def test_check_rejects_a_remote_engine(tmp_path: Path) -> None:
     environ = {"DOCKER_HOST": "tcp://192.0.2.1:2375"}
-    found = problems(tmp_path, job("one", "pass", image="x"), environ=environ, runtime="docker", network="host")
-    assert len(found) == 1
+    messages = problems(tmp_path, job("one", "pass", image="x"), environ=environ, runtime="docker", network="host")
+    assert len(messages) == 1
 
 
-def test_limits_that_a_process_would_not_obey_are_refused(tmp_path: Path) -> None:
-    found = problems(tmp_path, job("one", "pass"), runtime="process", memory="8g", cpus=2.0)
-    assert [line.partition(" is obeyed")[0] for line in found] == ["execution.memory", "execution.cpus"]
+def test_check_rejects_container_settings_for_processes(tmp_path: Path) -> None:
+    messages = problems(tmp_path, job("one", "pass"), runtime="process", memory="8g", cpus=2.0)
+    assert [message.partition(" applies")[0] for message in messages] == ["execution.memory", "execution.cpus"]
 
 
-def test_a_containers_loopback_is_its_own(tmp_path: Path) -> None:
-    found = problems(tmp_path, job("one", "pass", image="x"), runtime="docker")
-    assert any("cannot reach http://127.0.0.1:9" in line and "execution.network: host" in line for line in found)
+def test_check_rejects_loopback_targets_for_containers(tmp_path: Path) -> None:
+    messages = problems(tmp_path, job("one", "pass", image="x"), runtime="docker")
+    assert any("cannot reach http://127.0.0.1:9" in text and "execution.network: host" in text for text in messages)
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "expected"),
     [
-        ({"memory": "lots"}, "execution.memory: 'lots' is no size"),
+        ({"memory": "lots"}, "execution.memory: 'lots' is not a size"),
         ({"mounts": {"evaluation": {"no-such-folder": "/data"}}}, "no-such-folder"),
-        ({"extra_docker_args": "--privileged"}, "'--privileged' has no counterpart here"),
+        ({"extra_docker_args": "--privileged"}, "the option '--privileged' is not supported"),
     ],
 )
-def test_a_wrong_setting_is_named(tmp_path: Path, settings: dict[str, Any], words: str) -> None:
-    found = problems(tmp_path, job("one", "pass", image="x"), runtime="docker", **settings)
-    assert any(words in line for line in found)
+def test_check_names_an_invalid_setting(tmp_path: Path, settings: dict[str, Any], expected: str) -> None:
+    messages = problems(tmp_path, job("one", "pass", image="x"), runtime="docker", **settings)
+    assert any(expected in message for message in messages)
 
 
-def test_a_task_without_an_image_is_named(tmp_path: Path) -> None:
-    assert any("one has no image to run in" in line for line in problems(tmp_path, job("one", "pass")))
+def test_check_names_a_task_without_an_image(tmp_path: Path) -> None:
+    assert any("one has no image to run in" in text for text in problems(tmp_path, job("one", "pass")))
 
 
-def test_a_home_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_check_reports_a_home_that_is_not_writable(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file")
     (problem,) = problems(tmp_path, job("one", "pass"), runtime="process")
     assert "NEL_ACTION_HOME" in problem
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "expected"),
     [
         ("", {}),
         ("-e A=1 --env=B=x=y", {"environment": {"A": "1", "B": "x=y"}}),
@@ -84,12 +84,12 @@ def test_a_home_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         ("--read-only --net none", {"read_only": True, "network": "none"}),
     ],
 )
-def test_flags_are_understood(text: str, found: dict[str, object]) -> None:
-    assert parse(text) == found
+def test_parse_docker_args_accepts_supported_options(text: str, expected: dict[str, object]) -> None:
+    assert parse_docker_args(text) == expected
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         ("--privileged", "--privileged"),
         ("--cap-add SYS_ADMIN", "--cap-add"),
@@ -97,14 +97,14 @@ def test_flags_are_understood(text: str, found: dict[str, object]) -> None:
         ("--security-opt seccomp=unconfined", "--security-opt"),
         ("--name mine", "--name"),
         ("-it", "-it"),
-        ("-e API_KEY", "takes a value from this machine"),
-        ("-v /var/run/docker.sock:/s", "whole machine"),
-        ("-v data:/data", "not FOLDER:PLACE"),
+        ("-e API_KEY", "copies a value from this machine"),
+        ("-v /var/run/docker.sock:/s", "control of this machine"),
+        ("-v data:/data", "not SOURCE:TARGET"),
         ("--cpus many", "--cpus"),
         ("--ulimit nofile", "--ulimit nofile"),
         ("--env 'A=1", "No closing quotation"),
     ],
 )
-def test_flags_that_are_not_taken_are_named(text: str, words: str) -> None:
-    with pytest.raises(UsageError, match=words):
-        parse(text)
+def test_parse_docker_args_rejects_other_options_by_name(text: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_docker_args(text)

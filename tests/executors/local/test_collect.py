@@ -27,31 +27,31 @@ def source(tmp_path: Path) -> Path:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 300 kB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    argv = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)]
+    directory = tmp_path / "small"
+    directory.mkdir()
+    argv = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(directory)]
     try:
-        made = subprocess.run(argv, capture_output=True, check=False).returncode == 0
+        mounted = subprocess.run(argv, capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
-        made = False
-    if not made:
+        mounted = False
+    if not mounted:
         pytest.skip("this user may not mount a file system")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    yield directory
+    subprocess.run(["umount", str(directory)], check=True)
 
 
-def left(into: Path) -> list[str]:
+def names(into: Path) -> list[str]:
     return sorted(path.name for path in into.iterdir())
 
 
-def test_artifacts_and_logs_come_whole_and_nothing_else(source: Path, tmp_path: Path) -> None:
+def test_collect_copies_artifacts_and_logs_only(source: Path, tmp_path: Path) -> None:
     collect(source, tmp_path / "out")
     assert (tmp_path / "out/artifacts/deep/scores.json").read_bytes() == MEGABYTE
     assert (tmp_path / "out/logs/client.log").read_text() == "fine\n"
-    assert left(tmp_path / "out") == ["artifacts", "logs"]
+    assert names(tmp_path / "out") == ["artifacts", "logs"]
 
 
-def test_a_second_time_replaces_the_first_and_leaves_other_files(source: Path, tmp_path: Path) -> None:
+def test_collect_replaces_an_earlier_copy_and_keeps_other_files(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     collect(source, out)
     (out / "run.sh").write_text("mine")
@@ -60,10 +60,10 @@ def test_a_second_time_replaces_the_first_and_leaves_other_files(source: Path, t
     collect(source, out)
     assert (out / "artifacts/deep/scores.json").read_text() == "new"
     assert not (out / "artifacts/stale").exists()
-    assert left(out) == ["artifacts", "logs", "run.sh"]
+    assert names(out) == ["artifacts", "logs", "run.sh"]
 
 
-def test_a_full_disk_loses_nothing(source: Path, small_disk: Path) -> None:
+def test_collect_on_a_full_disk_keeps_the_earlier_copy(source: Path, small_disk: Path) -> None:
     out = small_disk / "out"
     (out / "artifacts").mkdir(parents=True)
     (out / "artifacts/old").write_text("as before")
@@ -71,11 +71,11 @@ def test_a_full_disk_loses_nothing(source: Path, small_disk: Path) -> None:
         collect(source, out)
     assert "MB are free there" in str(caught.value)
     assert (out / "artifacts/old").read_text() == "as before"
-    assert left(out) == ["artifacts"]
+    assert names(out) == ["artifacts"]
     assert (source / "artifacts/deep/scores.json").read_bytes() == MEGABYTE
 
 
-def test_a_file_that_may_not_grow_so_large_is_an_error(source: Path, tmp_path: Path) -> None:
+def test_collect_reports_a_file_size_limit(source: Path, tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))
     try:
@@ -83,15 +83,15 @@ def test_a_file_that_may_not_grow_so_large_is_an_error(source: Path, tmp_path: P
             collect(source, tmp_path / "out")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert left(tmp_path / "out") == []
+    assert names(tmp_path / "out") == []
 
 
-def test_what_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_collect_reports_a_missing_attempt(tmp_path: Path) -> None:
     with pytest.raises(CollectError, match="No such file"):
         collect(tmp_path / "nowhere", tmp_path / "out")
 
 
-def test_links_that_lead_out_and_what_is_no_file_stay_behind_and_are_named(source: Path, tmp_path: Path) -> None:
+def test_collect_skips_and_lists_external_links_and_special_files(source: Path, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("of this machine")
     artifacts = source / "artifacts"
@@ -102,14 +102,14 @@ def test_links_that_lead_out_and_what_is_no_file_stay_behind_and_are_named(sourc
     os.mkfifo(artifacts / "pipe")
     collect(source, tmp_path / "out")
     out = tmp_path / "out"
-    assert left(out / "artifacts") == ["deep", "inside"]
+    assert names(out / "artifacts") == ["deep", "inside"]
     assert (out / "artifacts/inside").read_bytes() == MEGABYTE
-    named = [line.partition(":")[0] for line in (out / "logs/left-out.txt").read_text().splitlines()]
-    assert sorted(named) == [f"artifacts/{name}" for name in ("absolute", "climbing", "folder", "pipe")]
+    skipped = [line.partition(":")[0] for line in (out / "logs/left-out.txt").read_text().splitlines()]
+    assert sorted(skipped) == [f"artifacts/{name}" for name in ("absolute", "climbing", "folder", "pipe")]
 
 
-def test_what_a_killed_collector_left_is_removed(source: Path, tmp_path: Path) -> None:
-    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    (tmp_path / f"out/.collect-{int(gone.stdout)}-00000000/artifacts").mkdir(parents=True)
+def test_collect_removes_the_temporary_directory_of_a_killed_collector(source: Path, tmp_path: Path) -> None:
+    process = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    (tmp_path / f"out/.collect-{int(process.stdout)}-00000000/artifacts").mkdir(parents=True)
     collect(source, tmp_path / "out")
-    assert left(tmp_path / "out") == ["artifacts", "logs"]
+    assert names(tmp_path / "out") == ["artifacts", "logs"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.support import docker
-from tests.support.local_jobs import Bench, end_agents
+from tests.support.local_jobs import Bench, stop_supervisors
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -28,9 +28,9 @@ def image(engine: DockerClient) -> str:
 def bench(tmp_path: Path, engine: DockerClient) -> Iterator[Bench]:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("NEL_")}
     yield Bench(tmp_path, environ, {"runtime": "docker", "shm_size": "64m"})
-    end_agents(tmp_path / "home")
-    left: dict[str, str | list[str] | bool] = {"label": f"nel-action.store={tmp_path / 'home' / 'local'}"}
-    for container in engine.containers.list(all=True, filters=left, ignore_removed=True):
+    stop_supervisors(tmp_path / "home")
+    own: dict[str, str | list[str] | bool] = {"label": f"nel-action.store={tmp_path / 'home' / 'local'}"}
+    for container in engine.containers.list(all=True, filters=own, ignore_removed=True):
         container.remove(force=True)
-    for network in engine.networks.list(filters=left):
+    for network in engine.networks.list(filters=own):
         network.remove()

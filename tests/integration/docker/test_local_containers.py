@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.local_jobs import INVOCATION, Bench, agent_pid, key, wait
+from tests.support.local_jobs import INVOCATION, Bench, key, supervisor_pid, wait
 from tests.support.local_jobs import job as plain_job
 
+from nel_action.executors.interface import poll_attempts
 from nel_action.executors.local.attempt import AttemptDir
 from nel_action.executors.local.store import Store
 from nel_action.model.job import JobState, Reason
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 JobMaker = Callable[..., Job]
-"""Name, shell text and any of a job's fields."""
+"""Name, shell script, and any field of a job."""
 
 pytestmark = pytest.mark.docker
 
@@ -34,20 +35,20 @@ def job(image: str) -> JobMaker:
     return make
 
 
-def where(bench: Bench, name: str = "one") -> AttemptDir:
+def attempt_dir(bench: Bench, name: str = "one") -> AttemptDir:
     return Store(bench.root / "home").at(key(name), 1)
 
 
 def running(bench: Bench, engine: DockerClient, name: str = "one") -> Container:
     deadline = time.monotonic() + 30
-    while where(bench, name).started() is None:
-        assert time.monotonic() < deadline, where(bench, name).ending()
+    while attempt_dir(bench, name).start_record() is None:
+        assert time.monotonic() < deadline, attempt_dir(bench, name).exit_record()
         time.sleep(0.02)
-    return engine.containers.get(where(bench, name).name)
+    return engine.containers.get(attempt_dir(bench, name).name)
 
 
 def removed(engine: DockerClient, name: str = "one") -> bool:
-    """Wait for the container to be gone, which it is soon after the attempt has ended."""
+    """Wait until the container has been removed; return whether it was, soon after the attempt has finished."""
     deadline = time.monotonic() + 20
     while engine.containers.list(all=True, filters={"name": key(name)}, ignore_removed=True):
         if time.monotonic() > deadline:
@@ -56,19 +57,21 @@ def removed(engine: DockerClient, name: str = "one") -> bool:
     return True
 
 
-def test_a_job_runs_as_the_caller_and_nothing_of_it_stays(bench: Bench, engine: DockerClient, job: JobMaker) -> None:
-    script = "id -u; pwd; echo $HOME; echo {} > $NEL_OUTPUT_DIR/scores.json; touch here /tmp/there"
+def test_a_job_runs_as_the_caller_and_its_container_is_removed(
+    bench: Bench, engine: DockerClient, job: JobMaker
+) -> None:
+    script = "id -u; pwd; echo $HOME; echo {} > $NEL_OUTPUT_DIR/scores.json; touch file /tmp/file"
     executor = bench.executor()
     attempt = executor.submit(job("one", script), 1, INVOCATION)
     assert wait(executor, [attempt])[key("one")].state is JobState.SUCCEEDED
     assert list(executor.logs(attempt, follow=False)) == [str(os.getuid()), "/work", "/tmp"]  # noqa: S108
     executor.collect(attempt, bench.root / "out")
     assert (bench.root / "out/artifacts/scores.json").read_text() == "{}\n"
-    assert where(bench).artifacts.joinpath("scores.json").stat().st_uid == os.getuid()
+    assert attempt_dir(bench).artifacts.joinpath("scores.json").stat().st_uid == os.getuid()
     assert removed(engine)
 
 
-def test_the_container_is_labelled_and_limited(bench: Bench, engine: DockerClient, job: JobMaker) -> None:
+def test_the_container_has_labels_and_limits(bench: Bench, engine: DockerClient, job: JobMaker) -> None:
     executor = bench.executor(memory="64m", cpus=0.5)
     attempt = executor.submit(job("one", "sleep 60"), 1, INVOCATION)
     container = running(bench, engine)
@@ -82,29 +85,29 @@ def test_the_container_is_labelled_and_limited(bench: Bench, engine: DockerClien
     executor.cancel([attempt])
 
 
-def test_out_of_memory_is_told_from_other_kills(bench: Bench, engine: DockerClient, job: JobMaker) -> None:
+def test_out_of_memory_is_distinguished_from_other_kills(bench: Bench, engine: DockerClient, job: JobMaker) -> None:
     executor = bench.executor(memory="16m", parallelism=2)
     hungry = job("one", "a=x; while true; do a=$a$a; done")
-    attempts = [executor.submit(each, 1, INVOCATION) for each in (hungry, job("two", "sleep 60", index=1))]
+    attempts = [executor.submit(item, 1, INVOCATION) for item in (hungry, job("two", "sleep 60", index=1))]
     running(bench, engine, "two").kill("SIGKILL")
-    seen = wait(executor, attempts)
-    assert (seen[key("one")].reason, seen[key("one")].exit_code) == (Reason.OUT_OF_MEMORY, 137)
-    assert (seen[key("two")].reason, seen[key("two")].exit_code) == (Reason.INFRASTRUCTURE, 137)
+    statuses = wait(executor, attempts)
+    assert (statuses[key("one")].reason, statuses[key("one")].exit_code) == (Reason.OUT_OF_MEMORY, 137)
+    assert (statuses[key("two")].reason, statuses[key("two")].exit_code) == (Reason.INFRASTRUCTURE, 137)
 
 
-def test_an_exit_status_passes_through(bench: Bench, job: JobMaker) -> None:
+def test_the_exit_status_of_the_harness_is_reported(bench: Bench, job: JobMaker) -> None:
     status = bench.run(job("one", "echo no such metric >&2; exit 3"))[key("one")]
     assert (status.state, status.reason, status.exit_code) == (JobState.FAILED, Reason.HARNESS, 3)
     assert status.detail == "exit status 3: no such metric"
 
 
-def test_a_job_that_takes_too_long_is_ended(bench: Bench, engine: DockerClient, job: JobMaker) -> None:
+def test_a_job_is_killed_at_its_time_limit(bench: Bench, engine: DockerClient, job: JobMaker) -> None:
     status = bench.run(job("one", "sleep 600", timeout=1.0))[key("one")]
     assert (status.state, status.reason) == (JobState.FAILED, Reason.TIME_LIMIT)
     assert removed(engine)
 
 
-def test_cancel_ends_the_container(bench: Bench, engine: DockerClient, job: JobMaker) -> None:
+def test_cancel_stops_the_container(bench: Bench, engine: DockerClient, job: JobMaker) -> None:
     executor = bench.executor()
     attempt = executor.submit(job("one", "sleep 600"), 1, INVOCATION)
     running(bench, engine)
@@ -113,51 +116,51 @@ def test_cancel_ends_the_container(bench: Bench, engine: DockerClient, job: JobM
     assert removed(engine)
 
 
-def test_an_image_that_cannot_be_had_is_the_reason(bench: Bench, job: JobMaker) -> None:
+def test_a_job_fails_if_its_image_cannot_be_pulled(bench: Bench, job: JobMaker) -> None:
     status = bench.run(job("one", "true", image="registry.invalid/nobody/nothing:1"))[key("one")]
     assert (status.state, status.reason) == (JobState.FAILED, Reason.IMAGE)
     assert "registry.invalid/nobody/nothing:1" in (status.detail or "")
 
 
-def test_an_image_is_not_pulled_where_that_is_forbidden(bench: Bench, job: JobMaker) -> None:
+def test_pull_never_pulls_no_image(bench: Bench, job: JobMaker) -> None:
     status = bench.run(job("one", "true", image="nobody/nothing:1"), pull="never")[key("one")]
     assert status.reason is Reason.IMAGE
     assert "execution.pull is never" in (status.detail or "")
 
 
-def test_an_image_other_than_the_pinned_one_does_not_run(bench: Bench, job: JobMaker) -> None:
+def test_an_image_with_another_digest_does_not_run(bench: Bench, job: JobMaker) -> None:
     status = bench.run(job("one", "true", image_digest=f"sha256:{0:064x}"), pull="never")[key("one")]
     assert status.reason is Reason.IMAGE
 
 
-def test_when_the_agent_is_killed_the_container_goes_on_under_another(
-    bench: Bench, engine: DockerClient, job: JobMaker
-) -> None:
+def test_a_container_continues_under_another_supervisor(bench: Bench, engine: DockerClient, job: JobMaker) -> None:
     script = "echo begun; while [ ! -e go ]; do sleep 0.1; done; echo done; echo x >> $NEL_OUTPUT_DIR/ran"
     executor = bench.executor()
     attempt = executor.submit(job("one", script), 1, INVOCATION)
     container = running(bench, engine)
-    os.kill(agent_pid(bench.root / "home", INVOCATION), signal.SIGKILL)
-    executor.poll([attempt])
-    (where(bench).work / "go").touch()
+    os.kill(supervisor_pid(bench.root / "home", INVOCATION), signal.SIGKILL)
+    poll_attempts(executor, [attempt])
+    (attempt_dir(bench).work / "go").touch()
     assert wait(executor, [attempt])[key("one")].state is JobState.SUCCEEDED
-    assert (where(bench).artifacts / "ran").read_text() == "x\n"
+    assert (attempt_dir(bench).artifacts / "ran").read_text() == "x\n"
     assert list(executor.logs(attempt, follow=False)) == ["begun", "done"]
-    assert container.id == where(bench).started().container  # type: ignore[union-attr]
+    assert container.id == attempt_dir(bench).start_record().container  # type: ignore[union-attr]
 
 
-def test_what_ended_without_an_agent_is_told_by_the_next(bench: Bench, engine: DockerClient, job: JobMaker) -> None:
+def test_the_next_supervisor_reports_a_container_that_has_exited(
+    bench: Bench, engine: DockerClient, job: JobMaker
+) -> None:
     executor = bench.executor()
     attempt = executor.submit(job("one", "while [ ! -e go ]; do sleep 0.1; done; exit 5"), 1, INVOCATION)
     container = running(bench, engine)
-    os.kill(agent_pid(bench.root / "home", INVOCATION), signal.SIGKILL)
-    (where(bench).work / "go").touch()
+    os.kill(supervisor_pid(bench.root / "home", INVOCATION), signal.SIGKILL)
+    (attempt_dir(bench).work / "go").touch()
     container.wait()
     status = wait(executor, [attempt])[key("one")]
     assert (status.state, status.exit_code) == (JobState.FAILED, 5)
 
 
-def test_a_container_that_somebody_removed_is_a_failure(bench: Bench, engine: DockerClient, job: JobMaker) -> None:
+def test_a_job_fails_if_its_container_is_removed(bench: Bench, engine: DockerClient, job: JobMaker) -> None:
     executor = bench.executor()
     attempt = executor.submit(job("one", "sleep 600"), 1, INVOCATION)
     running(bench, engine).remove(force=True)
@@ -165,7 +168,9 @@ def test_a_container_that_somebody_removed_is_a_failure(bench: Bench, engine: Do
     assert (status.state, status.reason) == (JobState.FAILED, Reason.INFRASTRUCTURE)
 
 
-def test_another_homes_container_is_left_alone(bench: Bench, engine: DockerClient, job: JobMaker, image: str) -> None:
+def test_a_container_of_another_store_is_not_touched(
+    bench: Bench, engine: DockerClient, job: JobMaker, image: str
+) -> None:
     other = engine.containers.run(image, ["sleep", "60"], name=f"{key('one')}-1", detach=True, init=True)
     try:
         status = bench.run(job("one", "true"))[key("one")]
@@ -176,19 +181,19 @@ def test_another_homes_container_is_left_alone(bench: Bench, engine: DockerClien
         other.remove(force=True)
 
 
-def test_a_secret_reaches_the_container_and_no_command_line(bench: Bench, engine: DockerClient, job: JobMaker) -> None:
+def test_a_secret_is_in_no_command_line(bench: Bench, engine: DockerClient, job: JobMaker) -> None:
     bench.environ = {**bench.environ, "MY_KEY": "s3cr3t-value"}
     executor = bench.executor()
     waiting = 'echo "$KEY"; while [ ! -e go ]; do sleep 0.1; done'
     attempt = executor.submit(job("one", waiting, env={"KEY": "host:MY_KEY"}), 1, INVOCATION)
     top = running(bench, engine).top()
     assert not [line for line in top["Processes"] if "s3cr3t" in str(line)]
-    (where(bench).work / "go").touch()
+    (attempt_dir(bench).work / "go").touch()
     wait(executor, [attempt])
     assert list(executor.logs(attempt, follow=False)) == ["***"]
 
 
-def test_folders_are_mounted_as_the_spec_says(bench: Bench, job: JobMaker) -> None:
+def test_directories_are_mounted_as_the_spec_says(bench: Bench, job: JobMaker) -> None:
     for name in ("data", "tasks", "shared"):
         (bench.root / name).mkdir()
         (bench.root / name / "file").write_text(f"{name}\n")
@@ -196,11 +201,11 @@ def test_folders_are_mounted_as_the_spec_says(bench: Bench, job: JobMaker) -> No
     executor = bench.executor(mounts={"evaluation": {"shared": "/mnt/shared"}})
     attempt = executor.submit(job("one", script, dataset=("data", "/datasets"), task_dir=Path("tasks")), 1, INVOCATION)
     wait(executor, [attempt])
-    seen = [line for line in executor.logs(attempt, follow=False) if "Read-only file system" not in line]
-    assert seen == ["data", "tasks", "shared", "refused"]
+    output = [line for line in executor.logs(attempt, follow=False) if "Read-only file system" not in line]
+    assert output == ["data", "tasks", "shared", "refused"]
 
 
-def test_flags_in_the_launchers_style_are_obeyed(bench: Bench, engine: DockerClient, job: JobMaker) -> None:
+def test_extra_docker_args_are_applied(bench: Bench, engine: DockerClient, job: JobMaker) -> None:
     executor = bench.executor(extra_docker_args="-e A=1 --ulimit nofile=256:512 --add-host db:10.0.0.9 --pids-limit=40")
     attempt = executor.submit(job("one", "sleep 60"), 1, INVOCATION)
     attrs = running(bench, engine).attrs
@@ -211,7 +216,7 @@ def test_flags_in_the_launchers_style_are_obeyed(bench: Bench, engine: DockerCli
     executor.cancel([attempt])
 
 
-def test_the_host_network_is_used_only_when_asked(bench: Bench, engine: DockerClient, job: JobMaker) -> None:
+def test_the_host_network_is_used_if_the_spec_asks_for_it(bench: Bench, engine: DockerClient, job: JobMaker) -> None:
     executor = bench.executor(network="host")
     attempt = executor.submit(job("one", "sleep 60"), 1, INVOCATION)
     assert running(bench, engine).attrs["HostConfig"]["NetworkMode"] == "host"

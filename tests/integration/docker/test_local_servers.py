@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support import model_server
-from tests.support.local_jobs import INVOCATION, Bench, agent_pid, key, wait
+from tests.support.local_jobs import INVOCATION, Bench, key, supervisor_pid, wait
 from tests.support.local_jobs import job as plain_job
 
 from nel_action.executors.local.store import Store
@@ -37,35 +37,36 @@ ASK = (
 )
 SLEEP = ("sh", "-c", "sleep 600")
 
-Served = Callable[..., Job]
+JobMaker = Callable[..., Job]
+"""Name, command line, and any field of a job."""
 
 
 @pytest.fixture
-def served(image: str) -> Served:
-    """Return a function that makes jobs with a server in a container."""
+def served(image: str) -> JobMaker:
+    """Return a function that creates jobs with a model server in a container."""
 
     def make(name: str, command: tuple[str, ...] = ASK_IN_CONTAINER, **fields: Any) -> Job:  # noqa: ANN401
         deployment = {"image": image, "command": ("sh", "-c", SERVE)} | fields.pop("deployment", {})
-        made = plain_job(name, "", command=command, **({"image": image} | fields))
-        api = made.target.api_endpoint.model_copy(update={"url": None})
-        target = made.target.model_copy(update={"api_endpoint": api})
-        return replace(made, target=target, deployment=GenericDeployment.model_validate(deployment))
+        plain = plain_job(name, "", command=command, **({"image": image} | fields))
+        api = plain.target.api_endpoint.model_copy(update={"url": None})
+        target = plain.target.model_copy(update={"api_endpoint": api})
+        return replace(plain, target=target, deployment=GenericDeployment.model_validate(deployment))
 
     return make
 
 
-def left(bench: Bench, engine: DockerClient) -> Sequence[object]:
-    """Wait for this home's containers and networks to be gone, and return those that are not."""
-    mine: dict[str, str | list[str] | bool] = {"label": f"nel-action.store={bench.root / 'home' / 'local'}"}
+def leftovers(bench: Bench, engine: DockerClient) -> Sequence[object]:
+    """Wait until the containers and networks of the store have been removed; return those that remain."""
+    own: dict[str, str | list[str] | bool] = {"label": f"nel-action.store={bench.root / 'home' / 'local'}"}
     deadline = time.monotonic() + 30
-    while found := [
-        *engine.containers.list(all=True, filters=mine, ignore_removed=True),
-        *engine.networks.list(filters=mine),
+    while remaining := [
+        *engine.containers.list(all=True, filters=own, ignore_removed=True),
+        *engine.networks.list(filters=own),
     ]:
         if time.monotonic() > deadline:
             break
         time.sleep(0.1)
-    return found
+    return remaining
 
 
 def servers(bench: Bench, engine: DockerClient) -> Sequence[Container]:
@@ -73,84 +74,84 @@ def servers(bench: Bench, engine: DockerClient) -> Sequence[Container]:
     return engine.containers.list(filters={"label": [store, "nel-action.role=server"]})
 
 
-def until_started(bench: Bench, name: str) -> None:
+def wait_until_started(bench: Bench, name: str) -> None:
     attempt = Store(bench.root / "home").at(key(name), 1)
     deadline = time.monotonic() + 60
-    while attempt.started() is None:
-        assert time.monotonic() < deadline, attempt.ending()
+    while attempt.start_record() is None:
+        assert time.monotonic() < deadline, attempt.exit_record()
         time.sleep(0.05)
 
 
-def test_server_and_harness_in_containers_of_one_network(bench: Bench, engine: DockerClient, served: Served) -> None:
+def test_server_and_harnesses_share_a_container_network(bench: Bench, engine: DockerClient, served: JobMaker) -> None:
     executor = bench.executor()
     attempts = [executor.submit(served(f"j{n}", index=n), 1, INVOCATION) for n in range(2)]
     assert {status.state for status in wait(executor, attempts).values()} == {JobState.SUCCEEDED}
     assert list(executor.logs(attempts[1], follow=False)) == ["answer"]
     executor.collect(attempts[1], bench.root / "out")
     assert (bench.root / "out/logs/server.log").read_text().count("loading") == 1
-    assert left(bench, engine) == []
+    assert leftovers(bench, engine) == []
 
 
-def test_a_server_in_a_container_for_a_harness_without(bench: Bench, engine: DockerClient, served: Served) -> None:
+def test_a_process_reaches_a_server_in_a_container(bench: Bench, engine: DockerClient, served: JobMaker) -> None:
     executor = bench.executor(runtime="process")
     job = served("one", ASK, deployment={"runtime": "docker"}, image=None)
     attempt = executor.submit(job, 1, INVOCATION)
     assert wait(executor, [attempt])[key("one")].state is JobState.SUCCEEDED
     assert list(executor.logs(attempt, follow=False)) == ["answer", ""]
-    assert left(bench, engine) == []
+    assert leftovers(bench, engine) == []
 
 
-def test_a_server_without_a_container_for_a_harness_in_one(bench: Bench, served: Served) -> None:
-    words = (sys.executable, model_server.__file__, "{host}", "{port}", str(bench.root))
+def test_a_container_reaches_a_server_in_a_process(bench: Bench, served: JobMaker) -> None:
+    argv = (sys.executable, model_server.__file__, "{host}", "{port}", str(bench.root))
     ask = ("sh", "-c", "wget -qO- --post-data=x {url}")
     executor = bench.executor()
-    job = served("one", ask, deployment={"runtime": "process", "command": words, "port": 0})
+    job = served("one", ask, deployment={"runtime": "process", "command": argv, "port": 0})
     attempt = executor.submit(job, 1, INVOCATION)
     assert wait(executor, [attempt])[key("one")].state is JobState.SUCCEEDED
     assert list(executor.logs(attempt, follow=False)) == ['{"path": "/v1/chat/completions", "key": null}']
 
 
-def test_when_the_server_is_killed_its_job_fails_for_that(bench: Bench, engine: DockerClient, served: Served) -> None:
+def test_a_job_fails_if_its_server_is_killed(bench: Bench, engine: DockerClient, served: JobMaker) -> None:
     executor = bench.executor()
     attempt = executor.submit(served("one", SLEEP), 1, INVOCATION)
-    until_started(bench, "one")
+    wait_until_started(bench, "one")
     servers(bench, engine)[0].kill()
     status = wait(executor, [attempt])[key("one")]
     assert (status.state, status.reason) == (JobState.FAILED, Reason.ENDPOINT)
-    assert "the server ended with exit status 137" in (status.detail or "")
-    assert left(bench, engine) == []
+    assert "the model server exited with status 137" in (status.detail or "")
+    assert leftovers(bench, engine) == []
 
 
-def test_an_agent_that_takes_over_finds_job_and_server(bench: Bench, engine: DockerClient, served: Served) -> None:
+def test_another_supervisor_takes_over_job_and_server(bench: Bench, engine: DockerClient, served: JobMaker) -> None:
     executor = bench.executor()
     slow = ("sh", "-c", "while [ ! -e go ]; do sleep 0.1; done; wget -qO- {url}")
     attempts = [executor.submit(served(f"j{n}", slow, index=n), 1, INVOCATION) for n in range(2)]
-    until_started(bench, "j0")
+    wait_until_started(bench, "j0")
     before = [container.id for container in servers(bench, engine)]
-    os.kill(agent_pid(bench.root / "home", INVOCATION), signal.SIGKILL)
+    os.kill(supervisor_pid(bench.root / "home", INVOCATION), signal.SIGKILL)
     for attempt in attempts:
         (Store(bench.root / "home").at(attempt.key, 1).work / "go").touch()
     assert wait(executor, attempts)[key("j1")].state is JobState.SUCCEEDED
     assert executor.poll(attempts)[key("j0")].state is JobState.SUCCEEDED
     assert len(before) == 1
-    assert left(bench, engine) == []
+    assert leftovers(bench, engine) == []
 
 
-def test_a_server_that_a_killed_agent_left_is_taken_down_by_the_next_look(
-    bench: Bench, engine: DockerClient, served: Served
-) -> None:
+def test_cancel_removes_the_server_of_a_killed_supervisor(bench: Bench, engine: DockerClient, served: JobMaker) -> None:
     executor = bench.executor()
     attempt = executor.submit(served("one", SLEEP), 1, INVOCATION)
-    until_started(bench, "one")
-    os.kill(agent_pid(bench.root / "home", INVOCATION), signal.SIGKILL)
+    wait_until_started(bench, "one")
+    os.kill(supervisor_pid(bench.root / "home", INVOCATION), signal.SIGKILL)
     executor.cancel([attempt])
     assert executor.poll([attempt])[key("one")].state is JobState.CANCELLED
-    assert left(bench, engine) == []
+    assert leftovers(bench, engine) == []
 
 
-def test_a_server_whose_image_cannot_be_had(bench: Bench, engine: DockerClient, served: Served) -> None:
+def test_a_job_fails_if_the_image_of_its_server_cannot_be_pulled(
+    bench: Bench, engine: DockerClient, served: JobMaker
+) -> None:
     job = served("one", deployment={"image": "registry.invalid/nobody/server:1"})
     status = bench.run(job)[key("one")]
     assert (status.state, status.reason) == (JobState.FAILED, Reason.IMAGE)
     assert "registry.invalid/nobody/server:1" in (status.detail or "")
-    assert left(bench, engine) == []
+    assert leftovers(bench, engine) == []

@@ -1,4 +1,4 @@
-"""The quickstart through a real engine: nemo-evaluator's container contract against a real model that is served."""
+"""The quickstart on a real engine: nemo-evaluator's container contract against a real model server."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ gate:
 
 
 def containers(home: Path) -> list[str]:
-    """Name what is left on the engine of this home's containers and networks."""
+    """Return the IDs of the containers and networks of a home that are still on the engine."""
     label = f"label=nel-action.store={home / 'local'}"
-    left = docker("ps", "--all", "--quiet", "--filter", label) + docker("network", "ls", "--quiet", "--filter", label)
-    return left.split()
+    ids = docker("ps", "--all", "--quiet", "--filter", label) + docker("network", "ls", "--quiet", "--filter", label)
+    return ids.split()
 
 
 @pytest.mark.docker
 @pytest.mark.model
 @pytest.mark.timeout(900)
-def test_served_and_evaluated_in_containers_with_nothing_left(tmp_path: Path) -> None:
+def test_quickstart_passes_and_removes_its_containers(tmp_path: Path) -> None:
     require("docker", engine_here(), "no Docker engine answers")
     home = tmp_path / "home"
     text = SPEC.format(server=model_image(), harness=contract_image(), salt=tmp_path.name)
     (tmp_path / "spec.yaml").write_text(text)
-    words = [sys.executable, "-m", "nel_action", "run", "spec.yaml", "--wait"]
+    argv = [sys.executable, "-m", "nel_action", "run", "spec.yaml", "--wait"]
     environ = {**os.environ, "NEL_ACTION_HOME": str(home)}
-    done = subprocess.run(words, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False, timeout=800)
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = subprocess.run(argv, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False, timeout=800)
+    assert process.returncode == 0, process.stdout + process.stderr
     run_dir = next((tmp_path / "runs").iterdir())
     results = read_results(run_dir / "results.json")
     assert [task.outcome for task in results.tasks] == [JobOutcome.SUCCEEDED] * 2

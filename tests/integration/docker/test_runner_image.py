@@ -1,7 +1,7 @@
-"""The containerised runner, built from the repository's own Dockerfile on a base image that is made here.
+"""The containerised runner, built from the repository's Dockerfile on a locally created base image.
 
-The base stands in for `python:3.x-slim`, which no registry serves here; that the Dockerfile names it is tested too.
-`NEL_ACTION_TEST_IMAGES=all` builds the target `harness` too, which downloads some hundred megabytes.
+The base image replaces `python:3.x-slim`, so that no registry is needed; another test checks that the Dockerfile names
+it. `NEL_ACTION_TEST_IMAGES=all` also builds the target `harness`, which downloads some hundred megabytes.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from tests.support.workplace import BENCH
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[3]
-FROM_PARTS = [ROOT / name for name in ("Dockerfile", "pyproject.toml", "requirements", "src")]
-SOMEBODY = "12345:54321"
-"""An id that no image knows."""
+BUILD_INPUTS = [ROOT / name for name in ("Dockerfile", "pyproject.toml", "requirements", "src")]
+UNKNOWN_USER = "12345:54321"
+"""A user and group ID that no image defines."""
 
 
-def built(target: str) -> str:
-    """Build a target, as its Dockerfile's first lines say; found again where nothing has changed."""
+def build_image(target: str) -> str:
+    """Build a target as the first lines of the Dockerfile describe; unchanged images come from the cache."""
     require("docker", engine_here(), "no Docker engine answers")
     base = base_image()
-    name = f"nel-action-test/{target}:{digest(*FROM_PARTS, text=base)}"
-    words = ["--network", "host", "--build-arg", f"BASE={base}", "--target", target, "--label", LABEL, "--tag", name]
-    docker("build", "--quiet", *words, str(ROOT))
+    name = f"nel-action-test/{target}:{digest(*BUILD_INPUTS, text=base)}"
+    options = ["--network", "host", "--build-arg", f"BASE={base}", "--target", target, "--label", LABEL, "--tag", name]
+    docker("build", "--quiet", *options, str(ROOT))
     return name
 
 
 @pytest.fixture(scope="module")
 def runner() -> str:
-    return built("runner")
+    return build_image("runner")
 
 
 @pytest.fixture
 def work(tmp_path: Path) -> Iterator[Path]:
-    """Return a folder that anybody may write to, with a spec of one small benchmark and its target."""
+    """Return a world-writable directory with a spec of one small benchmark and its target."""
     with OpenAIServer(Model(name="tiny")) as server:
         (tmp_path / "bench").mkdir()
         (tmp_path / "bench/bench.py").write_text(BENCH)
@@ -63,60 +63,60 @@ def work(tmp_path: Path) -> Iterator[Path]:
         yield tmp_path
 
 
-def run(image: str, *words: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    command = ["docker", "run", "--rm", "--network", "host", *options, image, *words]
+def run(image: str, *argv: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    command = ["docker", "run", "--rm", "--network", "host", *options, image, *argv]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
 def shell(image: str, script: str) -> str:
-    done = run(image, "-c", script, options=("--entrypoint", "sh", "--user", "0"))
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    process = run(image, "-c", script, options=("--entrypoint", "sh", "--user", "0"))
+    assert process.returncode == 0, process.stderr
+    return process.stdout.strip()
 
 
-@pytest.mark.parametrize("user", ["", SOMEBODY])
-def test_it_runs_a_spec_as_anybody_but_root(runner: str, work: Path, user: str) -> None:
+@pytest.mark.parametrize("user", ["", UNKNOWN_USER])
+def test_the_runner_runs_a_spec_as_a_non_root_user(runner: str, work: Path, user: str) -> None:
     options = ("--volume", f"{work}:/work", *(("--user", user) if user else ()))
-    done = run(runner, "run", "spec.yaml", options=options)
-    assert done.returncode == 0, done.stdout + done.stderr
+    process = run(runner, "run", "spec.yaml", options=options)
+    assert process.returncode == 0, process.stdout + process.stderr
     (results,) = work.glob("runs/*/results.json")
     assert json.loads(results.read_text())["tasks"][0]["scores"][0]["value"] == pytest.approx(0.8)
     assert results.stat().st_uid == int((user or "10001:").split(":")[0])
 
 
-def test_its_exit_code_is_the_gates(runner: str, work: Path) -> None:
+def test_the_exit_code_is_that_of_the_gate(runner: str, work: Path) -> None:
     spec = yaml.safe_load((work / "spec.yaml").read_text())
     spec["gate"]["tasks"]["arith"]["min"] = 0.99
     (work / "spec.yaml").write_text(yaml.safe_dump(spec))
-    done = run(runner, "run", "spec.yaml", options=("--volume", f"{work}:/work"))
-    assert done.returncode == 1, done.stdout + done.stderr
+    process = run(runner, "run", "spec.yaml", options=("--volume", f"{work}:/work"))
+    assert process.returncode == 1, process.stdout + process.stderr
 
 
-def test_it_speaks_ssh_and_has_nothing_to_build_with(runner: str) -> None:
+def test_the_runner_has_ssh_and_no_build_tools(runner: str) -> None:
     assert shell(runner, "/opt/nel-action/bin/python -c 'import paramiko; print(paramiko.__name__)'") == "paramiko"
     assert shell(runner, "for tool in gcc cc make uv git; do command -v $tool; done; true") == ""
-    junk = "-name tests -o -name __pycache__ -path '*site-packages*' -not -path '*/nel_action/*'"
-    assert shell(runner, f"find /opt/nel-action -type d {junk}") == ""
+    unwanted = "-name tests -o -name __pycache__ -path '*site-packages*' -not -path '*/nel_action/*'"
+    assert shell(runner, f"find /opt/nel-action -type d {unwanted}") == ""
     assert shell(runner, "ls -A /root /home/nel /work /var/lib/apt/lists 2> /dev/null | grep -i cache; true") == ""
 
 
-def test_nobody_can_change_the_program_from_inside(runner: str) -> None:
-    done = run(runner, "-c", "id -u; touch /opt/nel-action/x", options=("--entrypoint", "sh"))
-    assert done.stdout.strip() == "10001"
-    assert done.returncode != 0
+def test_the_program_is_read_only_for_its_user(runner: str) -> None:
+    process = run(runner, "-c", "id -u; touch /opt/nel-action/x", options=("--entrypoint", "sh"))
+    assert process.stdout.strip() == "10001"
+    assert process.returncode != 0
 
 
-def test_it_weighs_what_the_base_and_the_core_weigh(runner: str) -> None:
+def test_the_image_contains_only_the_base_and_the_installed_program(runner: str) -> None:
     def size(image: str) -> int:
         return int(docker("image", "inspect", "--format", "{{.Size}}", image))
 
     added = size(runner) - size(base_image())
     installed = int(shell(runner, "du -sb /opt/nel-action | cut -f1"))
-    assert added <= installed * 1.02, "the layers hold what is installed and nothing else"
-    assert installed < 130e6, f"core and ssh weigh {installed / 1e6:.0f} MB"
+    assert added <= installed * 1.02, "the layers are larger than the installed files"
+    assert installed < 130e6, f"the installed files have {installed / 1e6:.0f} MB"
 
 
-def test_it_is_what_the_readme_of_the_dockerfile_says() -> None:
+def test_the_dockerfile_has_the_documented_targets_and_base() -> None:
     text = (ROOT / "Dockerfile").read_text()
     assert re.search(r"^ARG BASE=python:3\.\d+-slim$", text, re.MULTILINE)
     assert "# syntax=" not in text
@@ -126,7 +126,7 @@ def test_it_is_what_the_readme_of_the_dockerfile_says() -> None:
     assert {target: base for base, target in finals}["runner"] == "${BASE}"
 
 
-def test_the_context_holds_what_the_build_needs_and_no_more() -> None:
+def test_the_build_context_contains_only_what_the_build_needs() -> None:
     lines = (ROOT / ".dockerignore").read_text().split()
     assert lines[0] == "*"
     assert {line for line in lines if line.startswith("!")} >= {"!src", "!requirements", "!pyproject.toml"}
@@ -135,9 +135,9 @@ def test_the_context_holds_what_the_build_needs_and_no_more() -> None:
 
 if os.environ.get("NEL_ACTION_TEST_IMAGES") == "all":
 
-    def test_the_harness_image_has_a_harness_beside_the_tool() -> None:
-        image = built("harness")
-        done = run(image, "lm-eval", "--help")
-        assert done.returncode == 0, done.stderr
+    def test_the_harness_image_contains_harness_and_tool() -> None:
+        image = build_image("harness")
+        process = run(image, "lm-eval", "--help")
+        assert process.returncode == 0, process.stderr
         assert "nel-action" in run(image, "nel-action", "--version").stdout
         assert run(image, "id", "-u").stdout.strip() == "10001"

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.doubles.openai_server import Model, OpenAIServer
-from tests.support.local_jobs import end_agents
+from tests.support.local_jobs import stop_supervisors
 from tests.support.published import Published, published
 from tests.support.real_harness import uv
 from tests.support.require import require
@@ -108,7 +108,7 @@ def test_every_local_example_runs_whole(tmp_path: Path) -> None:
             for index, (name, one) in enumerate(ran.items())
         }
         results = {name: job.result() for name, job in jobs.items()}
-    end_agents(home)
+    stop_supervisors(home)
     for name, found in results.items():
         (task,) = found.tasks
         assert task.outcome is JobOutcome.SUCCEEDED, f"{name}: {task.reason} {task.detail}"

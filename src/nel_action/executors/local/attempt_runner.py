@@ -1,11 +1,10 @@
-"""One attempt from wherever it stands to its end, whatever happens on the way."""
+"""Runs a single attempt to its end and records the outcome."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
+import logging
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
@@ -13,210 +12,229 @@ from pathlib import Path
 from typing import Final
 
 from nel_action.errors import EngineError, NelActionError, SecretError
-from nel_action.executors.local.asyncio_utils import unless
-from nel_action.executors.local.attempt import AttemptDir
-from nel_action.executors.local.auxiliary import further_records, harness_network, with_further
-from nel_action.executors.local.command import bind, launch, write_files
-from nel_action.executors.local.docker.client import DockerRuntime
-from nel_action.executors.local.docker.run import Engine
-from nel_action.executors.local.interface import Exit, Running, Runtime, Step
+from nel_action.executors.local.attempt import AttemptDir, AttemptError, ExitRecord, JobRecord, utc_timestamp
+from nel_action.executors.local.command import (
+    auxiliary_records,
+    bind,
+    harness_network,
+    launch,
+    with_auxiliary_servers,
+    write_files,
+)
+from nel_action.executors.local.docker.engine import AsyncEngine
+from nel_action.executors.local.docker.run import DockerRuntime
+from nel_action.executors.local.interface import ExitStatus, RunningProgram, Runtime, SetupStep
 from nel_action.executors.local.logs import last_line
-from nel_action.executors.local.model_server.pool import Served, Servers
-from nel_action.executors.local.model_server.serving import LOOPBACK, free_port
+from nel_action.executors.local.model_server.interface import LOOPBACK, free_port
+from nel_action.executors.local.model_server.pool import ModelServerPool, ServerLease
 from nel_action.executors.local.process import ProcessRuntime
-from nel_action.executors.local.record import AttemptError, Ending, JobRecord, moment
-from nel_action.executors.local.secrets import all_references, mask_file, masker, read_values, resolve
-from nel_action.executors.local.steps import run_steps
+from nel_action.executors.local.secrets import known_secrets, read_values, redact_file, resolve_env
 from nel_action.executors.local.store import Store
-from nel_action.model.env_ref import runtime_names
+from nel_action.executors.local.subprocesses import run_steps, wait_unless
 from nel_action.model.job import JobState, Reason
+from nel_action.redaction import Redactor
+from nel_action.retry import Backoff
 from nel_action.spec.deployment import ServedDeployment
 
-__all__ = ["Attendance", "Site"]
+__all__ = ["AttemptRunner", "SupervisorContext"]
 
-ADOPTED: Final = 5.0
-"""Seconds in which a program that has ended says so."""
+logger = logging.getLogger(__name__)
 
-FULL_DISK_TRIES, FULL_DISK_PAUSE = 360, 10.0
-"""How often, and after how many seconds, to try again to write an ending."""
+RECOVERED_EXIT_TIMEOUT: Final = 5.0
+"""Seconds in which a recovered program that has already terminated reports its exit status."""
+
+FULL_DISK_TRIES: Final = 360
+"""Tries to write an exit record."""
+
+FULL_DISK_INTERVAL: Final = Backoff(initial=10.0, factor=1.0, jitter=0.0)
+"""Pauses between these tries."""
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
-    """What all attempts of an agent share."""
+class SupervisorContext:
+    """Objects that all attempts of a supervisor share."""
 
     store: Store
     environ: Mapping[str, str]
-    engine: Engine
-    servers: Servers
+    engine: AsyncEngine
+    servers: ModelServerPool
 
 
-class Attendance:
-    """Sees one attempt through."""
+class AttemptRunner:
+    """Runs or resumes one attempt."""
 
-    def __init__(self, attempt: AttemptDir, site: Site) -> None:
+    def __init__(self, attempt: AttemptDir, context: SupervisorContext) -> None:
         self.attempt = attempt
-        self._site = site
+        self._context = context
+        self._record: JobRecord | None = None
         self._runtime: Runtime | None = None
+        self._redact: Redactor | None = None
         self.stop: asyncio.Future[AttemptError] = asyncio.get_running_loop().create_future()
-        """Set to end it early."""
+        """Resolved to abort the attempt."""
 
     async def run(self) -> None:
-        """Run it, and write down how it ended."""
+        """Run the attempt and write its exit record."""
         try:
-            ending = await self._run(self.attempt.record())
+            self._record = self.attempt.record()
+            outcome = await self._run(self._record)
         except AttemptError as error:
-            ending = error.ending
+            outcome = error.exit_record
         except (NelActionError, OSError) as error:
-            ending = Ending.of(JobState.FAILED, Reason.INFRASTRUCTURE, str(error).replace("\n", "; "))
-        except Exception as error:  # noqa: BLE001 recorded as the attempt's failure: the others must go on
-            traceback.print_exc(file=sys.stderr)
-            ending = Ending.of(JobState.FAILED, Reason.INFRASTRUCTURE, f"the agent failed: {error!r}")
-        await self._finish_when_possible(ending)
+            outcome = ExitRecord.now(JobState.FAILED, Reason.INFRASTRUCTURE, str(error).replace("\n", "; "))
+        except Exception as error:
+            # NOTE: recorded as the attempt's failure, because the other attempts must continue.
+            logger.exception("%s: the supervisor failed", self.attempt.name)
+            outcome = ExitRecord.now(JobState.FAILED, Reason.INFRASTRUCTURE, f"the supervisor failed: {error!r}")
+        await self._finish_when_possible(outcome)
 
-    async def _finish_when_possible(self, ending: Ending) -> None:
-        """Write the ending; on a full disk, wait for room rather than lose it."""
-        for _ in range(FULL_DISK_TRIES):
+    async def _finish_when_possible(self, outcome: ExitRecord) -> None:
+        """Write the exit record; if the disk is full, wait for space rather than lose the record."""
+        for _, pause in zip(range(FULL_DISK_TRIES), FULL_DISK_INTERVAL.delays(), strict=False):
             try:
-                await self._finish(ending)
+                await self._finish(outcome)
             except OSError as error:
-                print(f"{self.attempt.name}: cannot write its ending: {error}", file=sys.stderr)  # noqa: T201
-                await asyncio.sleep(FULL_DISK_PAUSE)
+                logger.warning("%s: cannot write the exit record: %s", self.attempt.name, error)
+                await asyncio.sleep(pause)
             else:
                 return
 
-    async def _run(self, record: JobRecord) -> Ending:
-        runtime = self._runtime = self._choose(record)
-        running = await runtime.recover()
+    async def _run(self, record: JobRecord) -> ExitRecord:
+        runtime = self._runtime = self._create_runtime(record)
+        program = await runtime.recover()
         try:
-            if running is None:
-                self._refuse_when_stopped()
+            if program is None:
+                self._raise_if_stopped()
                 await self._prepare(await runtime.setup())
-            elif (exited := await _already(running)) is not None:
-                return self._conclude(exited)
-            return await self._run_with_server(runtime, running, record)
+            elif (status := await _exit_if_terminated(program)) is not None:
+                return self._exit_record(status)
+            return await self._run_with_servers(runtime, program, record)
         finally:
-            if running is not None:
-                await running.end()
+            if program is not None:
+                await program.terminate()
 
-    async def _run_with_server(self, runtime: Runtime, running: Running | None, record: JobRecord) -> Ending:
-        """Run it, or see it to its end, while its servers live."""
+    async def _run_with_servers(
+        self, runtime: Runtime, program: RunningProgram | None, record: JobRecord
+    ) -> ExitRecord:
+        """Run the harness, or watch a recovered one, while its model servers are available."""
+        adopt = program is not None
         async with AsyncExitStack() as stack:
 
-            async def have(needs: JobRecord, log: Path) -> Served:
-                adopt = running is not None
-                use = self._site.servers.use(self.attempt, needs, self.stop, adopt=adopt, log=log)
-                return await stack.enter_async_context(use)
+            async def lease(server_record: JobRecord, log: Path) -> ServerLease:
+                pool = self._context.servers
+                context = pool.lease(self.attempt, server_record, self.stop, adopt=adopt, log=log)
+                return await stack.enter_async_context(context)
 
-            url, lost, bases = record.job.target.api_endpoint.url, [], {}
+            url, lost, base_urls = record.job.target.api_endpoint.url, [], {}
             if isinstance(record.job.deployment, ServedDeployment):
-                served = await have(record, self.attempt.server_log)
-                url = served.url
-                lost.append(served.lost)
-            for name, needs in further_records(record).items():
-                served = await have(needs, self.attempt.server_log.with_name(f"server-{name}.log"))
-                bases[name] = served.base
-                lost.append(served.lost)
-            running = running or await self._start(runtime, record, url, bases)
-            return await self._see_to_its_end(running, record, *lost)
+                server = await lease(record, self.attempt.server_log)
+                url = server.url
+                lost.append(server.lost)
+            for name, server_record in auxiliary_records(record).items():
+                server = await lease(server_record, self.attempt.server_log.with_name(f"server-{name}.log"))
+                base_urls[name] = server.base_url
+                lost.append(server.lost)
+            program = program or await self._start(runtime, record, url, base_urls)
+            return await self._watch_to_exit(program, record, *lost)
 
-    async def _see_to_its_end(self, running: Running, record: JobRecord, *lost: asyncio.Future[AttemptError]) -> Ending:
+    async def _watch_to_exit(
+        self, program: RunningProgram, record: JobRecord, *lost: asyncio.Future[AttemptError]
+    ) -> ExitRecord:
         try:
-            return self._conclude(await self._watch(running, record, *lost))
+            return self._exit_record(await self._watch(program, record, *lost))
         finally:
-            await running.end()
+            await program.terminate()
 
-    def _choose(self, record: JobRecord) -> Runtime:
+    def _create_runtime(self, record: JobRecord) -> Runtime:
         if record.settings.runtime == "docker":
-            network = harness_network(record)
-            return DockerRuntime(self.attempt, record, self._site.engine, network)
-        return ProcessRuntime(self.attempt, record, self._site.store.home, self._site.environ)
+            return DockerRuntime(self.attempt, record, self._context.engine, harness_network(record))
+        return ProcessRuntime(self.attempt, record, self._context.store.home, self._context.environ)
 
-    def _refuse_when_stopped(self) -> None:
+    def _raise_if_stopped(self) -> None:
         if self.stop.done():
             raise self.stop.result()
 
-    async def _prepare(self, steps: Sequence[Step]) -> None:
+    async def _prepare(self, steps: Sequence[SetupStep]) -> None:
         await run_steps(
             steps,
-            folder=self.attempt.path,
+            directory=self.attempt.path,
             log=self.attempt.setup_log,
-            environ=self._site.environ,
-            say=self.attempt.set_phase,
+            environ=self._context.environ,
+            on_phase=self.attempt.set_phase,
             stops=[self.stop],
         )
 
-    async def _start(self, runtime: Runtime, record: JobRecord, url: str | None, bases: Mapping[str, str]) -> Running:
-        job, told = with_further(record.job, bases)
+    async def _start(
+        self, runtime: Runtime, record: JobRecord, url: str | None, base_urls: Mapping[str, str]
+    ) -> RunningProgram:
+        job, variables = with_auxiliary_servers(record.job, base_urls)
         if url is None:
             raise AttemptError.failed(Reason.REJECTED, "the target has no URL")
-        shared = record.settings.runtime == "process" or record.settings.network == "host"
-        command = bind(job, runtime.places, url, own_port=free_port(LOOPBACK, 0) if shared else None)
+        shared_network = record.settings.runtime == "process" or record.settings.network == "host"
+        command = bind(job, runtime.paths, url, own_port=free_port(LOOPBACK, 0) if shared_network else None)
         write_files(command, self.attempt.work)
         try:
-            values = resolve(job.env, read_values(self.attempt), self._site.environ)
+            values = resolve_env(job.env, read_values(self.attempt), self._context.environ)
         except SecretError as error:
             raise AttemptError.failed(Reason.REJECTED, str(error)) from error
         self.attempt.set_phase("starting")
-        return await runtime.start(launch(replace(command, env={**told, **command.env}), values))
+        logger.info("%s: starting the harness", self.attempt.name)
+        return await runtime.start(launch(replace(command, env={**variables, **command.env}), values))
 
-    async def _watch(self, running: Running, record: JobRecord, *lost: asyncio.Future[AttemptError]) -> Exit:
-        started = self.attempt.started()
-        spent = time.time() - started.at if started else 0.0
+    async def _watch(
+        self, program: RunningProgram, record: JobRecord, *lost: asyncio.Future[AttemptError]
+    ) -> ExitStatus:
+        started = self.attempt.start_record()
+        elapsed = time.time() - started.at if started else 0.0
+        remaining = max(0.0, record.job.timeout - elapsed)
         try:
-            return await unless(running.wait(), self.stop, *lost, limit=max(0.0, record.job.timeout - spent))
+            return await wait_unless(program.wait(), self.stop, *lost, limit=remaining)
         except TimeoutError:
-            detail = f"took longer than {record.job.timeout:g} s"
+            detail = f"it exceeded its time limit of {record.job.timeout:g} s"
             raise AttemptError.failed(Reason.TIME_LIMIT, detail) from None
 
-    def _conclude(self, exited: Exit) -> Ending:
-        if exited.code == 0:
-            return replace(Ending.of(JobState.SUCCEEDED), exit_code=0)
-        said = last_line(self.attempt.client_log)
-        reason, detail = Reason.HARNESS, f"exit status {exited.code}{': ' if said else ''}{said}"
-        if exited.problem:
-            reason, detail = Reason.INFRASTRUCTURE, f"the container did not run: {exited.problem}"
-        elif exited.oom:
-            reason, detail = Reason.OUT_OF_MEMORY, "the kernel ended it for want of memory"
-        elif exited.outside:
-            reason, detail = Reason.INFRASTRUCTURE, f"ended from outside by signal {exited.code - 128}"
-        return replace(Ending.of(JobState.FAILED, reason, detail), exit_code=exited.code, oom=exited.oom)
+    def _exit_record(self, status: ExitStatus) -> ExitRecord:
+        if status.code == 0:
+            return replace(ExitRecord.now(JobState.SUCCEEDED), exit_code=0)
+        output = last_line(self.attempt.client_log)
+        reason, detail = Reason.HARNESS, f"exit status {status.code}{': ' if output else ''}{output}"
+        if status.problem:
+            reason, detail = Reason.INFRASTRUCTURE, f"the container could not run: {status.problem}"
+        elif status.oom:
+            reason, detail = Reason.OUT_OF_MEMORY, "the kernel killed it: out of memory"
+        elif status.killed:
+            reason, detail = Reason.INFRASTRUCTURE, f"another process terminated it with signal {status.code - 128}"
+        return replace(ExitRecord.now(JobState.FAILED, reason, detail), exit_code=status.code, oom=status.oom)
 
-    async def _finish(self, ending: Ending) -> None:
-        """Hide secrets in the logs, forget them, write the ending, and only then remove what it was read from."""
-        mask = masker(self._values())
-        servers = self.attempt.server_log.parent.glob("server*.log")
-        for log in (self.attempt.setup_log, self.attempt.client_log, *servers):
-            mask_file(log, mask)
+    async def _finish(self, outcome: ExitRecord) -> None:
+        """Redact the logs, delete the secrets, write the exit record, and only then remove what it was read from."""
+        if self._redact is None:
+            # NOTE: read once, because the secrets are deleted before the exit record is written.
+            self._redact = Redactor(known_secrets(self.attempt, self._record, self._context.environ))
+        redact = self._redact
+        server_logs = self.attempt.logs.glob("server*.log")
+        for log in (self.attempt.setup_log, self.attempt.client_log, *server_logs):
+            redact_file(log, redact)
         self.attempt.secrets.unlink(missing_ok=True)
-        started = self.attempt.started()
-        self.attempt.end(
+        started = self.attempt.start_record()
+        self.attempt.write_exit_record(
             replace(
-                ending,
-                detail=mask(ending.detail) if ending.detail else None,
-                started=moment(started.at) if started else None,
+                outcome,
+                detail=redact(outcome.detail) if outcome.detail else None,
+                started=utc_timestamp(started.at) if started else None,
             )
         )
+        logger.info("%s: %s%s", self.attempt.name, outcome.state, f" ({outcome.detail})" if outcome.detail else "")
         if self._runtime is not None:
             try:
                 await self._runtime.discard()
             except EngineError as error:
-                # NOTE: the next agent removes what belongs to ended attempts
-                print(f"{self.attempt.name}: cannot remove what is left: {error}", file=sys.stderr)  # noqa: T201
-
-    def _values(self) -> list[str]:
-        values = list(read_values(self.attempt).values())
-        try:
-            references = all_references(self.attempt.record().job)
-        except NelActionError:
-            return values
-        names = runtime_names(references)
-        return values + [self._site.environ[name] for name in names if name in self._site.environ]
+                # NOTE: the next supervisor removes the containers of finished attempts.
+                logger.warning("%s: cannot remove its container: %s", self.attempt.name, error)
 
 
-async def _already(running: Running) -> Exit | None:
-    """Return how it ended, where it had ended before we came."""
+async def _exit_if_terminated(program: RunningProgram) -> ExitStatus | None:
+    """Return the exit status of a recovered program if it has already terminated."""
     try:
-        return await unless(running.wait(), limit=ADOPTED)
+        return await wait_unless(program.wait(), limit=RECOVERED_EXIT_TIMEOUT)
     except TimeoutError:
         return None

@@ -1,4 +1,4 @@
-"""What would keep a plan from running on this machine, found before anything is spent."""
+"""Validation of a plan against this machine, before anything is submitted."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 
 from nel_action.errors import EngineError, NelActionError, Problem, UsageError
 from nel_action.executors.interface import ExecutorContext
-from nel_action.executors.local.auxiliary import further_deployments
-from nel_action.executors.local.docker.arguments import parse
-from nel_action.executors.local.docker.engine import engine
-from nel_action.executors.local.docker.images import missing
-from nel_action.executors.local.model_server.serving import server_kind
+from nel_action.executors.local.command import auxiliary_deployments
+from nel_action.executors.local.docker.engine import docker_client
+from nel_action.executors.local.docker.images import why_unavailable
+from nel_action.executors.local.docker.run import parse_docker_args
+from nel_action.executors.local.model_server.interface import server_kind
 from nel_action.executors.virtualenvs import find_uv
 from nel_action.planning.jobs import Job, Plan
 from nel_action.spec.deployment import ServedDeployment
@@ -23,123 +23,132 @@ from nel_action.spec.execution import LocalExecution
 if TYPE_CHECKING:
     from docker import DockerClient
 
-__all__ = ["check", "runtimes"]
+__all__ = ["check"]
 
-ONLY_CONTAINERS: Final = ("memory", "cpus", "extra_docker_args", "mounts")
-"""Settings that nothing but a container obeys."""
+CONTAINER_SETTINGS: Final = ("memory", "cpus", "extra_docker_args", "mounts")
+"""Settings that apply to containers only."""
 
 
-def check(plan: Plan, settings: LocalExecution, workspace: ExecutorContext) -> list[Problem]:
-    """Return everything that is wrong."""
-    used = runtimes(plan.jobs, settings)
-    problems = [*_home(workspace.home), *_servers(plan.jobs, settings)]
-    if "process" in used:
-        problems += _processes(plan.jobs, workspace.environ)
-    if "docker" in used:
-        problems += [*_settings(settings, workspace.base_dir), *_containers(plan.jobs, settings, workspace.environ)]
+def check(plan: Plan, settings: LocalExecution, context: ExecutorContext) -> list[Problem]:
+    """Return every problem that would keep the plan from running.
+
+    Args:
+        plan: the plan.
+        settings: the spec's `execution`.
+        context: this machine.
+    """
+    runtimes = _runtimes(plan.jobs, settings)
+    problems = [*_check_home(context.home), *_check_servers(plan.jobs, settings)]
+    if "process" in runtimes:
+        problems += _check_uv(plan.jobs, context.environ)
+    if "docker" in runtimes:
+        problems += _check_container_settings(settings, context.base_dir)
+        problems += _check_containers(plan.jobs, settings, context.environ)
     else:
-        problems += _unobeyed(settings)
+        problems += _check_unused_settings(settings)
     return problems
 
 
-def runtimes(jobs: Iterable[Job], settings: LocalExecution) -> set[str]:
-    """Return which runtimes harnesses and servers use."""
-    served = [one for job in jobs for one in _served(job).values()]
-    return {settings.runtime} | {deployment.runtime or settings.runtime for deployment in served}
+def _runtimes(jobs: Iterable[Job], settings: LocalExecution) -> set[str]:
+    """Return the runtimes of harnesses and model servers."""
+    servers = [deployment for job in jobs for deployment in _servers(job).values()]
+    return {settings.runtime} | {deployment.runtime or settings.runtime for deployment in servers}
 
 
-def _served(job: Job) -> dict[str, ServedDeployment]:
-    """Return each server of a job by the key under which the spec has it."""
-    further = {f"auxiliary_deployments.{name}": one for name, one in further_deployments(job).items()}
-    return ({"deployment": job.deployment} if isinstance(job.deployment, ServedDeployment) else {}) | further
+def _servers(job: Job) -> dict[str, ServedDeployment]:
+    """Return each model server of a job by its key in the spec."""
+    auxiliary = {f"auxiliary_deployments.{name}": item for name, item in auxiliary_deployments(job).items()}
+    return ({"deployment": job.deployment} if isinstance(job.deployment, ServedDeployment) else {}) | auxiliary
 
 
-def _home(home: Path) -> Iterator[Problem]:
+def _check_home(home: Path) -> Iterator[Problem]:
     try:
         (home / "local").mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        hint = "set NEL_ACTION_HOME to a folder that this user may write to"
-        yield Problem(f"cannot use {home}: {error.strerror or error}", hint=hint)
+        hint = "set NEL_ACTION_HOME to a directory that this user may write to"
+        yield Problem(f"cannot write to {home}: {error.strerror or error}", hint=hint)
 
 
-def _servers(jobs: Iterable[Job], settings: LocalExecution) -> Iterator[Problem]:
-    """Ask each kind of server what it lacks; all jobs of a plan have the same ones."""
-    for key, deployment in next((_served(job) for job in jobs), {}).items():
+def _check_servers(jobs: Iterable[Job], settings: LocalExecution) -> Iterator[Problem]:
+    """Check the model servers of the first job; all jobs of a plan have the same ones."""
+    for key, deployment in next((_servers(job) for job in jobs), {}).items():
         for problem in server_kind(deployment).check(deployment):
             message = problem.message if key == "deployment" else f"{key}: {problem.message}"
             yield Problem(message, problem.location, problem.hint)
         if deployment.pre_cmd and not settings.trust_commands:
-            hint = "set execution.trust_commands: true if the spec's authors may run shell text here"
-            yield Problem(f"{key}.pre_cmd is shell text, which is not run unless it is trusted", hint=hint)
+            hint = "set execution.trust_commands: true if the authors of the spec may run shell commands here"
+            yield Problem(f"{key}.pre_cmd is a shell command, which is not run unless it is trusted", hint=hint)
         if (deployment.runtime or settings.runtime) == "docker" and deployment.image is None:
-            yield Problem(f"{key}.image is missing: the server's image", hint=f"or set {key}.runtime: process")
+            hint = f"name one, or set {key}.runtime: process"
+            yield Problem(f"{key}.image is missing: the image of the model server", hint=hint)
         if max(getattr(deployment, "num_nodes", 1), getattr(deployment, "num_instances", 1)) > 1:
-            hint = "leave num_nodes and num_instances at 1, or run on Slurm"
-            yield Problem(f"{key} asks for several machines, and this is one", hint=hint)
+            hint = "set num_nodes and num_instances to 1, or run on Slurm"
+            yield Problem(f"{key} requires several machines; the local executor has one", hint=hint)
 
 
-def _processes(jobs: Iterable[Job], environ: Mapping[str, str]) -> Iterator[Problem]:
-    if any(job.requirements or _served(job) for job in jobs):
+def _check_uv(jobs: Iterable[Job], environ: Mapping[str, str]) -> Iterator[Problem]:
+    if any(job.requirements or _servers(job) for job in jobs):
         try:
             find_uv(environ)
         except EngineError as error:
             yield from error.problems
 
 
-def _unobeyed(settings: LocalExecution) -> Iterator[Problem]:
-    for name in ONLY_CONTAINERS:
+def _check_unused_settings(settings: LocalExecution) -> Iterator[Problem]:
+    for name in CONTAINER_SETTINGS:
         if getattr(settings, name) != LocalExecution.model_fields[name].get_default():
-            hint = "take it out, or set execution.runtime: docker"
-            yield Problem(f"execution.{name} is obeyed by containers only, and the runtime is process", hint=hint)
+            hint = "remove it, or set execution.runtime: docker"
+            yield Problem(f"execution.{name} applies to containers only, and execution.runtime is process", hint=hint)
 
 
-def _settings(settings: LocalExecution, base_dir: Path) -> Iterator[Problem]:
+def _check_container_settings(settings: LocalExecution, base_dir: Path) -> Iterator[Problem]:
     from docker.errors import DockerException
     from docker.utils import parse_bytes
 
     try:
-        parse(settings.extra_docker_args)
+        parse_docker_args(settings.extra_docker_args)
     except UsageError as error:
         yield from error.problems
     for name in ("memory", "shm_size"):
         try:
             parse_bytes(getattr(settings, name) or "1g")
         except DockerException:
-            yield Problem(f"execution.{name}: {getattr(settings, name)!r} is no size", hint="write 512m or 8g")
+            value = getattr(settings, name)
+            yield Problem(f"execution.{name}: {value!r} is not a size", hint="write for example 512m or 8g")
     mounts = settings.mounts
     roles = {"deployment": mounts.deployment, "evaluation": mounts.evaluation}
     for role, binds in (roles | {f"auxiliary.{name}": binds for name, binds in mounts.auxiliary.items()}).items():
-        for folder in binds:
-            if not (base_dir / folder).exists():
-                yield Problem(f"execution.mounts.{role}: there is no {base_dir / folder}")
+        for source in binds:
+            if not (base_dir / source).exists():
+                yield Problem(f"execution.mounts.{role}: {base_dir / source} does not exist")
 
 
-def _containers(jobs: Sequence[Job], settings: LocalExecution, environ: Mapping[str, str]) -> Iterator[Problem]:
+def _check_containers(jobs: Sequence[Job], settings: LocalExecution, environ: Mapping[str, str]) -> Iterator[Problem]:
     if settings.runtime == "docker":
-        yield from _homeless(jobs)
-        yield from _loopback(jobs, settings)
+        yield from _check_missing_images(jobs)
+        yield from _check_loopback(jobs, settings)
     try:
-        with engine(environ) as client:
-            yield from _limits(client, settings)
-            yield from _images(client, jobs, settings)
+        with docker_client(environ) as client:
+            yield from _check_limits(client, settings)
+            yield from _check_images(client, jobs, settings)
     except NelActionError as error:
         yield from error.problems
 
 
-def _homeless(jobs: Iterable[Job]) -> Iterator[Problem]:
+def _check_missing_images(jobs: Iterable[Job]) -> Iterator[Problem]:
     for job in jobs:
         if job.image is None:
             hint = "name one with container:, or set execution.runtime: process"
             yield Problem(f"{job.name} has no image to run in", hint=hint)
 
 
-def _loopback(jobs: Iterable[Job], settings: LocalExecution) -> Iterator[Problem]:
-    """A container's loopback is its own."""
+def _check_loopback(jobs: Iterable[Job], settings: LocalExecution) -> Iterator[Problem]:
+    """Reject targets on this machine's loopback interface, which containers cannot reach."""
     urls = {job.target.api_endpoint.url for job in jobs if not isinstance(job.deployment, ServedDeployment)}
     for url in sorted(url for url in urls if url):
         if settings.network != "host" and _is_loopback(urlsplit(url).hostname or ""):
-            hint = "set execution.network: host, or give an address that containers reach"
-            yield Problem(f"a container cannot reach {url}, which is this machine's own loopback", hint=hint)
+            hint = "set execution.network: host, or use an address that containers can reach"
+            yield Problem(f"a container cannot reach {url}, which is on this machine's loopback interface", hint=hint)
 
 
 def _is_loopback(host: str) -> bool:
@@ -150,23 +159,23 @@ def _is_loopback(host: str) -> bool:
     return address.is_loopback or address.is_unspecified
 
 
-def _limits(client: DockerClient, settings: LocalExecution) -> Iterator[Problem]:
+def _check_limits(client: DockerClient, settings: LocalExecution) -> Iterator[Problem]:
     cores = int(client.info().get("NCPU") or 0)
     if settings.cpus is not None and cores and settings.cpus > cores:
-        yield Problem(f"execution.cpus: {settings.cpus:g} are asked for, and the engine has {cores}")
+        yield Problem(f"execution.cpus: {settings.cpus:g} exceeds the {cores} CPUs of the engine")
     known = {"host", "none", "bridge"} | {str(network.name) for network in client.networks.list()}
     if settings.network and settings.network not in known and not settings.network.startswith("container:"):
         hint = f"create it with `docker network create {settings.network}`"
         yield Problem(f"execution.network: the engine has no network {settings.network}", hint=hint)
 
 
-def _images(client: DockerClient, jobs: Iterable[Job], settings: LocalExecution) -> Iterator[Problem]:
-    wanted = {(job.image, job.image_digest) for job in jobs if job.image is not None}
-    served = [one for job in jobs for one in _served(job).values()]
-    in_container = [each for each in served if (each.runtime or settings.runtime) == "docker"]
-    wanted |= {(each.image, None) for each in in_container if each.image is not None}
-    for image, digest in sorted(wanted, key=str):
-        why = missing(client, image, digest, pull=settings.pull)
-        if why is not None:
-            hint = "check the name, `docker login` where it is private, and the network"
-            yield Problem(f"the image {image} cannot be had: {why}", hint=hint)
+def _check_images(client: DockerClient, jobs: Iterable[Job], settings: LocalExecution) -> Iterator[Problem]:
+    images = {(job.image, job.image_digest) for job in jobs if job.image is not None}
+    servers = [deployment for job in jobs for deployment in _servers(job).values()]
+    in_containers = [deployment for deployment in servers if (deployment.runtime or settings.runtime) == "docker"]
+    images |= {(deployment.image, None) for deployment in in_containers if deployment.image is not None}
+    for image, digest in sorted(images, key=str):
+        reason = why_unavailable(client, image, digest, pull=settings.pull)
+        if reason is not None:
+            hint = "check the name, `docker login` if it is private, and the network"
+            yield Problem(f"cannot pull the image {image}: {reason}", hint=hint)

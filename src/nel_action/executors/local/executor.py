@@ -1,7 +1,8 @@
-"""The executor of this machine."""
+"""The local executor: jobs on this machine, run by a supervisor that outlives the submitter."""
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -11,114 +12,123 @@ from typing import Final
 
 from nel_action.errors import EngineError, ExecutorError, NelActionError, Problem
 from nel_action.executors.interface import ExecutorContext
-from nel_action.executors.local.attempt import AttemptDir
+from nel_action.executors.local.attempt import AttemptDir, JobRecord, utc_timestamp
 from nel_action.executors.local.check import check
 from nel_action.executors.local.collect import collect
-from nel_action.executors.local.docker.engine import engine
-from nel_action.executors.local.docker.images import resolve
+from nel_action.executors.local.docker.engine import docker_client
+from nel_action.executors.local.docker.images import resolve_digests
 from nel_action.executors.local.logs import last_line, stream, tail
-from nel_action.executors.local.record import JobRecord, moment
-from nel_action.executors.local.run_all import all_scripts
-from nel_action.executors.local.scripts import run_script
-from nel_action.executors.local.secrets import all_references, now
-from nel_action.executors.local.store import Store
-from nel_action.executors.local.supervisor_processes import last_words, tend
+from nel_action.executors.local.scripts import plan_scripts, run_script
+from nel_action.executors.local.secrets import env_references, read_host_variables
+from nel_action.executors.local.store import Queue, Store
+from nel_action.executors.local.supervisor import ensure_supervisor, last_error
 from nel_action.model.job import Attempt, JobState, JobStatus, Key, attempt_name, newest
 from nel_action.planning.jobs import Job, Plan
+from nel_action.retry import Backoff, poll_until
 from nel_action.spec.execution import LocalExecution
 
 __all__ = ["LocalExecutor"]
 
-CANCEL_LIMIT: Final = 60.0
-"""Seconds to wait for the end of what was cancelled; the ladder of signals takes at most 15."""
+logger = logging.getLogger(__name__)
+
+CANCEL_TIMEOUT: Final = 60.0
+"""Seconds until cancelled jobs must have stopped; the escalation of signals takes at most 15."""
+
+CANCEL_INTERVAL: Final = Backoff(initial=0.1, factor=1.0, jitter=0.0)
+"""Pauses between two checks of cancelled jobs."""
 
 LOG_TAIL: Final = 8192
-"""Bytes of the log that a harness's progress is read from."""
+"""Bytes at the end of the log that a harness's progress is parsed from."""
 
 
 class LocalExecutor:
-    """Runs jobs on this machine; an agent of its own keeps them, whatever becomes of the caller."""
+    """Runs jobs on this machine under a supervisor process that is independent of the caller."""
 
     poll_interval: Final = (0.1, 0.5)
-    """A look costs a few small files, and somebody may be watching."""
+    """Short, because a poll only reads a few small files."""
 
-    def __init__(self, settings: LocalExecution, workspace: ExecutorContext) -> None:
+    def __init__(self, settings: LocalExecution, context: ExecutorContext) -> None:
         self._settings = settings
-        self._workspace = workspace
-        self._store = Store(workspace.home)
+        self._context = context
+        self._store = Store(context.home)
         self._records: dict[str, JobRecord] = {}
 
     def check(self, plan: Plan) -> Sequence[Problem]:
-        """Say what would keep the plan from running here."""
-        return check(plan, self._settings, self._workspace)
+        """Return every problem that would keep the plan from running here."""
+        return check(plan, self._settings, self._context)
 
     def resolve(self, images: Sequence[str]) -> Mapping[str, str]:
-        """Return the digest of each image that can be pinned here; none where no engine is needed, or none answers."""
+        """Return the digest of each image that the engine or a registry has; empty if no engine is used."""
         if self._settings.runtime != "docker" or not images:
             return {}
         try:
-            with engine(self._workspace.environ) as client:
-                return resolve(client, images, pull=self._settings.pull)
-        except EngineError:
-            # NOTE: `check` says what is wrong with the engine, before anything runs
+            with docker_client(self._context.environ) as client:
+                return resolve_digests(client, images, pull=self._settings.pull)
+        except EngineError as error:
+            # NOTE: `check` reports problems with the engine before anything runs.
+            logger.debug("cannot resolve images: %s", error)
             return {}
 
     def sweep(self, keys: Sequence[Key]) -> None:
-        """Retain the attempts under these keys; supervisors remove expired ones themselves."""
+        """Retain the attempts of these keys; supervisors remove expired ones themselves."""
         self._store.retain(keys)
 
     def find(self, keys: Sequence[Key]) -> Mapping[Key, Attempt]:
-        """Return the newest attempt under each key."""
+        """Return the latest attempt of each key."""
         return newest(attempt.attempt() for attempt in self._store.find(keys) if attempt.exists())
 
     def submit(self, job: Job, number: int, invocation: str) -> Attempt:
-        """Enter an attempt into the invocation's queue, and see that an agent works it.
+        """Add an attempt to the invocation's queue and ensure that a supervisor runs it.
 
         Raises:
-            SecretError: a variable has no value here.
-            ExecutorError: the attempt cannot be written, or the agent cannot be started.
+            SecretError: a variable is not set.
+            ExecutorError: the attempt cannot be written, or the supervisor cannot be started.
         """
         attempt = self._store.at(job.key, number)
         if not attempt.exists():
-            self._enter(job, number, invocation)
-        self._tend(attempt)
+            self._create(job, number, invocation)
+        self._ensure_supervised(attempt)
         return attempt.attempt()
 
-    def _enter(self, job: Job, number: int, invocation: str) -> None:
-        values = now(all_references(job), self._workspace.environ)
-        local, folders = self._localise(job)
+    def _create(self, job: Job, number: int, invocation: str) -> None:
+        values = read_host_variables(env_references(job), self._context.environ)
+        local_job, copies = self._localise(job)
         record = JobRecord(
-            job=local,
+            job=local_job,
             number=number,
             invocation=invocation,
             settings=self._settings,
-            base_dir=self._workspace.base_dir.absolute(),
-            submitted=moment(),
+            base_dir=self._context.base_dir.absolute(),
+            submitted=utc_timestamp(),
         )
-        queue = self._store.queue(invocation).open()
+        queue = self._store.queue(invocation).create()
         name = attempt_name(job.key, number)
-        queue.announce(name)
-        claimed = self._store.claim(record, values=values, folders=folders)
-        if not claimed and self._record(self._store.at(job.key, number)).invocation != invocation:
-            # NOTE: another caller of this same invocation has announced it just as we did; its agent must find it
-            queue.withdraw(name)
+        queue.add(name)
+        created = self._store.create(record, values=values, copies=copies)
+        if created:
+            logger.debug("created %s", self._store.at(job.key, number).path)
+        elif self._record(self._store.at(job.key, number)).invocation != invocation:
+            # NOTE: not removed for the same invocation: another caller added the name too, and needs it.
+            queue.remove(name)
 
     def _localise(self, job: Job) -> tuple[Job, dict[str, Path]]:
-        """Make paths absolute, and say what is copied beside the job so that later changes do not reach it."""
-        base = self._workspace.base_dir.absolute()
-        folders = {"task": base / job.task.task_dir} if job.task.task_dir else {}
+        """Make paths absolute, and list the files to copy so that later changes do not affect the job."""
+        base = self._context.base_dir.absolute()
+        copies = {"task": base / job.task.task_dir} if job.task.task_dir else {}
         if job.requirements:
-            folders["requirements.txt"] = base / job.requirements
+            copies["requirements.txt"] = base / job.requirements
         dataset = (str(base / job.dataset[0]), job.dataset[1]) if job.dataset else None
-        task = replace(job.task, task_dir=folders.get("task"))
-        return replace(job, task=task, dataset=dataset), folders
+        task = replace(job.task, task_dir=copies.get("task"))
+        return replace(job, task=task, dataset=dataset), copies
 
-    def _tend(self, attempt: AttemptDir) -> bool:
-        """See that an unfinished attempt has an agent; return whether one had to be started."""
-        if attempt.ended:
+    def _ensure_supervised(self, attempt: AttemptDir) -> bool:
+        """Ensure that an unfinished attempt has a supervisor; return whether one was started."""
+        if attempt.finished:
             return False
-        queue = self._store.queue(self._record(attempt).invocation)
-        return tend(self._store, queue, self._workspace.environ)
+        return self._ensure_supervisor(self._store.queue(self._record(attempt).invocation))
+
+    def _ensure_supervisor(self, queue: Queue) -> bool:
+        return ensure_supervisor(self._store, queue, self._context.environ)
 
     def _record(self, attempt: AttemptDir) -> JobRecord:
         if attempt.name not in self._records:
@@ -126,48 +136,42 @@ class LocalExecutor:
         return self._records[attempt.name]
 
     def poll(self, attempts: Sequence[Attempt]) -> Mapping[Key, JobStatus]:
-        """Read each attempt's state from its directory."""
-        return {attempt.key: self._look(self._store.at(attempt.key, attempt.number)) for attempt in attempts}
+        """Return each attempt's status as recorded in its directory."""
+        return {attempt.key: self._status(self._store.at(attempt.key, attempt.number)) for attempt in attempts}
 
     def reconcile(self, attempts: Sequence[Attempt], statuses: Mapping[Key, JobStatus]) -> Mapping[Key, JobStatus]:
-        """Start a supervisor for every invocation that lost its own; its running attempts become unknown."""
+        """Start a supervisor for each invocation that lost its own; its running attempts become unknown."""
         updated = dict(statuses)
         unfinished = [self._store.at(a.key, a.number) for a in attempts if not statuses[a.key].state.final]
         for invocation, attempt in self._by_invocation(unfinished).items():
-            if self._tend(attempt):
-                words = last_words(self._store.queue(invocation))
-                self._mark_lost(updated, unfinished, words)
+            if self._ensure_supervised(attempt):
+                error = last_error(self._store.queue(invocation))
+                _mark_unknown(updated, unfinished, error)
         for queue in self._store.queues_with_servers():
             # NOTE: a supervisor that was killed may have left a model server running.
-            tend(self._store, queue, self._workspace.environ)
+            self._ensure_supervisor(queue)
         return updated
 
     def _by_invocation(self, attempts: Sequence[AttemptDir]) -> dict[str, AttemptDir]:
-        found: dict[str, AttemptDir] = {}
+        """Return one attempt of each invocation."""
+        representatives: dict[str, AttemptDir] = {}
         for attempt in attempts:
             with suppress(ExecutorError):
-                found[self._record(attempt).invocation] = attempt
-        return found
+                representatives[self._record(attempt).invocation] = attempt
+        return representatives
 
-    def _mark_lost(self, seen: dict[Key, JobStatus], attempts: Sequence[AttemptDir], words: str) -> None:
-        """What ran without an agent may have ended meanwhile: it was not seen."""
-        detail = f"its supervisor had ended; another one is looking at it{f' ({words})' if words else ''}"
-        for attempt in attempts:
-            if seen[attempt.key].state is JobState.RUNNING:
-                seen[attempt.key] = JobStatus(state=JobState.UNKNOWN, detail=detail)
-
-    def _look(self, attempt: AttemptDir) -> JobStatus:
+    def _status(self, attempt: AttemptDir) -> JobStatus:
         try:
-            if (ending := attempt.ending()) is not None:
-                return ending.status()
+            if (outcome := attempt.exit_record()) is not None:
+                return outcome.status()
             record = self._record(attempt)
         except ExecutorError as error:
             return JobStatus(state=JobState.UNKNOWN, detail=str(error).replace("\n", "; "))
-        if (started := attempt.started()) is None:
-            return JobStatus(state=JobState.PENDING, detail=_preparing(attempt))
-        return self._running(attempt, record, moment(started.at))
+        if (started := attempt.start_record()) is None:
+            return JobStatus(state=JobState.PENDING, detail=_pending_detail(attempt))
+        return self._running_status(attempt, record, utc_timestamp(started.at))
 
-    def _running(self, attempt: AttemptDir, record: JobRecord, started: str) -> JobStatus:
+    def _running_status(self, attempt: AttemptDir, record: JobRecord, started: str) -> JobStatus:
         from nel_action.harnesses.registry import harness
 
         try:
@@ -177,56 +181,72 @@ class LocalExecutor:
         return JobStatus(state=JobState.RUNNING, started=started, progress=progress)
 
     def logs(self, attempt: Attempt, *, follow: bool) -> Iterator[str]:
-        """Stream what preparing and running it said, secrets hidden."""
-        return stream(self._store.at(attempt.key, attempt.number), follow=follow, heal=self._tend)
+        """Yield the output of the attempt's preparation and harness, with secrets redacted."""
+        directory = self._store.at(attempt.key, attempt.number)
+        return stream(directory, follow=follow, ensure_supervised=self._ensure_supervised)
+
+    def supervisor_log(self, invocation: str) -> Path:
+        """Return the path of the log of an invocation's supervisor."""
+        return self._store.queue(invocation).log
 
     def cancel(self, attempts: Sequence[Attempt]) -> None:
-        """Ask the agents to end them, and wait until they have.
+        """Ask the supervisors to cancel attempts, and wait until they have stopped.
 
         Raises:
-            ExecutorError: some still run.
+            ExecutorError: some are still running; the message names them.
         """
-        wanted = [self._store.at(attempt.key, attempt.number) for attempt in attempts]
-        left = [attempt for attempt in wanted if attempt.exists() and not attempt.ended]
-        for attempt in left:
-            attempt.request_cancel()
-        deadline = time.monotonic() + CANCEL_LIMIT
-        while left and time.monotonic() < deadline:
-            for attempt in self._by_invocation(left).values():
-                self._tend(attempt)
-            time.sleep(0.1)
-            left = [attempt for attempt in left if not attempt.ended]
-        if left:
-            msg = f"still running after {CANCEL_LIMIT:g} s: {', '.join(attempt.name for attempt in left)}"
-            raise ExecutorError(msg, hint="try again; the agent's log is in the agents folder of the local store")
+        directories = [self._store.at(attempt.key, attempt.number) for attempt in attempts]
+        remaining = [directory for directory in directories if directory.exists() and not directory.finished]
+        for directory in remaining:
+            directory.request_cancel()
+
+        def stopped() -> bool | None:
+            nonlocal remaining
+            remaining = [directory for directory in remaining if not directory.finished]
+            for directory in self._by_invocation(remaining).values():
+                self._ensure_supervised(directory)
+            return None if remaining else True
+
+        poll_until(stopped, deadline=time.monotonic() + CANCEL_TIMEOUT, backoff=CANCEL_INTERVAL)
+        if remaining:
+            names = ", ".join(directory.name for directory in remaining)
+            msg = f"cannot cancel {names}: still running after {CANCEL_TIMEOUT:g} s"
+            raise ExecutorError(msg, hint="try again; `nel-action logs --supervisor` shows the cause")
 
     def collect(self, attempt: Attempt, into: Path) -> None:
-        """Copy artifacts and logs, whole.
+        """Copy artifacts and logs.
 
         Raises:
-            CollectError: they did not come back whole.
+            CollectError: the copy would be incomplete.
         """
         collect(self._store.at(attempt.key, attempt.number).path, into)
 
     def scripts(self, job: Job, number: int) -> Mapping[str, str]:
         """Return `run.sh`."""
-        return {
-            "run.sh": run_script(self._localise(job)[0], number, self._settings, self._workspace.base_dir.absolute())
-        }
+        base = self._context.base_dir.absolute()
+        return {"run.sh": run_script(self._localise(job)[0], number, self._settings, base)}
 
     def plan_scripts(self, plan: Plan) -> Mapping[str, str]:
-        """Return `run_all.sh`, and `serve.sh` where the spec serves the model."""
-        local = replace(plan, jobs=tuple(self._localise(job)[0] for job in plan.jobs))
-        return all_scripts(local, self._settings, self._workspace.base_dir.absolute())
+        """Return `run_all.sh`, and `serve.sh` if the spec serves the model."""
+        local_plan = replace(plan, jobs=tuple(self._localise(job)[0] for job in plan.jobs))
+        return plan_scripts(local_plan, self._settings, self._context.base_dir.absolute())
 
     def close(self) -> None:
-        """There is nothing to let go of."""
+        """Do nothing; there are no connections."""
 
 
-def _preparing(attempt: AttemptDir) -> str:
-    """Say what a job that does not run yet waits for, in the words of whoever prepares it."""
+def _mark_unknown(statuses: dict[Key, JobStatus], attempts: Sequence[AttemptDir], error: str) -> None:
+    """Replace the state running by unknown: without a supervisor, the end of an attempt was not recorded."""
+    detail = f"its supervisor had stopped and was restarted{f' (last message: {error})' if error else ''}"
+    for attempt in attempts:
+        if statuses[attempt.key].state is JobState.RUNNING:
+            statuses[attempt.key] = JobStatus(state=JobState.UNKNOWN, detail=detail)
+
+
+def _pending_detail(attempt: AttemptDir) -> str:
+    """Describe what a pending job waits for, with the last line of its setup."""
     phase = attempt.phase()
     if phase is None:
-        return "waiting for its turn"
-    said = last_line(attempt.setup_log) if phase.startswith(("installing ", "pulling ")) else ""
-    return f"{phase}: {said}" if said else phase
+        return "queued"
+    output = last_line(attempt.setup_log) if phase.startswith(("installing ", "pulling ")) else ""
+    return f"{phase}: {output}" if output else phase

@@ -1,19 +1,18 @@
-"""Taking away what agents and submitters that were killed could not."""
+"""Removal of expired attempts, and of what killed supervisors and submitters left behind."""
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from nel_action.executors.local.attempt import AttemptDir, read_started
-from nel_action.executors.local.docker.client import LABEL, LABEL_STORE
-from nel_action.executors.local.queue import Queue
-from nel_action.executors.local.store import Store
-from nel_action.executors.local.subprocesses import alive, sweep
-from nel_action.executors.local.supervisor_processes import try_lock
+from nel_action.executors.local.attempt import AttemptDir, read_start_record
+from nel_action.executors.local.docker.run import LABEL, STORE_LABEL
+from nel_action.executors.local.store import Queue, Store
+from nel_action.executors.local.subprocesses import is_alive, kill_leftovers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,87 +20,99 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
 
-__all__ = ["clean_containers", "clean_files", "clean_old", "clean_processes"]
+__all__ = ["kill_server_processes", "remove_containers", "remove_expired", "remove_partial"]
+
+logger = logging.getLogger(__name__)
 
 _DAY: Final = 86_400.0
 """Seconds."""
 
 
-def clean_files(store: Store) -> None:
-    """Remove attempts that were never whole, and secrets of those that have ended."""
+def remove_partial(store: Store) -> None:
+    """Remove attempts whose submitter was killed before they were complete, and secrets of finished attempts."""
     for partial in store.root.glob(".*"):
         pid = partial.name.split(".")[-2] if partial.name.count(".") >= 3 else ""  # noqa: PLR2004 .NAME.PID.TOKEN
-        if pid.isdecimal() and not alive(int(pid)):
+        if pid.isdecimal() and not is_alive(int(pid)):
             shutil.rmtree(partial, ignore_errors=True)
     for attempt in store.all():
-        if attempt.ended:
+        if attempt.finished:
             attempt.secrets.unlink(missing_ok=True)
 
 
-def clean_old(store: Store, queue: Queue) -> None:
-    """Remove what ended, and was last looked for, longer ago than the `keep_days` of the jobs `queue` is about to run.
+def remove_expired(store: Store, queue: Queue) -> None:
+    """Remove finished attempts and invocations that were last used more than `keep_days` ago.
 
-    What somebody may still need stays: unfinished attempts, those just taken over, and all of invocations that go on.
+    The largest `keep_days` of the jobs in `queue` applies. Unfinished attempts, attempts that were just taken over,
+    and active invocations are kept.
     """
-    kept = [attempt.record().settings.keep_days for attempt in queue.unfinished()]
-    if not kept or None in kept:
+    keep_days = [attempt.record().settings.keep_days for attempt in queue.unfinished()]
+    limits = [days for days in keep_days if days is not None]
+    if not limits or None in keep_days:
         return
-    before = time.time() - max(days for days in kept if days is not None) * _DAY
+    expiry = time.time() - max(limits) * _DAY
     for attempt in store.all():
         with suppress(FileNotFoundError):
-            if attempt.ended and attempt.path.stat().st_mtime < before:
+            if attempt.finished and attempt.path.stat().st_mtime < expiry:
                 _remove(attempt.path)
-    for folder in (store.root / "agents").iterdir():
+    for other in store.queues():
         with suppress(FileNotFoundError):
-            if (folder / "jobs").stat().st_mtime < before and _is_over(store.queue(folder.name), queue):
-                _remove(folder)
+            if (other.path / "jobs").stat().st_mtime < expiry and _is_inactive(other, queue):
+                _remove(other.path)
 
 
-def _remove(folder: Path) -> None:
-    """Take a folder away at once, so that nobody finds half of it."""
-    gone = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    folder.rename(gone)
-    shutil.rmtree(gone, ignore_errors=True)
+def _remove(directory: Path) -> None:
+    """Remove a directory; renamed first, so that no process finds it incomplete."""
+    logger.info("removing the expired directory %s", directory)
+    renamed = directory.with_name(f".{directory.name}.{os.getpid()}.old")
+    directory.rename(renamed)
+    shutil.rmtree(renamed, ignore_errors=True)
 
 
-def clean_processes(queue: Queue) -> None:
-    """End what servers of an earlier agent left running."""
-    for folder in queue.servers.glob("*"):
-        sweep(str(folder), read_started(folder / "started"))
+def kill_server_processes(queue: Queue) -> None:
+    """Kill the processes of model servers that an earlier supervisor left behind."""
+    for directory in queue.servers.glob("*"):
+        kill_leftovers(str(directory), read_start_record(directory / "started"))
 
 
-def clean_containers(client: DockerClient, store: Store, queue: Queue) -> None:
-    """Remove this store's containers and networks that nobody comes back for; `queue` is ours to judge."""
+def remove_containers(client: DockerClient, store: Store, queue: Queue) -> None:
+    """Remove the store's containers and networks that no supervisor will use again.
+
+    Args:
+        client: the engine.
+        store: the store; other stores on the engine are not affected.
+        queue: the queue of the calling supervisor, which holds its lock.
+    """
     from docker.errors import APIError
 
-    mine: dict[str, str | list[str] | bool] = {"label": f"{LABEL_STORE}={store.root}"}
-    for container in client.containers.list(all=True, filters=mine, ignore_removed=True):
-        if _forsaken(container, store, queue):
+    own: dict[str, str | list[str] | bool] = {"label": f"{STORE_LABEL}={store.root}"}
+    for container in client.containers.list(all=True, filters=own, ignore_removed=True):
+        if _is_unused(container, store, queue):
+            logger.info("removing the container %s", container.name)
             with suppress(APIError):
                 container.remove(v=True, force=True)
-    for network in client.networks.list(filters=mine):
+    for network in client.networks.list(filters=own):
         invocation = str((network.attrs.get("Labels") or {}).get(f"{LABEL}.invocation"))
-        if _is_over(store.queue(invocation), queue):
+        if _is_inactive(store.queue(invocation), queue):
             with suppress(APIError):
                 network.remove()
 
 
-def _forsaken(container: Container, store: Store, queue: Queue) -> bool:
+def _is_unused(container: Container, store: Store, queue: Queue) -> bool:
     invocation = container.labels.get(f"{LABEL}.invocation", "")
     if container.labels.get(f"{LABEL}.role") == "server":
-        return _is_over(store.queue(invocation), queue)
-    return AttemptDir(store.root / str(container.name)).ended
+        return _is_inactive(store.queue(invocation), queue)
+    return AttemptDir(store.root / str(container.name)).finished
 
 
-def _is_over(other: Queue, ours: Queue) -> bool:
-    """Whether an invocation has nothing left to run and nobody who runs it."""
+def _is_inactive(other: Queue, own: Queue) -> bool:
+    """Whether an invocation has no unfinished attempt and no running supervisor."""
     if other.unfinished():
         return False
-    if other == ours:
+    if other == own:
         return True
     if not other.lock.exists():
         return True
-    if (lock := try_lock(other)) is None:
+    if (lock := other.try_lock()) is None:
         return False
     os.close(lock)
     return not other.unfinished()

@@ -1,4 +1,4 @@
-"""What a runtime is: the way one attempt runs on this machine. Containers and plain processes are its two kinds."""
+"""The runtime protocol: how one attempt runs on this machine, as a container or as a process."""
 
 from __future__ import annotations
 
@@ -9,82 +9,82 @@ from typing import Protocol
 
 from nel_action.model.job import Reason
 
-__all__ = ["Exit", "Launch", "Places", "Running", "Runtime", "Step"]
+__all__ = ["ExitStatus", "HarnessPaths", "Launch", "RunningProgram", "Runtime", "SetupStep"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exit:
-    """How a program ended."""
+class ExitStatus:
+    """How a program terminated."""
 
     code: int
     """128 + n for signal n."""
     oom: bool = False
-    """Whether the kernel ended it for want of memory."""
-    outside: bool = False
-    """Whether a signal from somebody else ended it."""
+    """Whether the kernel killed it because memory was exhausted."""
+    killed: bool = False
+    """Whether another process terminated it by a signal."""
     problem: str | None = None
-    """What kept it from running, in the engine's words."""
+    """Why the engine could not run it, as the engine reports it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Places:
-    """Where the harness finds its directories."""
+class HarnessPaths:
+    """Directories of an attempt as the harness sees them."""
 
     artifacts: PurePosixPath
     work: PurePosixPath
     task: PurePosixPath
     mounted: bool = False
-    """Whether these are places inside a container."""
+    """Whether these are paths inside a container."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """Something that must be done before the program can start, as a program of its own."""
+class SetupStep:
+    """A command that must succeed before a program can start."""
 
     phase: str
-    """What it does, in words (`installing lm_eval`)."""
+    """What the command does, for people (`installing lm_eval`)."""
     argv: tuple[str, ...]
     reason: Reason
-    """Why the attempt failed where this does."""
+    """Why the attempt fails if the command does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
-    """A program and its environment, values of secrets included."""
+    """A command line and its environment, including the values of secrets."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(repr=False)
 
 
-class Running(Protocol):
-    """A program that runs."""
+class RunningProgram(Protocol):
+    """A program that was started."""
 
-    async def wait(self) -> Exit:
-        """Wait for its end."""
+    async def wait(self) -> ExitStatus:
+        """Wait until it has terminated."""
 
-    async def end(self) -> None:
-        """End it with all that it started; nothing where it has ended."""
+    async def terminate(self) -> None:
+        """Terminate it and all its child processes; does nothing if it has terminated."""
 
 
 class Runtime(Protocol):
-    """The way one attempt runs."""
+    """Runs one attempt."""
 
     @property
-    def places(self) -> Places:
-        """Where the harness finds its directories."""
+    def paths(self) -> HarnessPaths:
+        """Directories of the attempt as the harness sees them."""
 
-    async def setup(self) -> Sequence[Step]:
-        """Return what must be done first; empty where everything is there."""
+    async def setup(self) -> Sequence[SetupStep]:
+        """Return the steps that are still required before `start`."""
 
-    async def recover(self) -> Running | None:
-        """Return the attempt's program where an earlier agent started it; None where nobody has.
+    async def recover(self) -> RunningProgram | None:
+        """Return the program that an earlier supervisor started; None if none was started.
 
         Raises:
-            AttemptError: it was started, and is lost.
+            AttemptError: it was started and is lost.
         """
 
-    async def start(self, launch: Launch) -> Running:
-        """Start the program, at most once for each attempt."""
+    async def start(self, launch: Launch) -> RunningProgram:
+        """Start the program; at most once per attempt."""
 
     async def discard(self) -> None:
-        """Remove what is left of it, after its ending was written down."""
+        """Remove what remains of the program; called after the exit record was written."""

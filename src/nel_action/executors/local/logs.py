@@ -1,4 +1,4 @@
-"""Reading an attempt's logs while they grow, with secrets hidden."""
+"""Reading the logs of an attempt, with secrets redacted, while they grow."""
 
 from __future__ import annotations
 
@@ -10,36 +10,44 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from nel_action.executors.local.attempt import AttemptDir
-from nel_action.executors.local.secrets import masker, read_values
+from nel_action.executors.local.secrets import read_values
+from nel_action.redaction import Redactor
 
 __all__ = ["last_line", "stream", "tail"]
 
-PAUSE: Final = 0.2
-"""Seconds between two looks at a log that is followed."""
+READ_INTERVAL: Final = 0.2
+"""Seconds between two reads of a log that is followed."""
 
-SHOWN: Final = 300
-"""Characters of a line that is quoted."""
+MAX_QUOTE: Final = 300
+"""Characters of a line that is quoted in a message."""
 
-HEAL_EVERY: Final = 25
-"""Looks between two checks that somebody still runs the attempt."""
+READS_PER_CHECK: Final = 25
+"""Reads between two checks that a supervisor still runs the attempt."""
 
 
-def stream(attempt: AttemptDir, *, follow: bool, heal: Callable[[AttemptDir], object]) -> Iterator[str]:
-    """Yield what preparing and running an attempt said, line by line; with `follow`, until it has ended."""
-    mask = masker(read_values(attempt).values())
-    prepared = (lambda: attempt.ended or attempt.started() is not None) if follow else (lambda: True)
-    finished = (lambda: attempt.ended) if follow else (lambda: True)
+def stream(attempt: AttemptDir, *, follow: bool, ensure_supervised: Callable[[AttemptDir], object]) -> Iterator[str]:
+    """Yield the output of an attempt's preparation and harness, line by line.
+
+    Args:
+        attempt: the attempt.
+        follow: continue until the attempt has finished.
+        ensure_supervised: called regularly; restarts the supervisor, without which an attempt would never finish.
+    """
+    redact = Redactor(read_values(attempt).values())
+    prepared = (lambda: attempt.finished or attempt.start_record() is not None) if follow else (lambda: True)
+    finished = (lambda: attempt.finished) if follow else (lambda: True)
     for log, complete in ((attempt.setup_log, prepared), (attempt.client_log, finished)):
-        for line in _lines(log, complete, lambda: heal(attempt)):
-            yield mask(line)
+        for line in _lines(log, complete, lambda: ensure_supervised(attempt)):
+            yield redact(line)
 
 
-def _lines(log: Path, complete: Callable[[], bool], heal: Callable[[], object]) -> Iterator[str]:
-    """Yield a growing file's lines until it is complete, and then what is left of it."""
+def _lines(log: Path, complete: Callable[[], bool], check: Callable[[], object]) -> Iterator[str]:
+    """Yield the lines of a growing file until it is complete, including an unterminated last line."""
     rest = ""
     with ExitStack() as stack:
         file: TextIO | None = None
-        for look in count(1):
+        for reads in count(1):
+            # NOTE: evaluated before reading, so that nothing written in between is missed.
             last = complete()
             if file is None and log.exists():
                 file = stack.enter_context(log.open(encoding="utf-8", errors="replace"))
@@ -47,15 +55,15 @@ def _lines(log: Path, complete: Callable[[], bool], heal: Callable[[], object]) 
             yield from lines
             if last:
                 break
-            if look % HEAL_EVERY == 0:
-                heal()
-            time.sleep(PAUSE)
+            if reads % READS_PER_CHECK == 0:
+                check()
+            time.sleep(READ_INTERVAL)
     if rest:
         yield rest
 
 
 def tail(log: Path, size: int) -> str:
-    """Return the last bytes of a log as text; nothing where it is not there."""
+    """Return the last `size` bytes of a log as text; empty if it does not exist."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - size))
@@ -65,6 +73,6 @@ def tail(log: Path, size: int) -> str:
 
 
 def last_line(log: Path) -> str:
-    """Return the last line of a log that says something, shortened."""
-    said = next((line.strip() for line in reversed(tail(log, 8192).splitlines()) if line.strip()), "")
-    return said if len(said) <= SHOWN else f"{said[:SHOWN]}…"
+    """Return the last line of a log that is not blank, shortened."""
+    line = next((line.strip() for line in reversed(tail(log, 8192).splitlines()) if line.strip()), "")
+    return line if len(line) <= MAX_QUOTE else f"{line[:MAX_QUOTE]}…"

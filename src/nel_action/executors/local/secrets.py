@@ -1,4 +1,4 @@
-"""Values of variables on their way from the caller to a job: in a file that only its owner reads."""
+"""Values of environment variables: passed from the submitter to the job in a file that only its owner can read."""
 
 from __future__ import annotations
 
@@ -8,41 +8,48 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from nel_action.errors import SecretError
-from nel_action.executors.local.attempt import AttemptDir
-from nel_action.model.env_ref import EnvRef, EnvSource, host_names
+from nel_action.executors.local.attempt import AttemptDir, JobRecord
+from nel_action.model.env_ref import EnvRef, EnvSource, host_names, runtime_names
 from nel_action.planning.jobs import Job
-from nel_action.redaction import Redactor
 from nel_action.spec.deployment import ServedDeployment
 
-__all__ = ["Values", "all_references", "mask_file", "masker", "now", "read_values", "resolve"]
+__all__ = [
+    "Values",
+    "env_references",
+    "known_secrets",
+    "read_host_variables",
+    "read_values",
+    "redact_file",
+    "resolve_env",
+]
 
 Values = dict[str, str]
-"""Reference (`host:NAME`, as text for JSON) to value."""
+"""Reference as the spec writes it (`host:NAME`) → value."""
 
 
-def now(references: Iterable[EnvRef], environ: Mapping[str, str]) -> Values:
-    """Look up what must be looked up by the caller: every `host:NAME`.
+def env_references(job: Job) -> list[EnvRef]:
+    """Return every reference to a variable in a job and its model servers."""
+    deployments = [job.deployment, *job.auxiliary.values()]
+    servers = [deployment.env_vars for deployment in deployments if isinstance(deployment, ServedDeployment)]
+    return [reference for env in (job.env, *servers) for reference in env.values()]
+
+
+def read_host_variables(references: Iterable[EnvRef], environ: Mapping[str, str]) -> Values:
+    """Read the variables that only the submitter has: every `host:NAME`.
 
     Raises:
-        SecretError: variables that are not set, by name.
+        SecretError: some are not set; the message names all of them.
     """
     names = host_names(references)
     missing = [name for name in names if name not in environ]
     if missing:
         msg = f"{'variable' if len(missing) == 1 else 'variables'} {', '.join(missing)} not set"
-        raise SecretError(msg, hint="the spec asks for it with host:NAME; set it where nel-action runs")
+        raise SecretError(msg, hint="the spec refers to it with host:NAME; set it where nel-action runs")
     return {str(EnvRef.host(name)): environ[name] for name in names}
 
 
-def all_references(job: Job) -> list[EnvRef]:
-    """Return every reference of a job and of its servers."""
-    served = job.deployment.env_vars if isinstance(job.deployment, ServedDeployment) else {}
-    further = [one.env_vars for one in job.auxiliary.values() if isinstance(one, ServedDeployment)]
-    return [*job.env.values(), *(value for one in (served, *further) for value in one.values())]
-
-
 def read_values(attempt: AttemptDir) -> Values:
-    """Return the values that were left for the attempt; none where they are gone."""
+    """Return the values that the submitter stored for an attempt; empty once they have been deleted."""
     try:
         values: Values = json.loads(attempt.secrets.read_bytes())
     except (FileNotFoundError, ValueError):
@@ -50,46 +57,62 @@ def read_values(attempt: AttemptDir) -> Values:
     return values
 
 
-def resolve(env: Mapping[str, EnvRef], values: Values, environ: Mapping[str, str]) -> dict[str, str]:
-    """Turn variables' references into their values: those left by the caller, `runtime:NAME` from here, `lit:`.
+def resolve_env(env: Mapping[str, EnvRef], values: Values, environ: Mapping[str, str]) -> dict[str, str]:
+    """Replace references to variables by their values.
+
+    Args:
+        env: variable → reference.
+        values: values that the submitter stored, for `host:` references.
+        environ: environment of this process, for `runtime:` references.
 
     Raises:
-        SecretError: a value is not there.
+        SecretError: a value is missing.
     """
     return {name: _value(reference, values, environ) for name, reference in env.items()}
 
 
 def _value(reference: EnvRef, values: Values, environ: Mapping[str, str]) -> str:
-    if reference.source is EnvSource.LITERAL:
-        return reference.value
-    host = reference.source is EnvSource.HOST
-    found = values.get(str(reference)) if host else environ.get(reference.value)
-    if found is None:
+    match reference.source:
+        case EnvSource.LITERAL:
+            return reference.value
+        case EnvSource.HOST:
+            value = values.get(str(reference))
+        case EnvSource.RUNTIME:
+            value = environ.get(reference.value)
+    if value is None:
         msg = f"variable {reference.value} has no value where the job runs ({reference})"
         raise SecretError(msg)
-    return found
+    return value
 
 
-def masker(values: Iterable[str]) -> Callable[[str], str]:
-    """Return a function that hides the values in a line of text, in every form that encoders make of them."""
-    return Redactor(values)
+def known_secrets(attempt: AttemptDir, record: JobRecord | None, environ: Mapping[str, str]) -> list[str]:
+    """Return the values that must be redacted from an attempt's logs.
+
+    Args:
+        attempt: the attempt; the values that its submitter stored are included.
+        record: its record, whose `runtime:` variables are included; None if it is damaged.
+        environ: environment of this process.
+    """
+    references = env_references(record.job) if record is not None else []
+    runtime = [environ[name] for name in runtime_names(references) if name in environ]
+    return [*read_values(attempt).values(), *runtime]
 
 
-def _shows_any(path: Path, mask: Callable[[str], str]) -> bool:
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
-        return any(mask(line) != line for line in lines)
-
-
-def mask_file(path: Path, mask: Callable[[str], str]) -> None:
-    """Hide values in a log file for good; the file is replaced, never half written."""
-    if not path.exists() or not _shows_any(path, mask):
+def redact_file(path: Path, redact: Callable[[str], str]) -> None:
+    """Redact a log file permanently; the file is replaced atomically."""
+    if not path.exists() or not _needs_redaction(path, redact):
         return
     partial = path.with_name(f".{path.name}.masked")
     with (
-        path.open(encoding="utf-8", errors="surrogateescape", newline="") as old,
-        partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as new,
+        path.open(encoding="utf-8", errors="surrogateescape", newline="") as source,
+        partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as target,
     ):
-        new.writelines(mask(line) for line in old)
-        new.flush()
-        os.fsync(new.fileno())
+        target.writelines(redact(line) for line in source)
+        target.flush()
+        os.fsync(target.fileno())
     partial.replace(path)
+
+
+def _needs_redaction(path: Path, redact: Callable[[str], str]) -> bool:
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as lines:
+        return any(redact(line) != line for line in lines)

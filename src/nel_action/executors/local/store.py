@@ -1,40 +1,44 @@
-"""The local backend's store: one directory for each attempt, found by its name.
+"""The store of the local executor: one directory per attempt and one per invocation.
 
-<home>/local/<key>-<n>/        the attempt; the directory appears whole or not at all
+<home>/local/<key>-<n>/        an attempt; created atomically
     job.json                   what was submitted; no secrets
-    secrets.json               values of variables, 0600; gone when the attempt ends
-    work/  task/               the command's files and working directory; a copy of the task's own folder
-    artifacts/  logs/          what the harness leaves; setup.log, client.log, server.log
-    phase                      what is being prepared, in words
-    started                    written by the attempt's own process, once
-    cancel                     somebody asked for its end
-    exit.json                  how it ended; written last
+    secrets.json               values of variables, mode 0600; deleted when the attempt finishes
+    work/  task/               working directory of the harness; a copy of the task's own directory
+    artifacts/  logs/          results of the harness; setup.log, client.log, server.log
+    phase                      current step of the preparation, for people
+    started                    created by the process of the attempt, exactly once
+    cancel                     cancellation was requested
+    exit.json                  how the attempt finished; written last
 <home>/local/agents/<invocation>/
-    jobs/<key>-<n>             the invocation's queue: names of attempts
-    lock  log  wake            held by the agent while it lives; what it says; touched when there is news
+    jobs/<key>-<n>             queue of the invocation: names of attempts
+    lock                       locked by the supervisor while it runs
+    log                        log of the supervisor, mode 0600
+    wake                       touched to notify the supervisor
+    servers/                   files of the model servers; exists only while there are any
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from nel_action.errors import ExecutorError
-from nel_action.executors.local.attempt import AttemptDir
-from nel_action.executors.local.queue import Queue
-from nel_action.executors.local.record import JobRecord
+from nel_action.executors.local.attempt import JOB_FILE, AttemptDir, JobRecord
 from nel_action.files import write_atomically
 from nel_action.model.job import Key, attempt_name
+from nel_action.model.run_files import JobFiles
 
-__all__ = ["Store"]
+__all__ = ["Queue", "Store"]
 
-FOLDERS: Final = ("work", "artifacts", "logs")
+DIRECTORIES: Final = ("work", JobFiles.ARTIFACTS, JobFiles.LOGS)
 
 
 class Store:
@@ -45,16 +49,20 @@ class Store:
         self.root = home / "local"
 
     def at(self, key: Key, number: int) -> AttemptDir:
-        """Return the attempt's directory, whether it is there or not."""
+        """Return the directory of an attempt, which may not exist."""
         return AttemptDir(self.root / attempt_name(key, number))
 
     def queue(self, invocation: str) -> Queue:
         """Return the queue of an invocation."""
         return Queue(self.root, invocation)
 
+    def queues(self) -> list[Queue]:
+        """Return the queues of all invocations."""
+        return [self.queue(path.name) for path in self.root.glob("agents/*")]
+
     def queues_with_servers(self) -> list[Queue]:
-        """Return the queues whose agent has a server, or had one when it was killed."""
-        return [self.queue(folder.parent.name) for folder in self.root.glob("agents/*/servers")]
+        """Return the queues whose supervisor runs a model server, or was killed while it did."""
+        return [self.queue(path.parent.name) for path in self.root.glob("agents/*/servers")]
 
     def find(self, keys: Iterable[Key]) -> Iterator[AttemptDir]:
         """Yield every attempt under those keys."""
@@ -68,7 +76,7 @@ class Store:
                 os.utime(attempt.path)
 
     def all(self) -> Iterator[AttemptDir]:
-        """Return every attempt."""
+        """Yield every attempt."""
         try:
             names = [path.name for path in self.root.iterdir()]
         except FileNotFoundError:
@@ -78,13 +86,19 @@ class Store:
             if key and number.isdecimal() and not name.startswith("."):
                 yield AttemptDir(self.root / name)
 
-    def claim(self, record: JobRecord, *, values: Mapping[str, Any], folders: Mapping[str, Path]) -> bool:
-        """Create the attempt's directory whole; False where somebody else has created it before.
+    def create(self, record: JobRecord, *, values: Mapping[str, Any], copies: Mapping[str, Path]) -> bool:
+        """Create the directory of an attempt atomically.
 
         Args:
             record: what to run.
             values: contents of `secrets.json`.
-            folders: name in the attempt's directory → folder or file to copy there.
+            copies: name in the attempt's directory → file or directory to copy there.
+
+        Returns:
+            Whether this call created it; False if it exists.
+
+        Raises:
+            ExecutorError: it cannot be written.
         """
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         target = self.at(record.job.key, record.number)
@@ -92,7 +106,7 @@ class Store:
             return False
         partial = self.root / f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}"
         try:
-            _fill(partial, record, values, folders)
+            _fill(partial, record, values, copies)
             partial.rename(target.path)
         except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)
@@ -104,22 +118,103 @@ class Store:
         return True
 
 
-def _fill(partial: Path, record: JobRecord, values: Mapping[str, Any], folders: Mapping[str, Path]) -> None:
-    for name in FOLDERS:
+def _fill(partial: Path, record: JobRecord, values: Mapping[str, Any], copies: Mapping[str, Path]) -> None:
+    for name in DIRECTORIES:
         (partial / name).mkdir(parents=True, exist_ok=True)
-    for name, source in folders.items():
+    for name, source in copies.items():
         if source.is_dir():
             shutil.copytree(source, partial / name, ignore=shutil.ignore_patterns("__pycache__", ".git"))
         else:
             shutil.copyfile(source, partial / name)
     write_atomically(partial / "secrets.json", json.dumps(values).encode(), mode=0o600)
-    write_atomically(partial / "job.json", record.to_json())
+    write_atomically(partial / JOB_FILE, record.to_json())
     _sync(partial)
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The attempts that the supervisor of one invocation runs."""
+
+    root: Path
+    """Root of the store."""
+    invocation: str
+
+    @property
+    def path(self) -> Path:
+        """Directory of the invocation."""
+        return self.root / "agents" / self.invocation
+
+    @property
+    def lock(self) -> Path:
+        """File that the supervisor locks while it runs."""
+        return self.path / "lock"
+
+    @property
+    def log(self) -> Path:
+        """Log of the supervisor."""
+        return self.path / "log"
+
+    @property
+    def servers(self) -> Path:
+        """Directory for the files of model servers; exists only while there are any."""
+        return self.path / "servers"
+
+    def create(self) -> Queue:
+        """Create the directory if it does not exist."""
+        (self.path / "jobs").mkdir(parents=True, exist_ok=True)
+        self.lock.touch()
+        return self
+
+    def try_lock(self) -> int | None:
+        """Return a descriptor that holds the lock, or None if another process holds it."""
+        descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return descriptor
+
+    def add(self, name: str) -> None:
+        """Add the name of an attempt; it is ignored as long as the attempt does not exist."""
+        (self.path / "jobs" / name).touch()
+
+    def remove(self, name: str) -> None:
+        """Remove the name of an attempt that belongs to another invocation."""
+        (self.path / "jobs" / name).unlink(missing_ok=True)
+
+    def attempts(self) -> list[AttemptDir]:
+        """Return the existing attempts, finished or not."""
+        try:
+            names = [path.name for path in (self.path / "jobs").iterdir()]
+        except FileNotFoundError:
+            return []
+        attempts = [AttemptDir(self.root / name) for name in sorted(names)]
+        return [attempt for attempt in attempts if attempt.exists()]
+
+    def unfinished(self) -> list[AttemptDir]:
+        """Return the attempts that have not finished."""
+        return [attempt for attempt in self.attempts() if not attempt.finished]
+
+    def needs_supervisor(self) -> bool:
+        """Whether an attempt is unfinished, or a killed supervisor left a model server behind."""
+        return self.servers.exists() or bool(self.unfinished())
+
+    def notify(self) -> None:
+        """Notify the supervisor of a change."""
+        (self.path / "wake").touch()
+
+    def notification(self) -> int:
+        """Return a number that changes with each `notify`."""
+        try:
+            return (self.path / "wake").stat().st_mtime_ns
+        except FileNotFoundError:
+            return 0

@@ -1,145 +1,248 @@
-"""The process that works an invocation's queue: it outlives whoever submitted, and ends when nothing is left.
+"""The supervisor: a detached process per invocation that runs its attempts and exits when none is left.
 
     python -m nel_action.executors.local.supervisor HOME INVOCATION LOCK
 
-LOCK is the descriptor of the queue's lock, inherited from whoever started it.
+LOCK is the inherited descriptor of the queue's lock. The process that holds the lock is the supervisor or is about to
+start it. After releasing the lock, a holder checks the queue once more, so that an attempt which was added meanwhile,
+by a process that found the lock taken, is not left without a supervisor.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from nel_action.errors import EngineError, ExecutorError
-from nel_action.executors.local.attempt import AttemptDir
-from nel_action.executors.local.attempt_runner import Attendance, Site
-from nel_action.executors.local.auxiliary import server_digests
-from nel_action.executors.local.docker.run import Engine
-from nel_action.executors.local.garbage_collection import clean_containers, clean_files, clean_old, clean_processes
-from nel_action.executors.local.model_server.container import CONTAINER
-from nel_action.executors.local.model_server.pool import Servers
-from nel_action.executors.local.queue import Queue
-from nel_action.executors.local.record import AttemptError, Ending, JobRecord
-from nel_action.executors.local.store import Store
-from nel_action.executors.local.supervisor_processes import try_lock
+from nel_action.executors.local.attempt import AttemptDir, AttemptError, ExitRecord, JobRecord
+from nel_action.executors.local.attempt_runner import AttemptRunner, SupervisorContext
+from nel_action.executors.local.command import server_digests
+from nel_action.executors.local.docker.engine import AsyncEngine
+from nel_action.executors.local.garbage_collection import (
+    kill_server_processes,
+    remove_containers,
+    remove_expired,
+    remove_partial,
+)
+from nel_action.executors.local.logs import tail
+from nel_action.executors.local.model_server.container import CONTAINER_MARKER
+from nel_action.executors.local.model_server.pool import ModelServerPool
+from nel_action.executors.local.secrets import known_secrets
+from nel_action.executors.local.store import Queue, Store
+from nel_action.log import log_to_file
 from nel_action.model.job import JobState, Reason
+from nel_action.redaction import Redactor
 
-__all__ = ["Agent", "main"]
+__all__ = ["MODULE", "Supervisor", "ensure_supervisor", "last_error", "main"]
 
-TICK: Final = 0.1
-"""Seconds between two looks for news; the end of a program is noticed at once."""
+MODULE: Final = "nel_action.executors.local.supervisor"
+"""Name of this module, which runs as `__main__`."""
+
+logger = logging.getLogger(MODULE)
+
+POLL_INTERVAL: Final = 0.1
+"""Seconds between two checks for notifications; the exit of a program is noticed at once."""
+
+DETACH: Final = "import os, sys; os.fork() and os._exit(0); os.execv(sys.argv[1], sys.argv[1:])"
+"""Makes the init process the parent of the supervisor, so that the caller need not wait for it."""
+
+NOT_INHERITED: Final = frozenset({"RUNNER_TRACKING_ID", "NEL_ACTION_ATTEMPT"})
+"""Variables that the supervisor must not inherit; CI runners kill processes of finished steps by the first."""
+
+LOG_TAIL: Final = 8192
+"""Bytes of the log that are searched for the last error."""
 
 
-class Agent:
-    """Works one queue."""
+def ensure_supervisor(store: Store, queue: Queue, environ: Mapping[str, str]) -> bool:
+    """Start the supervisor of a queue if the queue needs one and has none; return whether it was started.
+
+    Args:
+        store: the store.
+        queue: the queue.
+        environ: environment of the supervisor.
+
+    Raises:
+        ExecutorError: it cannot be started.
+    """
+    queue.notify()
+    while queue.needs_supervisor():
+        if (lock := queue.try_lock()) is None:
+            return False
+        try:
+            if queue.needs_supervisor():
+                _spawn(store, queue, environ, lock)
+                return True
+        finally:
+            os.close(lock)
+    return False
+
+
+def _spawn(store: Store, queue: Queue, environ: Mapping[str, str], lock: int) -> None:
+    """Start the supervisor; it inherits the lock, which is therefore never free in between."""
+    # NOTE: -P prevents files of the current directory from being imported in place of installed modules.
+    detach = [sys.executable, "-I", "-S", "-c", DETACH]
+    argv = [sys.executable, "-P", "-m", MODULE, str(store.home), queue.invocation, str(lock)]
+    try:
+        with open(queue.log, "ab", opener=_private) as log:
+            # NOTE: earlier versions created the file with the default mode.
+            os.fchmod(log.fileno(), 0o600)
+            subprocess.run(
+                [*detach, *argv],
+                check=True,
+                env={name: value for name, value in environ.items() if name not in NOT_INHERITED},
+                cwd=store.root,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=[lock],
+            )
+    except (OSError, subprocess.CalledProcessError) as error:
+        msg = f"cannot start the supervisor of {queue.invocation}: {error}"
+        raise ExecutorError(msg) from error
+    logger.info("started the supervisor of %s; its log is %s", queue.invocation, queue.log)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def last_error(queue: Queue) -> str:
+    """Return the last line of the supervisor's log unless it is a routine message; empty if there is none."""
+    lines = tail(queue.log, LOG_TAIL).splitlines()
+    line = lines[-1].strip() if lines else ""
+    return "" if any(f" {level} nel_action" in line for level in ("INFO", "DEBUG")) else line
+
+
+class Supervisor:
+    """Runs the attempts of one queue."""
 
     def __init__(self, store: Store, queue: Queue, environ: Mapping[str, str]) -> None:
         self._queue = queue
-        engine = Engine(environ)
-        self._site = Site(store, environ, engine, Servers(store, queue, engine, environ, self._wanted))
-        self._containers = any(queue.servers.glob(f"*/{CONTAINER}"))
-        self._waiting: dict[str, tuple[AttemptDir, JobRecord]] = {}
-        self._active: dict[str, tuple[Attendance, asyncio.Task[None]]] = {}
+        engine = AsyncEngine(environ)
+        pool = ModelServerPool(store, queue, engine, environ, self._is_awaited)
+        self._context = SupervisorContext(store, environ, engine, pool)
+        self._uses_containers = any(queue.servers.glob(f"*/{CONTAINER_MARKER}"))
+        self._pending: dict[str, tuple[AttemptDir, JobRecord]] = {}
+        self._active: dict[str, tuple[AttemptRunner, asyncio.Task[None]]] = {}
         self._done: set[str] = set()
         self._stopped: AttemptError | None = None
+        self._secrets: set[str] = set()
+        self._redactor = Redactor(())
 
-    async def work(self) -> None:
-        """Run what is there and what comes, until nothing is left."""
-        clean_files(self._site.store)
+    def redact(self, text: str) -> str:
+        """Remove the secrets of all attempts from a text."""
+        return self._redactor(text)
+
+    async def run(self) -> None:
+        """Run the existing attempts and those that are added, until none is left."""
+        store = self._context.store
+        remove_partial(store)
         with suppress(ExecutorError, OSError):
-            clean_old(self._site.store, self._queue)
-        clean_processes(self._queue)
+            remove_expired(store, self._queue)
+        kill_server_processes(self._queue)
         try:
-            await self._work()
+            await self._run()
         finally:
-            await self._leave()
+            await self._close()
 
-    async def _leave(self) -> None:
-        """Take everything down that is ours, and what others left."""
-        await self._site.servers.close()
-        if self._containers:
+    async def _close(self) -> None:
+        """Stop the model servers, and remove containers that are no longer used."""
+        await self._context.servers.close()
+        if self._uses_containers:
             try:
-                await self._site.engine.call(partial(clean_containers, store=self._site.store, queue=self._queue))
+                await self._context.engine.call(
+                    partial(remove_containers, store=self._context.store, queue=self._queue)
+                )
             except EngineError as error:
-                print(f"cannot look for containers that were left: {error}", file=sys.stderr)  # noqa: T201
-        self._site.engine.close()
+                logger.warning("cannot remove unused containers: %s", error)
+        self._context.engine.close()
 
-    async def _work(self) -> None:
+    async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         loop.add_signal_handler(signal.SIGTERM, self._stop)
-        seen = -1
+        handled = -1
         while True:
-            if (news := self._queue.news()) != seen:
-                seen = news
-                self._look()
-            self._begin()
+            if (notification := self._queue.notification()) != handled:
+                handled = notification
+                self._scan()
+            self._start_pending()
             if not self._active:
                 return
             await asyncio.wait(
-                [task for _, task in self._active.values()], timeout=TICK, return_when=asyncio.FIRST_COMPLETED
+                [task for _, task in self._active.values()], timeout=POLL_INTERVAL, return_when=asyncio.FIRST_COMPLETED
             )
             self._reap()
 
     def _stop(self) -> None:
-        """Somebody ends the agent itself: its jobs fail for that reason, and can be run again."""
-        self._stopped = AttemptError.failed(Reason.INFRASTRUCTURE, "the local agent was told to end")
-        for attendance, _ in self._active.values():
-            _set(attendance, self._stopped)
+        """Handle SIGTERM: make all attempts fail; they can be submitted again."""
+        logger.warning("received SIGTERM; stopping all attempts")
+        self._stopped = AttemptError.failed(Reason.INFRASTRUCTURE, "its supervisor received SIGTERM")
+        for runner, _ in self._active.values():
+            _abort(runner, self._stopped)
 
-    def _look(self) -> None:
-        """See which attempts are new, and which are to be ended."""
+    def _scan(self) -> None:
+        """Find new attempts and requests to cancel."""
         for attempt in self._queue.unfinished():
-            if attempt.name not in self._done | self._waiting.keys() | self._active.keys():
+            if attempt.name not in self._done | self._pending.keys() | self._active.keys():
                 self._admit(attempt)
-            if attempt.cancelled:
+            if attempt.cancel_requested:
                 self._cancel(attempt)
 
     def _admit(self, attempt: AttemptDir) -> None:
         try:
             record = attempt.record()
         except ExecutorError as error:
-            attempt.end(Ending.of(JobState.FAILED, Reason.INFRASTRUCTURE, str(error).replace("\n", "; ")))
+            detail = str(error).replace("\n", "; ")
+            attempt.write_exit_record(ExitRecord.now(JobState.FAILED, Reason.INFRASTRUCTURE, detail))
             return
-        self._containers |= "docker" in {record.settings.runtime, getattr(record.job.deployment, "runtime", None)}
+        self._uses_containers |= "docker" in {record.settings.runtime, getattr(record.job.deployment, "runtime", None)}
         if record.invocation == self._queue.invocation:
-            self._waiting[attempt.name] = attempt, record
+            self._pending[attempt.name] = attempt, record
+            self._add_secrets(known_secrets(attempt, record, self._context.environ))
         else:
-            self._queue.withdraw(attempt.name)
+            self._queue.remove(attempt.name)
+
+    def _add_secrets(self, values: Iterable[str]) -> None:
+        if new := set(values) - self._secrets:
+            self._secrets |= new
+            self._redactor = Redactor(self._secrets)
 
     def _cancel(self, attempt: AttemptDir) -> None:
         if attempt.name in self._active:
-            _set(self._active[attempt.name][0], AttemptError(JobState.CANCELLED, detail="cancelled"))
+            _abort(self._active[attempt.name][0], AttemptError(JobState.CANCELLED, detail="cancelled"))
 
-    def _begin(self) -> None:
-        """Start what fits; what is cancelled or already runs takes no slot from the others."""
-        order = sorted(self._waiting.values(), key=lambda entry: (entry[1].job.index, entry[0].name))
+    def _start_pending(self) -> None:
+        """Start as many attempts as may run; those that are cancelled or already running need no free slot."""
+        order = sorted(self._pending.values(), key=lambda entry: (entry[1].job.index, entry[0].name))
         for attempt, record in order:
             free = len(self._active) < _slots(record, len(order) + len(self._active))
-            if free or self._stopped or attempt.cancelled or attempt.started() is not None:
-                del self._waiting[attempt.name]
-                self._attend(attempt)
+            if free or self._stopped or attempt.cancel_requested or attempt.start_record() is not None:
+                del self._pending[attempt.name]
+                self._start(attempt)
 
-    def _attend(self, attempt: AttemptDir) -> None:
-        attendance = Attendance(attempt, self._site)
+    def _start(self, attempt: AttemptDir) -> None:
+        runner = AttemptRunner(attempt, self._context)
         if self._stopped:
-            _set(attendance, self._stopped)
-        elif attempt.cancelled:
-            _set(attendance, AttemptError(JobState.CANCELLED, detail="cancelled before it ran"))
-        self._active[attempt.name] = attendance, asyncio.create_task(attendance.run())
+            _abort(runner, self._stopped)
+        elif attempt.cancel_requested:
+            _abort(runner, AttemptError(JobState.CANCELLED, detail="cancelled before it ran"))
+        self._active[attempt.name] = runner, asyncio.create_task(runner.run())
 
-    def _wanted(self, digest: str) -> bool:
-        """Whether a job still waits for that server."""
-        waiting = [record for attempt, record in self._waiting.values() if not attempt.cancelled]
-        return not self._stopped and any(digest in server_digests(record) for record in waiting)
+    def _is_awaited(self, digest: str) -> bool:
+        """Whether a pending job needs the model server with that digest."""
+        pending = [record for attempt, record in self._pending.values() if not attempt.cancel_requested]
+        return not self._stopped and any(digest in server_digests(record) for record in pending)
 
     def _reap(self) -> None:
         for name, (_, task) in list(self._active.items()):
@@ -149,9 +252,9 @@ class Agent:
                 task.result()
 
 
-def _set(attendance: Attendance, why: AttemptError) -> None:
-    if not attendance.stop.done():
-        attendance.stop.set_result(why)
+def _abort(runner: AttemptRunner, error: AttemptError) -> None:
+    if not runner.stop.done():
+        runner.stop.set_result(error)
 
 
 def _slots(record: JobRecord, jobs: int) -> int:
@@ -166,15 +269,21 @@ def _slots(record: JobRecord, jobs: int) -> int:
 
 
 def main() -> None:
-    """Work the queue; look once more after letting go of the lock."""
+    """Run the queue; check it once more after releasing the lock."""
     store, lock = Store(Path(sys.argv[1])), int(sys.argv[3])
     queue = store.queue(sys.argv[2])
     os.set_inheritable(lock, False)  # noqa: FBT003 the function's only form
     held: int | None = lock
     while held is not None:
-        asyncio.run(Agent(store, queue, dict(os.environ)).work())
+        supervisor = Supervisor(store, queue, dict(os.environ))
+        handler = log_to_file(queue.log, redact=supervisor.redact)
+        logger.info("process %d runs invocation %s", os.getpid(), queue.invocation)
+        asyncio.run(supervisor.run())
+        logger.info("process %d: no attempt is left", os.getpid())
+        logging.getLogger("nel_action").removeHandler(handler)
+        handler.close()
         os.close(held)
-        held = try_lock(queue) if queue.needs_an_agent() else None
+        held = queue.try_lock() if queue.needs_supervisor() else None
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""Harness and server containers on the local Docker engine."""
+"""The Docker runtime of the local executor."""

@@ -1,6 +1,7 @@
-"""Images: which one a reference stands for here, and getting it.
+"""Docker images: resolving references to digests, and pulling.
 
-`python -m nel_action.executors.local.docker.images IMAGE DIGEST` pulls it (`-` for no digest) and says how far it is.
+`python -m nel_action.executors.local.docker.images IMAGE DIGEST` pulls an image and prints the progress; DIGEST is `-`
+for none.
 """
 
 from __future__ import annotations
@@ -12,22 +13,28 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from nel_action.errors import EngineError
-from nel_action.executors.local.docker.engine import engine, plain
+from nel_action.executors.local.docker.engine import docker_client, error_text
 
 if TYPE_CHECKING:
     from docker import DockerClient
 
-__all__ = ["local_image", "missing", "pull_command", "resolve"]
+__all__ = ["find_local_image", "pull_command", "resolve_digests", "why_unavailable"]
 
-SAY_EVERY: Final = 1.0
-"""Seconds between two lines about a pull."""
+REPORT_INTERVAL: Final = 1.0
+"""Seconds between two progress lines of a pull."""
 
 
-def local_image(client: DockerClient, reference: str, digest: str | None) -> str | None:
-    """Return the id of the image that the engine has for that reference and digest; None where it has none."""
+def find_local_image(client: DockerClient, reference: str, digest: str | None) -> str | None:
+    """Return the ID of an image that the engine has; None if it has no image of that reference and digest.
+
+    Args:
+        client: the engine.
+        reference: the image's name, with or without a tag.
+        digest: digest in the registry, or the ID of an image that was only built here; None accepts any.
+    """
     from docker.errors import ImageNotFound, NullResource
 
-    for name in _names(reference, digest):
+    for name in _lookup_names(reference, digest):
         try:
             image = client.images.get(name)
         except (ImageNotFound, NullResource):
@@ -37,8 +44,8 @@ def local_image(client: DockerClient, reference: str, digest: str | None) -> str
     return None
 
 
-def _names(reference: str, digest: str | None) -> Iterator[str]:
-    """Yield what to ask for: the digest under its name, the reference, and the digest as an image's own id."""
+def _lookup_names(reference: str, digest: str | None) -> Iterator[str]:
+    """Yield the names to look up: by digest, by reference, and the digest as the ID of a local image."""
     if digest is not None:
         yield f"{repository(reference)}@{digest}"
     yield reference
@@ -49,30 +56,35 @@ def _names(reference: str, digest: str | None) -> Iterator[str]:
 def repository(reference: str) -> str:
     """Return a reference without its tag and digest."""
     name = reference.partition("@")[0]
-    head, slash, last = name.rpartition("/")
-    return f"{head}{slash}{last.partition(':')[0]}"
+    parent, slash, last = name.rpartition("/")
+    return f"{parent}{slash}{last.partition(':')[0]}"
 
 
 def _digests(attrs: Mapping[str, Any]) -> list[str]:
     return [text.partition("@")[2] for text in attrs.get("RepoDigests") or []]
 
 
-def resolve(client: DockerClient, references: Iterable[str], *, pull: str) -> dict[str, str]:
-    """Return the digest that each reference stands for; what can be found neither here nor in a registry is left out.
+def resolve_digests(client: DockerClient, references: Iterable[str], *, pull: str) -> dict[str, str]:
+    """Return the digest of each reference; omit those that neither the engine nor a registry has.
 
-    The registry is asked first where the image would be pulled anyway. An image that was only built here has no
-    digest in a registry; its own id stands for it.
+    An image that was only built here has no digest in a registry; its ID is used instead.
+
+    Args:
+        client: the engine.
+        references: the images.
+        pull: `execution.pull`; with `always`, the registry takes precedence over the engine.
     """
-    found: dict[str, str] = {}
+    orders = {"missing": [_local_digest, _registry_digest], "always": [_registry_digest, _local_digest]}
+    digests: dict[str, str] = {}
     for reference in references:
-        sources = [_here, _in_registry] if pull == "missing" else [_in_registry, _here] if pull == "always" else [_here]
+        sources = orders.get(pull, [_local_digest])
         digest = next((digest for source in sources if (digest := source(client, reference))), None)
         if digest is not None:
-            found[reference] = digest
-    return found
+            digests[reference] = digest
+    return digests
 
 
-def _here(client: DockerClient, reference: str) -> str | None:
+def _local_digest(client: DockerClient, reference: str) -> str | None:
     from docker.errors import ImageNotFound
 
     if "@" in reference:
@@ -84,7 +96,7 @@ def _here(client: DockerClient, reference: str) -> str | None:
     return next(iter(_digests(image.attrs)), image.id)
 
 
-def _in_registry(client: DockerClient, reference: str) -> str | None:
+def _registry_digest(client: DockerClient, reference: str) -> str | None:
     from docker.errors import APIError
 
     try:
@@ -93,18 +105,25 @@ def _in_registry(client: DockerClient, reference: str) -> str | None:
         return None
 
 
-def missing(client: DockerClient, reference: str, digest: str | None, *, pull: str) -> str | None:
-    """Say why an image cannot be had; None where it is here or its registry has it."""
+def why_unavailable(client: DockerClient, reference: str, digest: str | None, *, pull: str) -> str | None:
+    """Return the reason why an image cannot be used; None if the engine or its registry has it.
+
+    Args:
+        client: the engine.
+        reference: the image's name.
+        digest: the required digest; None accepts any.
+        pull: `execution.pull`.
+    """
     from docker.errors import APIError
 
-    if local_image(client, reference, digest) is not None:
+    if find_local_image(client, reference, digest) is not None:
         return None
     if pull == "never":
         return "it is not on this machine, and execution.pull is never"
     try:
         client.images.get_registry_data(_pinned(reference, digest))
     except APIError as error:
-        return plain(error)
+        return error_text(error)
     return None
 
 
@@ -113,26 +132,26 @@ def _pinned(reference: str, digest: str | None) -> str:
 
 
 def pull_command(reference: str, digest: str | None) -> tuple[str, ...]:
-    """Return the words that pull an image as a program of its own, which can be ended at any time."""
+    """Return the command that pulls an image in a process of its own, which can be terminated at any time."""
     return (sys.executable, "-P", "-m", __name__, reference, digest or "-")
 
 
 def _pull(client: DockerClient, reference: str, digest: str | None) -> None:
     name = _pinned(reference, digest)
     tag = None if "@" in name or ":" in name.rpartition("/")[2] else "latest"
-    said = 0.0
+    reported = 0.0
     layers: dict[str, tuple[int, int]] = {}
     for event in client.api.pull(name, tag=tag, stream=True, decode=True):
         if "error" in event:
             raise EngineError(str(event["error"]))
-        _note(layers, event)
-        if time.monotonic() - said > SAY_EVERY:
-            said = time.monotonic()
-            _say(name, layers)
+        _update(layers, event)
+        if time.monotonic() - reported > REPORT_INTERVAL:
+            reported = time.monotonic()
+            _report(name, layers)
 
 
-def _note(layers: dict[str, tuple[int, int]], event: Mapping[str, Any]) -> None:
-    """Keep how many bytes of each layer have come."""
+def _update(layers: dict[str, tuple[int, int]], event: Mapping[str, Any]) -> None:
+    """Record the downloaded and the total bytes of a layer."""
     detail = event.get("progressDetail") or {}
     if event.get("status") == "Downloading" and detail.get("total"):
         layers[event["id"]] = (int(detail.get("current", 0)), int(detail["total"]))
@@ -141,17 +160,17 @@ def _note(layers: dict[str, tuple[int, int]], event: Mapping[str, Any]) -> None:
         layers[event["id"]] = (total, total)
 
 
-def _say(name: str, layers: Mapping[str, tuple[int, int]]) -> None:
+def _report(name: str, layers: Mapping[str, tuple[int, int]]) -> None:
     done, total = (sum(sizes) for sizes in zip(*layers.values(), strict=True)) if layers else (0, 0)
-    share = f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB" if total else "asking the registry"
-    print(f"{name}: {share}", flush=True)  # noqa: T201 this is a program's output
+    progress = f"{done / 1e6:,.0f} of {total / 1e6:,.0f} MB" if total else "asking the registry"
+    print(f"{name}: {progress}", flush=True)  # noqa: T201 output of a program
 
 
 def main(argv: Sequence[str]) -> None:
     """Pull an image."""
     reference, digest = argv
     try:
-        with engine(os.environ) as client:
+        with docker_client(os.environ) as client:
             _pull(client, reference, None if digest == "-" else digest)
     except EngineError as error:
         sys.exit(f"cannot pull {reference}: {error}")

@@ -1,169 +1,381 @@
-"""A container as a program that runs: its log streamed to a file, its end read from the engine.
+"""The Docker runtime: the harness as a container with the caller's user ID and no capabilities.
 
-The engine is the truth: a container outlives the agent, and the next one finds it under its name.
+Also translates `execution.extra_docker_args`. Only options of `docker run` that keep a job isolated from this machine
+are accepted; any other option is rejected by name.
 """
 
 from __future__ import annotations
 
-import asyncio
-import threading
-import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+import argparse
+import json
+import os
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from nel_action.errors import EngineError
-from nel_action.executors.local.docker.engine import connect, plain
-from nel_action.executors.local.interface import Exit
+from nel_action.errors import EngineError, UsageError
+from nel_action.executors.local.attempt import AttemptDir, AttemptError, JobRecord
+from nel_action.executors.local.docker.engine import AsyncEngine, RunningContainer, started_at
+from nel_action.executors.local.docker.images import find_local_image, pull_command
+from nel_action.executors.local.interface import HarnessPaths, Launch, SetupStep
+from nel_action.files import write_atomically
+from nel_action.model.job import Reason
+from nel_action.spec.execution import LocalExecution
 
 if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
 
-__all__ = ["Engine", "RunningContainer", "started_at"]
+__all__ = [
+    "CONTAINER_PATHS",
+    "HOME_VARIABLES",
+    "LABEL",
+    "STORE_LABEL",
+    "DockerRuntime",
+    "bind_mount",
+    "container_settings",
+    "parse_docker_args",
+    "security_options",
+    "spec_mounts",
+]
 
-T = TypeVar("T")
+CONTAINER_PATHS: Final = HarnessPaths(
+    artifacts=PurePosixPath("/results"), work=PurePosixPath("/work"), task=PurePosixPath("/task"), mounted=True
+)
+"""Mount points of an attempt's directories in a harness container."""
 
-LADDER: Final = (("SIGINT", 5.0), ("SIGTERM", 5.0), ("SIGKILL", 10.0))
-"""How to end a container: the signal, and the seconds that it has to act on it."""
+LABEL: Final = "nel-action"
+"""Prefix of the labels of containers and networks."""
 
-AWAY: Final = 5.0
-"""Seconds before an engine that did not answer is asked again."""
+STORE_LABEL: Final = f"{LABEL}.store"
+"""Label with the store's path; keeps stores that share an engine apart."""
 
-THREADS: Final = 512
-"""Containers that one agent can watch."""
+HOME_VARIABLES: Final = {"HOME": "/tmp", "USER": "nel", "LOGNAME": "nel"}  # noqa: S108 inside the container
+"""Many programs need these; the caller's user ID has neither a name nor a home directory in the image."""
 
-OUTSIDE: Final = frozenset({129, 130, 137, 143})
-"""Exit codes of signals that a program does not send itself."""
+KEY: Final = "execution.extra_docker_args"
+
+SINGLE: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
+    "--cpus": ("nano_cpus", lambda text: int(float(text) * 1e9)),
+    "--cpuset-cpus": ("cpuset_cpus", str),
+    "--entrypoint": ("entrypoint", str),
+    "--hostname": ("hostname", str),
+    "--ipc": ("ipc_mode", str),
+    "--memory": ("mem_limit", str),
+    "--network": ("network", str),
+    "--pids-limit": ("pids_limit", int),
+    "--platform": ("platform", str),
+    "--runtime": ("runtime", str),
+    "--shm-size": ("shm_size", str),
+    "--user": ("user", str),
+}
+"""Option → argument of the engine's client, and how to parse the value."""
+
+REPEATED: Final[Mapping[str, tuple[str, str | None]]] = {
+    "--add-host": ("extra_hosts", ":"),
+    "--device": ("devices", None),
+    "--dns": ("dns", None),
+    "--env": ("environment", "="),
+    "--gpus": ("gpus", None),
+    "--label": ("labels", "="),
+    "--tmpfs": ("tmpfs", ":"),
+    "--ulimit": ("ulimits", None),
+    "--volume": ("volumes", None),
+}
+"""Repeatable option → argument of the engine's client, and the separator between a name and its value."""
+
+SHORT: Final = {"--env": "-e", "--hostname": "-h", "--label": "-l", "--memory": "-m", "--user": "-u", "--volume": "-v"}
+
+SWITCHES: Final = {"--read-only": ("read_only", True), "--rm": ("", True), "--init": ("", True)}
+"""Options without a value; those without a name describe the default behaviour."""
 
 
-class Engine:
-    """The engine as the agent uses it: connected to when first needed, and called in threads of its own."""
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        msg = f"{KEY}: {message}"
+        raise UsageError(msg)
 
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self._client: DockerClient | None = None
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="engine")
 
-    async def call(self, function: Callable[[DockerClient], T]) -> T:
-        """Call a function with the client.
+def parse_docker_args(text: str) -> dict[str, Any]:
+    """Parse options of `docker run` into arguments of the engine's client (`{"mem_limit": "8g"}`).
 
-        Raises:
-            EngineError: the engine is not there, or refused.
-        """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._call, function)
+    Raises:
+        UsageError: an option is unknown, not allowed, or has an invalid value; the message names it.
+    """
+    try:
+        argv = shlex.split(text)
+    except ValueError as error:
+        msg = f"{KEY}: {error}"
+        raise UsageError(msg) from error
+    options, unknown = _parser().parse_known_args(argv)
+    if unknown:
+        msg = f"{KEY}: the option {unknown[0]!r} is not supported"
+        raise UsageError(msg, hint=f"supported are: {', '.join(sorted([*SINGLE, *REPEATED, *SWITCHES]))}")
+    given = {name: value for name, value in vars(options).items() if value not in (None, False, []) and name}
+    return {name: _structured(name, value) for name, value in given.items()}
 
-    def _call(self, function: Callable[[DockerClient], T]) -> T:
-        from docker.errors import DockerException
-        from requests import RequestException
 
-        if self._client is None:
-            self._client = connect(self._environ)
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    for option, (name, parse) in SINGLE.items():
+        parser.add_argument(*_spellings(option), dest=name, type=parse)
+    for option, (name, _) in REPEATED.items():
+        parser.add_argument(*_spellings(option), dest=name, action="append")
+    for option, (name, _) in SWITCHES.items():
+        parser.add_argument(option, dest=name, action="store_true")
+    return parser
+
+
+def _spellings(option: str) -> list[str]:
+    if option == "--network":
+        return [option, "--net"]
+    return [option, SHORT[option]] if option in SHORT else [option]
+
+
+def _structured(name: str, value: Any) -> Any:  # noqa: ANN401 any type that the engine's client takes
+    """Convert the values of repeatable options to the types that the engine's client takes."""
+    separator = next((separator for argument, separator in REPEATED.values() if argument == name), None)
+    if separator is not None:
+        return dict(_pair(name, text, separator) for text in value)
+    match name:
+        case "volumes":
+            return [_volume(text) for text in value]
+        case "ulimits":
+            return [_ulimit(text) for text in value]
+        case "gpus":
+            return value[-1]
+        case _:
+            return value
+
+
+def _pair(name: str, text: str, separator: str) -> tuple[str, str]:
+    left, separated, right = text.partition(separator)
+    if not separated and name == "environment":
+        msg = f"{KEY}: --env {text} copies a value from this machine"
+        raise UsageError(msg, hint=f"write env_vars: {{{text}: host:{text}}}, which keeps the value secret")
+    return left, right
+
+
+def _volume(text: str) -> str:
+    parts: Sequence[str] = text.split(":")
+    if len(parts) not in {2, 3} or not parts[0].startswith("/") or not parts[1].startswith("/"):
+        msg = f"{KEY}: --volume {text} is not SOURCE:TARGET[:ro] with absolute paths"
+        raise UsageError(msg)
+    if "docker.sock" in parts[0]:
+        msg = f"{KEY}: --volume {text} would give the job control of this machine"
+        raise UsageError(msg)
+    return text
+
+
+def _ulimit(text: str) -> dict[str, Any]:
+    name, _, limits = text.partition("=")
+    soft, _, hard = limits.partition(":")
+    try:
+        return {"name": name, "soft": int(soft), "hard": int(hard or soft)}
+    except ValueError:
+        msg = f"{KEY}: --ulimit {text} is not NAME=SOFT[:HARD]"
+        raise UsageError(msg) from None
+
+
+def container_settings(settings: LocalExecution) -> dict[str, Any]:
+    """Return the arguments of the engine's client that apply to every container of a spec."""
+    from docker.types import Ulimit
+
+    arguments = parse_docker_args(settings.extra_docker_args)
+    if "ulimits" in arguments:
+        arguments["ulimits"] = [Ulimit(**limit) for limit in arguments["ulimits"]]
+    arguments.pop("gpus", None)
+    return {"shm_size": settings.shm_size, "init": True, "labels": {}} | arguments
+
+
+def spec_mounts(record: JobRecord, binds: Mapping[str, str]) -> list[Any]:
+    """Return the mounts that a spec asks for; a missing directory is an error of the engine and is not created."""
+    return [bind_mount(str(record.base_dir / source), target) for source, target in binds.items()]
+
+
+def bind_mount(source: str, target: str, *, read_only: bool = False) -> Any:  # noqa: ANN401 untyped in the client
+    """Return a bind mount.
+
+    Args:
+        source: path on this machine.
+        target: path in the container; may end in `:ro`.
+        read_only: mount it read-only in any case.
+    """
+    from docker.types import Mount
+
+    path, _, mode = target.partition(":")
+    return Mount(target=path, source=source, type="bind", read_only=read_only or mode == "ro")
+
+
+@dataclass(slots=True)
+class DockerRuntime:
+    """Runs one attempt as a container."""
+
+    attempt: AttemptDir
+    record: JobRecord
+    engine: AsyncEngine
+    network: str | None = None
+    """Network shared with the model servers."""
+
+    @property
+    def paths(self) -> HarnessPaths:
+        """Mount points of the attempt's directories."""
+        return CONTAINER_PATHS
+
+    @property
+    def _image(self) -> tuple[str, str | None]:
+        job = self.record.job
+        if job.image is None:
+            raise AttemptError.failed(Reason.REJECTED, "the task has no image; name one with container:")
+        return job.image, job.image_digest
+
+    async def setup(self) -> Sequence[SetupStep]:
+        """Return the pull of the image if it is required."""
+        reference, digest = self._image
+        local = await self.engine.call(lambda client: find_local_image(client, reference, digest))
+        pull = self.record.settings.pull
+        if local is not None and (pull != "always" or digest is not None):
+            return []
+        if pull == "never":
+            raise AttemptError.failed(Reason.IMAGE, f"{reference} is not on this machine, and execution.pull is never")
+        return [SetupStep(phase=f"pulling {reference}", argv=pull_command(reference, digest), reason=Reason.IMAGE)]
+
+    async def recover(self) -> RunningContainer | None:
+        """Return the container that an earlier supervisor started."""
+        container = await self.engine.call(self._find)
+        if container is None:
+            if self.attempt.start_record() is not None:
+                raise AttemptError.failed(Reason.INFRASTRUCTURE, "its container was removed while it ran")
+            return None
+        if container.labels.get(STORE_LABEL) != str(self.attempt.path.parent):
+            detail = f"the container name {self.attempt.name} is taken; `docker rm` the other container if it is unused"
+            raise AttemptError.failed(Reason.REJECTED, detail)
+        if container.status == "created":
+            await self.engine.call(lambda _: container.remove())
+            return None
+        self._record_start(container)
+        return self._running()
+
+    def _find(self, client: DockerClient) -> Container | None:
+        from docker.errors import NotFound
+
         try:
-            return function(self._client)
-        except (DockerException, RequestException) as error:
-            raise EngineError(plain(error)) from error
-
-    def close(self) -> None:
-        """Let go of the engine."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
-        if self._client is not None:
-            self._client.close()
-
-
-class RunningContainer:
-    """One container."""
-
-    def __init__(self, engine: Engine, name: str, log: Path) -> None:
-        self._engine = engine
-        self._name = name
-        self._log = log
-        self._closed = threading.Event()
-        self._ending: asyncio.Future[Exit] | None = None
-
-    async def wait(self) -> Exit:
-        """Wait for its end; its log is complete then."""
-        if self._ending is None:
-            self._ending = asyncio.ensure_future(self._engine.call(self._observe))
-        return await asyncio.shield(self._ending)
-
-    def _observe(self, client: DockerClient) -> Exit:
-        """Copy the log until the container has ended; again from its beginning where the engine went away."""
-        while True:
-            try:
-                container = client.containers.get(self._name)
-                self._copy_log(container)
-                container.wait()
-                container.reload()
-                return _exit(container.attrs["State"])
-            except Exception as error:
-                if not _engine_is_away(error) or self._closed.wait(AWAY):
-                    raise
-
-    def _copy_log(self, container: Container) -> None:
-        with self._log.open("wb") as file:
-            for block in container.logs(stream=True, follow=True):
-                file.write(block)
-                file.flush()
-
-    async def end(self) -> None:
-        """End it; nothing where it has ended."""
-        self._closed.set()
-        for signal, patience in LADDER:
-            if not await self._engine.call(partial(self._signal, signal=signal)):
-                return
-            if self._ending is not None:
-                await asyncio.wait([self._ending], timeout=patience)
-            else:
-                await self._engine.call(partial(self._wait_for_end, patience=patience))
-
-    def _signal(self, client: DockerClient, *, signal: str) -> bool:
-        """Send a signal; False where there is nothing left to send it to."""
-        from docker.errors import APIError, NotFound
-
-        try:
-            container = client.containers.get(self._name)
-            if container.status not in {"running", "paused", "restarting"}:
-                return False
-            container.kill(signal)
+            return client.containers.get(self.attempt.name)
         except NotFound:
-            return False
-        except APIError as error:
-            if error.status_code == 409:  # noqa: PLR2004 it ended meanwhile
-                return False
-            raise
-        return True
+            return None
 
-    def _wait_for_end(self, client: DockerClient, *, patience: float) -> None:
-        deadline = time.monotonic() + patience
-        while time.monotonic() < deadline and client.containers.get(self._name).status == "running":
-            time.sleep(0.1)
+    async def start(self, launch: Launch) -> RunningContainer:
+        """Create and start the container; its name is unique, so that only one process succeeds."""
+        try:
+            container = await self.engine.call(partial(self._create, launch=launch))
+            await self.engine.call(lambda _: container.start())
+        except EngineError as error:
+            raise AttemptError.failed(Reason.INFRASTRUCTURE, _with_advice(str(error))) from error
+        await self.engine.call(lambda _: container.reload())
+        self._record_start(container)
+        return self._running()
+
+    def _create(self, client: DockerClient, *, launch: Launch) -> Container:
+        reference, digest = self._image
+        image = find_local_image(client, reference, digest)
+        if image is None:
+            raise AttemptError.failed(Reason.IMAGE, f"{reference} does not have the digest {digest}")
+        settings = container_settings(self.record.settings) | self._limits()
+        return client.containers.create(
+            image,
+            list(launch.argv),
+            **{
+                **settings,
+                "name": self.attempt.name,
+                "user": settings.get("user", _caller(client)),
+                "security_opt": security_options(client),
+                "working_dir": str(CONTAINER_PATHS.work),
+                "environment": {**HOME_VARIABLES, **settings.get("environment", {}), **launch.env},
+                "labels": {**settings["labels"], **self._labels()},
+                "mounts": self._mounts(),
+                "cap_drop": ["ALL"],
+                **self._network(settings),
+            },
+        )
+
+    def _labels(self) -> dict[str, str]:
+        return {
+            f"{LABEL}.key": self.record.job.key,
+            f"{LABEL}.attempt": str(self.record.number),
+            f"{LABEL}.invocation": self.record.invocation,
+            STORE_LABEL: str(self.attempt.path.parent),
+        }
+
+    def _limits(self) -> dict[str, Any]:
+        settings = self.record.settings
+        limits: dict[str, Any] = {}
+        if settings.memory is not None:
+            # NOTE: without memswap_limit the engine allows the same amount again in swap.
+            limits = {"mem_limit": settings.memory, "memswap_limit": settings.memory}
+        if settings.cpus is not None:
+            limits["nano_cpus"] = int(settings.cpus * 1e9)
+        return limits
+
+    def _network(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        network = self.record.settings.network or settings.get("network") or self.network
+        if network in {"host", "none"}:
+            return {"network_mode": network, "network": None}
+        hosts = {"host.docker.internal": "host-gateway"} | settings.get("extra_hosts", {})
+        return {"network": network, "extra_hosts": hosts}
+
+    def _mounts(self) -> list[Any]:
+        attempt, job, paths = self.attempt, self.record.job, CONTAINER_PATHS
+        mounts = [
+            bind_mount(str(attempt.artifacts), str(paths.artifacts)),
+            bind_mount(str(attempt.work), str(paths.work)),
+        ]
+        if job.task.task_dir is not None:
+            mounts.append(bind_mount(str(attempt.path / "task"), str(paths.task), read_only=True))
+        if job.dataset is not None:
+            mounts.append(bind_mount(job.dataset[0], job.dataset[1], read_only=True))
+        return mounts + spec_mounts(self.record, self.record.settings.mounts.evaluation)
+
+    def _record_start(self, container: Container) -> None:
+        """Write the start record with the time that the engine reports."""
+        fields = {"at": started_at(container.attrs["State"]), "container": container.id}
+        write_atomically(self.attempt.started_file, json.dumps(fields).encode())
+
+    def _running(self) -> RunningContainer:
+        return RunningContainer(self.engine, self.attempt.name, self.attempt.client_log)
+
+    async def discard(self) -> None:
+        """Remove the container."""
+        await self.engine.call(self._remove)
+
+    def _remove(self, client: DockerClient) -> None:
+        from docker.errors import NotFound
+
+        try:
+            container = client.containers.get(self.attempt.name)
+            if container.labels.get(STORE_LABEL) == str(self.attempt.path.parent):
+                container.remove(v=True, force=True)
+        except NotFound:
+            return
 
 
-def _engine_is_away(error: Exception) -> bool:
-    from docker.errors import APIError
-    from requests import RequestException
-
-    if isinstance(error, APIError):
-        return error.is_server_error()
-    # NOTE: urllib3's own errors come through where a stream breaks off
-    return isinstance(error, RequestException | ConnectionError) or type(error).__module__.startswith("urllib3")
+def _caller(client: DockerClient) -> str:
+    """Return the caller's user and group ID; a rootless engine maps the caller to root."""
+    rootless = any("rootless" in option for option in client.info().get("SecurityOptions") or [])
+    return "0:0" if rootless else f"{os.getuid()}:{os.getgid()}"
 
 
-def _exit(state: Mapping[str, Any]) -> Exit:
-    if state["Status"] != "exited":
-        # NOTE: while it is being removed the engine may say 0
-        msg = f"its container is {state['Status']}: somebody removes it"
-        raise EngineError(msg)
-    code = int(state["ExitCode"])
-    oom = bool(state.get("OOMKilled")) and code != 0
-    return Exit(code=code, oom=oom, outside=code in OUTSIDE and not oom, problem=state.get("Error") or None)
+def security_options(client: DockerClient) -> list[str]:
+    """Forbid new privileges; with SELinux, disable labels so that the container can access mounted directories."""
+    selinux = any("selinux" in option for option in client.info().get("SecurityOptions") or [])
+    return ["no-new-privileges", "label=disable"] if selinux else ["no-new-privileges"]
 
 
-def started_at(state: Mapping[str, Any]) -> float:
-    """Return when a container started, in seconds since 1970."""
-    text = str(state["StartedAt"])
-    return datetime.fromisoformat(f"{text[:19]}+00:00").timestamp() if text[:4] > "0001" else time.time()
+def _with_advice(message: str) -> str:
+    if "bind source path does not exist" in message:
+        return f"{message} (the engine cannot see it; if nel-action runs in a container, mount it there too)"
+    if "could not select device driver" in message:
+        return f"{message} (GPUs require the NVIDIA container toolkit)"
+    return message

@@ -1,140 +1,316 @@
-"""The servers of one agent: started when a job first needs one, shared, watched, and always taken down."""
+"""The model servers of one supervisor: started on first use, shared by jobs, watched, and always stopped."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
 
-from nel_action.executors.local.asyncio_utils import unless
-from nel_action.executors.local.attempt import AttemptDir
-from nel_action.executors.local.docker.run import Engine
-from nel_action.executors.local.model_server.base import LiveServer
+from nel_action.errors import EngineError
+from nel_action.executors.local.attempt import AttemptDir, AttemptError, JobRecord, utc_timestamp
+from nel_action.executors.local.docker.engine import AsyncEngine
+from nel_action.executors.local.interface import RunningProgram
+from nel_action.executors.local.logs import last_line
 from nel_action.executors.local.model_server.container import ContainerServer
+from nel_action.executors.local.model_server.interface import (
+    ServerContext,
+    ServerRuntime,
+    Serving,
+    is_port_taken,
+    server_digest,
+)
 from nel_action.executors.local.model_server.process import ProcessServer
-from nel_action.executors.local.model_server.serving import ServerSite, server_digest
-from nel_action.executors.local.queue import Queue
-from nel_action.executors.local.record import AttemptError, JobRecord, moment
 from nel_action.executors.local.secrets import Values, read_values
-from nel_action.executors.local.store import Store
+from nel_action.executors.local.store import Queue, Store
+from nel_action.executors.local.subprocesses import run_steps, wait_unless
+from nel_action.model.job import Reason
+from nel_action.retry import Backoff
 from nel_action.spec.deployment import ServedDeployment
 
-__all__ = ["Served", "Servers"]
+__all__ = ["ModelServerPool", "ServerLease"]
+
+logger = logging.getLogger(__name__)
+
+PORT_TRIES: Final = 3
+"""Ports to try; another process may take a port between its selection and the server's start."""
+
+HEALTH_TIMEOUT: Final = 5.0
+"""Seconds for one answer of the health route."""
+
+HEALTH_INTERVAL: Final = Backoff(initial=0.1, factor=1.5, maximum=1.0, jitter=0.0)
+"""Pauses between requests to the health route."""
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
-    """Where a job's model answers, and what tells that it does no more."""
+class ServerLease:
+    """A job's access to a healthy model server."""
 
     url: str
-    """The route, as the harness sees it."""
-    base: str
-    """The server alone, as the harness sees it."""
+    """URL of the route that the task uses, as the harness sees it."""
+    base_url: str
+    """Base URL of the server, as the harness sees it."""
     lost: asyncio.Future[AttemptError]
+    """Resolved if the server terminates unexpectedly."""
 
 
-class Servers:
-    """All servers of an invocation's agent."""
+class ModelServer:
+    """One model server of the pool."""
+
+    def __init__(self, context: ServerContext, runtime: ServerRuntime) -> None:
+        self.context = context
+        self.users = 0
+        """Number of jobs that use it."""
+        self.phase = "starting the server"
+        """What it does, for people."""
+        self.ready: asyncio.Task[Serving]
+        """Finishes when the server is healthy; fails with AttemptError if it never will be."""
+        self.lost: asyncio.Future[AttemptError] = asyncio.get_running_loop().create_future()
+        """Resolved when the server has terminated by itself."""
+        self._runtime = runtime
+        self._serving: Serving | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def broken(self) -> bool:
+        """Whether it can no longer be used."""
+        return self.lost.done() or self.failure() is not None
+
+    def failure(self) -> AttemptError | None:
+        """Return why it never became healthy; None if it did or still may."""
+        if not self.ready.done() or self.ready.cancelled():
+            return None
+        error = self.ready.exception()
+        return error if isinstance(error, AttemptError) else None
+
+    def route(self, serving: Serving, record: JobRecord) -> str:
+        """Return the URL for the requests of a job."""
+        return serving.base_url + self.context.kind.route(self.context.deployment, record.job.task.endpoint_type)
+
+    def begin(self, values: Values, *, adopt: bool) -> None:
+        """Begin to start it; with `adopt`, only take over a running one."""
+        self.ready = asyncio.create_task(self._begin(values, adopt=adopt))
+
+    async def _begin(self, values: Values, *, adopt: bool) -> Serving:
+        try:
+            return await self._start(values, adopt=adopt)
+        except EngineError as error:
+            raise AttemptError.failed(Reason.INFRASTRUCTURE, f"cannot start the model server: {error}") from error
+        except OSError as error:
+            detail = f"cannot start the model server: {error.strerror or error}"
+            raise AttemptError.failed(Reason.INFRASTRUCTURE, detail) from error
+
+    async def _start(self, values: Values, *, adopt: bool) -> Serving:
+        recovered = await self._runtime.recover()
+        if recovered is not None:
+            logger.info("%s: taking over the running server", self.context.name)
+            return await self._until_healthy(recovered)
+        if adopt:
+            raise AttemptError.failed(Reason.INFRASTRUCTURE, "its model server was lost with its supervisor")
+        self.context.work.mkdir(parents=True, exist_ok=True)
+        await run_steps(
+            await self._runtime.setup(),
+            directory=self.context.directory,
+            log=self.context.log,
+            environ=self.context.environ,
+            on_phase=lambda _phase: None,
+        )
+        for _ in range(PORT_TRIES - 1):
+            serving = await self._runtime.start(values)
+            try:
+                return await self._until_healthy(serving)
+            except AttemptError:
+                if not self.lost.done() or not _is_address_taken(serving):
+                    raise
+                self.lost = asyncio.get_running_loop().create_future()
+        return await self._until_healthy(await self._runtime.start(values))
+
+    async def _until_healthy(self, serving: Serving) -> Serving:
+        """Wait until the health route answers, while watching that the server runs."""
+        self._serving = serving
+        self._watch = asyncio.create_task(self._watch_exit(serving.program))
+        timeout = self.context.record.settings.endpoint_readiness_timeout
+        url = serving.local_url + self.context.deployment.endpoints.health
+        try:
+            await wait_unless(_healthy(url), self.lost, limit=timeout)
+        except TimeoutError:
+            output = last_line(self.context.log)
+            detail = f"the server was not healthy after {timeout:g} s{': ' if output else ''}{output}"
+            raise AttemptError.failed(Reason.ENDPOINT, detail) from None
+        logger.info("%s: healthy at %s", self.context.name, serving.local_url)
+        return serving
+
+    async def _watch_exit(self, program: RunningProgram) -> None:
+        try:
+            outcome = f"exited with status {(await program.wait()).code}"
+        except EngineError as error:
+            outcome = f"can no longer be observed: {error}"
+        output = last_line(self.context.log)
+        detail = f"the model server {outcome}{': ' if output else ''}{output}"
+        logger.info("%s: %s", self.context.name, detail)
+        self.lost.set_result(AttemptError.failed(Reason.ENDPOINT, detail))
+
+    async def close(self) -> None:
+        """Terminate it and remove what remains of it."""
+        if not self.ready.done():
+            self.ready.cancel()
+        await asyncio.wait([self.ready])
+        try:
+            if self._serving is not None:
+                await self._serving.program.terminate()
+            await self._runtime.discard()
+        except EngineError as error:
+            # NOTE: the next supervisor removes it.
+            logger.warning("%s: cannot stop the model server: %s", self.context.name, error)
+            return
+        shutil.rmtree(self.context.directory, ignore_errors=True)
+
+
+async def _healthy(url: str) -> None:
+    """Return once the health route answers with status 200."""
+    for pause in HEALTH_INTERVAL.delays():
+        if await asyncio.to_thread(_answers, url):
+            return
+        await asyncio.sleep(pause)
+
+
+def _answers(url: str) -> bool:
+    import urllib.request
+    from http.client import HTTPException
+
+    # NOTE: proxies of the environment do not apply to this machine.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=HEALTH_TIMEOUT) as response:
+            return int(response.status) == 200  # noqa: PLR2004 the only status that means healthy
+    except (OSError, HTTPException):
+        return False
+
+
+def _is_address_taken(serving: Serving) -> bool:
+    """Whether another process uses the port of a server that has terminated."""
+    address = urlsplit(serving.local_url)
+    return address.hostname is not None and address.port is not None and is_port_taken(address.hostname, address.port)
+
+
+class ModelServerPool:
+    """All model servers of an invocation."""
 
     def __init__(
         self,
         store: Store,
         queue: Queue,
-        engine: Engine,
+        engine: AsyncEngine,
         environ: Mapping[str, str],
-        wanted: Callable[[str], bool],
+        is_awaited: Callable[[str], bool],
     ) -> None:
+        """Create an empty pool.
+
+        Args:
+            store: the store.
+            queue: the invocation's queue.
+            engine: the Docker engine.
+            environ: environment of the supervisor.
+            is_awaited: returns whether a pending job needs the server with that digest.
+        """
         self._store = store
         self._queue = queue
         self._engine = engine
         self._environ = environ
-        self._wanted = wanted
-        """Whether a job still waits for the server of that digest."""
-        self._live: dict[str, LiveServer] = {}
+        self._is_awaited = is_awaited
+        self._servers: dict[str, ModelServer] = {}
         self._closing: dict[str, asyncio.Task[None]] = {}
-        self._failed: dict[str, tuple[str, AttemptError]] = {}
+        self._failures: dict[str, tuple[str, AttemptError]] = {}
+        """By digest: when a server failed to become healthy, and why."""
 
     @asynccontextmanager
-    async def use(
+    async def lease(
         self, attempt: AttemptDir, record: JobRecord, stop: asyncio.Future[AttemptError], *, adopt: bool, log: Path
-    ) -> AsyncIterator[Served]:
-        """Have the job's server for as long as the block takes; with `adopt`, only one that runs already.
+    ) -> AsyncIterator[ServerLease]:
+        """Provide the job's model server for the duration of a block.
 
-        What it says is shown in `log` while it grows.
+        Args:
+            attempt: the attempt that uses the server.
+            record: its record; the server is the record's deployment.
+            stop: aborts the wait for the server when it is resolved.
+            adopt: only accept a server that is already running.
+            log: becomes a hard link to the server's log, which grows while the server runs.
 
         Raises:
-            AttemptError: there is no such server, it did not become healthy, or `stop` came first.
+            AttemptError: there is no such server, it did not become healthy, or `stop` was resolved.
         """
         digest = server_digest(record)
-        live = await self._obtain(digest, record, read_values(attempt), adopt=adopt)
-        live.users += 1
+        server = await self._obtain(digest, record, read_values(attempt), adopt=adopt)
+        server.users += 1
         try:
-            attempt.set_phase(live.phase)
-            serving = await unless(asyncio.shield(live.ready), stop)
-            _link(live, log)
-            yield Served(live.route(serving, record), serving.base, live.lost)
+            attempt.set_phase(server.phase)
+            serving = await wait_unless(asyncio.shield(server.ready), stop)
+            _link_log(server, log)
+            yield ServerLease(server.route(serving, record), serving.base_url, server.lost)
         finally:
-            _link(live, log)
-            live.users -= 1
-            self._note_failure(digest, live)
-            if not live.users and (live.broken or not self._wanted(digest)):
-                self._release(digest, live)
+            _link_log(server, log)
+            server.users -= 1
+            self._record_failure(digest, server)
+            if not server.users and (server.broken or not self._is_awaited(digest)):
+                self._release(digest, server)
 
-    async def _obtain(self, digest: str, record: JobRecord, values: Values, *, adopt: bool) -> LiveServer:
-        if digest in self._failed and record.submitted <= self._failed[digest][0]:
-            # NOTE: it never became healthy for this job's fellows, and nothing has changed since
-            raise self._failed[digest][1]
-        known = self._live.get(digest)
-        if known is not None and known.broken:
-            self._release(digest, known)
+    async def _obtain(self, digest: str, record: JobRecord, values: Values, *, adopt: bool) -> ModelServer:
+        if digest in self._failures and record.submitted <= self._failures[digest][0]:
+            # NOTE: it did not become healthy for another job, and nothing has changed since this one was submitted.
+            raise self._failures[digest][1]
+        server = self._servers.get(digest)
+        if server is not None and server.broken:
+            self._release(digest, server)
         if (closing := self._closing.get(digest)) is not None:
             await asyncio.shield(closing)
-        if digest not in self._live:
-            self._live[digest] = self._make(digest, record)
-            self._live[digest].begin(values, adopt=adopt)
-        return self._live[digest]
+        if digest not in self._servers:
+            self._servers[digest] = self._create(digest, record)
+            self._servers[digest].begin(values, adopt=adopt)
+        return self._servers[digest]
 
-    def _make(self, digest: str, record: JobRecord) -> LiveServer:
+    def _create(self, digest: str, record: JobRecord) -> ModelServer:
         deployment = record.job.deployment
         if not isinstance(deployment, ServedDeployment):
             raise TypeError(deployment)
-        site = ServerSite(
+        context = ServerContext(
             name=f"nel-server-{record.invocation}-{digest}",
-            folder=self._queue.servers / digest,
+            directory=self._queue.servers / digest,
             record=record,
             deployment=deployment,
             environ=self._environ,
         )
-        runtime = deployment.runtime or record.settings.runtime
-        if runtime == "docker":
-            return LiveServer(site, ContainerServer(site, str(self._store.root), self._engine))
-        return LiveServer(site, ProcessServer(site, self._store.home, self._engine))
+        logger.info("%s: starting the model server", context.name)
+        if (deployment.runtime or record.settings.runtime) == "docker":
+            return ModelServer(context, ContainerServer(context, str(self._store.root), self._engine))
+        return ModelServer(context, ProcessServer(context, self._store.home, self._engine))
 
-    def _note_failure(self, digest: str, live: LiveServer) -> None:
-        if (failure := live.failure()) is not None:
-            self._failed[digest] = moment(), failure
+    def _record_failure(self, digest: str, server: ModelServer) -> None:
+        if (failure := server.failure()) is not None:
+            self._failures[digest] = utc_timestamp(), failure
 
-    def _release(self, digest: str, live: LiveServer) -> None:
-        """Take a server down, beside whatever else goes on."""
-        if self._live.get(digest) is live:
-            del self._live[digest]
-            self._closing[digest] = asyncio.create_task(live.close())
+    def _release(self, digest: str, server: ModelServer) -> None:
+        """Stop a server in the background."""
+        if self._servers.get(digest) is server:
+            del self._servers[digest]
+            self._closing[digest] = asyncio.create_task(server.close())
             self._closing[digest].add_done_callback(lambda _: self._closing.pop(digest, None))
 
     async def close(self) -> None:
-        """Take all down."""
-        for digest, live in list(self._live.items()):
-            self._release(digest, live)
+        """Stop all servers."""
+        for digest, server in list(self._servers.items()):
+            self._release(digest, server)
         if self._closing:
             await asyncio.wait(list(self._closing.values()))
         shutil.rmtree(self._queue.servers, ignore_errors=True)
 
 
-def _link(live: LiveServer, log: Path) -> None:
-    """Show the server's log among the job's, while it grows."""
-    if live.site.log.exists() and not log.exists():
-        os.link(live.site.log, log)
+def _link_log(server: ModelServer, log: Path) -> None:
+    """Add the server's log to the job's logs."""
+    if server.context.log.exists() and not log.exists():
+        os.link(server.context.log, log)

@@ -1,4 +1,4 @@
-"""A server as a process of this machine."""
+"""A model server as a process of this machine."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from nel_action.executors import virtualenvs
-from nel_action.executors.local.attempt import read_started
-from nel_action.executors.local.docker.run import Engine
-from nel_action.executors.local.interface import Step
-from nel_action.executors.local.model_server.serving import (
+from nel_action.executors.local.attempt import read_start_record
+from nel_action.executors.local.docker.engine import AsyncEngine
+from nel_action.executors.local.interface import SetupStep
+from nel_action.executors.local.model_server.interface import (
     HOST_NAME,
     LOOPBACK,
-    ServerSite,
+    ServerContext,
     Serving,
     bridge_gateway,
     free_port,
     with_pre_cmd,
 )
-from nel_action.executors.local.process import RunningChild, base_environ
+from nel_action.executors.local.process import RunningProcess, base_environ
 from nel_action.executors.local.secrets import Values
-from nel_action.executors.local.subprocesses import Child, sweep
+from nel_action.executors.local.subprocesses import Subprocess, kill_leftovers
 from nel_action.model.job import Reason
 
 __all__ = ["ProcessServer"]
@@ -31,52 +31,55 @@ __all__ = ["ProcessServer"]
 
 @dataclass(slots=True)
 class ProcessServer:
-    """One server as a process; it dies with its agent."""
+    """Runs one model server as a process, which dies with its supervisor."""
 
-    site: ServerSite
+    context: ServerContext
     home: Path
-    engine: Engine
+    engine: AsyncEngine
 
     def _requirements(self) -> Sequence[str]:
-        return self.site.kind.requirements(self.site.deployment)
+        return self.context.kind.requirements(self.context.deployment)
 
-    async def setup(self) -> Sequence[Step]:
-        """Return the making of its environment, where it needs one that is not there."""
-        words = self._requirements()
-        if not words or virtualenvs.find_virtualenv(self.home, words):
+    async def setup(self) -> Sequence[SetupStep]:
+        """Return the creation of the virtual environment if it is needed and does not exist."""
+        requirements = self._requirements()
+        if not requirements or virtualenvs.find_virtualenv(self.home, requirements):
             return []
-        argv = (sys.executable, "-P", "-m", virtualenvs.__name__, str(self.home), *words)
-        return [Step(phase=f"installing {self.site.kind.type}", argv=argv, reason=Reason.INFRASTRUCTURE)]
+        argv = (sys.executable, "-P", "-m", virtualenvs.__name__, str(self.home), *requirements)
+        return [SetupStep(phase=f"installing {self.context.kind.type}", argv=argv, reason=Reason.INFRASTRUCTURE)]
 
     async def recover(self) -> None:
-        """End what a server of an earlier agent left, as nothing can be said of it."""
-        sweep(str(self.site.folder), read_started(self.site.folder / "started"))
-        shutil.rmtree(self.site.folder, ignore_errors=True)
+        """Kill what remains of an earlier supervisor's server; its state cannot be known."""
+        await self.discard()
+        shutil.rmtree(self.context.directory, ignore_errors=True)
 
     async def start(self, values: Values) -> Serving:
         """Start it on a free port of the address that its harnesses reach."""
-        host = await self.engine.call(bridge_gateway) if self.site.for_containers else LOOPBACK
-        port = free_port(host, self.site.deployment.port)
-        words = self._requirements()
-        programs = virtualenvs.find_virtualenv(self.home, words) if words else None
-        where = PurePosixPath(self.site.work)
-        checkpoint = PurePosixPath(self.site.checkpoint) if self.site.checkpoint else None
-        command = self.site.command(host=host, port=port, work=where, checkpoint=checkpoint)
-        env = {**base_environ(self.site.environ, programs), **command.env, **self.site.resolve_variables(values)}
-        (self.site.folder / "started").unlink(missing_ok=True)
-        child = await Child.start(
-            with_pre_cmd(command.argv, self.site.deployment, self.site.work),
+        context = self.context
+        host = await self.engine.call(bridge_gateway) if context.for_containers else LOOPBACK
+        port = free_port(host, context.deployment.port)
+        requirements = self._requirements()
+        bin_dir = virtualenvs.find_virtualenv(self.home, requirements) if requirements else None
+        work = PurePosixPath(context.work)
+        checkpoint = PurePosixPath(context.checkpoint) if context.checkpoint else None
+        command = context.command(host=host, port=port, work=work, checkpoint=checkpoint)
+        env = {**base_environ(context.environ, bin_dir), **command.env, **context.resolve_variables(values)}
+        context.started_file.unlink(missing_ok=True)
+        process = await Subprocess.start(
+            with_pre_cmd(command.argv, context.deployment, context.work),
             env=env,
-            cwd=self.site.work,
-            log=self.site.log,
-            mark=self.site.folder,
-            started=self.site.folder / "started",
+            cwd=context.work,
+            log=context.log,
+            mark=context.directory,
+            started=context.started_file,
         )
-        seen_by_harness = HOST_NAME if self.site.for_containers else host
+        harness_host = HOST_NAME if context.for_containers else host
         return Serving(
-            running=RunningChild(child, None), base=f"http://{seen_by_harness}:{port}", health=f"http://{host}:{port}"
+            program=RunningProcess(process, None),
+            base_url=f"http://{harness_host}:{port}",
+            local_url=f"http://{host}:{port}",
         )
 
     async def discard(self) -> None:
-        """Remove what it left behind."""
-        sweep(str(self.site.folder), read_started(self.site.folder / "started"))
+        """Kill the processes that it left behind."""
+        kill_leftovers(str(self.context.directory), read_start_record(self.context.started_file))

@@ -1,4 +1,4 @@
-"""What serves the model: the same server as a process or as a container, reachable from where the harness runs."""
+"""The server runtime protocol: how one model server runs on this machine, as a container or as a process."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Protocol
 
 from nel_action.errors import SecretError
-from nel_action.executors.local.interface import Running, Step
-from nel_action.executors.local.record import AttemptError, JobRecord
-from nel_action.executors.local.secrets import Values, resolve
+from nel_action.executors.local.attempt import AttemptError, JobRecord
+from nel_action.executors.local.interface import RunningProgram, SetupStep
+from nel_action.executors.local.secrets import Values, resolve_env
 from nel_action.model.job import Reason
 from nel_action.model_servers.interface import ServeBinding, ServeCommand, Server
 from nel_action.spec.deployment import ServedDeployment
@@ -25,92 +25,104 @@ if TYPE_CHECKING:
 __all__ = [
     "HOST_NAME",
     "LOOPBACK",
-    "ServerHost",
-    "ServerSite",
+    "ServerContext",
+    "ServerRuntime",
     "Serving",
     "bridge_gateway",
     "free_port",
+    "is_port_taken",
     "server_digest",
     "server_kind",
     "server_network",
-    "taken",
     "with_pre_cmd",
 ]
 
 LOOPBACK: Final = "127.0.0.1"
 
 HOST_NAME: Final = "host.docker.internal"
-"""This machine, as its containers know it."""
+"""Name of this machine inside containers."""
 
-WITH_PRE_CMD: Final = 'set -e; . ./pre_cmd.sh; exec "$@"'
+PRE_CMD_SCRIPT: Final = 'set -e; . ./pre_cmd.sh; exec "$@"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
-    """A server that runs, and where it answers."""
+    """A running model server and its addresses."""
 
-    running: Running
-    base: str
-    """As the harness sees it (`http://nel-…:8000`)."""
-    health: str
+    program: RunningProgram
+    base_url: str
+    """Base URL as the harness sees it (`http://nel-…:8000`)."""
+    local_url: str
     """Base URL as this process sees it."""
 
 
-class ServerHost(Protocol):
-    """One way to run a server."""
+class ServerRuntime(Protocol):
+    """Runs one model server."""
 
-    async def setup(self) -> Sequence[Step]:
-        """Return what must be done first."""
+    async def setup(self) -> Sequence[SetupStep]:
+        """Return the steps that are still required before `start`."""
 
     async def recover(self) -> Serving | None:
-        """Return the server where an earlier agent left it running; remove what else is left of it."""
+        """Return the server that an earlier supervisor left running; remove it if it is not usable."""
 
     async def start(self, values: Values) -> Serving:
-        """Start it; it is not healthy yet."""
+        """Start the server; it may not be healthy yet."""
 
     async def discard(self) -> None:
-        """Remove what is left of it after its end."""
+        """Remove what remains of the server after it has terminated."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerSite:
-    """One server of an invocation: its folder and what it is made from."""
+class ServerContext:
+    """What a model server of an invocation is created from, and where its files are."""
 
     name: str
-    folder: Path
+    directory: Path
     record: JobRecord
-    """Of the first job that needs it."""
+    """Of the first job that needs the server."""
     deployment: ServedDeployment
     environ: Mapping[str, str]
 
     @property
     def kind(self) -> Server:
-        """What knows this kind of server."""
+        """Implementation of this kind of server."""
         return server_kind(self.deployment)
 
     @property
     def work(self) -> Path:
-        """Its working directory."""
-        return self.folder / "work"
+        """Working directory of the server."""
+        return self.directory / "work"
 
     @property
     def log(self) -> Path:
-        """What it says."""
-        return self.folder / "server.log"
+        """Output of the server."""
+        return self.directory / "server.log"
+
+    @property
+    def started_file(self) -> Path:
+        """Start record of the server's process."""
+        return self.directory / "started"
 
     @property
     def checkpoint(self) -> Path | None:
-        """The model on this machine."""
+        """Path of the model on this machine."""
         path = self.deployment.checkpoint_path
         return self.record.base_dir / path if path else None
 
     @property
     def for_containers(self) -> bool:
-        """Whether harnesses reach it over a container network."""
+        """Whether harnesses reach the server through a container network."""
         return self.record.settings.runtime == "docker" and self.record.settings.network != "host"
 
     def command(self, *, host: str, port: int, work: PurePosixPath, checkpoint: PurePosixPath | None) -> ServeCommand:
-        """Build the command line and write its files."""
+        """Build the server's command line and write its files.
+
+        Args:
+            host: address to listen on.
+            port: port to listen on.
+            work: working directory as the server sees it.
+            checkpoint: path of the model as the server sees it.
+        """
         binding = ServeBinding(host=host, port=port, work_dir=work, checkpoint=checkpoint)
         command = self.kind.command(self.deployment, binding)
         self.work.mkdir(parents=True, exist_ok=True)
@@ -120,56 +132,66 @@ class ServerSite:
         return command
 
     def resolve_variables(self, values: Values) -> dict[str, str]:
-        """Return the values of the server's own variables."""
+        """Return the variables of the server with their values.
+
+        Raises:
+            AttemptError: a value is missing.
+        """
         try:
-            return resolve(self.deployment.env_vars, values, self.environ)
+            return resolve_env(self.deployment.env_vars, values, self.environ)
         except SecretError as error:
             raise AttemptError.failed(Reason.REJECTED, str(error)) from error
 
 
 def server_kind(deployment: ServedDeployment) -> Server:
-    """Return what knows that kind of server."""
+    """Return the implementation of a deployment's kind of server."""
     from nel_action.model_servers.registry import server
 
     return server(deployment.type)
 
 
 def server_network(record: JobRecord) -> str | None:
-    """Return the network that the job's server in a container is on; None where it has none."""
-    deployment, asked = record.job.deployment, record.settings.network
+    """Return the network of the job's model server; None if it has no server in a container."""
+    deployment, network = record.job.deployment, record.settings.network
     if not isinstance(deployment, ServedDeployment):
         return None
     if (deployment.runtime or record.settings.runtime) != "docker":
         return None
-    return asked if asked not in {None, "bridge", "host", "none"} else f"nel-{record.invocation}"
+    return network if network not in {None, "bridge", "host", "none"} else f"nel-{record.invocation}"
 
 
 def with_pre_cmd(argv: Sequence[str], deployment: ServedDeployment, work: Path) -> list[str]:
-    """Run the deployment's `pre_cmd` first, in the shell that becomes the server."""
+    """Run the deployment's `pre_cmd` in the shell that then executes the server.
+
+    Args:
+        argv: command line of the server.
+        deployment: the deployment.
+        work: working directory of the server, where the script is written.
+    """
     if not deployment.pre_cmd:
         return list(argv)
     (work / "pre_cmd.sh").write_text(f"{deployment.pre_cmd}\n", encoding="utf-8")
-    return ["bash", "-c", WITH_PRE_CMD, "server", *argv]
+    return ["bash", "-c", PRE_CMD_SCRIPT, "server", *argv]
 
 
 def server_digest(record: JobRecord) -> str:
-    """Return what tells one server from another: jobs of the same digest share one."""
+    """Return the identity of a job's model server; jobs with the same digest share one server."""
     deployment = record.job.deployment.model_dump(mode="json")
     text = json.dumps([deployment, record.job.target.api_endpoint.model_id], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def free_port(host: str, wanted: int) -> int:
-    """Return that port of the address, or any free one where it is taken or 0."""
-    if wanted and not taken(host, wanted):
-        return wanted
+def free_port(host: str, preferred: int) -> int:
+    """Return `preferred`, or any free port of the address if it is 0 or taken."""
+    if preferred and not is_port_taken(host, preferred):
+        return preferred
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
 
 
-def taken(host: str, port: int) -> bool:
-    """Whether somebody listens on that port."""
+def is_port_taken(host: str, port: int) -> bool:
+    """Whether a port of the address cannot be bound."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -180,10 +202,10 @@ def taken(host: str, port: int) -> bool:
 
 
 def bridge_gateway(client: DockerClient) -> str:
-    """Return this machine's address on the default bridge; the loopback where the engine has a machine of its own."""
+    """Return this machine's address on the default bridge; the loopback if the engine runs in a virtual machine."""
     bridge = client.networks.get("bridge")
     configs = (bridge.attrs.get("IPAM") or {}).get("Config") or []
-    gateway = next((found for config in configs if (found := _gateway(config))), LOOPBACK)
+    gateway = next((address for config in configs if (address := _gateway(config))), LOOPBACK)
     with socket.socket() as probe:
         try:
             probe.bind((gateway, 0))
@@ -193,7 +215,7 @@ def bridge_gateway(client: DockerClient) -> str:
 
 
 def _gateway(config: Mapping[str, str]) -> str | None:
-    """Return the gateway of an IPv4 subnet; the engine may leave the usual one, the first address, unsaid."""
+    """Return the gateway of an IPv4 subnet; the engine may omit it if it is the first address."""
     subnet = ipaddress.ip_network(config.get("Subnet", "::/128"))
     if subnet.version != 4:  # noqa: PLR2004 the version
         return None
