@@ -143,7 +143,7 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
 
             taken = seconds(lambda: cancel(opened))
         print(f"cancelled and seen to be gone: {taken:.1f} s")
-        cluster.forget_ended()
+        cluster.forget_finished()
         look_again(invocation)
 
 

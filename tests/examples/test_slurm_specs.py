@@ -1,4 +1,4 @@
-"""The specs for Slurm, as far as they go without their clusters: planned, and their scripts as they would be sent."""
+"""Dry runs of the example specs for Slurm: their plans and batch scripts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from tests.support.slurm.scripts import shellcheck
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-WANTED = {
+EXPECTED = {
     "slurm_vllm": ["--nodes=1", "--gres=gpu:8", "--exclusive", "--tensor-parallel-size\n        8\n"],
     "slurm_judge": [
         "--nodes=5",
@@ -24,19 +24,19 @@ WANTED = {
 }
 
 
-def test_all_of_them_are_here() -> None:
-    assert {path.stem for path in EXAMPLES.glob("slurm_*.yaml")} == set(WANTED)
+def test_every_slurm_example_is_tested() -> None:
+    assert {path.stem for path in EXAMPLES.glob("slurm_*.yaml")} == set(EXPECTED)
 
 
-@pytest.mark.parametrize("name", WANTED)
-def test_a_dry_run_shows_sound_scripts(tmp_path: Path, name: str) -> None:
-    words = [sys.executable, "-m", "nel_action", "run", f"examples/{name}.yaml", "--dry-run"]
+@pytest.mark.parametrize("name", EXPECTED)
+def test_dry_run_prints_valid_scripts(tmp_path: Path, name: str) -> None:
+    argv = [sys.executable, "-m", "nel_action", "run", f"examples/{name}.yaml", "--dry-run"]
     environ = {**os.environ, "NEL_ACTION_HOME": str(tmp_path)}
-    done = subprocess.run(words, cwd=EXAMPLES.parent, env=environ, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    shown = re.findall(r"\n## \S+/sbatch_\S+\.sh\n(.*?)(?=\n# job |\n## |\Z)", done.stdout, re.DOTALL)
-    assert shown
-    for text in shown:
+    result = subprocess.run(argv, cwd=EXAMPLES.parent, env=environ, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    scripts = re.findall(r"\n## \S+/sbatch_\S+\.sh\n(.*?)(?=\n# job |\n## |\Z)", result.stdout, re.DOTALL)
+    assert scripts
+    for text in scripts:
         assert text.startswith("#!/bin/bash\n")
         assert shellcheck(text, tmp_path / "job.sh") == ""
-        assert [words for words in WANTED[name] if words not in text] == []
+        assert [part for part in EXPECTED[name] if part not in text] == []

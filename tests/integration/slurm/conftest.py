@@ -1,4 +1,4 @@
-"""Real clusters: a light one for most tests, one with accounting for the rest; both started once for the session."""
+"""Real clusters, started once per session: one without accounting for most tests, one with accounting for the rest."""
 
 from __future__ import annotations
 
@@ -54,28 +54,28 @@ def full_sshd(full: Cluster) -> Iterator[Sshd]:
 
 
 def executor_maker(cluster: Cluster, sshd: Sshd, folder: Path) -> Iterator[MakeExecutor]:
-    made: list[SlurmExecutor] = []
+    executors: list[SlurmExecutor] = []
 
     def make(*, environ: dict[str, str] | None = None, **fields: Any) -> SlurmExecutor:  # noqa: ANN401
         output = cluster.scratch / f"out-{os.urandom(3).hex()}"
         settings = slurm_settings(sshd, **({"output_dir": str(output), "max_resumes": 0} | fields))
         workspace = ExecutorContext(home=folder, environ={"HOME": "/nonexistent"} | (environ or {}), base_dir=folder)
-        made.append(SlurmExecutor(settings, workspace))
-        return made[-1]
+        executors.append(SlurmExecutor(settings, workspace))
+        return executors[-1]
 
     yield make
-    for executor in made:
+    for executor in executors:
         executor.close()
     cluster.cancel_all()
 
 
 @pytest.fixture
 def on_light(light: Cluster, light_sshd: Sshd, tmp_path: Path) -> Iterator[MakeExecutor]:
-    """Return a maker of executors for the light cluster; nothing of a test is left in its queue."""
+    """Yield a factory of executors for the cluster without accounting; the queue is emptied afterwards."""
     yield from executor_maker(light, light_sshd, tmp_path)
 
 
 @pytest.fixture
 def on_full(full: Cluster, full_sshd: Sshd, tmp_path: Path) -> Iterator[MakeExecutor]:
-    """Return a maker of executors for the cluster with accounting."""
+    """Yield a factory of executors for the cluster with accounting; the queue is emptied afterwards."""
     yield from executor_maker(full, full_sshd, tmp_path)

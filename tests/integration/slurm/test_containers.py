@@ -1,4 +1,4 @@
-"""Server and evaluation in containers on compute nodes, by the runtimes that a plain user can run anywhere."""
+"""Server and evaluation in containers, with the runtimes that need no privileges."""
 
 from __future__ import annotations
 
@@ -44,68 +44,69 @@ exit "$CODE"
 
 @pytest.fixture(params=["podman", "charliecloud"])
 def runtime(request: pytest.FixtureRequest, light: Cluster) -> Iterator[dict[str, Any]]:
-    """Return settings of a runtime, and the image in the shape that it takes."""
+    """Yield the settings of a runtime, and the image in its format."""
     name = request.param
     missing = [program for program in NEEDED[name] if not shutil.which(program, path="/usr/bin:/usr/sbin:/bin")]
     require("slurm", not missing, f"not installed: {', '.join(missing)}")
     busybox = shutil.which("busybox")
-    require("slurm", busybox is not None, "no busybox here (Debian: apt-get install busybox-static)")
-    place = light.scratch / f"image-{os.urandom(3).hex()}"
-    place.mkdir()
+    require("slurm", busybox is not None, "no busybox on this machine (Debian: apt-get install busybox-static)")
+    folder = light.scratch / f"image-{os.urandom(3).hex()}"
+    folder.mkdir()
     archive = root_archive(Path(str(busybox)))
-    yield charliecloud(place, archive) if name == "charliecloud" else podman(light, place, archive)
-    as_user(light, "chmod", "-R", "u+rwX", str(place), check=False)
-    shutil.rmtree(place, ignore_errors=True)
+    yield charliecloud(folder, archive) if name == "charliecloud" else podman(light, folder, archive)
+    as_user(light, "chmod", "-R", "u+rwX", str(folder), check=False)
+    shutil.rmtree(folder, ignore_errors=True)
     if name == "podman":
-        end_pause(light)
+        kill_pause_process(light)
 
 
-def charliecloud(place: Path, archive: bytes) -> dict[str, Any]:
-    (place / "tree").mkdir()
-    subprocess.run(["tar", "-x", "-C", place / "tree"], input=archive, check=True)
-    for folder in ("dev", "home", "mnt", "proc", "sys"):
-        (place / "tree" / folder).mkdir()
-    for file in ("passwd", "group", "hosts", "resolv.conf"):
-        (place / "tree/etc" / file).touch()
-    return {"runtime": "charliecloud", "image": str(place / "tree")}
+def charliecloud(folder: Path, archive: bytes) -> dict[str, Any]:
+    tree = folder / "tree"
+    tree.mkdir()
+    subprocess.run(["tar", "-x", "-C", tree], input=archive, check=True)
+    for name in ("dev", "home", "mnt", "proc", "sys"):
+        (tree / name).mkdir()
+    for name in ("passwd", "group", "hosts", "resolv.conf"):
+        (tree / "etc" / name).touch()
+    return {"runtime": "charliecloud", "image": str(tree)}
 
 
-def podman(cluster: Cluster, place: Path, archive: bytes) -> dict[str, Any]:
-    (place / "image.tar").write_bytes(archive)
-    shutil.chown(place, cluster.user.pw_name)
-    own = ["--root", f"{place}/root", "--runroot", f"{place}/run", "--storage-driver=overlay", "--runtime=runc"]
-    own += ["--cgroup-manager=cgroupfs", "--events-backend=file"]
-    as_user(cluster, "podman", *own, "import", f"{place}/image.tar", "localhost/tiny:1")
-    return {"runtime": "podman", "image": "localhost/tiny:1", "runtime_args": (*own, "--", "--shm-size=8m")}
+def podman(cluster: Cluster, folder: Path, archive: bytes) -> dict[str, Any]:
+    (folder / "image.tar").write_bytes(archive)
+    shutil.chown(folder, cluster.user.pw_name)
+    options = ["--root", f"{folder}/root", "--runroot", f"{folder}/run", "--storage-driver=overlay", "--runtime=runc"]
+    options += ["--cgroup-manager=cgroupfs", "--events-backend=file"]
+    as_user(cluster, "podman", *options, "import", f"{folder}/image.tar", "localhost/tiny:1")
+    return {"runtime": "podman", "image": "localhost/tiny:1", "runtime_args": (*options, "--", "--shm-size=8m")}
 
 
-def end_pause(cluster: Cluster) -> None:
-    """End the process that podman leaves behind to hold a user's name space."""
+def kill_pause_process(cluster: Cluster) -> None:
+    """Kill the process with which podman keeps a user's name space alive."""
     with suppress(OSError, ValueError):
-        pid = int(Path(f"/tmp/podman-run-{cluster.user.pw_uid}/libpod/tmp/pause.pid").read_text())  # noqa: S108 podman's own
+        pid = int(Path(f"/tmp/podman-run-{cluster.user.pw_uid}/libpod/tmp/pause.pid").read_text())  # noqa: S108 podman's path
         if Path(f"/proc/{pid}/comm").read_text() == "podman\n":
             os.kill(pid, signal.SIGKILL)
 
 
-def as_user(cluster: Cluster, *words: str, check: bool = True) -> None:
+def as_user(cluster: Cluster, *argv: str, check: bool = True) -> None:
     user = cluster.user
     env = {"HOME": user.pw_dir, "USER": user.pw_name, "PATH": "/usr/bin:/usr/sbin:/bin"}
     subprocess.run(
-        words, user=user.pw_uid, group=user.pw_gid, extra_groups=[], env=env, cwd="/", check=check, capture_output=True
+        argv, user=user.pw_uid, group=user.pw_gid, extra_groups=[], env=env, cwd="/", check=check, capture_output=True
     )
 
 
 @pytest.mark.parametrize("code", [0, 5])
-def test_served_and_evaluated_in_the_image(
+def test_server_and_harness_run_in_the_image(
     on_light: MakeExecutor, light: Cluster, runtime: dict[str, Any], tmp_path: Path, code: int
 ) -> None:
     image = runtime.pop("image")
     extra = light.scratch / f"extra-{os.urandom(3).hex()}"
     extra.mkdir()
     (extra / "note").write_text("from a mounted folder\n")
-    # NOTE: where charliecloud mounts, there must be a folder in the image
-    seen = "/home" if runtime["runtime"] == "charliecloud" else "/extra"
-    mounts = Mounts(evaluation={str(extra): seen}, mount_home=False)
+    # NOTE: charliecloud mounts onto existing folders of the image only.
+    mounted = "/home" if runtime["runtime"] == "charliecloud" else "/extra"
+    mounts = Mounts(evaluation={str(extra): mounted}, mount_home=False)
     executor = on_light(environ={"KEY": "sk-made-up"}, mounts=mounts, **runtime)
     deployment = GenericDeployment(
         command=("sh", "-c", SERVE, "{host}", "{port}"),
@@ -113,15 +114,15 @@ def test_served_and_evaluated_in_the_image(
         served_model_name="acme-7b",
         env_vars={"GREETING": EnvRef.host("KEY")},
     )
-    variables = {"KEY": "host:KEY", "MODE": "lit:a b", "CODE": f"lit:{code}", "NOTE": f"lit:{seen}/note"}
+    variables = {"KEY": "host:KEY", "MODE": "lit:a b", "CODE": f"lit:{code}", "NOTE": f"lit:{mounted}/note"}
     job = shell_job(tmp_path, EVALUATE, image=image, env=variables, deployment=deployment, program="sh")
     attempt = executor.submit(job, 1, "0" * 16)
     status = until_final(executor, attempt, seconds=180)
-    place = Path(executor.describe(attempt)["directory"])
-    told = "\n".join(path.read_text() for path in (place / "logs").iterdir())
-    assert (status.state is JobState.SUCCEEDED) == (code == 0), told
+    directory = Path(executor.describe(attempt)["directory"])
+    logs = "\n".join(path.read_text() for path in (directory / "logs").iterdir())
+    assert (status.state is JobState.SUCCEEDED) == (code == 0), logs
     assert (status.reason, status.exit_code) == ((None, 0) if code == 0 else (Reason.HARNESS, code))
-    assert (place / "logs/client.log").read_text() == "served with ***\nfrom a mounted folder\n"
-    assert "serving" in (place / "logs/server-0.log").read_text()
-    pid = int((place / "run/work/pid").read_text())
-    wait_until(lambda: process_gone(pid), seconds=30, what="the server to end")
+    assert (directory / "logs/client.log").read_text() == "served with ***\nfrom a mounted folder\n"
+    assert "serving" in (directory / "logs/server-0.log").read_text()
+    pid = int((directory / "run/work/pid").read_text())
+    wait_until(lambda: process_gone(pid), seconds=30, what="the server to exit")

@@ -1,4 +1,4 @@
-"""What is down comes back: jobs go on meanwhile, nothing is lost or done twice, and who was silent is told."""
+"""Outages of host, controller, database and file system: jobs continue, and nothing is lost or repeated."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from nel_action.model.job import Attempt, JobState, Reason
 from nel_action.retry import Backoff
 
 WAITING = f'until [ -e "$NEL_OUTPUT_DIR/go" ]; do sleep 0.1; done\n{GOOD}'
-"""A harness that ends when it is told to."""
+"""A harness that finishes once a file appears."""
 
 
 def directory(executor: SlurmExecutor, attempt: Attempt) -> Path:
     return Path(executor.describe(attempt)["directory"])
 
 
-def let_go(executor: SlurmExecutor, attempt: Attempt) -> None:
+def release(executor: SlurmExecutor, attempt: Attempt) -> None:
     (directory(executor, attempt) / "run/artifacts/go").touch()
 
 
-def started(executor: SlurmExecutor, attempt: Attempt) -> None:
-    artifacts = directory(executor, attempt) / "run/.launched-client"
-    wait_until(artifacts.exists, seconds=60, what="the harness to start")
+def until_started(executor: SlurmExecutor, attempt: Attempt) -> None:
+    marker = directory(executor, attempt) / "run/.launched-client"
+    wait_until(marker.exists, seconds=60, what="the harness to start")
 
 
 @pytest.fixture
@@ -48,26 +48,26 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield threads
 
 
-def test_the_controller_is_restarted(
+def test_controller_restart(
     on_light: MakeExecutor, light: Cluster, tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nel_action.executors.slurm.remote.OUTAGE_BACKOFF", Backoff(initial=0.5, maximum=0.5))
-    executor, impatient = on_light(), on_light(outage_timeout=0)
-    ends, stays, dies = (executor.submit(shell_job(tmp_path, WAITING), 1, "0" * 16) for _ in range(3))
-    for attempt in (ends, stays, dies):
-        started(executor, attempt)
+    executor, without_retries = on_light(), on_light(outage_timeout=0)
+    finishing, running, cancelled = (executor.submit(shell_job(tmp_path, WAITING), 1, "0" * 16) for _ in range(3))
+    for attempt in (finishing, running, cancelled):
+        until_started(executor, attempt)
     fresh = shell_job(tmp_path)
     light.stop_controller()
     try:
-        let_go(executor, ends)
+        release(executor, finishing)
         submitted = pool.submit(lambda: on_light().submit(fresh, 1, "0" * 16))
-        cancelled = pool.submit(lambda: on_light().cancel([dies]))
-        failed = pool.submit(lambda: impatient.find([fresh.key]))
-        wait_until((directory(executor, ends) / "state/exit.json").exists, seconds=120, what="a job to end")
-        seen = executor.poll([ends, stays])
-        assert seen[ends.key].state is JobState.SUCCEEDED, "its own record is enough"
-        assert seen[stays.key].state is JobState.UNKNOWN
-        assert "the Slurm controller does not answer" in (seen[stays.key].detail or "")
+        cancellation = pool.submit(lambda: on_light().cancel([cancelled]))
+        failed = pool.submit(lambda: without_retries.find([fresh.key]))
+        wait_until((directory(executor, finishing) / "state/exit.json").exists, seconds=120, what="a job to finish")
+        statuses = executor.poll([finishing, running])
+        assert statuses[finishing.key].state is JobState.SUCCEEDED, "the exit record is sufficient"
+        assert statuses[running.key].state is JobState.UNKNOWN
+        assert "the Slurm controller does not answer" in (statuses[running.key].detail or "")
         with pytest.raises(ControllerDownError, match="nothing was submitted"):
             failed.result(120)
     finally:
@@ -76,37 +76,37 @@ def test_the_controller_is_restarted(
     assert light.run("squeue", "-h", "-t", "all", "-n", f"{fresh.key}-1", "-o", "%i").split() == [
         submitted.result().backend_id
     ]
-    cancelled.result(200)
-    assert executor.poll([dies])[dies.key].state is JobState.CANCELLED
-    let_go(executor, stays)
-    assert until_final(executor, stays).state is JobState.SUCCEEDED
+    cancellation.result(200)
+    assert executor.poll([cancelled])[cancelled.key].state is JobState.CANCELLED
+    release(executor, running)
+    assert until_final(executor, running).state is JobState.SUCCEEDED
 
 
-def test_the_database_is_stopped(on_full: MakeExecutor, full: Cluster, tmp_path: Path) -> None:
-    """The queue and the job's own record do without it; what neither knows any more waits for it."""
+def test_database_outage(on_full: MakeExecutor, full: Cluster, tmp_path: Path) -> None:
+    """Queue and exit record are sufficient without it; a job in neither is unknown until it is back."""
     executor = on_full()
     good, killed = (executor.submit(shell_job(tmp_path, WAITING), 1, "0" * 16) for _ in range(2))
-    started(executor, good)
-    started(executor, killed)
+    until_started(executor, good)
+    until_started(executor, killed)
     full.daemon("slurmdbd").stop()
     try:
-        let_go(executor, good)
+        release(executor, good)
         assert until_final(executor, good).state is JobState.SUCCEEDED
         full.kill_processes(killed.backend_id)
-        full.forget_ended()
+        full.forget_finished()
         status = executor.poll([killed])[killed.key]
         assert status.state is JobState.UNKNOWN
-        assert "the queue has forgotten it and the accounting database does not answer" in (status.detail or "")
+        assert "not in the queue any more, and the accounting database does not answer" in (status.detail or "")
         late = executor.submit(shell_job(tmp_path), 1, "0" * 16)
         assert until_final(executor, late).state is JobState.SUCCEEDED
     finally:
         full.start_database()
     status = until_final(executor, killed, seconds=120)
     assert (status.state, status.reason) == (JobState.FAILED, Reason.INFRASTRUCTURE)
-    assert "without leaving a record (signal 9)" in (status.detail or "")
+    assert "without an exit record (signal 9)" in (status.detail or "")
 
 
-def test_ssh_is_down_for_a_while(
+def test_ssh_outage(
     on_light: MakeExecutor, light: Cluster, light_sshd: Sshd, tmp_path: Path, pool: ThreadPoolExecutor
 ) -> None:
     with Relay(light_sshd.port) as relay:
@@ -120,16 +120,16 @@ def test_ssh_is_down_for_a_while(
         relay.cut()
         status = executor.poll([attempt])[attempt.key]
         assert status.state is JobState.UNKNOWN
-        assert "Slurm" not in (status.detail or ""), "what cannot be reached is not Slurm"
+        assert "Slurm" not in (status.detail or ""), "the host is down, not Slurm"
         assert "127.0.0.1" in (status.detail or "")
         submitted = pool.submit(lambda: second.submit(job, 1, "0" * 16))
         relay.refusing = False
         assert until_final(second, submitted.result(120)).state is JobState.SUCCEEDED
-        let_go(executor, attempt)
+        release(executor, attempt)
         assert until_final(executor, attempt).state is JobState.SUCCEEDED
 
 
-def test_a_cut_while_results_come_home(
+def test_cut_connection_during_collection(
     on_light: MakeExecutor, light_sshd: Sshd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nel_action.executors.slurm.remote.OUTAGE_BACKOFF", Backoff(initial=0.1, maximum=0.1))
@@ -139,20 +139,20 @@ def test_a_cut_while_results_come_home(
         text = f'head -c 30000000 /dev/urandom > "$NEL_OUTPUT_DIR/big"\n{GOOD}'
         attempt = executor.submit(shell_job(tmp_path, text), 1, "0" * 16)
         assert until_final(executor, attempt).state is JobState.SUCCEEDED
-        there = (directory(executor, attempt) / "run/artifacts/big").read_bytes()
+        expected = (directory(executor, attempt) / "run/artifacts/big").read_bytes()
         relay.cut_after_bytes(5_000_000)
-        executor.collect(attempt, tmp_path / "home")
-        assert (tmp_path / "home/artifacts/big").read_bytes() == there
-        assert sorted(path.name for path in (tmp_path / "home").iterdir()) == ["artifacts", "logs"]
+        executor.collect(attempt, tmp_path / "collected")
+        assert (tmp_path / "collected/artifacts/big").read_bytes() == expected
+        assert sorted(path.name for path in (tmp_path / "collected").iterdir()) == ["artifacts", "logs"]
 
 
-def test_sshd_freezes(
+def test_frozen_ssh_server(
     on_light: MakeExecutor, light: Cluster, tmp_path: Path, pool: ThreadPoolExecutor, own_sshd: Callable[..., Sshd]
 ) -> None:
     sshd = own_sshd()
-    executor = on_light(**reach(sshd), command_timeout=3, connect_timeout=3)
+    executor = on_light(**access(sshd), command_timeout=3, connect_timeout=3)
     attempt = executor.submit(shell_job(tmp_path, WAITING), 1, "0" * 16)
-    started(executor, attempt)
+    until_started(executor, attempt)
     sshd.signal_all(signal.SIGSTOP)
     try:
         status = executor.poll([attempt])[attempt.key]
@@ -163,65 +163,65 @@ def test_sshd_freezes(
     finally:
         sshd.signal_all(signal.SIGCONT)
     fresh = submitted.result(200)
-    let_go(executor, attempt)
-    for one in (attempt, fresh):
-        assert until_final(executor, one, seconds=120).state is JobState.SUCCEEDED
+    release(executor, attempt)
+    for each in (attempt, fresh):
+        assert until_final(executor, each, seconds=120).state is JobState.SUCCEEDED
     assert light.run("squeue", "-h", "-t", "all", "-n", f"{job.key}-1", "-o", "%i").split() == [fresh.backend_id]
 
 
-def test_a_login_node_with_one_session_for_each_connection(
+def test_one_session_per_connection(
     on_light: MakeExecutor, tmp_path: Path, pool: ThreadPoolExecutor, own_sshd: Callable[..., Sshd]
 ) -> None:
-    executor = on_light(**reach(own_sshd("MaxSessions 1")))
+    executor = on_light(**access(own_sshd("MaxSessions 1")))
     jobs = [shell_job(tmp_path, WAITING) for _ in range(3)]
     attempts = list(pool.map(lambda job: executor.submit(job, 1, "0" * 16), jobs))
     for attempt in attempts:
-        started(executor, attempt)
+        until_started(executor, attempt)
     followed = [pool.submit(followed_log, executor, attempt) for attempt in attempts]
     polled = [pool.submit(executor.poll, attempts) for _ in range(3)]
-    for answer in polled:
-        assert {status.state for status in answer.result(60).values()} == {JobState.RUNNING}
+    for statuses in polled:
+        assert {status.state for status in statuses.result(60).values()} == {JobState.RUNNING}
     for attempt in attempts:
-        let_go(executor, attempt)
-    assert [one.result(120) for one in followed] == [["evaluating acme-7b"]] * 3
+        release(executor, attempt)
+    assert [log.result(120) for log in followed] == [["evaluating acme-7b"]] * 3
 
 
 def followed_log(executor: SlurmExecutor, attempt: Attempt) -> list[str]:
     return list(executor.logs(attempt, follow=True))
 
 
-def test_the_host_key_changes_on_the_way(
+def test_changed_host_key(
     on_light: MakeExecutor, light: Cluster, tmp_path: Path, own_sshd: Callable[..., Sshd]
 ) -> None:
     sshd = own_sshd()
     output = str(light.scratch / f"key-{os.urandom(3).hex()}")
-    executor = on_light(**reach(sshd), output_dir=output)
+    executor = on_light(**access(sshd), output_dir=output)
     attempt = executor.submit(shell_job(tmp_path, WAITING), 1, "0" * 16)
     sshd.change_host_key()
     executor.close()
     status = executor.poll([attempt])[attempt.key]
     assert status.state is JobState.UNKNOWN
     assert "its host key has changed" in (status.detail or "")
-    with pytest.raises(EngineError, match="somebody may stand between") as caught:
+    with pytest.raises(EngineError, match="the connection may be intercepted") as raised:
         executor.submit(shell_job(tmp_path), 1, "0" * 16)
-    line = str(caught.value).splitlines()[-1].strip()
+    line = str(raised.value).splitlines()[-1].strip()
     assert line == sshd.known_hosts.strip()
-    again = on_light(**(reach(sshd) | {"known_hosts": line}), output_dir=output)
-    assert again.find([attempt.key])[attempt.key].backend_id == attempt.backend_id
+    updated = on_light(**(access(sshd) | {"known_hosts": line}), output_dir=output)
+    assert updated.find([attempt.key])[attempt.key].backend_id == attempt.backend_id
 
 
-def test_the_clock_of_the_login_node_is_wrong(on_light: MakeExecutor, light: Cluster, tmp_path: Path) -> None:
-    """Hours ahead or behind, and different between two login nodes."""
+def test_login_node_with_a_wrong_clock(on_light: MakeExecutor, light: Cluster, tmp_path: Path) -> None:
+    """Hours ahead or behind, and differing between two login nodes."""
     output = light.scratch / f"skew-{os.urandom(3).hex()}"
     ahead, behind = (on_light(bin_dir=str(skewed(light, hours)), output_dir=str(output)) for hours in (3, -3))
     for first, second in ((ahead, behind), (behind, ahead)):
         job = shell_job(tmp_path, WAITING)
         attempt = first.submit(job, 1, "0" * 16)
         assert second.submit(job, 1, "1" * 16).backend_id == attempt.backend_id
-        started(first, attempt)
+        until_started(first, attempt)
         light.kill_processes(attempt.backend_id)
-        seen = until(second, attempt, lambda one: one.state is not JobState.RUNNING)
-        assert seen.state is JobState.UNKNOWN, "an end without a record is believed only after a while"
+        status = until(second, attempt, lambda status: status.state is not JobState.RUNNING)
+        assert status.state is JobState.UNKNOWN, "the exit record may still appear"
         stale = shell_job(tmp_path)
         intent = output / f"{stale.key}-1/state/intent"
         first.remote.run(["mkdir", "-p", str(intent.parent)], ["sh", "-c", 'date +%s >"$1"', "intent", str(intent)])
@@ -231,7 +231,7 @@ def test_the_clock_of_the_login_node_is_wrong(on_light: MakeExecutor, light: Clu
         assert until_final(second, second.submit(stale, 1, "0" * 16)).state is JobState.SUCCEEDED
 
 
-def test_the_disk_is_full(on_light: MakeExecutor, light: Cluster, tmp_path: Path) -> None:
+def test_full_disk(on_light: MakeExecutor, light: Cluster, tmp_path: Path) -> None:
     disk = light.scratch / f"disk-{os.urandom(3).hex()}"
     disk.mkdir()
     ids = f"uid={light.user.pw_uid},gid={light.user.pw_gid},mode=700"
@@ -244,14 +244,14 @@ def test_the_disk_is_full(on_light: MakeExecutor, light: Cluster, tmp_path: Path
         assert (status.state, status.reason, status.exit_code) == (JobState.FAILED, Reason.HARNESS, 5)
         assert not (directory(executor, attempt) / ".secrets.env").exists()
         job = shell_job(tmp_path)
-        with pytest.raises(ExecutorError, match="cannot") as caught:
+        with pytest.raises(ExecutorError, match="cannot") as raised:
             executor.submit(job, 1, "0" * 16)
-        assert str(disk) in str(caught.value)
+        assert str(disk) in str(raised.value)
         (directory(executor, attempt) / "run/artifacts/big").unlink()
         assert until_final(executor, executor.submit(job, 1, "0" * 16)).state is JobState.SUCCEEDED
     finally:
         light.cancel_all()
-        wait_until(lambda: unmounted(disk), seconds=30, what="nobody to use the disk")
+        wait_until(lambda: unmounted(disk), seconds=30, what="the disk to be unused")
 
 
 def unmounted(disk: Path) -> bool:
@@ -259,7 +259,7 @@ def unmounted(disk: Path) -> bool:
 
 
 def skewed(cluster: Cluster, hours: int) -> Path:
-    """Return a folder with a `date` that is wrong by that much."""
+    """Return a folder with a `date` that is wrong by that many hours."""
     folder = cluster.scratch / f"clock{hours}"
     folder.mkdir(exist_ok=True)
     (folder / "date").write_text(f'#!/bin/sh\nexec /usr/bin/date -d "{hours} hours" "$@"\n')
@@ -267,13 +267,13 @@ def skewed(cluster: Cluster, hours: int) -> Path:
     return folder
 
 
-def reach(sshd: Sshd) -> dict[str, object]:
+def access(sshd: Sshd) -> dict[str, object]:
     return {"port": sshd.port, "known_hosts": sshd.known_hosts, "key_file": str(sshd.key)}
 
 
 @pytest.fixture
 def own_sshd(light: Cluster) -> Iterator[Callable[..., Sshd]]:
-    """Return a maker of servers before the light cluster that a test may break."""
+    """Yield a factory of SSH servers for the light cluster that a test may break."""
     with ExitStack() as stack:
 
         def make(*options: str) -> Sshd:

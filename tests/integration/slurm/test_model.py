@@ -1,4 +1,4 @@
-"""The small model, served inside the allocation and evaluated there: the same scores as on this machine."""
+"""The small model, served and evaluated in an allocation: the same scores as on this machine."""
 
 from __future__ import annotations
 
@@ -57,16 +57,15 @@ SLURM = """\
 
 @pytest.fixture(scope="module")
 def home(light: Cluster) -> Path:
-    """Make the environments that both runs use, with a Python that the cluster's user may run."""
-    found = virtualenvs.find_uv()
-    require("model", Path(found).exists(), "needs uv")
-    place = light.root / "home"
-    place.mkdir()
+    """Create the environments for both runs, with a Python that the cluster's user may execute."""
+    require("model", Path(virtualenvs.find_uv()).exists(), "needs uv")
+    home = light.root / "home"
+    home.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(virtualenvs, "_base_python", lambda: "/usr/bin/python3")
-        for words in requirements().values():
-            virtualenvs.ensure_virtualenv(place, words)
-    return place
+        for each in requirements().values():
+            virtualenvs.ensure_virtualenv(home, each)
+    return home
 
 
 def requirements() -> dict[str, tuple[str, ...] | Path]:
@@ -76,17 +75,17 @@ def requirements() -> dict[str, tuple[str, ...] | Path]:
     return {"lm_eval": lock, "llamacpp": tuple(SERVER.requirements(settings))}
 
 
-def nel(folder: Path, home: Path, *words: str) -> str:
-    """Run the command line on the folder's spec; return what it printed."""
+def nel(folder: Path, home: Path, *arguments: str) -> str:
+    """Run the folder's spec with the command line and return its output."""
     environ = {**os.environ, "NEL_ACTION_HOME": str(home)}
-    argv = [sys.executable, "-m", "nel_action", "run", "spec.yaml", *words]
-    done = subprocess.run(argv, cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=500)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    argv = [sys.executable, "-m", "nel_action", "run", "spec.yaml", *arguments]
+    result = subprocess.run(argv, cwd=folder, env=environ, capture_output=True, text=True, check=False, timeout=500)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
 
 
 def evaluate(folder: Path, home: Path, execution: str) -> tuple[TaskResult, Path]:
-    """Run the spec to its end in that folder; return its one result, and its task's folder."""
+    """Run the spec in a folder; return the result of its only task and the task's folder."""
     folder.mkdir()
     (folder / "spec.yaml").write_text(SPEC.format(execution=execution))
     nel(folder, home, "--wait")
@@ -97,9 +96,9 @@ def evaluate(folder: Path, home: Path, execution: str) -> tuple[TaskResult, Path
 
 @pytest.mark.model
 @pytest.mark.timeout(900)
-def test_scores_are_those_of_the_local_run(light: Cluster, light_sshd: Sshd, home: Path, tmp_path: Path) -> None:
-    paths = {name: virtualenvs.ensure_virtualenv(home, words).parent for name, words in requirements().items()}
-    there = SLURM.format(
+def test_scores_equal_those_of_the_local_run(light: Cluster, light_sshd: Sshd, home: Path, tmp_path: Path) -> None:
+    paths = {name: virtualenvs.ensure_virtualenv(home, each).parent for name, each in requirements().items()}
+    execution = SLURM.format(
         port=light_sshd.port,
         user=light_sshd.user,
         known_hosts=light_sshd.known_hosts.strip(),
@@ -107,13 +106,13 @@ def test_scores_are_those_of_the_local_run(light: Cluster, light_sshd: Sshd, hom
         output=light.scratch / "model",
         **paths,
     )
-    # NOTE: this machine first, whose user may keep the bytecode of both environments
+    # NOTE: this machine first, since its user may write the bytecode of both environments.
     local, _ = evaluate(tmp_path / "local", home, LOCAL)
-    slurm, came_home = evaluate(tmp_path / "slurm", home, there)
+    slurm, collected = evaluate(tmp_path / "slurm", home, execution)
     assert slurm.outcome is local.outcome is JobOutcome.SUCCEEDED
     assert slurm.n_items == local.n_items == 6
     assert slurm.scores == local.scores
-    assert "serving smollm2-135m-instruct at http://127.0.0.1:" in (came_home / "logs/server-0.log").read_text()
-    assert (came_home / "logs/client.log").read_text()
-    sent = (light.scratch / "model").glob("*/sbatch_quickstart_arithmetic.sh")
-    assert next(sent).read_text().rstrip() in nel(tmp_path / "slurm", home, "--dry-run")
+    assert "serving smollm2-135m-instruct at http://127.0.0.1:" in (collected / "logs/server-0.log").read_text()
+    assert (collected / "logs/client.log").read_text()
+    scripts = (light.scratch / "model").glob("*/sbatch_quickstart_arithmetic.sh")
+    assert next(scripts).read_text().rstrip() in nel(tmp_path / "slurm", home, "--dry-run")

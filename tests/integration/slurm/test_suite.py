@@ -1,4 +1,4 @@
-"""The suite that any executor can run on itself, on a real cluster behind a line that can be cut."""
+"""The conformance suite for executors, on a real cluster behind a relay that can be cut."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def bench(light: Cluster, light_sshd: Sshd, tmp_path: Path) -> Iterator[Executor
     scratch = light.scratch / f"suite-{os.urandom(3).hex()}"
     scratch.mkdir()
     os.chown(scratch, light.user.pw_uid, light.user.pw_gid)
-    opened: list[SlurmExecutor] = []
+    executors: list[SlurmExecutor] = []
 
     def factory(settings: ExecutionBase, workspace: ExecutorContext) -> Executor:
         assert isinstance(settings, SlurmExecution)
-        opened.append(SlurmExecutor(settings, workspace))
-        return opened[-1]
+        executors.append(SlurmExecutor(settings, workspace))
+        return executors[-1]
 
     with Relay(light_sshd.port) as relay:
 
@@ -56,9 +56,9 @@ def bench(light: Cluster, light_sshd: Sshd, tmp_path: Path) -> Iterator[Executor
             factory=factory,
             disconnect=disconnect,
             lose_response=lambda: relay.cut_after(0.2),
-            count_requests=lambda: sum(executor.remote.round_trips for executor in opened),
+            count_requests=lambda: sum(executor.remote.round_trips for executor in executors),
         )
-        for executor in opened:
+        for executor in executors:
             executor.close()
     light.cancel_all()
 

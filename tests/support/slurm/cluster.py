@@ -1,4 +1,4 @@
-"""A real Slurm cluster on the loopback: up in a second without accounting, in a few with it."""
+"""A real Slurm cluster on the loopback interface; starts within a second, with accounting within a few."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ USER = "nel-test"
 
 
 def missing_programs(*, accounting: bool) -> str:
-    """Say what keeps a cluster from being started here, or nothing."""
+    """Return why no cluster can be started on this machine; empty if one can."""
     needed = ["munged", "slurmctld", "slurmd", "sbatch", "sshd"] + ["slurmdbd", "mariadbd"] * accounting
     missing = [name for name in needed if not shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")]
     return f"not installed: {', '.join(missing)}" if missing else "" if os.geteuid() == 0 else "slurmd needs root"
 
 
 def cluster_user() -> pwd.struct_passwd:
-    """Return the unprivileged user whose jobs run; made where it is not there."""
+    """Return the unprivileged user that submits the jobs; create it if necessary."""
     with suppress(KeyError):
         return pwd.getpwnam(USER)
-    # NOTE: '*' and not '!': sshd without PAM refuses an account that is locked.
+    # NOTE: '*' and not '!', since sshd without PAM rejects locked accounts.
     subprocess.run(["useradd", "-m", "-s", "/bin/bash", "-p", "*", USER], check=True)
     return pwd.getpwnam(USER)
 
 
 class Cluster:
-    """Starts on entry, leaves nothing on exit. Every daemon is ended by the process id that it wrote itself."""
+    """Starts on entry and removes everything on exit; daemons are stopped by the process IDs in their own PID files."""
 
     def __init__(self, *, accounting: bool = False, nodes: int = 2, min_job_age: int = 300) -> None:
         root = Path(tempfile.mkdtemp(prefix="nel-slurm-"))
@@ -47,24 +47,24 @@ class Cluster:
         self.root = root
         self.user = cluster_user()
         self.scratch = root / "scratch"
-        """A directory of the user's, as a shared file system would be."""
+        """A directory of the user, in the role of a shared file system."""
         self.env: Mapping[str, str] = os.environ | {"SLURM_CONF": str(root / "slurm.conf"), "TZ": "UTC"}
 
     def daemon(self, name: str, file: str = "") -> Daemon:
-        """Return one of the daemons (`slurmctld`, `slurmdbd`, `mariadbd`, `munged`)."""
+        """Return a daemon (`slurmctld`, `slurmdbd`, `mariadbd`, `munged`)."""
         return Daemon(name, self.root / f"run/{file or name}.pid")
 
     def node(self, name: str) -> Daemon:
-        """Return a node's daemon."""
+        """Return the daemon of a node."""
         return self.daemon("slurmd", f"slurmd-{name}")
 
     def run(self, *argv: str, check: bool = True, seconds: float = 60) -> str:
-        """Run a Slurm command as root; return what it printed."""
-        done = subprocess.run(argv, env=self.env, text=True, capture_output=True, timeout=seconds, check=False)
-        if check and done.returncode:
-            msg = f"{argv}: {done.returncode}: {done.stderr}"
+        """Run a Slurm command as root and return its output."""
+        result = subprocess.run(argv, env=self.env, text=True, capture_output=True, timeout=seconds, check=False)
+        if check and result.returncode:
+            msg = f"{argv}: {result.returncode}: {result.stderr}"
             raise RuntimeError(msg)
-        return done.stdout
+        return result.stdout
 
     def __enter__(self) -> Self:
         try:
@@ -98,7 +98,7 @@ class Cluster:
         self.wait_for_nodes()
 
     def wait_for_nodes(self) -> None:
-        """Wait until all nodes can take jobs."""
+        """Wait until all nodes accept jobs."""
         wait_until(lambda: len(self._ready()) == self.conf.nodes, seconds=60, what="all nodes to be up")
 
     def _ready(self) -> list[str]:
@@ -127,27 +127,29 @@ class Cluster:
         """Start slurmdbd."""
         self.run("slurmdbd")
         try:
-            wait_until(lambda: "Cluster" in self.run("sacctmgr", "list", "cluster", check=False), seconds=60, what="it")
+            wait_until(
+                lambda: "Cluster" in self.run("sacctmgr", "list", "cluster", check=False), seconds=60, what="slurmdbd"
+            )
         except TimeoutError as error:
             logs = "".join((self.root / f"log/{name}.log").read_text()[-1500:] for name in ("slurmdbd", "mariadb"))
-            msg = f"slurmdbd does not answer; the ends of the logs:\n{logs}"
+            msg = f"slurmdbd does not answer; ends of the logs:\n{logs}"
             raise TimeoutError(msg) from error
 
     def start_controller(self, *flags: str) -> None:
-        """Start slurmctld; it goes to the background before it has read its configuration."""
+        """Start slurmctld and wait until it answers: it detaches before it has read its configuration."""
         self.run("slurmctld", *flags)
         wait_until(lambda: "UP" in self.run("scontrol", "ping", check=False), seconds=30, what="slurmctld to answer")
 
     def stop_controller(self) -> None:
-        """End slurmctld; jobs go on."""
+        """Stop slurmctld; jobs continue."""
         self.daemon("slurmctld").stop()
 
     def start_node(self, name: str) -> None:
-        """Start a node's slurmd."""
+        """Start slurmd of a node."""
         self.run("slurmd", "-N", name)
 
     def kill_node(self, name: str) -> list[int]:
-        """Lose a node: its daemon dies, its steps freeze. Return the frozen processes, for whoever buries them."""
+        """Kill a node's daemon and freeze its steps; return the frozen processes for `revive_node`."""
         self.node(name).signal(signal.SIGKILL)
         frozen = [pid for pid in self.step_daemons() if name in _cmdline(pid)] or self.step_daemons()
         for pid in frozen:
@@ -155,16 +157,18 @@ class Cluster:
         return frozen
 
     def kill_processes(self, job: str) -> None:
-        """Kill everything that a job runs, its script first, so that nothing of it has a last word."""
-        mine, ours = f"SLURM_JOB_ID={job}".encode(), f"SLURM_CONF={self.root}/slurm.conf".encode()
+        """Kill all processes of a job, its script first, so that it writes no exit record."""
+        of_job, of_cluster = f"SLURM_JOB_ID={job}".encode(), f"SLURM_CONF={self.root}/slurm.conf".encode()
         for folder in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
             with suppress(OSError):
                 environ = (folder / "environ").read_bytes().split(b"\0")
-                if mine in environ and ours in environ and (folder / "comm").read_text() != "slurmstepd\n":
+                if of_job not in environ or of_cluster not in environ:
+                    continue
+                if (folder / "comm").read_text() != "slurmstepd\n":
                     os.kill(int(folder.name), signal.SIGKILL)
 
     def revive_node(self, name: str, frozen: Iterable[int]) -> None:
-        """Wake what was frozen, which then ends by itself, and start the node again."""
+        """Resume the frozen processes, which then exit, and start the node again."""
         for pid in frozen:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
@@ -172,30 +176,31 @@ class Cluster:
         self.wait_for_nodes()
 
     def step_daemons(self) -> list[int]:
-        """Return the processes that look after this cluster's steps."""
-        mine = f"SLURM_CONF={self.root}/slurm.conf".encode()
-        found = []
+        """Return the process IDs of this cluster's slurmstepd daemons."""
+        of_cluster = f"SLURM_CONF={self.root}/slurm.conf".encode()
+        pids = []
         for comm in Path("/proc").glob("[0-9]*/comm"):
             with suppress(OSError):
-                if comm.read_text() == "slurmstepd\n" and mine in (comm.parent / "environ").read_bytes().split(b"\0"):
-                    found.append(int(comm.parent.name))
-        return found
+                environ = (comm.parent / "environ").read_bytes().split(b"\0")
+                if comm.read_text() == "slurmstepd\n" and of_cluster in environ:
+                    pids.append(int(comm.parent.name))
+        return pids
 
-    def forget_ended(self) -> None:
-        """Make the controller forget jobs that have ended, as it does minutes later by itself."""
+    def forget_finished(self) -> None:
+        """Make the controller forget finished jobs immediately instead of minutes later."""
         conf = self.root / "slurm.conf"
         text = conf.read_text()
         conf.write_text(text.replace(f"MinJobAge={self.conf.min_job_age}", "MinJobAge=2"))
         self.run("scontrol", "reconfigure")
         try:
-            known = ["squeue", "-h", "-t", "CD,F,CA,TO,NF,OOM,PR", "-o", "%i"]
-            wait_until(lambda: not self.run(*known).strip(), seconds=60, what="ended jobs to be forgotten")
+            finished = ["squeue", "-h", "-t", "CD,F,CA,TO,NF,OOM,PR", "-o", "%i"]
+            wait_until(lambda: not self.run(*finished).strip(), seconds=60, what="finished jobs to be forgotten")
         finally:
             conf.write_text(text)
             self.run("scontrol", "reconfigure")
 
     def cancel_all(self) -> None:
-        """End every job and see that none runs; nodes that missed the controller clean up after some for a minute."""
+        """Cancel all jobs and wait until none is left; nodes may need a minute after an outage of the controller."""
         self.run("scancel", "--full", "-s", "KILL", "-t", "RUNNING", "-u", USER, check=False)
         if waiting := self.run("squeue", "-h", "-o", "%A", check=False).split():
             self.run("scancel", "-Q", *waiting, check=False)
@@ -203,7 +208,7 @@ class Cluster:
         wait_until(lambda: not self.run(*left, check=False).split(), seconds=60, what="no jobs")
 
     def stop(self) -> None:
-        """End everything and remove the directory."""
+        """Stop everything and remove the directory."""
         if self.daemon("slurmctld").pid:
             with suppress(TimeoutError, subprocess.TimeoutExpired):
                 self.cancel_all()
@@ -212,10 +217,10 @@ class Cluster:
         for name in ("slurmctld", "slurmdbd", "mariadbd", "munged"):
             self.daemon(name).stop(seconds=20)
         for pid in self.step_daemons():
-            for one in [pid, *children(pid)]:
+            for each in [pid, *children(pid)]:
                 with suppress(ProcessLookupError):
-                    os.kill(one, signal.SIGKILL)
-            wait_until(lambda pid=pid: process_gone(pid), seconds=5, what="a step daemon to end")  # type: ignore[misc]
+                    os.kill(each, signal.SIGKILL)
+            wait_until(lambda pid=pid: process_gone(pid), seconds=5, what="a step daemon to exit")  # type: ignore[misc]
         if process := getattr(self, "_mariadb", None):
             process.wait(timeout=30)
         self._remove_cgroups()

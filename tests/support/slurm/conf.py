@@ -1,4 +1,4 @@
-"""The configuration files of a throw-away Slurm cluster: several nodes, controller and database on one machine."""
+"""Configuration files of a temporary Slurm cluster: nodes, controller and database on one machine."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ __all__ = ["ClusterConf"]
 
 @dataclass(frozen=True, kw_only=True)
 class ClusterConf:
-    """What a cluster is made of; ports and node names are its own, so that several can live side by side."""
+    """Parameters of a cluster; its ports and node names are unique, so that several can run at the same time."""
 
     root: Path
-    """Short, since unix sockets lie below it; readable by the cluster's user."""
+    """Base directory: short, since it contains Unix sockets, and readable by the cluster's user."""
     accounting: bool = False
-    """With slurmdbd, and with MariaDB below it."""
+    """Whether to run slurmdbd and MariaDB."""
     nodes: int = 2
     cpus: int = 8
-    """Claimed for each node, whatever the machine has."""
+    """Configured for each node, regardless of the machine."""
     memory: int = 4000
-    """MiB claimed for each node."""
+    """MiB configured for each node."""
     gpus: int = 2
-    """Pretended for each node."""
+    """Simulated for each node."""
     min_job_age: int = 300
-    """Seconds for which the controller remembers a job that has ended."""
+    """Seconds for which the controller remembers a finished job."""
     prefix: str = field(default_factory=lambda: f"n{os.urandom(3).hex()}x")
-    """Of node names; control groups are called by them."""
+    """Prefix of the node names, which are also names of control groups."""
     ports: list[int] = field(default_factory=lambda: free_ports(16))
 
     @property
     def host(self) -> str:
-        """The short host name, which Slurm insists on."""
+        """The short host name, which Slurm requires."""
         return socket.gethostname().partition(".")[0]
 
     @property
     def node_names(self) -> list[str]:
-        """The nodes' names."""
+        """Names of the nodes."""
         return [f"{self.prefix}{number}" for number in range(1, self.nodes + 1)]
 
     @property
     def cgroups(self) -> bool:
-        """Whether memory limits can be real here."""
+        """Whether memory limits can be enforced on this machine."""
         return all(os.access(f"/sys/fs/cgroup/{name}/tasks", os.W_OK) for name in ("memory", "freezer"))
 
     def write(self) -> None:
-        """Write every file that the daemons read."""
+        """Write the configuration files of all daemons."""
         for name in ("state", "spool", "log", "munge", "db", "run", "gpu"):
             (self.root / name).mkdir(exist_ok=True)
         key = self.root / "munge/key"
@@ -71,7 +71,7 @@ class ClusterConf:
         for node in self.node_names:
             for number in range(self.gpus):
                 device = self.root / f"gpu/{node}-{number}"
-                os.mknod(device, 0o20666, os.makedev(1, 3))  # the null device: Slurm wants a device, whatever it is
+                os.mknod(device, 0o20666, os.makedev(1, 3))  # the null device: Slurm requires some device
                 lines.append(f"NodeName={node} Name=gpu Type=h100 File={device}\n")
         return "".join(lines)
 
@@ -111,7 +111,7 @@ AccountingStorageTRES=gres/gpu"""
             f"CPUs={self.cpus} RealMemory={self.memory} {gres}"
             for node, port in zip(self.node_names, self.ports[4:], strict=False)
         )
-        # NOTE: cred_expire is also how long a requeued job waits before it may start again.
+        # NOTE: cred_expire is also the delay before a requeued job may start again.
         return f"""\
 ClusterName=ci
 SlurmctldHost={self.host}(127.0.0.1)

@@ -1,4 +1,4 @@
-"""Jobs for the cluster: small shell programs under the contract of the `command` harness."""
+"""Jobs for the cluster: small shell programs for the `command` harness."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ GOOD = """\
 echo "evaluating $NEL_MODEL_ID"
 echo '{"scores": {"accuracy": {"value": 0.5}}, "n_items": 4}' > "$NEL_OUTPUT_DIR/scores.json"
 """
-"""A program that evaluates in no time."""
+"""A program that succeeds immediately."""
 
 
 def shell_job(folder: Path, text: str = GOOD, *, name: str = "quick", program: str = "bash", **fields: Any) -> Job:  # noqa: ANN401
-    """Return a job whose harness is the shell text; its key is a fresh one unless given."""
+    """Return a job whose harness is a shell script; its key is random unless given."""
     task_dir = folder / f"task-{os.urandom(4).hex()}"
     task_dir.mkdir()
     (task_dir / "run.sh").write_text(text)

@@ -1,4 +1,4 @@
-"""A checkout with a spec of small programs that run on a cluster and write down each time they really do."""
+"""A checkout whose spec runs small programs on a cluster, each of which records its executions."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["ClusterProject"]
 
 @dataclass
 class ClusterProject(Project):
-    """The same checkout, its jobs on a cluster: over SSH, or without a server as on a login node."""
+    """The checkout with its jobs on a cluster: over SSH, or directly as on a login node."""
 
     cluster: Cluster = field(kw_only=True)
     sshd: Sshd | None = field(default=None, kw_only=True)
     secret: str = field(default="", kw_only=True)
-    """Value of the variable `MADE_UP_KEY`, which every job is given and prints."""
+    """Value of the variable `MADE_UP_KEY`, which every job receives and prints."""
     more: dict[str, object] = field(default_factory=dict, kw_only=True)
-    """Further settings of the execution."""
+    """Additional execution settings."""
 
     def __post_init__(self) -> None:
         self.output = self.cluster.scratch / f"p-{os.urandom(3).hex()}"
@@ -38,8 +38,8 @@ class ClusterProject(Project):
         program = 'echo "key $MADE_UP_KEY"; exec python3 "$@"'
         tasks = []
         for task in self.tasks:
-            words = ["sh", "-c", program, "sh", "{task_dir}/program.py", task, str(self.seconds)]
-            command = [*words, str((codes or {}).get(task, 0))]
+            argv = ["sh", "-c", program, "sh", "{task_dir}/program.py", task, str(self.seconds)]
+            command = [*argv, str((codes or {}).get(task, 0))]
             tasks.append({"name": task, "harness": "command", "task_dir": "own", "command": command})
         spec = {
             "target": {"api_endpoint": {"url": "http://127.0.0.1:9/v1/chat/completions", "model_id": "tiny"}},

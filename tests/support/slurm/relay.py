@@ -1,4 +1,4 @@
-"""A relay before a server, whose connections can be cut at any moment."""
+"""A TCP relay in front of a server, whose connections a test can cut at any moment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Relay"]
 
 
 class Relay:
-    """Passes bytes between its own port and another of the loopback."""
+    """Forwards bytes between its own port and another port of the loopback interface."""
 
     def __init__(self, target: int) -> None:
         self._target = target
@@ -21,12 +21,13 @@ class Relay:
         self.port: int = self._listener.getsockname()[1]
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._lock = threading.Lock()
+        self._cut_at: int | None = None
         self.bytes_up = 0
-        """Bytes that clients have sent so far."""
+        """Bytes sent by clients so far."""
         self.bytes_down = 0
-        """Bytes that servers have sent so far."""
+        """Bytes sent by servers so far."""
         self.refusing = False
-        """Cut every new connection at once, as a firewall that has had enough."""
+        """Whether new connections are closed immediately."""
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -37,58 +38,64 @@ class Relay:
         self.cut()
 
     def cut(self) -> None:
-        """Reset every connection there is."""
+        """Reset all connections."""
         with self._lock:
             pairs, self._pairs = self._pairs, []
-        for one in (end for pair in pairs for end in pair):
+        for end in (end for pair in pairs for end in pair):
             with suppress(OSError):
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
 
     def cut_after(self, seconds: float) -> threading.Thread:
-        """Reset every connection after that time; return the thread that does."""
+        """Reset all connections after a delay; return the thread that does."""
 
-        def later() -> None:
+        def cut_later() -> None:
             time.sleep(seconds)
             self.cut()
 
-        thread = threading.Thread(target=later, daemon=True)
+        thread = threading.Thread(target=cut_later, daemon=True)
         thread.start()
         return thread
 
     def cut_after_bytes(self, count: int) -> None:
-        """Reset every connection once servers have sent that many more bytes."""
-        goal = self.bytes_down + count
-
-        def later() -> None:
-            while self.bytes_down < goal:
-                time.sleep(0.001)
-            self.cut()
-
-        threading.Thread(target=later, daemon=True).start()
+        """Reset all connections as soon as servers have sent that many more bytes."""
+        self._cut_at = self.bytes_down + count
 
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
-                near, _ = self._listener.accept()
+                client, _ = self._listener.accept()
                 if self.refusing:
-                    near.close()
+                    client.close()
                     continue
-                far = socket.create_connection(("127.0.0.1", self._target))
-                for one in (near, far):
-                    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                server = socket.create_connection(("127.0.0.1", self._target))
+                for end in (client, server):
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with self._lock:
-                    self._pairs.append((near, far))
-                threading.Thread(target=self._pump, args=(near, far, True), daemon=True).start()
-                threading.Thread(target=self._pump, args=(far, near, False), daemon=True).start()
+                    self._pairs.append((client, server))
+                threading.Thread(target=self._forward_up, args=(client, server), daemon=True).start()
+                threading.Thread(target=self._forward_down, args=(server, client), daemon=True).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket, up: bool) -> None:  # noqa: FBT001 a thread's argument
+    def _forward_up(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-                self.bytes_up += len(data) if up else 0
-                self.bytes_down += 0 if up else len(data)
-        for one in (source, sink):
-            with suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+            while data := client.recv(65536):
+                server.sendall(data)
+                self.bytes_up += len(data)
+        _shut_down(client, server)
+
+    def _forward_down(self, server: socket.socket, client: socket.socket) -> None:
+        with suppress(OSError):
+            while data := server.recv(65536):
+                client.sendall(data)
+                self.bytes_down += len(data)
+                if self._cut_at is not None and self.bytes_down >= self._cut_at:
+                    self._cut_at = None
+                    self.cut()
+        _shut_down(client, server)
+
+
+def _shut_down(*ends: socket.socket) -> None:
+    for end in ends:
+        with suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)

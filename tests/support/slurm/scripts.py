@@ -1,4 +1,4 @@
-"""What a shell and shellcheck say of a script."""
+"""Static checks of shell scripts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ __all__ = ["shellcheck"]
 
 
 def shellcheck(text: str, path: Path, *, dialect: str = "bash") -> str:
-    """Write a script to `path`; return what is wrong with it, which is nothing where it is sound."""
+    """Write a script to `path` and return the warnings of shellcheck; empty if there are none."""
     path.write_text(text)
     subprocess.run(["bash", "-n", path], check=True)
-    words = [str(Path(sys.executable).with_name("shellcheck")), "--external-sources", f"--shell={dialect}", str(path)]
-    return subprocess.run(words, capture_output=True, text=True, check=False).stdout
+    argv = [str(Path(sys.executable).with_name("shellcheck")), "--external-sources", f"--shell={dialect}", str(path)]
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout

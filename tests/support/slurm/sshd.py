@@ -1,4 +1,4 @@
-"""A real OpenSSH server on the loopback, before a cluster or before nothing at all."""
+"""A real OpenSSH server on the loopback interface, with or without a cluster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Sshd"]
 
 
 class Sshd:
-    """Lets one user in by one key; starts on entry, ends with all its sessions on exit."""
+    """Accepts one key for one user; starts on entry, stops with all its sessions on exit."""
 
     def __init__(self, user: str, *, slurm_conf: Path | None = None, options: tuple[str, ...] = ()) -> None:
         self.root = Path(tempfile.mkdtemp(prefix="nel-sshd-"))
@@ -33,16 +33,16 @@ class Sshd:
 
     @property
     def known_hosts(self) -> str:
-        """The line that makes this server known."""
+        """The server's line for a known_hosts file."""
         return self.known_hosts_line("127.0.0.1", self.port)
 
     def known_hosts_line(self, host: str, port: int) -> str:
-        """Return the line that makes this server known under another name, as through a relay."""
+        """Return the server's known_hosts line for another address, such as that of a relay."""
         kind, key = (self.root / "host.pub").read_text().split()[:2]
         return f"[{host}]:{port} {kind} {key}\n"
 
     def change_host_key(self) -> None:
-        """Become another machine, as far as a client can tell."""
+        """Replace the host key and restart the server."""
         self.daemon.stop()
         (self.root / "host").unlink()
         keygen("ed25519", self.root / "host")
@@ -52,7 +52,7 @@ class Sshd:
         """Start the server."""
         shutil.copy(f"{self.key}.pub", self.root / "authorized_keys")
         (self.root / "authorized_keys").chmod(0o644)
-        given = {option.split()[0] for option in self._options}
+        configured = {option.split()[0] for option in self._options}
         lines = [
             f"Port {self.port}",
             "ListenAddress 127.0.0.1",
@@ -68,20 +68,20 @@ class Sshd:
             "Subsystem sftp internal-sftp",
             *self._options,
         ]
-        lines += [] if "MaxSessions" in given else ["MaxSessions 20"]
+        lines += [] if "MaxSessions" in configured else ["MaxSessions 20"]
         (self.root / "config").write_text("\n".join(lines) + "\n")
         Path("/run/sshd").mkdir(exist_ok=True)
         subprocess.run(["/usr/sbin/sshd", "-f", self.root / "config", "-E", self.root / "log"], check=True)
         wait_until(lambda: port_open(self.port), seconds=10, what="sshd to listen")
 
     def signal_all(self, number: signal.Signals, *, listener: bool = True) -> None:
-        """Send a signal to the server's sessions, and to the listener itself."""
+        """Send a signal to all sessions and, unless excluded, to the listener."""
         pid = self.daemon.pid
         if pid is None:
             return
-        for one in ([pid] if listener else []) + [p for p in children(pid) if _is_sshd(p)]:
+        for each in ([pid] if listener else []) + [child for child in children(pid) if _is_sshd(child)]:
             with suppress(ProcessLookupError):
-                os.kill(one, number)
+                os.kill(each, number)
 
     def __enter__(self) -> Self:
         self.start()
@@ -89,18 +89,18 @@ class Sshd:
 
     def __exit__(self, *_: object) -> None:
         pid = self.daemon.pid
-        below = children(pid) if pid else []
+        sessions = children(pid) if pid else []
         self.signal_all(signal.SIGCONT)
         self.daemon.stop()
-        for one in below:
+        for each in sessions:
             with suppress(ProcessLookupError):
-                os.kill(one, signal.SIGKILL)
-            wait_until(lambda one=one: process_gone(one), seconds=5, what="a session to end")  # type: ignore[misc]
+                os.kill(each, signal.SIGKILL)
+            wait_until(lambda pid=each: process_gone(pid), seconds=5, what="a session to exit")  # type: ignore[misc]
         shutil.rmtree(self.root, ignore_errors=True)
 
 
 def keygen(kind: str, path: Path) -> None:
-    """Make a key pair without a passphrase."""
+    """Generate a key pair without a passphrase."""
     subprocess.run(["ssh-keygen", "-q", "-t", kind, "-N", "", "-C", "test", "-f", path], check=True)
 
 

@@ -1,10 +1,11 @@
-"""Waiting for jobs in tests, with a limit."""
+"""Wait for the status of an attempt, with a time limit."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
+from nel_action.executors.interface import poll_attempts
 from nel_action.executors.slurm.executor import SlurmExecutor
 from nel_action.model.job import Attempt, JobState, JobStatus
 
@@ -12,31 +13,37 @@ __all__ = ["until", "until_final", "until_running"]
 
 
 def until(
-    executor: SlurmExecutor, attempt: Attempt, wanted: Callable[[JobStatus], bool], *, seconds: float = 60
+    executor: SlurmExecutor, attempt: Attempt, condition: Callable[[JobStatus], bool], *, seconds: float = 60
 ) -> JobStatus:
-    """Poll until a status is as wanted.
+    """Poll until the status fulfils a condition.
+
+    Args:
+        executor: the executor.
+        attempt: the attempt.
+        condition: predicate on the status.
+        seconds: time limit.
 
     Raises:
-        TimeoutError: it never was; the message has all that were seen.
+        TimeoutError: no status did in time; the message lists those that were observed.
     """
     deadline = time.monotonic() + seconds
-    seen: list[JobStatus] = []
+    observed: list[JobStatus] = []
     while time.monotonic() < deadline:
-        status = executor.poll([attempt])[attempt.key]
-        if not seen or seen[-1] != status:
-            seen.append(status)
-        if wanted(status):
+        status = poll_attempts(executor, [attempt])[attempt.key]
+        if not observed or observed[-1] != status:
+            observed.append(status)
+        if condition(status):
             return status
         time.sleep(0.1)
-    msg = f"not within {seconds:g} s; seen: {seen}"
+    msg = f"timed out after {seconds:g} s; observed: {observed}"
     raise TimeoutError(msg)
 
 
 def until_final(executor: SlurmExecutor, attempt: Attempt, *, seconds: float = 60) -> JobStatus:
-    """Poll until an attempt has ended."""
+    """Poll until an attempt has finished."""
     return until(executor, attempt, lambda status: status.state.final, seconds=seconds)
 
 
 def until_running(executor: SlurmExecutor, attempt: Attempt) -> JobStatus:
-    """Poll until an attempt runs."""
+    """Poll until an attempt is running."""
     return until(executor, attempt, lambda status: status.state is JobState.RUNNING)

@@ -59,7 +59,7 @@ def check(remote: RemoteShell, settings: SlurmExecution, jobs: Sequence[SlurmJob
         message = f"cannot write to {settings.output_dir} on {remote.host}: {writable.error_line}"
         problems.append(Problem(message, hint=hint))
     hint = "paths in the spec refer to the cluster; check that the login node mounts the file system"
-    problems += [Problem(f"path not found on {remote.host}: {path}", hint=hint) for path in missing.text.splitlines()]
+    problems += [Problem(f"path not found: {path} on {remote.host}", hint=hint) for path in missing.text.splitlines()]
     if pyxis.code:
         hint = "set execution.runtime to what the cluster has: apptainer, podman, charliecloud or none"
         message = f"pyxis is not installed on {remote.host}, so Slurm cannot run containers"

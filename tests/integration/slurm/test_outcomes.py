@@ -1,4 +1,4 @@
-"""Every way in which a job can end, each provoked on a real cluster with accounting; nothing continues it here."""
+"""Every way in which a job can finish, provoked on a real cluster with accounting; without continuations."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from nel_action.spec.slurm import ClusterEnvironment
 LONG = f"{GOOD}\nsleep 600"
 
 
-def until_started(executor: SlurmExecutor, attempt: Attempt) -> None:
-    """Wait until the harness itself has said something."""
+def until_output(executor: SlurmExecutor, attempt: Attempt) -> None:
+    """Wait until the harness has printed a line."""
     wait_until(lambda: list(executor.logs(attempt, follow=False)), seconds=60, what="the harness to start")
 
 
-def test_the_harness_fails(on_full: MakeExecutor, tmp_path: Path) -> None:
+def test_failed_harness(on_full: MakeExecutor, tmp_path: Path) -> None:
     executor = on_full()
     status = until_final(executor, executor.submit(shell_job(tmp_path, "echo no >&2; exit 3"), 1, "0" * 16))
     assert (status.state, status.reason, status.exit_code) == (JobState.FAILED, Reason.HARNESS, 3)
 
 
-def test_the_harness_is_not_there(on_full: MakeExecutor, tmp_path: Path) -> None:
+def test_missing_harness_program(on_full: MakeExecutor, tmp_path: Path) -> None:
     job = shell_job(tmp_path, "exec no-such-program")
     executor = on_full()
     status = until_final(executor, executor.submit(job, 1, "0" * 16))
     assert (status.state, status.reason, status.exit_code) == (JobState.FAILED, Reason.HARNESS, 127)
 
 
-def test_the_time_limit_comes(on_full: MakeExecutor, full: Cluster, tmp_path: Path) -> None:
+def test_walltime_reached(on_full: MakeExecutor, full: Cluster, tmp_path: Path) -> None:
     executor = on_full(walltime="00:02:00")
     attempt = executor.submit(shell_job(tmp_path, LONG), 1, "0" * 16)
     until_running(executor, attempt)
@@ -47,23 +47,23 @@ def test_the_time_limit_comes(on_full: MakeExecutor, full: Cluster, tmp_path: Pa
     assert (status.state, status.reason) == (JobState.FAILED, Reason.TIME_LIMIT)
 
 
-def test_the_task_s_own_limit_comes(on_full: MakeExecutor, tmp_path: Path) -> None:
+def test_task_timeout_reached(on_full: MakeExecutor, tmp_path: Path) -> None:
     executor = on_full()
     attempt = executor.submit(shell_job(tmp_path, LONG, timeout=3.0), 1, "0" * 16)
     status = until_final(executor, attempt, seconds=90)
     assert (status.state, status.reason) == (JobState.FAILED, Reason.TIME_LIMIT)
 
 
-def test_memory_runs_out(on_full: MakeExecutor, full: Cluster, tmp_path: Path) -> None:
+def test_out_of_memory(on_full: MakeExecutor, full: Cluster, tmp_path: Path) -> None:
     if not full.conf.cgroups:
-        pytest.skip("no control groups for memory here")
+        pytest.skip("no control groups for memory on this machine")
     executor = on_full(sbatch_extra_flags={"mem": "80"})
     text = "python3 -c 'hog = bytearray(300_000_000)'"
     status = until_final(executor, executor.submit(shell_job(tmp_path, text), 1, "0" * 16))
     assert (status.state, status.reason) == (JobState.FAILED, Reason.OUT_OF_MEMORY)
 
 
-def test_somebody_cancels_it_by_hand(on_full: MakeExecutor, full: Cluster, tmp_path: Path) -> None:
+def test_cancelled_with_scancel(on_full: MakeExecutor, full: Cluster, tmp_path: Path) -> None:
     executor = on_full()
     attempt = executor.submit(shell_job(tmp_path, LONG), 1, "0" * 16)
     until_running(executor, attempt)
@@ -73,7 +73,7 @@ def test_somebody_cancels_it_by_hand(on_full: MakeExecutor, full: Cluster, tmp_p
     assert status.detail == "cancelled by user 0"
 
 
-def test_we_cancel_it(on_full: MakeExecutor, full: Cluster, tmp_path: Path) -> None:
+def test_cancelled_by_the_executor(on_full: MakeExecutor, full: Cluster, tmp_path: Path) -> None:
     executor = on_full()
     attempt = executor.submit(shell_job(tmp_path, LONG), 1, "0" * 16)
     until_running(executor, attempt)
@@ -83,7 +83,7 @@ def test_we_cancel_it(on_full: MakeExecutor, full: Cluster, tmp_path: Path) -> N
     assert (status.state, status.exit_code) == (JobState.CANCELLED, 143)
 
 
-def test_we_cancel_what_has_never_started(on_full: MakeExecutor, tmp_path: Path) -> None:
+def test_cancelled_before_it_started(on_full: MakeExecutor, tmp_path: Path) -> None:
     executor = on_full(sbatch_extra_flags={"hold": True})
     attempt = executor.submit(shell_job(tmp_path, LONG), 1, "0" * 16)
     status = executor.poll([attempt])[attempt.key]
@@ -93,7 +93,7 @@ def test_we_cancel_what_has_never_started(on_full: MakeExecutor, tmp_path: Path)
     assert executor.poll([attempt])[attempt.key].state is JobState.CANCELLED
 
 
-def test_cancelling_what_has_ended_changes_nothing(on_full: MakeExecutor, tmp_path: Path) -> None:
+def test_cancelling_a_finished_job_changes_nothing(on_full: MakeExecutor, tmp_path: Path) -> None:
     executor = on_full()
     attempt = executor.submit(shell_job(tmp_path), 1, "0" * 16)
     assert until_final(executor, attempt).state is JobState.SUCCEEDED
@@ -102,31 +102,31 @@ def test_cancelling_what_has_ended_changes_nothing(on_full: MakeExecutor, tmp_pa
 
 
 @pytest.mark.parametrize("partition", ["low", "lowcancel"])
-def test_other_work_takes_its_place(on_full: MakeExecutor, tmp_path: Path, partition: str) -> None:
+def test_preempted(on_full: MakeExecutor, tmp_path: Path, partition: str) -> None:
     low = on_full(partition=partition, num_nodes=2, sbatch_extra_flags={"exclusive": True})
     attempt = low.submit(shell_job(tmp_path, LONG), 1, "0" * 16)
     until_running(low, attempt)
     high = on_full(num_nodes=2, sbatch_extra_flags={"exclusive": True})
-    other = high.submit(shell_job(tmp_path, LONG), 1, "0" * 16)
+    preempting = high.submit(shell_job(tmp_path, LONG), 1, "0" * 16)
     status = until_final(low, attempt)
     assert (status.state, status.reason) == (JobState.FAILED, Reason.PREEMPTED)
-    until_running(high, other)
+    until_running(high, preempting)
 
 
-def test_its_node_is_lost(on_full: MakeExecutor, full: Cluster, tmp_path: Path) -> None:
-    """While the harness works, and while it is about to be started: neither is anybody else's fault."""
+def test_node_lost(on_full: MakeExecutor, full: Cluster, tmp_path: Path) -> None:
+    """While the harness runs, and just before it is started."""
     node = full.conf.node_names[-1]
     setup = full.scratch / "slow.sh"
     setup.write_text("sleep 5\n")
     working = on_full(sbatch_extra_flags={"nodelist": node})
     starting = on_full(sbatch_extra_flags={"nodelist": node}, environment=ClusterEnvironment(setup=str(setup)))
-    at_work = working.submit(shell_job(tmp_path, LONG), 1, "0" * 16)
-    until_started(working, at_work)
-    about_to = starting.submit(shell_job(tmp_path, LONG), 1, "0" * 16)
-    until_running(starting, about_to)
+    running = working.submit(shell_job(tmp_path, LONG), 1, "0" * 16)
+    until_output(working, running)
+    pending = starting.submit(shell_job(tmp_path, LONG), 1, "0" * 16)
+    until_running(starting, pending)
     frozen = full.kill_node(node)
     try:
-        for executor, attempt in ((working, at_work), (starting, about_to)):
+        for executor, attempt in ((working, running), (starting, pending)):
             status = until_final(executor, attempt, seconds=180)
             assert (status.state, status.reason) == (JobState.FAILED, Reason.NODE_LOST), status
     finally:
@@ -134,45 +134,45 @@ def test_its_node_is_lost(on_full: MakeExecutor, full: Cluster, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("fields", "words"),
+    ("fields", "hint"),
     [
         ({"partition": "nowhere"}, "check execution.partition"),
-        ({"gres": "gpu:99"}, "no node of the partition has that"),
+        ({"gres": "gpu:99"}, "no node of the partition has these resources"),
         ({"sbatch_extra_flags": {"constraint": "h100"}}, "check the constraint"),
     ],
 )
-def test_slurm_refuses_it(on_full: MakeExecutor, tmp_path: Path, fields: dict[str, object], words: str) -> None:
+def test_rejected_by_sbatch(on_full: MakeExecutor, tmp_path: Path, fields: dict[str, object], hint: str) -> None:
     executor = on_full(**fields)
-    with pytest.raises(ExecutorError, match="Slurm refuses the job") as caught:
+    with pytest.raises(ExecutorError, match="Slurm rejects the job") as raised:
         executor.submit(shell_job(tmp_path), 1, "0" * 16)
-    assert words in str(caught.value)
+    assert hint in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("fields", "word"),
+    ("fields", "pending_reason"),
     [
         ({"partition": "small", "walltime": "01:00:00"}, "PartitionTimeLimit"),
         ({"partition": "small", "num_nodes": 2}, "PartitionNodeLimit"),
     ],
 )
-def test_slurm_takes_it_and_never_starts_it(
+def test_accepted_but_unschedulable(
     on_full: MakeExecutor,
     full: Cluster,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     fields: dict[str, object],
-    word: str,
+    pending_reason: str,
 ) -> None:
     monkeypatch.setattr("nel_action.executors.slurm.status.observation.RECORD_GRACE", 1.0)
     executor = on_full(**fields)
     attempt = executor.submit(shell_job(tmp_path), 1, "0" * 16)
     status = until_final(executor, attempt)
     assert (status.state, status.reason) == (JobState.FAILED, Reason.REJECTED)
-    assert word in (status.detail or "")
-    assert not full.run("squeue", "-h", "-j", attempt.backend_id).strip(), "it was left in the queue"
+    assert pending_reason in (status.detail or "")
+    assert not full.run("squeue", "-h", "-j", attempt.backend_id).strip(), "the job is still in the queue"
 
 
-def test_its_directory_is_gone(
+def test_directory_removed(
     on_full: MakeExecutor, full: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("nel_action.executors.slurm.status.observation.RECORD_GRACE", 2.0)
@@ -182,10 +182,10 @@ def test_its_directory_is_gone(
     full.run("scontrol", "release", attempt.backend_id)
     status = until_final(executor, attempt)
     assert (status.state, status.reason) == (JobState.FAILED, Reason.INFRASTRUCTURE)
-    assert "cannot be reached from its node" in (status.detail or "")
+    assert "not accessible on its node" in (status.detail or "")
 
 
-def test_secrets_are_gone_once_it_has_ended(on_full: MakeExecutor, tmp_path: Path) -> None:
+def test_secrets_are_removed_after_cancellation(on_full: MakeExecutor, tmp_path: Path) -> None:
     executor = on_full(environ={"KEY": "sk-made-up-1"})
     job = shell_job(tmp_path, LONG, env={"KEY": "host:KEY"})
     attempt = executor.submit(job, 1, "0" * 16)
@@ -196,11 +196,11 @@ def test_secrets_are_gone_once_it_has_ended(on_full: MakeExecutor, tmp_path: Pat
     assert not (directory / ".secrets.env").exists()
 
 
-def test_an_administrator_holds_and_releases_it(on_full: MakeExecutor, full: Cluster, tmp_path: Path) -> None:
+def test_held_and_released_by_an_administrator(on_full: MakeExecutor, full: Cluster, tmp_path: Path) -> None:
     executor = on_full(sbatch_extra_flags={"begin": "now+1hour"})
     attempt = executor.submit(shell_job(tmp_path), 1, "0" * 16)
     full.run("scontrol", "hold", attempt.backend_id)
-    status = until(executor, attempt, lambda one: "held" in (one.detail or ""))
+    status = until(executor, attempt, lambda status: "held" in (status.detail or ""))
     assert status.state is JobState.PENDING
     full.run("scontrol", "release", attempt.backend_id)
     full.run("scontrol", "update", f"jobid={attempt.backend_id}", "StartTime=now")
