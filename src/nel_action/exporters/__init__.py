@@ -1,1 +1,1 @@
-"""Where results go besides the report."""
+"""Exporters: local files, Google Sheets, MLflow and Weights & Biases."""

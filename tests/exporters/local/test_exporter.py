@@ -145,7 +145,7 @@ def test_somebody_else_s_file_is_left_alone(bundle: Bundle, tmp_path: Path, kind
     path.write_text(text)
     outcome = export(bundle, tmp_path, format=kind)
     assert not outcome.complete
-    assert "holds something else" in str(outcome.items[0].problem)
+    assert "is not a file of exported results" in str(outcome.items[0].problem)
     assert path.read_text() == text
 
 

@@ -199,12 +199,12 @@ def test_a_server_that_is_away_is_told_for_each_run(bundle: Bundle) -> None:
         taken.bind(("127.0.0.1", 0))
         outcome = export(bundle, f"http://127.0.0.1:{taken.getsockname()[1]}", "x")
     assert [item.change for item in outcome.items] == [Change.FAILED] * 6
-    assert "does not answer" in str(outcome.items[0].problem)
+    assert "does not respond" in str(outcome.items[0].problem)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({}, "no MLflow server"), ({"tracking_uri": "http://u:secret@e.example"}, "holds credentials")],
+    [({}, "no MLflow server"), ({"tracking_uri": "http://u:secret@e.example"}, "contains credentials")],
 )
 def test_mistakes_are_told_before_anything_is_sent(bundle: Bundle, options: dict[str, str], message: str) -> None:
     with pytest.raises(NelActionError, match=message) as caught:
@@ -250,5 +250,5 @@ def test_a_gate_compares_item_by_item_with_an_exported_run(
 
 
 def test_a_run_that_is_not_there_is_no_baseline(uri: str, tmp_path: Path) -> None:
-    with pytest.raises(NelActionError, match="refused"):
+    with pytest.raises(NelActionError, match="rejected the request"):
         fetch("0" * 32, tmp_path, {"MLFLOW_TRACKING_URI": uri})

@@ -131,14 +131,14 @@ def test_a_service_that_keeps_nothing_is_found_out(bundle: Bundle, backend: Wand
     backend.forgetful = True
     outcome = export(one_task(bundle), backend, copy_artifacts=False)
     assert not outcome.complete
-    assert "did not keep" in str(outcome.items[0].problem)
+    assert "has not stored" in str(outcome.items[0].problem)
 
 
-@pytest.mark.parametrize(("status", "said"), [(401, "refused the key"), (500, "did not take the run")])
+@pytest.mark.parametrize(("status", "said"), [(401, "rejected the API key"), (500, "has not accepted the run")])
 def test_a_service_that_refuses_is_told(
     bundle: Bundle, backend: WandbBackend, status: int, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "_PATIENCE", 2.0)
+    monkeypatch.setattr(session, "_TIMEOUT", 2.0)
     backend.fail_with = status
     outcome = export(one_task(bundle), backend, copy_artifacts=False)
     assert not outcome.complete

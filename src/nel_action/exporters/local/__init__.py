@@ -1,1 +1,1 @@
-"""Results as local files: JSON, CSV, JUnit, Parquet."""
+"""Exporter to local files: JSON, CSV, JUnit and Parquet."""

@@ -1,4 +1,4 @@
-"""The `local` exporter: one file that many invocations share, brought up to date in place."""
+"""Exporter to a local file that many invocations share and that is updated in place."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Format", "LocalExporter", "LocalSettings"]
 
 
 class Format(StrEnum):
-    """What kind of file is written."""
+    """Format of the file."""
 
     JSON = "json"
     CSV = "csv"
@@ -32,11 +32,11 @@ class LocalSettings(CommonSettings):
     """`export.local`."""
 
     output_dir: str = "nel-action-results"
-    """Folder of the file, and of copied artifacts."""
+    """Folder of the file and of copied artifacts."""
     format: Format = Format.JSON
     """`json`, `csv`, `junit` or `parquet` (which needs pyarrow)."""
     output_filename: str | None = None
-    """`processed_results.<format>` unless said; JUnit has a file for each invocation."""
+    """Name of the file; `processed_results.<format>` by default. JUnit has one file per invocation."""
 
 
 _MERGE: Final[Mapping[Format, Callable[[bytes | None, Bundle, Sequence[str]], tuple[bytes, dict[str, Change]]]]] = {
@@ -45,33 +45,37 @@ _MERGE: Final[Mapping[Format, Callable[[bytes | None, Bundle, Sequence[str]], tu
     Format.JUNIT: documents.junit,
     Format.PARQUET: tables.merge_parquet,
 }
-"""Format → how what is in the file and what comes new make the next file, and what that did to each job."""
+"""For each format, the function that merges an invocation into the old content, and returns the change per job."""
 
 
 class LocalExporter:
-    """Writes files that another export of the same results leaves as they are, byte for byte."""
+    """Exports to a file; exporting the same results again does not change a byte."""
 
     name = "local"
     settings = LocalSettings
 
     def check(self, settings: LocalSettings, environ: Mapping[str, str]) -> Sequence[Problem]:  # noqa: ARG002
-        """Say whether Parquet can be written and where files would go."""
+        """Return a problem if Parquet is not available or the file name is a path."""
         if settings.format is Format.PARQUET and find_spec("pyarrow") is None:
             return [Problem("format parquet needs pyarrow, which is not installed", hint="pip install pyarrow")]
         if settings.output_filename and Path(settings.output_filename).name != settings.output_filename:
-            return [Problem("export.local.output_filename is a name, not a path", hint="use output_dir for the folder")]
+            return [
+                Problem(
+                    "export.local.output_filename must be a name, not a path", hint="set the folder with output_dir"
+                )
+            ]
         return []
 
     def export(self, bundle: Bundle, settings: LocalSettings, environ: Mapping[str, str]) -> ExportOutcome:  # noqa: ARG002
-        """Merge one invocation into the file, and copy its artifacts beside it.
+        """Merge one invocation into the file, and copy its artifacts to the same folder.
 
         Raises:
-            ExportError: the file cannot be written, or holds something else.
+            ExportError: the file is not writable, or is not a file of this exporter.
         """
         folder = Path(settings.output_dir)
         path = folder / _file_name(settings, bundle)
         try:
-            with _alone(path):
+            with _locked(path):
                 old = path.read_bytes() if path.exists() else None
                 new, changes = _MERGE[settings.format](old, bundle, settings.log_metrics)
                 if new != old:
@@ -81,8 +85,8 @@ class LocalExporter:
             msg = f"cannot write {error.filename or path}: {error.strerror or error}"
             raise ExportError(msg) from error
         except ValueError as error:
-            msg = f"{path} holds something else than exported results: {error}"
-            raise ExportError(msg, hint="choose another output_filename; the file was left as it is") from error
+            msg = f"{path} is not a file of exported results: {error}"
+            raise ExportError(msg, hint="choose another output_filename; the file has not been changed") from error
         items = tuple(Exported(job, change, str(path)) for job, change in changes.items())
         return ExportOutcome(destination=self.name, items=items + copies)
 
@@ -96,8 +100,8 @@ def _file_name(settings: LocalSettings, bundle: Bundle) -> str:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Keep two exports from reading the same old file and each losing the other's rows."""
+def _locked(path: Path) -> Iterator[None]:
+    """Lock the file, so that concurrent exports do not lose each other's rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -115,8 +119,8 @@ def _copy(bundle: Bundle, settings: LocalSettings, folder: Path) -> Iterator[Exp
         for file in files:
             target = folder / task.job_id / file.name
             data = file.path.read_bytes()
-            known = target.read_bytes() if target.is_file() else None
-            if known != data:
+            current = target.read_bytes() if target.is_file() else None
+            if current != data:
                 write_atomically(target, data)
-            change = Change.UNCHANGED if known == data else Change.CREATED if known is None else Change.UPDATED
+            change = Change.UNCHANGED if current == data else Change.CREATED if current is None else Change.UPDATED
             yield Exported(f"{task.job_id}/{file.name}", change, str(target))

@@ -1,4 +1,4 @@
-"""CSV and Parquet files: one row for each metric of each job."""
+"""CSV and Parquet files of the local exporter: one row per metric and job."""
 
 from __future__ import annotations
 
@@ -54,11 +54,19 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 Row = dict[str, Any]
 
 
-def merge_csv(old: bytes | None, bundle: Bundle, wanted: Sequence[str]) -> tuple[bytes, dict[str, Change]]:
-    """Replace the rows of this invocation's jobs; the columns that people added stay.
+def merge_csv(old: bytes | None, bundle: Bundle, patterns: Sequence[str]) -> tuple[bytes, dict[str, Change]]:
+    """Replace the rows of the invocation's jobs; columns that people added are kept.
+
+    Args:
+        old: content of the file; None if there is none.
+        bundle: the invocation.
+        patterns: `log_metrics`.
+
+    Returns:
+        The new content, and the change to each job by job id.
 
     Raises:
-        ValueError: `old` is not such a file.
+        ValueError: `old` is not a file of this exporter.
     """
     reader = csv.DictReader(io.StringIO(old.decode() if old is not None else "", newline=""))
     columns = list(reader.fieldnames or COLUMNS)
@@ -66,7 +74,7 @@ def merge_csv(old: bytes | None, bundle: Bundle, wanted: Sequence[str]) -> tuple
         msg = f"no column {missing[0]}"
         raise ValueError(msg)
     columns += [name for name in COLUMNS if name not in columns]
-    new = [{name: _cell(name, value) for name, value in row.items()} for row in _rows(bundle, wanted)]
+    new = [{name: _cell(name, value) for name, value in row.items()} for row in _rows(bundle, patterns)]
     rows, changes = _merge(list(reader), new, bundle)
     out = io.StringIO(newline="")
     writer = csv.DictWriter(out, columns, restval="", lineterminator="\n")
@@ -75,21 +83,29 @@ def merge_csv(old: bytes | None, bundle: Bundle, wanted: Sequence[str]) -> tuple
     return out.getvalue().encode(), changes
 
 
-def merge_parquet(old: bytes | None, bundle: Bundle, wanted: Sequence[str]) -> tuple[bytes, dict[str, Change]]:
-    """Replace the rows of this invocation's jobs; one typed column for each of `COLUMNS`.
+def merge_parquet(old: bytes | None, bundle: Bundle, patterns: Sequence[str]) -> tuple[bytes, dict[str, Change]]:
+    """Replace the rows of the invocation's jobs; the file has one typed column for each of `COLUMNS`.
+
+    Args:
+        old: content of the file; None if there is none.
+        bundle: the invocation.
+        patterns: `log_metrics`.
+
+    Returns:
+        The new content, and the change to each job by job id.
 
     Raises:
-        ValueError: `old` is not such a file.
+        ValueError: `old` is not a file of this exporter.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    def kind(name: str) -> pa.DataType:
+    def column_type(name: str) -> pa.DataType:
         return pa.float64() if name in NUMBERS else pa.int64() if name == "n" else pa.string()
 
-    schema = pa.schema([(name, kind(name)) for name in COLUMNS])
-    known = pq.read_table(io.BytesIO(old), schema=schema).to_pylist() if old is not None else []
-    rows, changes = _merge(known, _rows(bundle, wanted), bundle)
+    schema = pa.schema([(name, column_type(name)) for name in COLUMNS])
+    current = pq.read_table(io.BytesIO(old), schema=schema).to_pylist() if old is not None else []
+    rows, changes = _merge(current, _rows(bundle, patterns), bundle)
     if old is not None and set(changes.values()) == {Change.UNCHANGED}:
         return old, changes
     out = io.BytesIO()
@@ -97,64 +113,64 @@ def merge_parquet(old: bytes | None, bundle: Bundle, wanted: Sequence[str]) -> t
     return out.getvalue(), changes
 
 
-def _rows(bundle: Bundle, wanted: Sequence[str]) -> list[Row]:
-    rows = [_row(bundle, record) for record in records_of(bundle, wanted)]
-    # NOTE: a job that gave nothing has a row too: a benchmark that is missing from a table is seldom missed.
+def _rows(bundle: Bundle, patterns: Sequence[str]) -> list[Row]:
+    rows = [_row(bundle, record) for record in records_of(bundle, patterns)]
+    # NOTE: a job without scores has a row too, since nobody notices a benchmark that is missing from a table.
     empty = [task for task in bundle.results.tasks if not task.scores]
     return rows + [_origin(bundle, task) for task in empty]
 
 
 def _origin(bundle: Bundle, task: TaskResult) -> Row:
-    known: Row = {**provenance(bundle, task), "timestamp": bundle.results.created}
-    known["params"] = json.dumps(task.params, sort_keys=True, ensure_ascii=False) if task.params else None
-    known["links"] = " ".join(link.url for link in bundle.metadata.links) or None
-    return {name: known.get(name) for name in COLUMNS}
+    fields: Row = {**provenance(bundle, task), "timestamp": bundle.results.created}
+    fields["params"] = json.dumps(task.params, sort_keys=True, ensure_ascii=False) if task.params else None
+    fields["links"] = " ".join(link.url for link in bundle.metadata.links) or None
+    return {name: fields.get(name) for name in COLUMNS}
 
 
 def _row(bundle: Bundle, record: Record) -> Row:
-    judged = record.verdict
-    compared = judged.comparison if judged else None
-    bounds = compared.interval if compared else None
+    verdict = record.verdict
+    comparison = verdict.comparison if verdict else None
+    interval = comparison.interval if comparison else None
     return {
         **_origin(bundle, record.task),
         "metric": record.score.metric,
         "value": record.score.value,
         "stderr": record.score.stderr,
         "n": record.score.n,
-        "verdict": judged.verdict.value if judged else None,
-        "baseline": compared.baseline if compared else None,
-        "difference": compared.difference if compared else None,
-        "interval_low": bounds.low if bounds else None,
-        "interval_high": bounds.high if bounds else None,
+        "verdict": verdict.verdict.value if verdict else None,
+        "baseline": comparison.baseline if comparison else None,
+        "difference": comparison.difference if comparison else None,
+        "interval_low": interval.low if interval else None,
+        "interval_high": interval.high if interval else None,
     }
 
 
-def _merge(known: list[Row], new: list[Row], bundle: Bundle) -> tuple[list[Row], dict[str, Change]]:
-    """Put new rows in the place of those with the same job and metric, and drop what a job no longer has."""
+def _merge(current: list[Row], new: list[Row], bundle: Bundle) -> tuple[list[Row], dict[str, Change]]:
+    """Replace rows of the same job and metric in place, and remove those that a job no longer has."""
     jobs = {task.job_id for task in bundle.results.tasks}
-    coming = {(row["job_id"], row["metric"]): row for row in new}
-    merged, touched = [], set()
-    for row in known:
+    pending = {(row["job_id"], row["metric"]): row for row in new}
+    merged, changed = [], set()
+    for row in current:
         key = (row["job_id"], row["metric"])
-        if key in coming:
-            updated = row | coming.pop(key)
-            touched |= {key[0]} if updated != row else set()
+        if key in pending:
+            updated = row | pending.pop(key)
+            changed |= {key[0]} if updated != row else set()
             merged.append(updated)
         elif row["job_id"] in jobs:
-            touched.add(key[0])
+            changed.add(key[0])
         else:
             merged.append(row)
-    touched |= {key[0] for key in coming}
-    before = {row["job_id"] for row in known}
+    changed |= {key[0] for key in pending}
+    existing = {row["job_id"] for row in current}
     changes = {
-        job: Change.UNCHANGED if job not in touched else Change.UPDATED if job in before else Change.CREATED
+        job: Change.UNCHANGED if job not in changed else Change.UPDATED if job in existing else Change.CREATED
         for job in sorted(jobs)
     }
-    return merged + list(coming.values()), changes
+    return merged + list(pending.values()), changes
 
 
 def _cell(name: str, value: object) -> str:
-    """Write a cell; text that a spreadsheet would take for a formula gets an apostrophe in front."""
+    """Format a cell; an apostrophe is put before text that a spreadsheet would evaluate as a formula."""
     if value is None:
         return ""
     text = str(value)

@@ -1,1 +1,1 @@
-"""Results as runs in MLflow."""
+"""Exporter to MLflow, and baselines from it."""

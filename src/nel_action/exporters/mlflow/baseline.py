@@ -1,4 +1,4 @@
-"""An exported run as a gate's baseline: `gate.baseline: mlflow:<run id>`."""
+"""MLflow runs as baselines: `gate.baseline: mlflow:<run id>`."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ __all__ = ["fetch"]
 
 
 def fetch(reference: str, home: Path, environ: Mapping[str, str]) -> Path | None:
-    """Bring the results of an MLflow run to this machine; return their folder, None where the run has none.
+    """Download the results of an MLflow run; return their folder, or None if the run has no results.
 
     Args:
-        reference: the id of a run that the `mlflow` exporter made, of the invocation or of one of its jobs.
-        home: `$NEL_ACTION_HOME`; results are kept below it.
-        environ: where the server's address (MLFLOW_TRACKING_URI) and credentials come from.
+        reference: id of a run that the exporter created, for an invocation or for one of its jobs.
+        home: `$NEL_ACTION_HOME`, where the results are stored.
+        environ: variables with the address (MLFLOW_TRACKING_URI) and the credentials of the server.
 
     Raises:
-        NotFoundError: it is no run id, or there is no server to ask.
+        NotFoundError: the reference is not a run id, or no server is configured.
         MissingExtraError: the client is not installed.
-        ExportError: there is no such run, or the server does not answer.
+        ExportError: the run does not exist, or the server does not respond.
     """
     if find_spec("mlflow") is None:
         raise MissingExtraError(destination="mlflow", library="mlflow-skinny")
     if not re.fullmatch(r"[0-9a-f]{32}", reference):
-        msg = f"no MLflow run '{reference}': a run's id has 32 hex digits"
-        raise NotFoundError(msg, hint="gate.baseline takes mlflow:<run id>, as the run's page shows it")
+        msg = f"invalid MLflow run id: '{reference}'; a run id has 32 hex digits"
+        raise NotFoundError(msg, hint="write gate.baseline: mlflow:<run id>, with the id on the run's page")
     uri = environ.get("MLFLOW_TRACKING_URI")
     if not uri:
-        msg = "the baseline is an MLflow run, and MLFLOW_TRACKING_URI is not set"
-        raise NotFoundError(msg, hint="set it to the server's address")
+        msg = "the baseline is an MLflow run, but MLFLOW_TRACKING_URI is not set"
+        raise NotFoundError(msg, hint="set MLFLOW_TRACKING_URI to the address of the server")
     folder = home / "baselines" / f"mlflow-{reference}"
     session = Session(uri, MlflowSettings(), environ)
     return folder if retry_busy(lambda: session.fetch(reference, folder)) else None

@@ -1,4 +1,4 @@
-"""What MLflow runs are to hold: a pure function of the results, so that it can be compared before it is sent."""
+"""Content of the MLflow runs, as a pure function of the results: it is compared before it is sent."""
 
 from __future__ import annotations
 
@@ -22,52 +22,52 @@ __all__ = ["DIGEST", "RESULTS", "MlflowSettings", "RunContent", "child_of", "mil
 
 RESULTS: Final = "results.json"
 DIGEST: Final = "nel_action.digest"
-"""Tag that is written last: a run that carries it is whole."""
+"""Tag that is written last: a run with it is complete."""
 
 _FORBIDDEN: Final = re.compile(r"[^\w\-. :/]", re.ASCII)
-_NAME: Final = 250
-_VALUE: Final = 6_000
-_TAG: Final = 5_000
-_DAY: Final = 86_400_000
+_MAX_NAME: Final = 250
+_MAX_PARAM: Final = 6_000
+_MAX_TAG: Final = 5_000
+_DAY_IN_MS: Final = 86_400_000
 
 
 class MlflowSettings(CommonSettings):
     """`export.mlflow`."""
 
     tracking_uri: str | None = None
-    """Address of the server, or the name of a variable that holds it; MLFLOW_TRACKING_URI unless said."""
+    """Address of the server, or the name of a variable with it; MLFLOW_TRACKING_URI by default."""
     experiment_name: str = "nel-action"
-    """Made where it is not there."""
+    """Name of the experiment; created if it does not exist."""
     run_name: str | None = None
-    """Of the parent run; the invocation unless said."""
+    """Name of the parent run; the invocation by default."""
     description: str | None = None
-    """Shown above the parent run."""
+    """Description of the parent run."""
     tags: dict[str, str] = Field(default_factory=dict)
-    """Further tags of every run."""
+    """Additional tags of every run."""
     extra_metadata: dict[str, Any] = Field(default_factory=dict)
-    """Further parameters of every run."""
+    """Additional parameters of every run."""
     log_config_params: bool = False
-    """Log the whole resolved spec as parameters of the parent run."""
+    """Log the resolved spec as parameters of the parent run."""
     log_config_params_max_depth: int = 10
-    """How deep the spec is flattened; what lies deeper is written as text."""
+    """Levels of the spec that are flattened; deeper ones are logged as text."""
     skip_existing: bool = False
-    """Leave runs that are there as they are, even where results changed."""
+    """Do not update existing runs, even if their results have changed."""
     exclude_patterns: tuple[str, ...] = ()
-    """Files not to send, such as `*.bin` or `artifacts/cache/*`."""
+    """Patterns of files that are not exported, such as `*.bin` or `artifacts/cache/*`."""
     samples: bool = False
-    """Send samples to the parent run, so that a gate with it as its baseline (`mlflow:<run id>`) compares item by item;
-    off unless said, since questions and answers may be confidential."""
+    """Export the samples to the parent run: a gate with this baseline (`mlflow:<run id>`) then compares item by item.
+    Off by default, since questions and answers may be confidential."""
     trend: bool = False
-    """Keep one more run for each model, whose metrics get a step a day: a nightly run's history in one chart."""
+    """Keep one more run per model, whose metrics get one step per day: the history of scheduled runs in one chart."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunContent:
-    """One run."""
+    """Content of one run."""
 
     name: str
     identity: tuple[str, str]
-    """Tag and value by which it is found again."""
+    """Tag and value that identify the run."""
     status: str
     started: int
     """Milliseconds since 1970."""
@@ -76,17 +76,23 @@ class RunContent:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
     step: int
-    """Days since 1970: runs of a nightly fall side by side."""
+    """Days since 1970, so that scheduled runs are at equal distances."""
     files: tuple[Attachment, ...] = ()
     digest: str = ""
 
 
 def parent_of(bundle: Bundle, settings: MlflowSettings, spec: Mapping[str, Any]) -> RunContent:
-    """Lay out the run that stands for the invocation."""
+    """Return the content of the run of the invocation.
+
+    Args:
+        bundle: the invocation.
+        settings: options of the exporter.
+        spec: the resolved spec, for `log_config_params`.
+    """
     results = bundle.results
     created = milliseconds(results.created)
     config = flatten(dict(spec), depth=settings.log_config_params_max_depth) if settings.log_config_params else {}
-    known = {
+    fields = {
         "invocation_id": results.invocation,
         "repository": results.repository,
         "commit": results.commit,
@@ -104,17 +110,17 @@ def parent_of(bundle: Bundle, settings: MlflowSettings, spec: Mapping[str, Any])
         status="FINISHED",
         started=created,
         ended=created,
-        tags=_tags(known, settings),
+        tags=_tags(fields, settings),
         params=_params(config | settings.extra_metadata),
         metrics={},
-        step=created // _DAY,
+        step=created // _DAY_IN_MS,
         files=tuple(_results_files(bundle, settings)),
     )
-    return _sealed(content)
+    return _with_digest(content)
 
 
 def _results_files(bundle: Bundle, settings: MlflowSettings) -> Iterator[Attachment]:
-    """List what makes the parent run a baseline: `results.json`, and samples where they are wanted."""
+    """Yield the files that make the parent run a baseline: `results.json`, and the samples if they are exported."""
     names = [RESULTS] if settings.copy_artifacts else []
     for task in bundle.results.tasks if settings.samples else ():
         path = samples_path(bundle.run_dir, task)
@@ -125,7 +131,13 @@ def _results_files(bundle: Bundle, settings: MlflowSettings) -> Iterator[Attachm
 
 
 def child_of(bundle: Bundle, settings: MlflowSettings, task: TaskResult) -> RunContent:
-    """Lay out the run that stands for one job."""
+    """Return the content of the run of one job.
+
+    Args:
+        bundle: the invocation.
+        settings: options of the exporter.
+        task: result of the job.
+    """
     created = milliseconds(bundle.results.created)
     files = bundle.attachments(
         task,
@@ -143,14 +155,14 @@ def child_of(bundle: Bundle, settings: MlflowSettings, task: TaskResult) -> RunC
         tags=_tags(provenance(bundle, task), settings),
         params=_params(flatten(task.params) | settings.extra_metadata),
         metrics=_metrics(bundle, settings, task),
-        step=created // _DAY,
+        step=created // _DAY_IN_MS,
         files=tuple(files),
     )
-    return _sealed(content)
+    return _with_digest(content)
 
 
 def milliseconds(when: str) -> int:
-    """Turn RFC 3339 into milliseconds since 1970."""
+    """Convert an RFC 3339 time to milliseconds since 1970."""
     return int(datetime.fromisoformat(when).timestamp() * 1000)
 
 
@@ -169,37 +181,37 @@ def _metrics(bundle: Bundle, settings: MlflowSettings, task: TaskResult) -> dict
         if record.task is task:
             name = f"{task.task}/{record.score.metric}"
             metrics |= {name: record.score.value, f"{name}_stderr": record.score.stderr, f"{name}_n": record.score.n}
-    judged = verdict_of(bundle, task)
-    metrics[f"{task.task}/difference"] = judged.comparison.difference if judged and judged.comparison else None
+    verdict = verdict_of(bundle, task)
+    metrics[f"{task.task}/difference"] = verdict.comparison.difference if verdict and verdict.comparison else None
     metrics[f"{task.task}/seconds"] = task.seconds
     metrics |= {f"{task.task}/{name}": value for name, value in task.usage.items()}
     present = {name: float(value) for name, value in metrics.items() if value is not None}
-    return dict(zip(_spelled(present), present.values(), strict=True))
+    return dict(zip(_valid_names(present), present.values(), strict=True))
 
 
-def _spelled(names: Iterable[str]) -> list[str]:
-    """Spell names as MLflow allows, and keep different names different."""
-    spelled: list[str] = []
+def _valid_names(names: Iterable[str]) -> list[str]:
+    """Replace characters that MLflow does not allow; different names stay different."""
+    valid: list[str] = []
     for name in names:
-        one = _FORBIDDEN.sub("_", name)[:_NAME]
-        if one != name and (one in spelled or len(name) > _NAME):
-            one = f"{one[: _NAME - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-        spelled.append(one)
-    return spelled
+        candidate = _FORBIDDEN.sub("_", name)[:_MAX_NAME]
+        if candidate != name and (candidate in valid or len(name) > _MAX_NAME):
+            candidate = f"{candidate[: _MAX_NAME - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        valid.append(candidate)
+    return valid
 
 
-def _tags(known: Mapping[str, object], settings: MlflowSettings) -> dict[str, str]:
-    present = {**settings.tags, **{name: str(value) for name, value in known.items() if value is not None}}
-    return dict(zip(_spelled(present), (value[:_TAG] for value in present.values()), strict=True))
+def _tags(fields: Mapping[str, object], settings: MlflowSettings) -> dict[str, str]:
+    present = {**settings.tags, **{name: str(value) for name, value in fields.items() if value is not None}}
+    return dict(zip(_valid_names(present), (value[:_MAX_TAG] for value in present.values()), strict=True))
 
 
-def _params(known: Mapping[str, Any]) -> dict[str, str]:
-    values = (str(value)[:_VALUE] for value in known.values())
-    return dict(zip(_spelled(known), values, strict=True))
+def _params(values: Mapping[str, Any]) -> dict[str, str]:
+    texts = (str(value)[:_MAX_PARAM] for value in values.values())
+    return dict(zip(_valid_names(values), texts, strict=True))
 
 
-def _sealed(content: RunContent) -> RunContent:
-    told = {
+def _with_digest(content: RunContent) -> RunContent:
+    data = {
         "name": content.name,
         "status": content.status,
         "times": (content.started, content.ended),
@@ -208,4 +220,4 @@ def _sealed(content: RunContent) -> RunContent:
         "metrics": content.metrics,
         "files": {file.name: hashlib.sha256(file.path.read_bytes()).hexdigest() for file in content.files},
     }
-    return replace(content, digest=hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest())
+    return replace(content, digest=hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest())

@@ -1,4 +1,4 @@
-"""The `mlflow` exporter."""
+"""Exporter to MLflow."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from nel_action.exporters.bundle import Bundle
 from nel_action.exporters.interface import Change, ExportOutcome, MissingExtraError, export_each
 from nel_action.exporters.mlflow.content import MlflowSettings, RunContent, child_of, parent_of
 from nel_action.exporters.mlflow.session import Session
+from nel_action.model.run_files import RunFiles
 
 __all__ = ["MlflowExporter"]
 
@@ -22,7 +23,7 @@ Call = tuple[str, Callable[[], tuple[Change, str]]]
 
 
 class MlflowExporter:
-    """Keeps a run for each job under one for the invocation, found again by their tags."""
+    """Exports one run per job below one run per invocation; tags identify the runs."""
 
     name = "mlflow"
     settings = MlflowSettings
@@ -31,7 +32,7 @@ class MlflowExporter:
         self._sleep = sleep
 
     def check(self, settings: MlflowSettings, environ: Mapping[str, str]) -> Sequence[Problem]:
-        """Say whether there is an address.
+        """Return a problem if there is no address, or if it contains credentials.
 
         Raises:
             MissingExtraError: the client is not installed.
@@ -40,22 +41,22 @@ class MlflowExporter:
             raise MissingExtraError(self.name, "mlflow-skinny")
         uri = _address(settings, environ)
         if not uri:
-            return [Problem("no MLflow server: export.mlflow.tracking_uri and MLFLOW_TRACKING_URI are both unset")]
+            return [Problem("no MLflow server: neither export.mlflow.tracking_uri nor MLFLOW_TRACKING_URI is set")]
         if urlsplit(uri).password:
-            hint = "put them into MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
-            return [Problem("export.mlflow.tracking_uri holds credentials", hint=hint)]
+            hint = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD instead"
+            return [Problem("export.mlflow.tracking_uri contains credentials", hint=hint)]
         return []
 
     def export(self, bundle: Bundle, settings: MlflowSettings, environ: Mapping[str, str]) -> ExportOutcome:
-        """Send one invocation: the parent first; then each job for itself, so that one failure stays alone."""
+        """Export the parent run first, then each job on its own, so that a failure affects one job only."""
         session = Session(_address(settings, environ), settings, environ)
-        parent = parent_of(bundle, settings, _spec(bundle) if settings.log_config_params else {})
+        parent = parent_of(bundle, settings, _read_spec(bundle) if settings.log_config_params else {})
         calls = list(_calls(bundle, settings, session, parent))
         return ExportOutcome(destination=self.name, items=export_each(calls, sleep=self._sleep))
 
 
 def _address(settings: MlflowSettings, environ: Mapping[str, str]) -> str:
-    """Return the server's address; a word that is none is the name of a variable, as in the Launcher."""
+    """Return the address of the server; a value that is no address names a variable, as in the launcher."""
     uri = settings.tracking_uri or environ.get("MLFLOW_TRACKING_URI", "")
     return uri if "://" in uri else environ.get(uri, uri)
 
@@ -71,9 +72,9 @@ def _calls(bundle: Bundle, settings: MlflowSettings, session: Session, parent: R
             yield f"trend of {task.task}", partial(session.add_step, child, trend)
 
 
-def _spec(bundle: Bundle) -> dict[str, Any]:
+def _read_spec(bundle: Bundle) -> dict[str, Any]:
     import yaml
 
-    path = bundle.run_dir / "spec.yaml"
+    path = RunFiles(bundle.run_dir).spec
     data = yaml.safe_load(path.read_bytes()) if path.is_file() else {}
     return data if isinstance(data, dict) else {}

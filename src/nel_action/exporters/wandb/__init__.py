@@ -1,1 +1,1 @@
-"""Results as runs in Weights & Biases."""
+"""Exporter to Weights & Biases."""

@@ -1,4 +1,4 @@
-"""What a W&B run is to hold: a pure function of the results, so that it can be compared before it is sent."""
+"""Content of the W&B runs, as a pure function of the results: it is compared before it is sent."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from nel_action.report.store import samples_path
 __all__ = ["DIGEST", "LogMode", "RunContent", "WandbSettings", "contents_of"]
 
 DIGEST = "nel_action_digest"
-"""Key in a run's config: digest of all that was sent."""
+"""Key in the config of a run: digest of its content."""
 
 _TAG_LENGTH = 64
 
 
 class LogMode(StrEnum):
-    """How results are spread over runs."""
+    """Assignment of jobs to runs."""
 
     PER_TASK = "per_task"
     MULTI_TASK = "multi_task"
@@ -37,39 +37,39 @@ class WandbSettings(CommonSettings):
     """`export.wandb`."""
 
     entity: str | None = None
-    """Team or user; the key's own where not given."""
+    """Team or user; that of the API key by default."""
     project: str = "nel-action"
-    """Made where it is not there."""
+    """Name of the project; created if it does not exist."""
     log_mode: LogMode = LogMode.PER_TASK
-    """`per_task`: one run for each job; `multi_task`: one for the whole invocation."""
+    """`per_task`: one run per job; `multi_task`: one run per invocation."""
     name: str | None = None
-    """Of the run; task and model, or the invocation, unless said."""
+    """Name of the run; task and model, or the invocation, by default."""
     group: str | None = None
-    """Of runs; the invocation unless said."""
+    """Group of the runs; the invocation by default."""
     job_type: str = "evaluation"
-    """What W&B files the run under."""
+    """Job type of the runs."""
     tags: tuple[str, ...] = ()
-    """Further tags; those of the verdict and the task are always there."""
+    """Additional tags; those of verdict and task are always set."""
     description: str | None = None
     """Notes of the run."""
     extra_metadata: dict[str, Any] = Field(default_factory=dict)
-    """Further entries of the run's config."""
+    """Additional entries of the config."""
     run_id: str | None = None
-    """Add to this run instead of finding ours by its key; for one run only."""
+    """Id of an existing run to update; only for a single run."""
     mode: Literal["online", "offline"] | None = None
-    """`offline` writes files for `wandb sync`; as WANDB_MODE says unless said."""
+    """`offline` writes files for `wandb sync`; the value of WANDB_MODE by default."""
     offline_dir: str | None = None
-    """Folder of offline runs; the run directory unless said."""
+    """Folder of offline runs; the run directory by default."""
     samples: int = 0
-    """Rows of a table of samples; 0 sends none, since questions and answers may be confidential."""
+    """Rows of the samples table; 0 exports none, since questions and answers may be confidential."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunContent:
-    """One run."""
+    """Content of one run."""
 
     id: str
-    """Found again by it, here and from any other machine."""
+    """Identifies the run on any machine."""
     name: str
     group: str
     tags: tuple[str, ...]
@@ -78,30 +78,31 @@ class RunContent:
     tasks: tuple[TaskResult, ...]
     files: tuple[Attachment, ...] = field(default=())
     digest: str = ""
-    """Of all the rest; equal digests need no sending."""
+    """Digest of the other fields; a run with the same digest is not sent."""
 
 
 def contents_of(bundle: Bundle, settings: WandbSettings) -> Iterator[RunContent]:
-    """Lay out the runs of an invocation."""
+    """Yield the runs of an invocation."""
     tasks = bundle.results.tasks
     if settings.log_mode is LogMode.MULTI_TASK:
         yield _content(bundle, settings, tasks, bundle.results.invocation, f"invocation {bundle.results.invocation}")
         return
     for task in tasks:
-        # NOTE: the job's key, not the invocation: a result that was taken over from an earlier invocation is the
-        # same result, and stays one run.
+        # NOTE: the key of the job identifies the run, so that a result reused by a later invocation stays one run.
         yield _content(bundle, settings, (task,), task.key, f"{task.task} · {task.model}")
 
 
 def _content(
     bundle: Bundle, settings: WandbSettings, tasks: tuple[TaskResult, ...], identity: str, name: str
 ) -> RunContent:
-    # NOTE: with several models in one run a task's name alone would let one model's scores hide another's.
+    # NOTE: with several models the name of the task alone would not be unique.
     several = len({task.model for task in tasks}) > 1
-    named = {f"{task.task}@{task.model}" if several else task.task: task for task in tasks}
-    config = {**settings.extra_metadata, "tasks": {label: _config(bundle, task) for label, task in named.items()}}
+    labelled = {f"{task.task}@{task.model}" if several else task.task: task for task in tasks}
+    config = {**settings.extra_metadata, "tasks": {label: _config(bundle, task) for label, task in labelled.items()}}
     summary = {
-        name: value for label, task in named.items() for name, value in _summary(bundle, settings, task, label).items()
+        name: value
+        for label, task in labelled.items()
+        for name, value in _summary(bundle, settings, task, label).items()
     }
     files = tuple(
         Attachment(file.path, f"{task.job_id}/{file.name}")
@@ -110,7 +111,7 @@ def _content(
             task, artifacts=settings.copy_artifacts, logs=settings.copy_logs, only_required=settings.only_required
         )
     )
-    verdicts = {judged.verdict.value for task in tasks if (judged := verdict_of(bundle, task))}
+    verdicts = {verdict.verdict.value for task in tasks if (verdict := verdict_of(bundle, task))}
     own = (*(task.task for task in tasks), *sorted(verdicts))
     content = RunContent(
         id=settings.run_id or identity,
@@ -122,7 +123,7 @@ def _content(
         tasks=tasks,
         files=files,
     )
-    return _sealed(content, settings, bundle.run_dir)
+    return _with_digest(content, settings, bundle.run_dir)
 
 
 def _config(bundle: Bundle, task: TaskResult) -> dict[str, Any]:
@@ -136,17 +137,17 @@ def _summary(bundle: Bundle, settings: WandbSettings, task: TaskResult, label: s
             name = f"{label}/{record.score.metric}"
             summary[name] = record.score.value
             summary |= {f"{name}_stderr": record.score.stderr, f"{name}_n": record.score.n}
-    judged = verdict_of(bundle, task)
-    compared = judged.comparison if judged else None
-    summary[f"{label}/verdict"] = judged.verdict.value if judged else None
-    summary[f"{label}/difference"] = compared.difference if compared else None
+    verdict = verdict_of(bundle, task)
+    comparison = verdict.comparison if verdict else None
+    summary[f"{label}/verdict"] = verdict.verdict.value if verdict else None
+    summary[f"{label}/difference"] = comparison.difference if comparison else None
     summary[f"{label}/seconds"] = task.seconds
     summary |= {f"{label}/{name}": value for name, value in task.usage.items()}
     return {name: value for name, value in summary.items() if value is not None}
 
 
-def _sealed(content: RunContent, settings: WandbSettings, run_dir: Path) -> RunContent:
-    told = {
+def _with_digest(content: RunContent, settings: WandbSettings, run_dir: Path) -> RunContent:
+    data = {
         "settings": settings.model_dump(mode="json"),
         "name": content.name,
         "group": content.group,
@@ -156,7 +157,7 @@ def _sealed(content: RunContent, settings: WandbSettings, run_dir: Path) -> RunC
         "files": {file.name: _digest(file.path) for file in content.files},
         "samples": [_digest(path) for path in _samples(content.tasks, run_dir)] if settings.samples else [],
     }
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()
     return replace(content, digest=digest, config={**content.config, DIGEST: digest})
 
 

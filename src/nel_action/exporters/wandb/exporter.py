@@ -1,4 +1,4 @@
-"""The `wandb` exporter."""
+"""Exporter to Weights & Biases."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["WandbExporter"]
 
 
 class WandbExporter:
-    """Keeps one run for each job or invocation, found again by its key and brought up to date in place."""
+    """Exports one run per job or invocation, identified by its key and updated in place."""
 
     name = "wandb"
     settings = WandbSettings
@@ -27,7 +27,7 @@ class WandbExporter:
         self._sleep = sleep
 
     def check(self, settings: WandbSettings, environ: Mapping[str, str]) -> Sequence[Problem]:
-        """Say whether there is a key, where one is needed.
+        """Return a problem if an API key is needed and not set.
 
         Raises:
             MissingExtraError: the wandb package is not installed.
@@ -37,18 +37,22 @@ class WandbExporter:
         if _offline(settings, environ) or _api_key(environ):
             return []
         return [
-            Problem("WANDB_API_KEY is not set", hint="set it, or WANDB_API_KEY_FILE, or export.wandb.mode: offline")
+            Problem("WANDB_API_KEY is not set", hint="set it or WANDB_API_KEY_FILE, or set export.wandb.mode: offline")
         ]
 
     def export(self, bundle: Bundle, settings: WandbSettings, environ: Mapping[str, str]) -> ExportOutcome:
-        """Send one invocation; each run for itself, so that one that fails keeps no other from going."""
+        """Export each run on its own, so that a failure affects one run only.
+
+        Raises:
+            ExportError: `run_id` is set although there are several runs.
+        """
         if environ.get("WANDB_MODE") == "disabled" and settings.mode is None:
-            return ExportOutcome(destination=self.name, notes=("WANDB_MODE is disabled; nothing was sent",))
+            return ExportOutcome(destination=self.name, notes=("WANDB_MODE is disabled; nothing was exported",))
         contents = list(contents_of(bundle, settings))
         if settings.run_id and settings.log_mode is LogMode.PER_TASK and len(contents) > 1:
-            # NOTE: one id cannot stand for several runs; the last one would overwrite the others.
-            msg = "export.wandb.run_id names one run, but there is one for each of several tasks"
-            raise ExportError(msg, hint="set export.wandb.log_mode: multi_task, or leave run_id out")
+            # NOTE: runs with the same id would overwrite each other.
+            msg = f"export.wandb.run_id names one run, but there are {len(contents)}, one per task"
+            raise ExportError(msg, hint="set export.wandb.log_mode: multi_task, or remove run_id")
         session = Session(settings, environ, api_key=None if _offline(settings, environ) else _api_key(environ))
         send = session.write_offline if _offline(settings, environ) else session.send_online
         calls = [(content.name, partial(send, content, bundle.run_dir)) for content in contents]
@@ -60,7 +64,7 @@ def _offline(settings: WandbSettings, environ: Mapping[str, str]) -> bool:
 
 
 def _api_key(environ: Mapping[str, str]) -> str | None:
-    """Find the key in the environment, a mounted file, or where `wandb login` left it."""
+    """Return the key from the environment, from a mounted file, or from the .netrc of `wandb login`."""
     from requests.utils import get_netrc_auth
 
     login = get_netrc_auth(environ.get("WANDB_BASE_URL") or DEFAULT_URL)

@@ -1,4 +1,4 @@
-"""Speaking with W&B's own client: one run written, read back and compared; nothing of it outlives the call."""
+"""Connection to W&B through its own client: runs are written, read back and compared."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ __all__ = ["DEFAULT_URL", "Session"]
 
 DEFAULT_URL: Final = "https://api.wandb.ai"
 
-_PATIENCE: Final = 30.0
-"""Seconds for one answer, and for the last upload."""
+_TIMEOUT: Final = 30.0
+"""Seconds for a response, and for the last upload."""
 
 
 class Session:
-    """One export's way to W&B."""
+    """Connection of one export."""
 
     def __init__(self, settings: WandbSettings, environ: Mapping[str, str], *, api_key: str | None) -> None:
         self._settings = settings
@@ -40,37 +40,52 @@ class Session:
         self._base_url = environ.get("WANDB_BASE_URL") or DEFAULT_URL
 
     def send_online(self, content: RunContent, run_dir: Path) -> tuple[Change, str]:
-        """Bring a run up to date at the service; return what changed and the run's address.
+        """Create or update a run at the service.
+
+        Args:
+            content: the run.
+            run_dir: run directory with the samples.
+
+        Returns:
+            The change and the path of the run.
 
         Raises:
-            DestinationError: it does not answer, or what it holds afterwards is not what was sent.
-            ExportError: it refuses the key or the project.
+            DestinationError: the service does not respond, or has not stored the run.
+            ExportError: the service rejected the key.
         """
-        with self._speaking() as scratch:
-            known = self._known_digest(content)
-            if known == content.digest:
-                return Change.UNCHANGED, self._address(content)
+        with self._client_environment() as scratch:
+            stored = self._stored_digest(content)
+            if stored == content.digest:
+                return Change.UNCHANGED, self._path(content, None)
             self._write(content, run_dir, mode="online", root=scratch)
-            if self._known_digest(content) != content.digest:
-                msg = f"W&B did not keep run {content.id}"
+            if self._stored_digest(content) != content.digest:
+                msg = f"W&B has not stored run {content.id}"
                 raise DestinationError(msg)
-            return Change.CREATED if known is None else Change.UPDATED, self._address(content)
+            return Change.CREATED if stored is None else Change.UPDATED, self._path(content, None)
 
     def write_offline(self, content: RunContent, run_dir: Path) -> tuple[Change, str]:
-        """Write a run's files for `wandb sync`, in place of those of an earlier export."""
+        """Write the files of a run for `wandb sync`, and remove those of an earlier export.
+
+        Args:
+            content: the run.
+            run_dir: run directory with the samples; the files are written here if no `offline_dir` is set.
+
+        Returns:
+            The change and the folder of the files.
+        """
         root = Path(self._settings.offline_dir or run_dir)
         marker = root / "wandb" / f"nel-action-{content.id}.json"
-        known = json.loads(marker.read_bytes()) if marker.is_file() else {}
-        old = Path(known.get("folder", ""))
-        if known.get("digest") == content.digest and known and old.is_dir():
+        previous = json.loads(marker.read_bytes()) if marker.is_file() else {}
+        old = Path(previous.get("folder", ""))
+        if previous and previous.get("digest") == content.digest and old.is_dir():
             return Change.UNCHANGED, str(old)
         root.mkdir(parents=True, exist_ok=True)
-        with self._speaking():
+        with self._client_environment():
             folder = self._write(content, run_dir, mode="offline", root=root)
         write_atomically(marker, json.dumps({"digest": content.digest, "folder": str(folder)}).encode())
-        if known and old != folder and old.parent == marker.parent.resolve():
+        if previous and old != folder and old.parent == marker.parent.resolve():
             shutil.rmtree(old, ignore_errors=True)
-        return Change.UPDATED if known else Change.CREATED, str(folder)
+        return Change.UPDATED if previous else Change.CREATED, str(folder)
 
     def _write(self, content: RunContent, run_dir: Path, *, mode: str, root: Path) -> Path:
         import wandb
@@ -118,7 +133,7 @@ class Session:
     def _client_settings(self, root: Path) -> wandb.Settings:
         import wandb
 
-        # NOTE: nothing of the machine is sent, no code, no environment, no console: only what stands in the content.
+        # NOTE: nothing but the content is sent: no code, environment, console output or data of the machine.
         return wandb.Settings(
             api_key=self._api_key,
             base_url=self._base_url,
@@ -132,19 +147,19 @@ class Session:
             x_disable_stats=True,
             x_disable_machine_info=True,
             x_save_requirements=False,
-            init_timeout=_PATIENCE,
-            finish_timeout=_PATIENCE,
+            init_timeout=_TIMEOUT,
+            finish_timeout=_TIMEOUT,
             finish_timeout_raises=True,
             x_graphql_retry_max=2,
             x_file_stream_retry_max=2,
             x_file_transfer_retry_max=2,
         )
 
-    def _known_digest(self, content: RunContent) -> str | None:
-        """Read back what the service holds under the run's id; None where there is no such run."""
+    def _stored_digest(self, content: RunContent) -> str | None:
+        """Read the digest of the run with the same id from the service; None if there is no such run."""
         import wandb
 
-        api = wandb.Api(overrides={"base_url": self._base_url}, api_key=self._api_key, timeout=int(_PATIENCE))
+        api = wandb.Api(overrides={"base_url": self._base_url}, api_key=self._api_key, timeout=int(_TIMEOUT))
         try:
             config = api.run(self._path(content, api.default_entity)).config
         except (wandb.errors.CommError, ValueError) as error:
@@ -156,12 +171,9 @@ class Session:
     def _path(self, content: RunContent, entity: str | None) -> str:
         return "/".join(part for part in (self._settings.entity or entity, self._settings.project, content.id) if part)
 
-    def _address(self, content: RunContent) -> str:
-        return self._path(content, None)
-
     @contextmanager
-    def _speaking(self) -> Iterator[Path]:
-        """Translate the client's errors, and keep its variables, files and cache to this call."""
+    def _client_environment(self) -> Iterator[Path]:
+        """Translate the client's errors, and confine its variables, files and cache to this call."""
         with TemporaryDirectory(prefix="nel-action-wandb-") as scratch, _variables(self._environ, Path(scratch)):
             import requests
             import wandb
@@ -172,16 +184,18 @@ class Session:
                 raise self._translated(error) from error
 
     def _translated(self, error: Exception) -> ExportError:
-        """Tell a key that is refused from a service that is away; the client calls both by one name."""
-        said = " ".join(str(error).split())[:300]
-        if re.search(r"\berror 40[13]\b|invalid", said):
-            return ExportError("W&B refused the key", hint="check WANDB_API_KEY, or the file in WANDB_API_KEY_FILE")
-        return DestinationError(f"W&B at {self._base_url} did not take the run: {said}")
+        """Tell a rejected key from an unavailable service; the client raises the same error for both."""
+        message = " ".join(str(error).split())[:300]
+        if re.search(r"\berror 40[13]\b|invalid", message):
+            return ExportError(
+                "W&B rejected the API key", hint="check WANDB_API_KEY, or the file that WANDB_API_KEY_FILE names"
+            )
+        return DestinationError(f"W&B at {self._base_url} has not accepted the run: {message}")
 
 
 @contextmanager
 def _variables(environ: Mapping[str, str], scratch: Path) -> Iterator[None]:
-    # NOTE: the client reads these from the process alone; they are put back afterwards.
+    # NOTE: the client reads these only from the environment of the process, which is restored afterwards.
     own = {
         "WANDB_ERROR_REPORTING": "false",
         "WANDB_SILENT": "true",
@@ -189,12 +203,12 @@ def _variables(environ: Mapping[str, str], scratch: Path) -> Iterator[None]:
         "WANDB_DATA_DIR": str(scratch / "data"),
         "WANDB_CONFIG_DIR": str(scratch / "config"),
     }
-    before = {name: os.environ.get(name) for name in own}
+    previous = {name: os.environ.get(name) for name in own}
     os.environ.update({name: environ.get(name, value) for name, value in own.items()})
     try:
         yield
     finally:
-        for name, value in before.items():
+        for name, value in previous.items():
             os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
