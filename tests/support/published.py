@@ -1,7 +1,8 @@
-"""Every config that NeMo Evaluator Launcher published: its examples of all releases, and those of its documentation.
+"""All configs that NeMo Evaluator Launcher published, in the examples of every release and in its documentation.
 
-`published.jsonl` holds their keys one for one, in their order, with made-up values; what decides how a config is read
-(groups, types, task names, numbers, references) is kept. A line stands for all versions that differ in values only.
+`published.jsonl` contains their keys in the original order with invented values; values that determine how a config is
+interpreted (groups, types, task names, numbers, references) are the original ones. Versions of a config that differ in
+other values only share one line.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from nel_action.spec.compose import LoadedSpec
 __all__ = ["Published", "dry_run", "load_filled", "published"]
 
 FILE = Path(__file__).parents[1] / "spec" / "launcher" / "published.jsonl"
-OPEN = "has no value yet (???)"
+MISSING = "has no value yet (???)"
 
 
 @dataclass(frozen=True)
@@ -34,39 +35,39 @@ class Published:
 
     name: str
     releases: tuple[str, ...]
-    """Where each of its versions first was."""
+    """The first release of each version."""
     spec: Mapping[str, Any]
 
     @property
     def executor(self) -> str:
-        """`local`, `slurm` or `lepton`."""
+        """The executor type: `local`, `slurm` or `lepton`."""
         groups = [str(entry["execution"]) for entry in self.spec["defaults"] if "execution" in entry]
         return groups[0].partition("/")[0]
 
     def write(self, folder: Path) -> Path:
-        """Write it as a user would have it."""
+        """Write the config to a file."""
         file = folder / f"{self.name.rpartition('/')[2]}.yaml"
         file.write_text(yaml.safe_dump(dict(self.spec), sort_keys=False))
         return file
 
 
 def published() -> Iterator[Published]:
-    """Return them, oldest first."""
+    """Yield the configs, oldest first."""
     for line in FILE.read_text().splitlines():
         row = json.loads(line)
         yield Published(name=row["name"], releases=tuple(row["releases"]), spec=row["spec"])
 
 
 def load_filled(file: Path, *overrides: str) -> LoadedSpec:
-    """Load a config; what it leaves open (`???`) is given with `-o`, as its users give it.
+    """Load a config; missing values (`???`) are set by overrides, as its users set them.
 
     Raises:
-        SpecError: something else is wrong with it.
+        SpecError: the config has another problem.
     """
     try:
         return load(file, overrides=overrides)
     except SpecError as error:
-        if not all(problem.message.endswith(OPEN) for problem in error.problems):
+        if not all(problem.message.endswith(MISSING) for problem in error.problems):
             raise
         keys = [problem.message.partition(" ")[0] for problem in error.problems]
     return load(file, overrides=[*overrides, *(f"{_dotted(key)}={_value(key)}" for key in keys)])
@@ -83,8 +84,8 @@ def _value(key: str) -> str:
 
 
 def dry_run(loaded: LoadedSpec, home: Path) -> str:
-    """Do what `run --dry-run` does, and return what it prints."""
-    said = StringIO()
-    with redirect_stdout(said), prepare(loaded, home=home, environ={"USER": "me"}, resolve=False) as prepared:
+    """Do the same as `run --dry-run` and return its output."""
+    output = StringIO()
+    with redirect_stdout(output), prepare(loaded, home=home, environ={"USER": "me"}, resolve=False) as prepared:
         show(prepared)
-    return said.getvalue()
+    return output.getvalue()

@@ -1,4 +1,4 @@
-"""Running a real harness, as an executor would: its locked environment, its command, its artifacts."""
+"""Running a real harness as an executor does: in its locked environment, with its command."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Finished", "environment", "run_harness", "start_harness", "uv"]
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that has ended, well or not."""
+    """A finished run, successful or not."""
 
     exit_code: int
     artifacts: Path
@@ -33,41 +33,41 @@ class Finished:
     harness: str
 
     def read(self) -> ParsedResult:
-        """Read its results."""
+        """Read the result."""
         return harness(self.harness).read(self.task, self.artifacts)
 
 
 def uv() -> str | None:
-    """Return the installer, if there is one."""
+    """Return the path of uv, if it is installed."""
     return shutil.which("uv")
 
 
 def environment(name: str) -> Path:
-    """Return the harness's environment, made from its lock once and kept in a cache."""
-    lock = harness(name).requirements
-    assert lock is not None
+    """Return the harness's environment, created from its requirements once and cached."""
+    requirements = harness(name).requirements
+    assert requirements is not None
     installer = uv()
     assert installer is not None
-    digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
+    digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:16]
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "nel-action-tests"
-    place = cache / f"{name}-{digest}"
+    directory = cache / f"{name}-{digest}"
     cache.mkdir(parents=True, exist_ok=True)
-    with (cache / f"{name}.lock").open("w") as turn:
-        # NOTE: tests may run side by side; the first one makes the environment, and the others wait for it.
-        fcntl.flock(turn, fcntl.LOCK_EX)
-        if not (place / "complete").exists():
-            target = str(place / "bin" / "python")
-            subprocess.run([installer, "venv", "-q", "--clear", "-p", sys.executable, str(place)], check=True)
-            install = [installer, "pip", "install", "-q", "-p", target, "--require-hashes", "-r", str(lock)]
+    with (cache / f"{name}.lock").open("w") as lock:
+        # NOTE: tests may run in parallel; the first creates the environment, the others wait.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (directory / "complete").exists():
+            target = str(directory / "bin" / "python")
+            subprocess.run([installer, "venv", "-q", "--clear", "-p", sys.executable, str(directory)], check=True)
+            install = [installer, "pip", "install", "-q", "-p", target, "--require-hashes", "-r", str(requirements)]
             subprocess.run(install, check=True)
-            (place / "complete").touch()
-    return place
+            (directory / "complete").touch()
+    return directory
 
 
 def run_harness(
     name: str, task: HarnessTask, into: Path, *, url: str, task_dir: Path | None = None, key: str | None = None
 ) -> Finished:
-    """Run a task for real; the key, if any, is passed under the name MODEL_KEY."""
+    """Run a task; the key, if any, is passed in the variable MODEL_KEY."""
     process, finished = start_harness(name, task, into, url=url, task_dir=task_dir, key=key)
     try:
         process.wait(timeout=240)
@@ -81,7 +81,7 @@ def run_harness(
 def start_harness(
     name: str, task: HarnessTask, into: Path, *, url: str, task_dir: Path | None = None, key: str | None = None
 ) -> tuple[subprocess.Popen[bytes], Callable[[], Finished]]:
-    """Start a task; return its process, and what to call when that has ended."""
+    """Start a task; return its process, and a function to call after the process has exited."""
     artifacts, work = into / "artifacts", into / "work"
     artifacts.mkdir(parents=True)
     work.mkdir()
@@ -99,9 +99,9 @@ def start_harness(
     for file, content in command.files.items():
         (work / file).write_text(content)
     secrets = {variable: {"MODEL_KEY": key or ""}[source] for variable, source in command.secret_env.items()}
-    # NOTE: as in an executor, nothing of the caller's own environment but what a program cannot do without.
-    own = {"HOME": os.environ["HOME"], "PATH": f"{environment(name) / 'bin'}:/usr/bin:/bin"}
-    env = own | dict(command.env) | secrets
+    # NOTE: as in an executor, only the necessary variables of the caller are passed on.
+    base = {"HOME": os.environ["HOME"], "PATH": f"{environment(name) / 'bin'}:/usr/bin:/bin"}
+    env = base | dict(command.env) | secrets
     with (into / "log").open("wb") as log:
         process = subprocess.Popen(command.argv, env=env, cwd=work, stdout=log, stderr=log)
 

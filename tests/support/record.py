@@ -1,4 +1,4 @@
-"""Make the recorded outputs anew, with the real harnesses: `python -m tests.support.record`."""
+"""Record the outputs again with the real harnesses: `python -m tests.support.record`."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from nel_action.model.task import EndpointType, HarnessTask
 
 HERE = Path(__file__).parent
 FOLDERS = {"lm_eval": "lm_eval_tasks", "nemo": "nemo_harness", "inspect": "inspect_tasks"}
-LEFT_OUT = ("report.*", "cache", "response_stats_cache", "run_times", "metadata.yaml", ".*")
-NOISE = ("events", "events_data", "attachments", "store", "messages")
+IGNORED = ("report.*", "cache", "response_stats_cache", "run_times", "metadata.yaml", ".*")
+UNUSED_KEYS = ("events", "events_data", "attachments", "store", "messages")
 
 
 def runs() -> dict[str, tuple[str, HarnessTask, str]]:
-    """Return what is recorded: folder → harness, task, route."""
+    """Return the recorded runs: directory → harness, task, route."""
     choice = harness_task("sums_sub", endpoint_type=EndpointType.COMPLETIONS_LOGPROBS)
     return {
         "lm_eval_sums": ("lm_eval", harness_task("sums"), "chat"),
@@ -35,20 +35,20 @@ def runs() -> dict[str, tuple[str, HarnessTask, str]]:
 
 
 def shorten(log: dict[str, Any]) -> None:
-    """Leave out of an inspect log what no reader looks at and what tells of this machine."""
+    """Remove parts of an inspect log that no reader uses or that describe this machine."""
     log["eval"].pop("revision", None)
     for sample in log["samples"]:
-        for name in NOISE:
+        for name in UNUSED_KEYS:
             sample[name] = type(sample[name])()
 
 
 def record(name: str, harness: str, task: HarnessTask, url: str, scratch: Path) -> None:
-    """Run once and keep the artifacts, with this machine's paths taken out."""
+    """Run once and copy the artifacts, with the paths of this machine replaced."""
     folder = HERE / FOLDERS[harness]
     finished = run_harness(harness, task, scratch / name, url=url, task_dir=folder)
     assert finished.exit_code == 0, finished.log[-2000:]
     shutil.rmtree(RECORDED / name, ignore_errors=True)
-    shutil.copytree(finished.artifacts, RECORDED / name, ignore=shutil.ignore_patterns(*LEFT_OUT))
+    shutil.copytree(finished.artifacts, RECORDED / name, ignore=shutil.ignore_patterns(*IGNORED))
     for path in (RECORDED / name).rglob("*"):
         if path.is_file():
             text = path.read_text().replace(str(finished.artifacts), "/results").replace(str(folder), "/tasks")

@@ -1,4 +1,4 @@
-"""Outputs of real harness runs, kept small, and copies of them that a test may damage."""
+"""Recorded outputs of real harness runs, and copies that a test may modify."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ RECORDED = Path(__file__).parents[1] / "harnesses" / "recorded"
 
 
 def recorded(name: str, into: Path) -> Path:
-    """Copy a recorded run's artifacts into a fresh directory."""
+    """Copy the artifacts of a recorded run into a new directory."""
     target = into / "artifacts"
     shutil.copytree(RECORDED / name, target)
     return target
 
 
 def edit_json(folder: Path, pattern: str, change: Callable[[Any], object]) -> None:
-    """Change the one JSON file that fits a pattern."""
+    """Modify the only JSON file that matches a pattern."""
     (path,) = folder.rglob(pattern)
     data = json.loads(path.read_text())
     change(data)
@@ -29,6 +29,6 @@ def edit_json(folder: Path, pattern: str, change: Callable[[Any], object]) -> No
 
 
 def edit_text(folder: Path, pattern: str, change: Callable[[str], str]) -> None:
-    """Change the text of every file that fits a pattern."""
+    """Modify the text of every file that matches a pattern."""
     for path in [*folder.rglob(pattern)]:
         path.write_text(change(path.read_text()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -19,6 +20,8 @@ from nel_action.model.results import JobOutcome, Results, Sample, TaskResult, re
 from nel_action.model.task import HarnessTask
 
 __all__ = ["open_run"]
+
+logger = logging.getLogger(__name__)
 
 _BATCH: Final = 512
 _FORMATS: Final = (
@@ -58,7 +61,9 @@ def open_run(path: Path, *, name: str | None = None) -> ResultSet:
     if detected is None:
         msg = f"no results in {path}"
         raise ResultsError(msg, hint=f"supported: {_FORMATS}")
-    return _result_set(*detected, name=name)
+    reader, results = detected
+    logger.debug("%s: %d results of %s", path, len(results), reader.name)
+    return _result_set(reader, results, name=name)
 
 
 def _own_results(path: Path, name: str) -> ResultSet | None:

@@ -1,7 +1,7 @@
-"""The launcher's local examples run whole: its configs, the real nemo-evaluator and its adapter, a stand-in benchmark.
+"""Local examples of the launcher, run with the real nemo-evaluator and its adapter.
 
-What cannot be had here are its images and models. So the benchmark that each task names is played by a small one under
-the same name, and the endpoint by a server whose every answer is known.
+Its images and models are not available to tests. A small benchmark with the same name replaces each benchmark, and a
+server with known answers replaces the endpoint.
 """
 
 from __future__ import annotations
@@ -27,36 +27,36 @@ from nel_action.model.results import JobOutcome, Results, read_results
 pytestmark = pytest.mark.harness
 
 ROOT = Path(__file__).parents[3]
-STAND_IN = ROOT / "tests/support/nemo_harness"
+REPLACEMENT = ROOT / "tests/support/nemo_harness"
 PAGE = ROOT / "docs/coming-from-nemo-launcher.md"
 
 
-CHOSEN = (
+SELECTED = (
     "local_llama_3_1_8b_instruct_limit_samples", "local_advanced_adapters", "local_basic", "local_extra_params",
     "local_reasoning", "local_safety", "local_tools", "local_nemotron-3-super-120b-a12b",
 )  # fmt: skip
-"""One of each kind: keys of the first releases, adapters of all kinds, parameters of the harness's own, judges."""
+"""Examples with keys of the first releases, all kinds of adapters, parameters of the harness, and judges."""
 
 
 def examples() -> dict[str, Published]:
-    """Return the newest version of each."""
-    return {one.name: one for one in published() if one.name in CHOSEN}
+    """Return the newest version of each selected example."""
+    return {example.name: example for example in published() if example.name in SELECTED}
 
 
-def stand_in(folder: Path, name: str) -> Path:
-    """Make a benchmark of that name."""
-    made = shutil.copytree(STAND_IN, folder / "stand-in")
-    file = made / "core_evals/sums/framework.yml"
+def replacement(folder: Path, name: str) -> Path:
+    """Create a small benchmark of a name; return its task folder."""
+    task_dir = shutil.copytree(REPLACEMENT, folder / "benchmark")
+    file = task_dir / "core_evals/sums/framework.yml"
     framework = yaml.safe_load(file.read_text())
     (add, *_) = framework["evaluations"]
     add["defaults"]["config"] |= {"type": name, "supported_endpoint_types": ["chat", "completions", "vlm"]}
     framework["evaluations"] = [add | {"name": name}]
     file.write_text(yaml.safe_dump(framework))
-    return made
+    return task_dir
 
 
 def run(example: Published, folder: Path, home: Path, url: str) -> Results:
-    """Run the first task of an example through the command line; return its results."""
+    """Run the first task of an example with the command line and return the results."""
     from nel_action.model.task import EndpointType
     from nel_action.planning.task_resolution import find_task
     from nel_action.spec.evaluation import Task
@@ -65,7 +65,7 @@ def run(example: Published, folder: Path, home: Path, url: str) -> Results:
     first = example.spec["evaluation"]["tasks"][0]["name"]
     entry = find_task(Task(name=first), None, EndpointType.CHAT)
     assert entry is not None
-    changes = {
+    overrides = {
         "execution.runtime": "process",
         "execution.output_dir": folder / "runs",
         "target.api_endpoint.url": url,
@@ -74,7 +74,7 @@ def run(example: Published, folder: Path, home: Path, url: str) -> Results:
         "evaluation.tasks.0.nemo_evaluator_config.config.params.task": "add",
         "evaluation.tasks.0.nemo_evaluator_config.config.params.max_new_tokens": 64,
         "evaluation.tasks.0.nemo_evaluator_config.config.params.temperature": 0.0,
-        "evaluation.tasks.0.task_dir": stand_in(folder, entry.name),
+        "evaluation.tasks.0.task_dir": replacement(folder, entry.name),
         "evaluation.tasks.0.requirements": harness("nemo").requirements,
         "evaluation.tasks.0.metric": "accuracy",
     }
@@ -84,33 +84,34 @@ def run(example: Published, folder: Path, home: Path, url: str) -> Results:
         if word.isupper() and word.isidentifier():
             names.add(word)
     (folder / "variables").write_text("".join(f"{name}=value-of-{name}\n" for name in sorted(names)))
-    words = [word for key, value in changes.items() for word in ("-o", f"{key}={value}")]
-    words += ["-o", "~execution.mounts"] if "mounts" in example.spec["execution"] else []
-    words += ["--env-file", str(folder / "variables"), "-t", first, "--wait"]
+    options = [option for key, value in overrides.items() for option in ("-o", f"{key}={value}")]
+    options += ["-o", "~execution.mounts"] if "mounts" in example.spec["execution"] else []
+    options += ["--env-file", str(folder / "variables"), "-t", first, "--wait"]
     file = example.write(folder)
     file.write_text(file.read_text().replace("???", url))
-    command = [sys.executable, "-m", "nel_action", "run", str(file), *words]
+    command = [sys.executable, "-m", "nel_action", "run", str(file), *options]
     environ = {**os.environ, "NEL_ACTION_HOME": str(home), "USER": "me"}
-    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=240)
-    found = list((folder / "runs").glob("*/results.json"))
-    assert found, f"{example.name}: {done.stderr}"
-    return read_results(found[0])
+    process = subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=240)
+    files = list((folder / "runs").glob("*/results.json"))
+    assert files, f"{example.name}: {process.stderr}"
+    return read_results(files[0])
 
 
 @pytest.mark.xdist_group("launcher-examples")
-def test_every_local_example_runs_whole(tmp_path: Path) -> None:
-    require("harness", uv() is not None, "uv is not here, which makes the harness's environment")
+def test_local_examples_run_to_the_end(tmp_path: Path) -> None:
+    require("harness", uv() is not None, "uv is not installed; it creates the harness's environment")
     home = tmp_path / "home"
-    ran = examples()
+    selected = examples()
     with OpenAIServer(Model(name="acme/model-1", accuracy=1)) as server, ThreadPoolExecutor(3) as pool:
         jobs = {
-            name: pool.submit(run, one, tmp_path / str(index), home, server.url("chat"))
-            for index, (name, one) in enumerate(ran.items())
+            name: pool.submit(run, example, tmp_path / str(index), home, server.url("chat"))
+            for index, (name, example) in enumerate(selected.items())
         }
         results = {name: job.result() for name, job in jobs.items()}
     stop_supervisors(home)
-    for name, found in results.items():
-        (task,) = found.tasks
+    for name, result in results.items():
+        (task,) = result.tasks
         assert task.outcome is JobOutcome.SUCCEEDED, f"{name}: {task.reason} {task.detail}"
         assert [(score.metric, score.n) for score in task.scores] == [("accuracy", 2)], name
-    assert f"{len(ran)} of its local examples also run whole" in " ".join(PAGE.read_text().split())
+    text = " ".join(PAGE.read_text().split())
+    assert f"{len(selected)} of the local examples also run to the end in the tests" in text

@@ -1,4 +1,4 @@
-"""The real harnesses, in the environments that their locks give, against a server whose every answer is known."""
+"""The real harnesses in their locked environments, against a server with known answers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ ALL = pytest.mark.parametrize("name", sorted(TASKS))
 
 @pytest.fixture(autouse=True)
 def _installer() -> None:
-    require("harness", uv() is not None, "uv is not here, which makes the harnesses' environments")
+    require("harness", uv() is not None, "uv is not installed; it creates the harnesses' environments")
 
 
 def run(name: str, task: HarnessTask, into: Path, server: OpenAIServer, key: str | None = None) -> Finished:
@@ -41,8 +41,8 @@ def run(name: str, task: HarnessTask, into: Path, server: OpenAIServer, key: str
     return run_harness(name, task, into, url=server.url(route), task_dir=SUPPORT / FOLDERS[name], key=key)
 
 
-def small(name: str, **fields: Any) -> HarnessTask:  # noqa: ANN401 whatever a task takes
-    """Return a task with bounds that a test can wait for."""
+def small(name: str, **fields: Any) -> HarnessTask:  # noqa: ANN401 any field of a task
+    """Return a task with short time limits."""
     return harness_task(TASKS[name], **{"parallelism": 4, "request_timeout": 20, "max_retries": 1} | fields)
 
 
@@ -51,7 +51,7 @@ def samples_of(finished: Finished) -> Sequence[Sample]:
 
 
 @ALL
-def test_every_item_is_scored_as_the_model_answered_it(name: str, tmp_path: Path) -> None:
+def test_scores_and_samples_agree_with_the_answers_of_the_model(name: str, tmp_path: Path) -> None:
     model = Model(accuracy=0.6)
     with OpenAIServer(model, api_key="s3cret") as server:
         finished = run(
@@ -59,36 +59,36 @@ def test_every_item_is_scored_as_the_model_answered_it(name: str, tmp_path: Path
         )
     assert finished.exit_code == 0, finished.log[-2000:]
 
-    reading, samples = finished.read(), samples_of(finished)
-    score = next(score for score in reading.scores if score.metric == METRICS[name])
+    result, samples = finished.read(), samples_of(finished)
+    score = next(score for score in result.scores if score.metric == METRICS[name])
 
-    assert len(samples) == reading.n_items == score.n
-    known = {sample.id: model.knows(sample.input or "") for sample in samples}
-    assert {sample.id: bool(sample.scores[METRICS[name]]) for sample in samples} == known
-    assert score.value == pytest.approx(sum(known.values()) / len(known))
+    assert len(samples) == result.n_items == score.n
+    expected = {sample.id: model.knows(sample.input or "") for sample in samples}
+    assert {sample.id: bool(sample.scores[METRICS[name]]) for sample in samples} == expected
+    assert score.value == pytest.approx(sum(expected.values()) / len(expected))
     assert score.stderr is not None
-    assert reading.primary_metric == METRICS[name]
-    assert {seen.key for seen in server.requests} == {"s3cret"}
-    assert {seen.body.get("temperature") for seen in server.requests} == {0.25}
-    assert "s3cret" not in finished.log + "".join(p.read_text(errors="replace") for p in texts(finished.artifacts))
+    assert result.primary_metric == METRICS[name]
+    assert {request.key for request in server.requests} == {"s3cret"}
+    assert {request.body.get("temperature") for request in server.requests} == {0.25}
+    assert "s3cret" not in finished.log + "".join(p.read_text(errors="replace") for p in text_files(finished.artifacts))
 
 
-def texts(folder: Path) -> list[Path]:
+def text_files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".db"]
 
 
 @ALL
-def test_a_limit_is_kept_and_no_key_is_needed(name: str, tmp_path: Path) -> None:
+def test_limit_is_applied_and_no_key_is_required(name: str, tmp_path: Path) -> None:
     with OpenAIServer() as server:
         finished = run(name, small(name, limit_samples=3, parallelism=1), tmp_path, server)
     assert finished.exit_code == 0, finished.log[-2000:]
-    reading = finished.read()
-    assert (reading.n_items, reading.n_expected) == (3, 3)
-    assert len({json.dumps(seen.body["messages"]) for seen in server.requests}) == 3
+    result = finished.read()
+    assert (result.n_items, result.n_expected) == (3, 3)
+    assert len({json.dumps(request.body["messages"]) for request in server.requests}) == 3
 
 
 @ALL
-def test_what_fails_once_is_asked_again(name: str, tmp_path: Path) -> None:
+def test_failed_requests_are_retried(name: str, tmp_path: Path) -> None:
     with OpenAIServer(Model(accuracy=1), faults=[Fault("error", tries=1)]) as server:
         finished = run(name, small(name, limit_samples=4, max_retries=1), tmp_path, server)
     assert finished.exit_code == 0, finished.log[-2000:]
@@ -99,44 +99,44 @@ def test_what_fails_once_is_asked_again(name: str, tmp_path: Path) -> None:
 
 @ALL
 @pytest.mark.parametrize("fault", [Fault("error", first=3), Fault("drop", first=3), Fault("malformed", first=3)])
-def test_an_endpoint_that_fails_half_way_gives_no_score(name: str, fault: Fault, tmp_path: Path) -> None:
+def test_an_endpoint_that_fails_midway_yields_no_score(name: str, fault: Fault, tmp_path: Path) -> None:
     with OpenAIServer(Model(accuracy=1), faults=[fault]) as server:
         finished = run(name, small(name, limit_samples=6, max_retries=0), tmp_path, server)
     with pytest.raises(ResultsError):
         finished.read()
-    assert len(server.requests) <= 6, "nothing is asked again where the spec says so"
+    assert len(server.requests) <= 6, "max_retries 0 disables retries"
 
 
 @ALL
-def test_a_refused_key_gives_no_score(name: str, tmp_path: Path) -> None:
+def test_a_rejected_key_yields_no_score(name: str, tmp_path: Path) -> None:
     with OpenAIServer(api_key="right") as server:
         finished = run(name, small(name, limit_samples=3), tmp_path, server, key="wrong")
     with pytest.raises(ResultsError):
         finished.read()
 
 
-def test_lm_eval_takes_a_body_that_is_no_answer_for_an_empty_one_and_that_is_seen(tmp_path: Path) -> None:
+def test_answers_that_lm_eval_cannot_parse_are_reported_as_empty(tmp_path: Path) -> None:
     with OpenAIServer(Model(accuracy=1), faults=[Fault("garbage", last=2)]) as server:
-        half = run("lm_eval", small("lm_eval", limit_samples=4), tmp_path / "half", server)
-    assert half.read().usage == {"empty_rate": 0.5}
+        partial = run("lm_eval", small("lm_eval", limit_samples=4), tmp_path / "half", server)
+    assert partial.read().usage == {"empty_rate": 0.5}
     with OpenAIServer(Model(accuracy=1), faults=[Fault("garbage")]) as server:
-        none = run("lm_eval", small("lm_eval", limit_samples=4), tmp_path / "none", server)
-    assert none.exit_code == 0
+        empty = run("lm_eval", small("lm_eval", limit_samples=4), tmp_path / "none", server)
+    assert empty.exit_code == 0
     with pytest.raises(ResultsError, match="all 4 answers are empty"):
-        none.read()
+        empty.read()
 
 
-def test_likelihoods_come_through_the_server_s_own_tokens(tmp_path: Path) -> None:
-    """A server whose log-probabilities are one token off, as some are, would score these by chance."""
+def test_log_likelihoods_use_the_tokenizer_of_the_server(tmp_path: Path) -> None:
+    """With log-probabilities off by one token, as some servers return them, this task would score at chance level."""
     task = harness_task("sums_sub", endpoint_type=EndpointType.COMPLETIONS_LOGPROBS, metric="acc")
     with OpenAIServer(Model(accuracy=1)) as server:
         finished = run("lm_eval", task, tmp_path, server)
     assert finished.exit_code == 0, finished.log[-2000:]
-    reading = finished.read()
-    assert (reading.primary_metric, reading.scores[0].value, reading.n_items) == ("acc,none", 1, 6)
+    result = finished.read()
+    assert (result.primary_metric, result.scores[0].value, result.n_items) == ("acc,none", 1, 6)
 
 
-def test_lm_eval_s_own_tasks_are_found_where_the_folder_refers_to_them(tmp_path: Path) -> None:
+def test_tasks_of_lm_eval_are_loaded_if_the_folder_refers_to_one(tmp_path: Path) -> None:
     folder = tmp_path / "tasks"
     folder.mkdir()
     (folder / "mine.yaml").write_text("group: mine\ntask: [sums_elsewhere]\n")
@@ -148,7 +148,7 @@ def test_lm_eval_s_own_tasks_are_found_where_the_folder_refers_to_them(tmp_path:
         finished.read()
 
 
-def test_progress_can_be_read(tmp_path: Path) -> None:
+def test_progress_is_parsed_from_the_log(tmp_path: Path) -> None:
     with OpenAIServer() as server:
         for name in ("lm_eval", "inspect"):
             finished = run(name, small(name, limit_samples=3), tmp_path / name, server)
@@ -156,18 +156,18 @@ def test_progress_can_be_read(tmp_path: Path) -> None:
             assert (finished.progress.done, finished.progress.total) == (3, 3)
 
 
-def test_nemo_counts_requests_where_its_adapter_is_asked_to(tmp_path: Path) -> None:
+def test_progress_of_nemo_is_the_request_count_of_its_adapter(tmp_path: Path) -> None:
     with OpenAIServer() as server:
-        places = {"output_dir": str(tmp_path / "run" / "artifacts"), "progress_tracking_url": server.url()}
-        adapter = {"interceptors": ["endpoint", {"name": "progress_tracking", "config": places}]}
-        config = {"target": {"api_endpoint": {"adapter_config": adapter}}}
-        finished = run("nemo", small("nemo", limit_samples=3, config=config), tmp_path / "run", server)
+        config = {"output_dir": str(tmp_path / "run" / "artifacts"), "progress_tracking_url": server.url()}
+        adapter = {"interceptors": ["endpoint", {"name": "progress_tracking", "config": config}]}
+        overrides = {"target": {"api_endpoint": {"adapter_config": adapter}}}
+        finished = run("nemo", small("nemo", limit_samples=3, config=overrides), tmp_path / "run", server)
     assert finished.exit_code == 0, finished.log[-2000:]
     assert finished.progress is not None
     assert finished.progress.done == 3
 
 
-def test_nemo_that_is_interrupted_says_0_and_is_not_believed(tmp_path: Path) -> None:
+def test_an_interrupted_nemo_run_yields_no_score(tmp_path: Path) -> None:
     task = small("nemo")
     with OpenAIServer(faults=[Fault("slow", seconds=5)]) as server:
         folder = SUPPORT / FOLDERS["nemo"]
@@ -179,20 +179,20 @@ def test_nemo_that_is_interrupted_says_0_and_is_not_believed(tmp_path: Path) -> 
         finished().read()
 
 
-def _wait_for(condition: Any, seconds: float = 60) -> None:  # noqa: ANN401 any callable
+def _wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert condition()
 
 
-def test_inspect_s_zipped_log_says_what_its_json_says(tmp_path: Path) -> None:
+def test_zipped_and_json_logs_of_inspect_are_equivalent(tmp_path: Path) -> None:
     with OpenAIServer(Model(accuracy=0.6)) as server:
         finished = run("inspect", small("inspect", metric=METRICS["inspect"]), tmp_path, server)
     convert = [str(environment("inspect") / "bin" / "inspect"), "log", "convert", "--to", "eval", "--output-dir"]
     subprocess.run([*convert, str(tmp_path / "zipped"), *map(str, finished.artifacts.glob("*.json"))], check=True)
-    (plain,), (packed,) = (open_run(path).results.tasks for path in (finished.artifacts, tmp_path / "zipped"))
-    assert plain == packed
+    (plain,), (zipped,) = (open_run(path).results.tasks for path in (finished.artifacts, tmp_path / "zipped"))
+    assert plain == zipped
     sides = [open_run(path).items(plain, "match.accuracy") for path in (finished.artifacts, tmp_path / "zipped")]
     assert sides[0] is not None
     assert sides[1] is not None

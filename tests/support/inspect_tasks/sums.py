@@ -1,4 +1,4 @@
-"""Small sums, for tests of the inspect harness."""
+"""A small arithmetic task for tests of the inspect harness."""
 
 from __future__ import annotations
 

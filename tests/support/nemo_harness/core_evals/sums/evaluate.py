@@ -1,4 +1,4 @@
-"""Ask a model for sums, score its answers, and leave one record for each."""
+"""Ask a model for sums and products, score the answers and write one record per question."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def ask(options: argparse.Namespace, question: str) -> tuple[str, dict[str, int]
     }
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {os.environ.get('API_KEY', '')}"}
     request = urllib.request.Request(options.url, json.dumps(body).encode(), headers)  # noqa: S310
-    for left in range(options.retries, -1, -1):
+    for remaining in range(options.retries, -1, -1):
         try:
             with urllib.request.urlopen(request, timeout=options.timeout) as response:  # noqa: S310
                 answer = json.load(response)
             return answer["choices"][0]["message"]["content"], answer["usage"]
         except OSError:
-            if not left:
+            if not remaining:
                 raise
     raise AssertionError
 
@@ -42,19 +42,19 @@ def evaluate(options: argparse.Namespace) -> None:
     with ThreadPoolExecutor(options.parallelism) as pool:
         answers = list(pool.map(lambda item: ask(options, item[0]), items))
     records = []
-    for number, ((question, right), (text, usage)) in enumerate(zip(items, answers, strict=True)):
-        found = re.findall(r"-?\d+", text)
+    for number, ((question, expected), (text, usage)) in enumerate(zip(items, answers, strict=True)):
+        numbers = re.findall(r"-?\d+", text)
         records.append(
             {
                 "id": f"{options.kind}-{number}",
                 "generation": text,
                 "num_generated_tokens": usage["completion_tokens"],
                 "num_prompt_tokens": usage["prompt_tokens"],
-                "score": int(bool(found) and int(found[-1]) == right),
+                "score": int(bool(numbers) and int(numbers[-1]) == expected),
                 "score_name": "accuracy",
                 "query": question,
-                "answer": found[-1] if found else None,
-                "ground_truth": right,
+                "answer": numbers[-1] if numbers else None,
+                "ground_truth": expected,
             }
         )
     folder = Path(options.output_dir) / SAMPLES

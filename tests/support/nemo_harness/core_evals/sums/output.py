@@ -1,4 +1,4 @@
-"""Turn the records into the contract's result."""
+"""Convert the records to a result of the contract."""
 
 from __future__ import annotations
 
