@@ -1,7 +1,7 @@
-"""Outside text made harmless for GitHub's Markdown: model names, task names, reasons, log lines.
+"""Escaping of outside text (model names, task names, reasons, log lines) for GitHub's Markdown.
 
-What is stopped: table cells and lines that end early, markup, HTML, comments, links, images, mentions and
-references to issues (both notify people), and characters that reorder or hide text.
+Escaped or removed: whatever would end a table cell or a line, markup, HTML, comments, links, images, mentions and issue
+references (both notify people), and characters that reorder or hide text.
 """
 
 from __future__ import annotations
@@ -14,16 +14,21 @@ from urllib.parse import quote, urlsplit
 
 __all__ = ["link", "text"]
 
-# NOTE: GitHub finds mentions, issue references and addresses in the rendered text, after entities and
-# backslashes are gone; only a character in between stops that. A zero-width space is not seen.
+# NOTE: GitHub finds mentions, issue references and addresses in the rendered text, where entities and backslashes are
+# gone; only a character in between prevents that. A zero-width space is invisible.
 _BREAK: Final = "\N{ZERO WIDTH SPACE}"
 _MARKUP: Final = re.compile(r"([\\`*_{}\[\]()#+!|~$])")
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})
 
 
-@lru_cache(maxsize=4096)  # NOTE: a page that does not fit is rendered again, with the same names in it
+@lru_cache(maxsize=4096)  # NOTE: a page that is too long is rendered again with the same names
 def text(value: object, *, limit: int = 300) -> str:
-    """Return `value` as one line of inert Markdown of at most `limit` characters before escaping."""
+    """Return a value as one line of inert Markdown.
+
+    Args:
+        value: any value; converted to text.
+        limit: characters at most, before escaping; longer text ends with an ellipsis.
+    """
     line = " ".join("".join(_visible(character) for character in str(value)).split())
     if len(line) > limit:
         line = line[: limit - 1].rstrip() + "…"
@@ -34,7 +39,7 @@ def text(value: object, *, limit: int = 300) -> str:
 
 
 def link(label: str, url: str) -> str | None:
-    """Return a Markdown link, or None where `url` is not plain http or https."""
+    """Return a Markdown link, or None if `url` is not http or https."""
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.netloc:
         return None

@@ -96,7 +96,7 @@ def test_both_sides_are_paired_by_id_and_repeat(tmp_path: Path) -> None:
     page = render_html(report)
     index = opened(page, "index-0")
     assert index["ids"] == ["a", "a #2", "b"]
-    assert (index["ours"], index["theirs"]) == ([1, 1, None], [0, None, 1])
+    assert (index["candidate"], index["baseline"]) == ([1, 1, None], [0, None, 1])
     lines = opened(page, "texts-0-0")
     assert [line[2:4] for line in lines] == [["new 0", "old 0"], ["new 1", None], [None, None]]
 
@@ -105,10 +105,10 @@ def test_more_than_a_page_holds_keeps_what_changed(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(samples, "MAX_SAMPLES", 400)
     page = render_html(sampled(tmp_path, 1_000))
     index = opened(page, "index-0")
-    changed = [one for one, other in zip(index["ours"], index["theirs"], strict=True) if one != other]
+    changed = [one for one, other in zip(index["candidate"], index["baseline"], strict=True) if one != other]
     assert len(index["ids"]) == 400
     everything = opened(render_html(replace_limit(tmp_path, monkeypatch)), "index-0")
-    all_changed = sum(a != b for a, b in zip(everything["ours"], everything["theirs"], strict=True))
+    all_changed = sum(a != b for a, b in zip(everything["candidate"], everything["baseline"], strict=True))
     assert len(changed) == all_changed
     assert b"600 more samples are in the run directory" in page
 
@@ -142,7 +142,7 @@ def test_results_from_elsewhere_cannot_name_any_file(tmp_path: Path) -> None:
 def test_without_a_baseline_one_side_is_shown(tmp_path: Path) -> None:
     report = sampled(tmp_path, 5)
     page = render_html(replace(report, metadata=replace(report.metadata, baseline_dir=None)))
-    assert opened(page, "index-0")["theirs"] is None
+    assert opened(page, "index-0")["baseline"] is None
 
 
 def test_equal_reports_are_equal_pages(tmp_path: Path) -> None:

@@ -72,8 +72,8 @@ def pack_samples(
         "metric": name,
         "higher": higher_is_better is not False,
         "ids": [item if not repeat else f"{item} #{repeat + 1}" for item, repeat in ordered],
-        "ours": [new_scores.get(key) for key in ordered],
-        "theirs": [old_scores.get(key) for key in ordered] if baseline else None,
+        "candidate": [new_scores.get(key) for key in ordered],
+        "baseline": [old_scores.get(key) for key in ordered] if baseline else None,
         "size": CHUNK_SIZE,
     }
     return PackedSamples(index=_compress(index), chunks=chunks, count=len(ordered), left_out=len(keys) - len(ordered))

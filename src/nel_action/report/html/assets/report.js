@@ -1,22 +1,22 @@
-// The explorer of samples. All that comes from outside is set as text; nothing here makes markup of it.
+// The samples explorer. Outside text is only ever set as text content, never parsed as markup.
 "use strict";
 (() => {
   const byId = (id) => document.getElementById(id);
-  // What is folded on a screen cannot be unfolded on paper.
-  window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((one) => (one.open = true)));
+  // Folded parts are opened for printing.
+  window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((details) => (details.open = true)));
   const list = byId("list");
   if (!list) return;
   const [spacer, detail, status] = ["spacer", "detail", "status"].map(byId);
   const [taskBox, kindBox, queryBox] = ["task", "kind", "query"].map(byId);
   const KEPT_CHUNKS = 24;
 
-  let index = null; // of the chosen task
-  let number = 0; // which task
-  let shown = []; // places in the index, filtered
-  let active = -1; // place in `shown`
-  let turn = 0; // counts filters, so that an older search stops
-  const chunks = new Map(); // opened texts, the least used first
-  const rows = []; // elements that are used again while scrolling
+  let index = null; // ids and scores of the selected task
+  let number = 0; // number of the selected task
+  let shown = []; // positions in the index that match the filter
+  let active = -1; // selected position in `shown`
+  let generation = 0; // number of the latest filter; older searches stop
+  const chunks = new Map(); // decompressed texts, least recently used first
+  const rows = []; // row elements, reused while scrolling
 
   async function inflate(id) {
     const text = atob(byId(id).textContent);
@@ -28,83 +28,83 @@
 
   function texts(task, chunk) {
     const id = `texts-${task}-${chunk}`;
-    const known = chunks.get(id);
-    if (known) {
+    const cached = chunks.get(id);
+    if (cached) {
       chunks.delete(id);
-      chunks.set(id, known);
-      return known;
+      chunks.set(id, cached);
+      return cached;
     }
-    const opened = inflate(id).then((value) => (opened.value = value));
-    chunks.set(id, opened);
+    const loading = inflate(id).then((value) => (loading.value = value));
+    chunks.set(id, loading);
     if (chunks.size > KEPT_CHUNKS) chunks.delete(chunks.keys().next().value);
-    return opened;
+    return loading;
   }
 
-  // Question, expected, our answer, their answer, our scores, their scores.
-  const lineOf = (place) => texts(number, Math.floor(place / index.size)).then((chunk) => chunk[place % index.size]);
+  // Question, expected answer, answers of candidate and baseline, scores of candidate and baseline.
+  const entryAt = (position) => texts(number, Math.floor(position / index.size)).then((chunk) => chunk[position % index.size]);
 
-  function kindOf(place) {
-    const ours = index.ours[place];
-    const theirs = index.theirs ? index.theirs[place] : undefined;
-    if (theirs === undefined) return "same";
-    if (ours === null || theirs === null) return "single";
-    if (ours === theirs) return "same";
-    return ours > theirs === index.higher ? "better" : "worse";
+  function kindOf(position) {
+    const candidate = index.candidate[position];
+    const baseline = index.baseline ? index.baseline[position] : undefined;
+    if (baseline === undefined) return "same";
+    if (candidate === null || baseline === null) return "single";
+    if (candidate === baseline) return "same";
+    return candidate > baseline === index.higher ? "better" : "worse";
   }
 
-  function fits(place, kind) {
+  function matches(position, kind) {
     if (kind === "all") return true;
-    if (kind === "wrong") return index.higher ? index.ours[place] === 0 : index.ours[place] > 0;
-    return kindOf(place) === kind;
+    if (kind === "wrong") return index.higher ? index.candidate[position] === 0 : index.candidate[position] > 0;
+    return kindOf(position) === kind;
   }
 
-  const figure = (value) => (value === null || value === undefined ? "–" : String(Math.round(value * 1e4) / 1e4));
+  const format = (value) => (value === null || value === undefined ? "–" : String(Math.round(value * 1e4) / 1e4));
 
-  function change(place) {
-    const kind = kindOf(place);
-    const now = figure(index.ours[place]);
-    if (!index.theirs) return [now, ""];
-    const word = { worse: "▼ worse", better: "▲ better", same: "same", single: "one side" }[kind];
-    return [`${figure(index.theirs[place])} → ${now} ${word}`, kind];
+  function change(position) {
+    const kind = kindOf(position);
+    const score = format(index.candidate[position]);
+    if (!index.baseline) return [score, ""];
+    const label = { worse: "▼ worse", better: "▲ better", same: "same", single: "one side" }[kind];
+    return [`${format(index.baseline[position])} → ${score} ${label}`, kind];
   }
 
   async function filter() {
-    const mine = ++turn;
+    const current = ++generation;
     const kind = kindBox.value;
     const query = queryBox.value.trim().toLowerCase();
-    const places = [];
-    for (let place = 0; place < index.ids.length; place++) if (fits(place, kind)) places.push(place);
-    if (!query) return settle(places, "");
+    const positions = [];
+    for (let position = 0; position < index.ids.length; position++) if (matches(position, kind)) positions.push(position);
+    if (!query) return showList(positions, "");
     list.setAttribute("aria-busy", "true");
-    const found = [];
+    const hits = [];
     let chunk = -1;
-    let opened = null;
-    let told = performance.now();
-    for (const place of places) {
-      const wanted = Math.floor(place / index.size);
-      if (wanted !== chunk) {
-        chunk = wanted;
-        opened = await texts(number, chunk);
-        if (mine !== turn) return;
-        if (performance.now() - told > 150) {
-          told = performance.now();
-          settle(found.slice(), `searching, ${Math.floor((100 * place) / index.ids.length)} %`);
+    let entries = null;
+    let updated = performance.now();
+    for (const position of positions) {
+      const needed = Math.floor(position / index.size);
+      if (needed !== chunk) {
+        chunk = needed;
+        entries = await texts(number, chunk);
+        if (current !== generation) return;
+        if (performance.now() - updated > 150) {
+          updated = performance.now();
+          showList(hits.slice(), `searching, ${Math.floor((100 * position) / index.ids.length)} %`);
           await new Promise((next) => setTimeout(next));
-          if (mine !== turn) return;
+          if (current !== generation) return;
         }
       }
-      const line = opened[place % index.size];
-      const hit = index.ids[place].toLowerCase().includes(query)
-        || line.some((text) => typeof text === "string" && text.toLowerCase().includes(query));
-      if (hit) found.push(place);
+      const entry = entries[position % index.size];
+      const hit = index.ids[position].toLowerCase().includes(query)
+        || entry.some((text) => typeof text === "string" && text.toLowerCase().includes(query));
+      if (hit) hits.push(position);
     }
-    settle(found, "");
+    showList(hits, "");
   }
 
-  function settle(places, progress) {
-    const before = shown[active];
-    shown = places;
-    active = shown.indexOf(before);
+  function showList(positions, progress) {
+    const selected = shown[active];
+    shown = positions;
+    active = shown.indexOf(selected);
     spacer.style.height = `${shown.length * rowHeight()}px`;
     if (active < 0) list.scrollTop = 0;
     status.textContent = `${shown.length.toLocaleString("en")} of ${index.ids.length.toLocaleString("en")} samples`
@@ -121,10 +121,10 @@
   }
 
   function element(name, className, text) {
-    const made = document.createElement(name);
-    if (className) made.className = className;
-    if (text !== undefined) made.textContent = text;
-    return made;
+    const created = document.createElement(name);
+    if (className) created.className = className;
+    if (text !== undefined) created.textContent = text;
+    return created;
   }
 
   function newRow() {
@@ -155,54 +155,54 @@
   }
 
   function fill(row, at) {
-    const place = shown[at];
+    const position = shown[at];
     const [name, scores, snippet] = row.children;
-    const [words, kind] = change(place);
+    const [label, kind] = change(position);
     row.id = `item-${at}`;
     row.dataset.at = at;
-    row.dataset.place = `${number}:${place}`;
+    row.dataset.position = `${number}:${position}`;
     row.style.transform = `translateY(${at * rowHeight()}px)`;
     row.setAttribute("aria-posinset", at + 1);
     row.setAttribute("aria-setsize", shown.length);
     row.setAttribute("aria-selected", at === active);
-    name.textContent = index.ids[place];
-    scores.textContent = words;
+    name.textContent = index.ids[position];
+    scores.textContent = label;
     scores.className = kind;
-    const chunk = texts(number, Math.floor(place / index.size));
+    const chunk = texts(number, Math.floor(position / index.size));
     if (chunk.value) {
-      snippet.textContent = (chunk.value[place % index.size][0] || "").slice(0, 160);
+      snippet.textContent = (chunk.value[position % index.size][0] || "").slice(0, 160);
       return;
     }
     snippet.textContent = "";
-    chunk.then((opened) => {
-      if (row.dataset.place === `${number}:${place}`) snippet.textContent = (opened[place % index.size][0] || "").slice(0, 160);
+    chunk.then((entries) => {
+      if (row.dataset.position === `${number}:${position}`) snippet.textContent = (entries[position % index.size][0] || "").slice(0, 160);
     });
   }
 
-  // What stands after the # opens this very item again: in a comment, in a mail.
-  function addressOf(place) {
+  // The fragment that opens this item, for links in comments and mails.
+  function addressOf(position) {
     const { task, model } = taskBox.options[number].dataset;
-    return `#${new URLSearchParams({ task, model, item: index.ids[place] })}`;
+    return `#${new URLSearchParams({ task, model, item: index.ids[position] })}`;
   }
 
-  async function choose(at, byHand) {
+  async function choose(at, byUser) {
     active = at;
-    if (at >= 0 && byHand) history.replaceState(null, "", addressOf(shown[at]));
-    if (at >= 0 && byHand) {
+    if (at >= 0 && byUser) history.replaceState(null, "", addressOf(shown[at]));
+    if (at >= 0 && byUser) {
       const top = at * rowHeight();
       if (top < list.scrollTop) list.scrollTop = top;
-      const under = top + rowHeight() - list.clientHeight;
-      if (under > list.scrollTop) list.scrollTop = under;
+      const bottom = top + rowHeight() - list.clientHeight;
+      if (bottom > list.scrollTop) list.scrollTop = bottom;
     }
     draw();
     if (at < 0) {
       detail.replaceChildren(element("p", "quiet", "No sample to show."));
       return;
     }
-    const place = shown[at];
+    const position = shown[at];
     const task = number;
-    const line = await lineOf(place);
-    if (shown[active] === place && task === number) show(place, line);
+    const entry = await entryAt(position);
+    if (shown[active] === position && task === number) show(position, entry);
   }
 
   function block(title, text) {
@@ -215,7 +215,7 @@
   }
 
   function scoreText(scores) {
-    return scores ? Object.entries(scores).map(([name, value]) => `${name} ${figure(value)}`).join(" · ") : "not there";
+    return scores ? Object.entries(scores).map(([name, value]) => `${name} ${format(value)}`).join(" · ") : "no sample";
   }
 
   function side(title, answer, scores) {
@@ -224,10 +224,10 @@
     return part;
   }
 
-  function show(place, [question, expected, ours, theirs, ourScores, theirScores]) {
+  function show(position, [question, expected, candidate, baseline, candidateScores, baselineScores]) {
     const sides = element("div", "sides");
-    if (index.theirs) sides.append(side("Baseline", theirs, theirScores));
-    sides.append(side("This change", ours, ourScores));
+    if (index.baseline) sides.append(side("Baseline", baseline, baselineScores));
+    sides.append(side("This change", candidate, candidateScores));
     const steps = element("div", "steps");
     for (const [text, by] of [["Previous", -1], ["Next", 1]]) {
       const button = element("button", "", text);
@@ -236,9 +236,9 @@
       button.addEventListener("click", () => choose(active + by, true));
       steps.append(button);
     }
-    const head = element("h3", "", `${index.ids[place]}: ${change(place)[0]}`);
+    const head = element("h3", "", `${index.ids[position]}: ${change(position)[0]}`);
     const link = element("a", "anchor", "link to this sample");
-    link.href = addressOf(place);
+    link.href = addressOf(position);
     steps.append(link);
     detail.replaceChildren(head, steps, block("Question", question), block("Expected", expected), sides);
     detail.scrollTop = 0;
@@ -258,40 +258,40 @@
     active = -1;
     shown = [];
     index = await inflate(`index-${number}`);
-    const some = (kind) => index.ids.some((_, place) => kindOf(place) === kind);
+    const has = (kind) => index.ids.some((_, position) => kindOf(position) === kind);
     for (const option of kindBox.options) {
-      option.disabled = ["worse", "better", "same", "single"].includes(option.value) && !index.theirs;
+      option.disabled = ["worse", "better", "same", "single"].includes(option.value) && !index.baseline;
     }
-    kindBox.value = index.theirs && some("worse") ? "worse" : "all";
+    kindBox.value = index.baseline && has("worse") ? "worse" : "all";
     await filter();
   }
 
-  // Opens what the address asks for; one that asks for nothing here leaves things as they are.
+  // Opens the item or the filter in the fragment; a fragment without a task changes nothing.
   async function follow() {
-    const asked = new URLSearchParams(location.hash.slice(1));
-    const wanted = (option) => option.dataset.task === asked.get("task")
-      && (!asked.has("model") || option.dataset.model === asked.get("model"));
-    const option = [...taskBox.options].find(wanted);
+    const params = new URLSearchParams(location.hash.slice(1));
+    const selected = (option) => option.dataset.task === params.get("task")
+      && (!params.has("model") || option.dataset.model === params.get("model"));
+    const option = [...taskBox.options].find(selected);
     if (!option) return index ? undefined : open();
     taskBox.value = option.value;
     await open();
     queryBox.value = "";
-    const item = asked.get("item");
-    const kinds = [...kindBox.options].filter((one) => !one.disabled).map((one) => one.value);
+    const item = params.get("item");
+    const kinds = [...kindBox.options].filter((choice) => !choice.disabled).map((choice) => choice.value);
     if (item !== null) kindBox.value = "all";
-    else if (kinds.includes(asked.get("show"))) kindBox.value = asked.get("show");
+    else if (kinds.includes(params.get("show"))) kindBox.value = params.get("show");
     await filter();
     byId("samples").scrollIntoView();
     if (item === null) return;
-    const at = shown.findIndex((place) => index.ids[place] === item);
-    if (at < 0) status.textContent = `There is no sample "${item}" on this page.`;
+    const at = shown.findIndex((position) => index.ids[position] === item);
+    if (at < 0) status.textContent = `no sample "${item}" on this page`;
     else await choose(at, true);
   }
 
-  let waiting = 0;
+  let timer = 0;
   queryBox.addEventListener("input", () => {
-    clearTimeout(waiting);
-    waiting = setTimeout(filter, 150);
+    clearTimeout(timer);
+    timer = setTimeout(filter, 150);
   });
   queryBox.form.addEventListener("submit", (event) => event.preventDefault());
   kindBox.addEventListener("change", filter);
@@ -301,9 +301,9 @@
   window.addEventListener("hashchange", follow);
   window.addEventListener("resize", () => {
     height = 0;
-    if (index) settle(shown, "");
+    if (index) showList(shown, "");
   });
-  const ready = "DecompressionStream" in window ? follow() : Promise.reject(new Error("this browser is too old"));
+  const ready = "DecompressionStream" in window ? follow() : Promise.reject(new Error("this browser does not support DecompressionStream"));
   ready.then(
     () => (document.documentElement.dataset.ready = "true"),
     (error) => (status.textContent = `Samples cannot be shown: ${error.message}`),
