@@ -149,12 +149,12 @@ def test_read_json_lines_counts_lines_from_one_and_reports_the_invalid_one(tmp_p
 
 
 def test_schema_guard_keeps_results_errors_and_converts_others() -> None:
-    original = ResultsError("original")
+    original, values = ResultsError("original"), dict[str, int]()
     with (
         pytest.raises(ResultsError, match=r"x\.json does not have the expected structure: 'a'"),
         schema_guard("x.json"),
     ):
-        _ = {}["a"]
+        _ = values["a"]
     with pytest.raises(ResultsError, match=r"^original$"), schema_guard("x.json"):
         raise original
 

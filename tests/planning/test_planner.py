@@ -9,8 +9,10 @@ import pytest
 from tests.support.plans import make_spec
 
 from nel_action.errors import Location, SpecError
+from nel_action.harnesses.command import CommandHarness
 from nel_action.model.env_ref import EnvRef
 from nel_action.model.task import EndpointType
+from nel_action.planning import planner
 from nel_action.planning.jobs import Context
 from nel_action.planning.planner import make_plan
 from nel_action.spec.deployment import GenericDeployment
@@ -244,3 +246,11 @@ def test_variables_of_the_whole_spec_reach_the_server_below_its_own() -> None:
     deployment = make_plan(spec, CONTEXT, base_dir=Path()).jobs[0].deployment
     assert isinstance(deployment, GenericDeployment)
     assert deployment.env_vars == {"A": EnvRef.literal("all"), "B": EnvRef.literal("own")}
+
+
+def test_a_plugin_without_requirements_needs_no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = CommandHarness()
+    monkeypatch.setattr(type(plugin), "name", "plugin")
+    monkeypatch.setattr(planner, "harness", lambda _: plugin)
+    (job,) = make_plan(with_task(harness="plugin"), CONTEXT, base_dir=Path()).jobs
+    assert (job.harness, job.image, job.requirements) == ("plugin", None, None)
