@@ -1,4 +1,4 @@
-"""Secrets in all the forms in which they could turn up, and texts without them."""
+"""Redaction of secrets, in every encoding in which they could appear in a text."""
 
 from __future__ import annotations
 
@@ -7,28 +7,43 @@ import html
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Final
 from urllib.parse import quote, quote_plus
 
-__all__ = ["HIDDEN", "Redactor", "derived_forms", "secret_values"]
+__all__ = [
+    "HIDDEN",
+    "MutableRedactor",
+    "Redactor",
+    "derived_forms",
+    "likely_secrets",
+    "named_variables",
+    "secret_values",
+]
 
 HIDDEN: Final = "***"
-SHORTEST: Final = 4
-"""Characters; hiding shorter pieces would hide the log and protect nothing."""
-HARMLESS: Final = re.compile(r"true|false|none|null|empty|\d{1,6}", re.IGNORECASE)
-"""Values that are nobody's secret; hiding them would spoil every JSON file."""
+MIN_LENGTH: Final = 4
+"""Characters; redacting shorter texts would make logs unreadable and protect nothing."""
+COMMON_VALUES: Final = re.compile(r"true|false|none|null|empty|\d{1,6}", re.IGNORECASE)
+"""Values that are never secret; redacting them would damage every JSON file."""
+
+SECRET_NAMES: Final = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|PAT)(_|$)", re.IGNORECASE)
+"""Names of variables whose values are treated as secrets."""
+LOCATION_NAMES: Final = re.compile(r"(PATH|FILE|DIR|NAME|URL)$", re.IGNORECASE)
+"""Names of variables that contain the location of a secret, not the secret itself."""
+NAMING_KEYS: Final = ("key_name", "passphrase_name", "token_name")
+"""Endings of spec keys whose value is the name of a variable."""
 
 
 def derived_forms(secret: str) -> frozenset[str]:
-    """Return the secret, its lines, and what encoders make of them: base64, hex, URL, JSON, HTML, shell."""
-    whole = secret.strip("\r\n")
-    pieces = {secret, whole, *(line.strip() for line in secret.splitlines())}
-    likely = (piece for piece in pieces if len(piece) >= SHORTEST and not HARMLESS.fullmatch(piece))
-    forms = {form for piece in likely for form in _encoded(piece)}
-    # NOTE: the runner matches line by line; a form with a line break in it would match nothing.
-    return frozenset(form for form in forms if len(form) >= SHORTEST and "\n" not in form and "\r" not in form)
+    """Return the secret, its lines, and their base64, hex, URL, JSON, HTML and shell encodings."""
+    stripped = secret.strip("\r\n")
+    pieces = {secret, stripped, *(line.strip() for line in secret.splitlines())}
+    sensitive = (piece for piece in pieces if len(piece) >= MIN_LENGTH and not COMMON_VALUES.fullmatch(piece))
+    forms = {form for piece in sensitive for form in _encoded(piece)}
+    # NOTE: the CI runner matches line by line; a form with a line break would never match.
+    return frozenset(form for form in forms if len(form) >= MIN_LENGTH and "\n" not in form and "\r" not in form)
 
 
 def _encoded(piece: str) -> set[str]:
@@ -53,43 +68,93 @@ def _encoded(piece: str) -> set[str]:
 
 
 def _base64(data: bytes) -> set[str]:
-    """Encode at each of the three places where a secret can begin inside a longer text (`user:secret`)."""
+    """Encode at each of the three offsets at which a secret can begin inside a longer text (`user:secret`)."""
     forms = set()
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        for before in range(3):
-            text = encode(b"\0" * before + data).decode()
-            # NOTE: the characters at both ends also hold bits of the neighbours; only those between are the secret's.
-            start = (0, 2, 3)[before]
-            end = len(text) if (before + len(data)) % 3 == 0 else -4 + (before + len(data)) % 3
+        for offset in range(3):
+            text = encode(b"\0" * offset + data).decode()
+            # NOTE: the first and last characters also encode bits of the surrounding text; only those in between
+            # depend on the secret alone.
+            start = (0, 2, 3)[offset]
+            end = len(text) if (offset + len(data)) % 3 == 0 else -4 + (offset + len(data)) % 3
             forms.add(text[start:end])
         text = encode(data).decode()
         forms |= {text, text.rstrip("=")}
-        # NOTE: `base64` and PEM writers break long lines; the runner sees each line alone.
-        forms |= {text[at : at + width] for width in (64, 76) for at in range(0, len(text), width)}
+        # NOTE: `base64` and PEM writers wrap long lines; the CI runner matches each line separately.
+        forms |= {text[start : start + width] for width in (64, 76) for start in range(0, len(text), width)}
     return forms
 
 
 class Redactor:
-    """Hides known secrets in texts that we write ourselves."""
+    """Replaces known secrets in texts."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         self.forms = frozenset(form for secret in secrets for form in derived_forms(secret))
 
     @cached_property
     def _pattern(self) -> re.Pattern[str] | None:
-        # NOTE: the longest first, or a part of a secret would be hidden and the rest shown.
+        # NOTE: longest first; otherwise a part of a secret could be replaced and the rest remain.
         ordered = sorted(self.forms, key=len, reverse=True)
         return re.compile("|".join(map(re.escape, ordered))) if ordered else None
 
     def __call__(self, text: str) -> str:
-        """Return the text with `***` in place of every form of every secret."""
+        """Replace every form of every secret by `***`."""
         return self._pattern.sub(HIDDEN, text) if self._pattern else text
 
     def finds(self, data: bytes) -> bool:
-        """Say whether any form of a secret is in there."""
+        """Whether the data contains any form of a secret."""
         return any(form.encode() in data for form in self.forms)
 
 
+class MutableRedactor:
+    """A redactor that accepts further secrets while it is in use, for the logs of running processes."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        self._secrets: frozenset[str] = frozenset()
+        self._redactor = Redactor(())
+        self.add(secrets)
+
+    def add(self, secrets: Iterable[str]) -> None:
+        """Redact these secrets from now on."""
+        extended = self._secrets.union(secrets)
+        if extended != self._secrets:
+            self._secrets, self._redactor = extended, Redactor(extended)
+
+    def __call__(self, text: str) -> str:
+        """Replace every form of every secret by `***`."""
+        return self._redactor(text)
+
+
 def secret_values(environ: Mapping[str, str], names: Iterable[str]) -> dict[str, str]:
-    """Return those of the named variables that are set and not empty."""
+    """Return the named variables that are set and not empty."""
     return {name: environ[name] for name in names if environ.get(name)}
+
+
+def likely_secrets(environ: Mapping[str, str], named: Iterable[str] = ()) -> list[str]:
+    """Return the values of variables that are secret by their name, or because the spec names them.
+
+    Args:
+        environ: the environment.
+        named: variables that the spec names.
+    """
+    names = {name for name in environ if SECRET_NAMES.search(name) and not LOCATION_NAMES.search(name)}
+    return [environ[name] for name in sorted(names | set(named)) if environ.get(name)]
+
+
+def named_variables(spec: object, key: str = "") -> Iterator[str]:
+    """Yield the names of the variables that a spec refers to: `host:NAME`, and the values of keys such as `key_name`.
+
+    Args:
+        spec: the spec, or a part of it, as plain data.
+        key: key of that part.
+    """
+    if isinstance(spec, Mapping):
+        for name, value in spec.items():
+            yield from named_variables(value, str(name))
+    elif isinstance(spec, list):
+        for value in spec:
+            yield from named_variables(value, key)
+    elif isinstance(spec, str) and spec.startswith("host:"):
+        yield spec.removeprefix("host:")
+    elif isinstance(spec, str) and key.endswith(NAMING_KEYS):
+        yield spec

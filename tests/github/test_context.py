@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.github.conftest import MakeContext
 
-from nel_action.github.context import likely_secrets
+from nel_action.redaction import likely_secrets
 
 
 @pytest.mark.parametrize(

@@ -35,19 +35,17 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Name → where it is, and one line about it."""
 
 
-def _say_more(_ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:  # noqa: FBT001 - click's call
-    if wanted:
-        import logging
+def _log(ctx: click.Context, _parameter: click.Parameter, count: int) -> None:
+    if count:
+        from nel_action.cli.common import start_logging
 
-        logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
+        start_logging(ctx, count)
 
 
 def _verbose(*, hidden: bool = False) -> click.Option:
-    """Return `-v`, which may stand before or after the command's name."""
-    text = "Show what the libraries below say too."
-    return click.Option(
-        ["-v", "--verbose"], is_flag=True, expose_value=False, hidden=hidden, callback=_say_more, help=text
-    )
+    """Return the option `-v`, which is accepted before and after the name of a command."""
+    text = "Log progress to standard error; -vv logs details."
+    return click.Option(["-v", "--verbose"], count=True, expose_value=False, hidden=hidden, callback=_log, help=text)
 
 
 class LazyGroup(click.Group):

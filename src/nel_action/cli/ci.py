@@ -94,11 +94,12 @@ def _create_context(*, spec_needed: bool = True) -> ActionContext:
         UsageError: the process does not run in a workflow.
     """
     from nel_action.github.api import GitHubApi
-    from nel_action.github.context import ActionContext, likely_secrets
+    from nel_action.github.context import ActionContext
     from nel_action.github.event import read_event
     from nel_action.github.inputs import read_inputs
     from nel_action.github.outcome import StateFile
     from nel_action.github.workflow import Level, Workflow
+    from nel_action.redaction import likely_secrets
 
     workflow = Workflow(os.environ, sys.stdout)
     workflow.mask(likely_secrets(os.environ))

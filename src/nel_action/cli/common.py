@@ -30,6 +30,7 @@ __all__ = [
     "open_reference",
     "session",
     "spec_options",
+    "start_logging",
     "stopping",
 ]
 
@@ -89,6 +90,7 @@ def load(
     loaded = load_spec(
         spec or config, config_dir=config_dir, config_name=config_name, overrides=overrides, environ=environ
     )
+    _redact_variables_of(lambda: loaded.resolved, environ)
     if base_dir is not None:
         loaded = replace(loaded, base_dir=base_dir.absolute())
     for warning in loaded.warnings:
@@ -131,7 +133,41 @@ def session(prefix: str, environ: Mapping[str, str] = os.environ) -> Iterator[Se
     from nel_action.lifecycle.session import open_session
 
     with open_session(prefix, home=home_dir(), environ=environ) as opened:
+        _redact_variables_of(lambda: opened.invocation.plan.spec.model_dump(mode="json"), environ)
         yield opened
+
+
+VERBOSITY = "nel_action.verbosity"
+LOG_HANDLER = "nel_action.log_handler"
+LOG_REDACTOR = "nel_action.log_redactor"
+
+
+def start_logging(ctx: click.Context, count: int) -> None:
+    """Log to standard error, with secrets redacted; called again, it increases the verbosity.
+
+    Args:
+        ctx: context of the command or of one of its parents.
+        count: 1 logs progress, 2 details.
+    """
+    import logging
+
+    from nel_action.log import configure_logging
+    from nel_action.redaction import MutableRedactor, likely_secrets
+
+    redactor = ctx.meta.setdefault(LOG_REDACTOR, MutableRedactor(likely_secrets(os.environ)))
+    if (handler := ctx.meta.get(LOG_HANDLER)) is not None:
+        logging.getLogger("nel_action").removeHandler(handler)
+    ctx.meta[VERBOSITY] = ctx.meta.get(VERBOSITY, 0) + count
+    ctx.meta[LOG_HANDLER] = configure_logging(ctx.meta[VERBOSITY], redact=redactor)
+
+
+def _redact_variables_of(spec: Callable[[], object], environ: Mapping[str, str]) -> None:
+    """Redact the values of the variables that a spec names from log messages, if messages are logged."""
+    ctx = click.get_current_context(silent=True)
+    if ctx is not None and LOG_REDACTOR in ctx.meta:
+        from nel_action.redaction import likely_secrets, named_variables
+
+        ctx.meta[LOG_REDACTOR].add(likely_secrets(environ, named_variables(spec())))
 
 
 @contextmanager

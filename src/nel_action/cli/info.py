@@ -69,6 +69,7 @@ def _facts(opened: Session, views: Sequence[JobView]) -> dict[str, Any]:
         "run_dir": str(made.run_dir),
         "results": str(made.run_dir / "results.json"),
         "report": str(made.run_dir / "report.html"),
+        "supervisor_log": _supervisor_log(opened),
         "repository": made.plan.context.repository,
         "commit": made.plan.context.commit,
         "jobs": [
@@ -87,6 +88,14 @@ def _facts(opened: Session, views: Sequence[JobView]) -> dict[str, Any]:
             for view in views
         ],
     }
+
+
+def _supervisor_log(opened: Session) -> str | None:
+    """Return the path of the supervisor's log if the executor has a supervisor on this machine."""
+    from nel_action.executors.interface import Supervising
+
+    executor = opened.executor
+    return str(executor.supervisor_log(opened.invocation.id)) if isinstance(executor, Supervising) else None
 
 
 def _there(opened: Session, view: JobView) -> dict[str, str] | None:

@@ -4,7 +4,8 @@ The backend is the source of truth and the ledger caches it. `find` must therefo
 created, even if the response to `submit` was lost, and `submit` must be idempotent: called again for an attempt that
 exists, it returns that attempt.
 
-Optional capabilities are separate protocols (`Describing`, `Maintaining`, `Pooling`, `Releasing`, `Surveying`).
+Optional capabilities are separate protocols (`Describing`, `Maintaining`, `Pooling`, `Releasing`, `Supervising`,
+`Surveying`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ __all__ = [
     "Maintaining",
     "Pooling",
     "Releasing",
+    "Supervising",
     "Surveying",
     "find_attempts",
     "poll_attempts",
@@ -127,6 +129,14 @@ class Releasing(Protocol):
         Raises:
             NelActionError: something could not be removed.
         """
+
+
+@runtime_checkable
+class Supervising(Protocol):
+    """An executor that runs jobs under a supervisor process on this machine."""
+
+    def supervisor_log(self, invocation: str) -> Path:
+        """Return the path of the log of an invocation's supervisor; the file may not exist yet."""
 
 
 @runtime_checkable

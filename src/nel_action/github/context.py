@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
 
 from nel_action.github.api import GitHubApi
 from nel_action.github.artifacts import artifact_name
@@ -21,25 +19,9 @@ from nel_action.github.outcome import StateFile
 from nel_action.github.publish import Publisher
 from nel_action.github.sticky import CommentMode, StickyComment, token_login
 from nel_action.github.workflow import Workflow
-from nel_action.redaction import Redactor
+from nel_action.redaction import Redactor, likely_secrets
 
-__all__ = ["ActionContext", "likely_secrets"]
-
-SECRET: Final = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|PAT)(_|$)", re.IGNORECASE)
-"""Names of variables whose values are treated as secrets."""
-REFERENCE: Final = re.compile(r"(PATH|FILE|DIR|NAME|URL)$", re.IGNORECASE)
-"""Names of variables that contain the location of a secret, not the secret itself."""
-
-
-def likely_secrets(environ: Mapping[str, str], named: Iterable[str] = ()) -> list[str]:
-    """Return the values of variables that are secrets by their name, or because the spec names them.
-
-    Args:
-        environ: the environment.
-        named: variables that the spec names.
-    """
-    names = {name for name in environ if SECRET.search(name) and not REFERENCE.search(name)}
-    return [environ[name] for name in sorted(names | set(named)) if environ.get(name)]
+__all__ = ["ActionContext"]
 
 
 @lru_cache(maxsize=4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from nel_action.driver.judging import find_baseline
 from nel_action.driver.preflight import check_gate
 from nel_action.errors import CancelledError, ExitCode, NelActionError, SpecError, UsageError
 from nel_action.gating.policy import check_policy
-from nel_action.github.context import ActionContext, likely_secrets
+from nel_action.github.context import ActionContext
 from nel_action.github.event import EventKind
 from nel_action.github.finalize import PolicyLocations, finalize, policy_locations
 from nel_action.github.inputs import Mode
@@ -28,6 +28,7 @@ from nel_action.lifecycle.prepare import check, prepare
 from nel_action.lifecycle.reruns import second_runs
 from nel_action.lifecycle.session import JobView, Session
 from nel_action.lifecycle.waiting import finished, refresh, wait
+from nel_action.redaction import likely_secrets, named_variables
 from nel_action.report.progress import ProgressView, job_rows
 
 if TYPE_CHECKING:
@@ -105,20 +106,6 @@ def _open(context: ActionContext, publisher: Publisher) -> None:
     context.state.update(check_id=publisher.check_id)
 
 
-def _named_variables(part: object, key: str = "") -> Iterator[str]:
-    """Name the variables that a spec takes values from: `host:NAME`, and whatever stands under `…_name`."""
-    if isinstance(part, Mapping):
-        for name, value in part.items():
-            yield from _named_variables(value, str(name))
-    elif isinstance(part, list):
-        for value in part:
-            yield from _named_variables(value, key)
-    elif isinstance(part, str) and part.startswith("host:"):
-        yield part.removeprefix("host:")
-    elif isinstance(part, str) and key.endswith(("key_name", "passphrase_name", "token_name")):
-        yield part
-
-
 def _known(context: ActionContext) -> str:
     state = context.state.read()
     return state.outcome.invocation if state else ""
@@ -171,7 +158,7 @@ class _Evaluation:
 
     def _check(self, prepared: Prepared) -> None:
         """Find out before anything is spent what would keep the gate from an answer."""
-        named = sorted(_named_variables(self.loaded.resolved))
+        named = sorted(named_variables(self.loaded.resolved))
         self.context.state.update(secrets=tuple(named))
         self.context.workflow.mask(likely_secrets(self.environ, named))
         if self.context.github_hosted and self._local(prepared) and self.context.inputs.mode is Mode.SUBMIT:

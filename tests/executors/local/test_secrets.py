@@ -1,9 +1,6 @@
 from __future__ import annotations
 
-import base64
-import json
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 
@@ -11,35 +8,6 @@ from nel_action.errors import SecretError
 from nel_action.executors.local.secrets import read_host_variables, redact_file, resolve_env
 from nel_action.model.env_ref import EnvRef, parse_references
 from nel_action.redaction import Redactor
-
-SECRET = 's3cr3t/with "quotes" & ümlaut'
-
-
-@pytest.mark.parametrize(
-    "form",
-    [
-        SECRET,
-        json.dumps(SECRET)[1:-1],
-        quote(SECRET, safe=""),
-        base64.b64encode(SECRET.encode()).decode(),
-        base64.urlsafe_b64encode(SECRET.encode()).decode().rstrip("="),
-    ],
-)
-def test_redactor_removes_every_encoding_of_a_secret(form: str) -> None:
-    assert Redactor([SECRET])(f"Bearer {form}!").replace("=", "") == "Bearer ***!"
-
-
-def test_redactor_removes_the_longer_of_two_secrets_completely() -> None:
-    assert Redactor(["token", "token-and-more"])("token-and-more, token") == "***, ***"
-
-
-@pytest.mark.parametrize("value", ["", "1", "abc", "true", "None", "12345", "EMPTY"])
-def test_redactor_keeps_values_that_are_too_common_to_be_secret(value: str) -> None:
-    assert Redactor([value])("true abc 12345 None EMPTY 1") == "true abc 12345 None EMPTY 1"
-
-
-def test_redactor_removes_each_line_of_a_secret() -> None:
-    assert Redactor(["first line\nsecond line"])("a first line, a second line") == "a ***, a ***"
 
 
 def test_redact_file_keeps_all_other_bytes(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,7 @@ from nel_action.executors.local.secrets import known_secrets
 from nel_action.executors.local.store import Queue, Store
 from nel_action.log import log_to_file
 from nel_action.model.job import JobState, Reason
-from nel_action.redaction import Redactor
+from nel_action.redaction import MutableRedactor
 
 __all__ = ["MODULE", "Supervisor", "ensure_supervisor", "last_error", "main"]
 
@@ -135,12 +135,8 @@ class Supervisor:
         self._active: dict[str, tuple[AttemptRunner, asyncio.Task[None]]] = {}
         self._done: set[str] = set()
         self._stopped: AttemptError | None = None
-        self._secrets: set[str] = set()
-        self._redactor = Redactor(())
-
-    def redact(self, text: str) -> str:
-        """Remove the secrets of all attempts from a text."""
-        return self._redactor(text)
+        self.redactor = MutableRedactor()
+        """Redacts the secrets of all attempts."""
 
     async def run(self) -> None:
         """Run the existing attempts and those that are added, until none is left."""
@@ -209,14 +205,9 @@ class Supervisor:
         self._uses_containers |= "docker" in {record.settings.runtime, getattr(record.job.deployment, "runtime", None)}
         if record.invocation == self._queue.invocation:
             self._pending[attempt.name] = attempt, record
-            self._add_secrets(known_secrets(attempt, record, self._context.environ))
+            self.redactor.add(known_secrets(attempt, record, self._context.environ))
         else:
             self._queue.remove(attempt.name)
-
-    def _add_secrets(self, values: Iterable[str]) -> None:
-        if new := set(values) - self._secrets:
-            self._secrets |= new
-            self._redactor = Redactor(self._secrets)
 
     def _cancel(self, attempt: AttemptDir) -> None:
         if attempt.name in self._active:
@@ -276,7 +267,7 @@ def main() -> None:
     held: int | None = lock
     while held is not None:
         supervisor = Supervisor(store, queue, dict(os.environ))
-        handler = log_to_file(queue.log, redact=supervisor.redact)
+        handler = log_to_file(queue.log, redact=supervisor.redactor)
         logger.info("process %d runs invocation %s", os.getpid(), queue.invocation)
         asyncio.run(supervisor.run())
         logger.info("process %d: no attempt is left", os.getpid())
