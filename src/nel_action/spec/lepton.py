@@ -1,4 +1,4 @@
-"""DGX Cloud Lepton: where jobs run there, and how it serves a model. The keys are those of NeMo Evaluator Launcher."""
+"""Settings of DGX Cloud Lepton for jobs and endpoints, with the keys of NeMo Evaluator Launcher."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class LeptonValueSource(SpecModel):
-    """Where the platform takes a value from."""
+    """The source of a value on the platform."""
 
     secret_name_ref: str | None = None
     """Name of a secret of the workspace."""
@@ -36,131 +36,131 @@ class LeptonValueSource(SpecModel):
 
 
 class LeptonValue(SpecModel):
-    """A value that the platform fills in."""
+    """A value that the platform inserts."""
 
     value_from: LeptonValueSource
-    """Its source."""
+    """The source."""
 
 
 class LeptonToken(SpecModel):
     """A token that an endpoint accepts."""
 
     value: str | None = None
-    """The token itself; `value_from` keeps it out of the spec."""
+    """The token; use `value_from` to keep it out of the spec."""
     value_from: LeptonValueSource | None = None
-    """Its source."""
+    """The source."""
 
 
 class LeptonMount(SpecModel):
-    """A shared file system in a container."""
+    """A mounted volume."""
 
     model_config = ConfigDict(populate_by_name=True)
 
     source: Annotated[str | None, Field(alias="from")] = None
     """The volume (`node-nfs:NAME`)."""
     path: str
-    """Folder of the volume."""
+    """Directory of the volume."""
     mount_path: str
-    """Where the container sees it."""
+    """Mount point in the container."""
     local_path: str | None = None
-    """Where this machine sees the same folder, if it does: results are then read there."""
+    """The same directory on this machine, if it is accessible: results are then read from it."""
 
 
 class LeptonModelCache(SpecModel):
-    """Where an endpoint keeps the model."""
+    """The volume that stores the model of an endpoint."""
 
     model_config = ConfigDict(populate_by_name=True)
 
     enabled: bool = False
-    """Mount it at all."""
+    """Whether to mount it."""
     source: Annotated[str | None, Field(alias="from")] = None
-    """The volume (`node-nfs:NAME`); that of the first mount of the tasks unless said."""
+    """The volume (`node-nfs:NAME`); by default the volume of the tasks' first mount."""
     cache_path: str | None = None
-    """Folder of the volume."""
+    """Directory of the volume."""
     mount_path: str | None = None
-    """Where the container sees it."""
+    """Mount point in the container."""
 
 
 class LeptonConfig(SpecModel):
-    """An endpoint that serves the model."""
+    """The endpoint that serves the model."""
 
     endpoint_name: str | None = None
-    """Beginning of the endpoint's name."""
+    """Prefix of the endpoint's name."""
     resource_shape: str | None = None
-    """The machine (`gpu.1xh200`)."""
+    """The machine shape (`gpu.1xh200`)."""
     min_replicas: Annotated[int, Field(ge=0)] = 1
     """Smallest number of replicas."""
     max_replicas: Annotated[int, Field(gt=0)] = 1
     """Largest number of replicas."""
     api_token: str | None = None
-    """A token that it accepts; `api_tokens` keeps it out of the spec."""
+    """A token that it accepts; use `api_tokens` to keep it out of the spec."""
     api_tokens: tuple[LeptonToken, ...] = ()
     """Tokens that it accepts."""
     auto_scaler: Free = {}
-    """Passed on whole to the platform."""
+    """Passed to the platform unchanged."""
     health: Free = {}
-    """Passed on whole to the platform."""
+    """Passed to the platform unchanged."""
     envs: dict[str, str | LeptonValue] = {}
-    """Variables of the server; secrets by `value_from`."""
+    """Environment variables of the server; secrets with `value_from`."""
     mounts: LeptonModelCache = LeptonModelCache()
-    """Where the model is kept."""
+    """The volume that stores the model."""
     shared_memory_size: Annotated[int, Field(gt=0)] | None = None
     """Shared memory of a replica, in MiB."""
     keep: bool = False
-    """Leave the endpoint there when the run has ended, for the next one; it still scales to zero when idle."""
+    """Keep the endpoint after the run for later ones; it still scales to zero when idle."""
 
 
 class LeptonEvaluationTasks(SpecModel):
-    """The machine that a harness runs on."""
+    """Resources and limits of a harness's job."""
 
     resource_shape: str = "cpu.small"
-    """The machine."""
+    """The machine shape."""
     timeout: Seconds = 3600
-    """Seconds for one task."""
+    """Time limit of one task in seconds."""
     use_shared_storage: bool = True
-    """Leave results on the mounted volume too, where there is one; they come home through the job's log."""
+    """Also keep the results on the mounted volume, if any; they are collected through the job's log."""
     priority_class: str | None = None
-    """The queue's word for how urgent jobs are (`mid-4000`)."""
+    """Priority class in the queue (`mid-4000`)."""
     can_preempt: bool | None = None
-    """Whether jobs may push out less urgent ones."""
+    """Whether jobs may preempt jobs of lower priority."""
     can_be_preempted: bool | None = None
-    """Whether more urgent jobs may push these out."""
+    """Whether jobs of higher priority may preempt these."""
     shared_memory_size: Annotated[int, Field(gt=0)] | None = None
     """Shared memory of a job, in MiB."""
     work_dir: str = "/tmp/nel-action"  # noqa: S108 - of a container of its own
-    """Folder in the job's container for its files, where they are not on a mounted volume."""
+    """Directory in the container for the job's files, unless they are on a mounted volume."""
     log_limit: Annotated[int, Field(gt=0)] = 64
-    """MiB of packed results that a job sends home through its log; more stays on the mounted volume."""
+    """Limit of the packed results that are sent through the job's log, in MiB; larger ones need a mounted volume."""
     retries: Annotated[int, Field(ge=0)] = 0
-    """How often the platform starts a job again that failed there, by whatever reason."""
+    """How often the platform restarts a failed job, whatever the reason."""
     ttl_seconds_after_finished: Annotated[int, Field(ge=0)] = 7 * 24 * 3600
-    """Seconds that the platform keeps a job that has ended, with its log; the platform's own default is 600."""
+    """Seconds for which the platform keeps a finished job and its log; the platform's own default is 600."""
 
 
 class LeptonServing(SpecModel):
-    """What all endpoints have in common."""
+    """Settings of all endpoints."""
 
     node_group: str | None = None
-    """Where endpoints run."""
+    """Node group of the endpoints."""
     endpoint_readiness_timeout: Seconds = 1200
-    """Seconds that an endpoint has to become ready."""
+    """Seconds within which an endpoint must become ready."""
     platform_defaults: Free = {}
-    """Passed on whole to the platform."""
+    """Defaults of the endpoint's request body, passed to the platform unchanged."""
 
 
 class LeptonTasks(SpecModel):
-    """What all evaluation jobs have in common."""
+    """Settings of all evaluation jobs."""
 
     node_group: str | None = None
-    """Where jobs run."""
+    """Node group of the jobs."""
     env_vars: dict[str, str | LeptonValue] = {}
-    """Variables of the harness; secrets by `value_from`."""
+    """Environment variables of the harness; secrets with `value_from`."""
     api_tokens: tuple[LeptonToken, ...] = ()
-    """Tokens for the endpoint."""
+    """Tokens that the endpoint accepts, unless `lepton_config.api_tokens` is set."""
     mounts: tuple[LeptonMount, ...] = ()
-    """Shared file systems."""
+    """Mounted volumes; the first stores the results."""
     image_pull_secrets: tuple[str, ...] = ()
-    """Names of the workspace's registry secrets."""
+    """Names of the workspace's registry credentials."""
 
 
 class LeptonPlatform(SpecModel):
@@ -178,23 +178,23 @@ class LeptonExecution(ExecutionBase):
     type: Literal["lepton"] = "lepton"
     """The executor."""
     env_var_names: tuple[str, ...] = ()
-    """Names of variables that are passed on from here."""
+    """Names of environment variables of this machine that are passed to the jobs."""
     evaluation_tasks: LeptonEvaluationTasks = LeptonEvaluationTasks()
-    """The machine that a harness runs on."""
+    """Resources and limits of a harness's job."""
     lepton_platform: LeptonPlatform = LeptonPlatform()
     """Settings of the platform."""
 
     @property
     def task_timeout(self) -> float:
-        """`evaluation_tasks.timeout` is the time limit of a task, as for the launcher, unless `timeout` is given."""
+        """Time limit of a task in seconds: `timeout`, or `evaluation_tasks.timeout`, the launcher's key."""
         return self.timeout if "timeout" in self.model_fields_set else self.evaluation_tasks.timeout
 
     @property
     def variables_there(self) -> frozenset[str]:
-        """Names of variables that the workspace supplies, so that they need no value here."""
+        """Names of the variables that the platform sets, which need no value on this machine."""
         return frozenset(self.lepton_platform.tasks.env_vars)
 
     @property
     def paths_elsewhere(self) -> bool:
-        """Absolute paths of data are those of the mounted volume."""
+        """Whether absolute dataset paths are paths of the backend: those of the mounted volume."""
         return True
