@@ -31,6 +31,8 @@ _TOKEN = "NEL_ACTION_GATEWAY_TOKEN"  # noqa: S105 - the name of a variable
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _PR_SET_PDEATHSIG = 1
 _USAGE = 2
+_NOT_STARTED = 127
+"""Exit status of a shell for a program that cannot be started."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,7 +95,7 @@ async def _run(config: Config, options: argparse.Namespace, program: list[str]) 
         for path in options.file:
             _fill_in(path, service.address)
         argv = [argument.replace(PLACEHOLDER, service.address) for argument in program]
-        return await _wait_for(_start(argv, environ))
+        return await _run_child(argv, environ)
 
 
 def _child_environ(environ: Mapping[str, str], config: Config, token_env: str, address: str) -> dict[str, str]:
@@ -134,11 +136,22 @@ def _start(argv: Sequence[str], environ: Mapping[str, str]) -> subprocess.Popen[
     return subprocess.Popen(argv, env=dict(environ), preexec_fn=die_with_parent)  # noqa: PLW1509 - see the docstring
 
 
-async def _wait_for(child: subprocess.Popen[bytes]) -> int:
-    """Forward signals to the harness and return its exit status; 128 + n if signal n ended it."""
+async def _run_child(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Start the harness, forward signals to it and return its exit status; 128 + n if signal n ended it."""
     loop = asyncio.get_event_loop()
+    pending: list[signal.Signals] = []
+    # NOTE: before the start, since a signal that arrives in between would end this process alone.
+    for number in _FORWARDED:
+        loop.add_signal_handler(number, pending.append, number)
+    try:
+        child = _start(argv, environ)
+    except OSError as error:
+        sys.stderr.write(f"nel-action gateway: cannot start {argv[0]}: {error.strerror}\n")
+        return _NOT_STARTED
     for number in _FORWARDED:
         loop.add_signal_handler(number, child.send_signal, number)
+    for number in pending:
+        child.send_signal(number)
     status = await loop.run_in_executor(None, child.wait)
     return status if status >= 0 else 128 - status
 

@@ -1,0 +1,164 @@
+"""The program as harnesses are started with it: `run` as their parent, `serve` as a process of its own."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from nel_action.gateway.__main__ import PLACEHOLDER
+
+GATEWAY = (sys.executable, "-m", "nel_action.gateway")
+ANSWER = json.dumps({"model": "acme", "choices": [{"message": {"content": "4"}, "finish_reason": "stop"}]}).encode()
+HARNESS = """
+import json, os, sys, urllib.request
+url, key = sys.argv[1], os.environ["OPENAI_API_KEY"]
+request = urllib.request.Request(url, b'{"messages": []}', {"Authorization": "Bearer " + key})
+answer = urllib.request.urlopen(request).read().decode()
+json.dump({"url": url, "environ": dict(os.environ), "answer": answer}, sys.stdout)
+sys.exit(7)
+"""
+
+
+class Handler(BaseHTTPRequestHandler):
+    keys: list[str | None] = []  # noqa: RUF012 - read by the test
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.keys.append(self.headers["authorization"])
+        self.send_response(200)
+        self.send_header("content-length", str(len(ANSWER)))
+        self.end_headers()
+        self.wfile.write(ANSWER)
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    Handler.keys = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/v1/chat/completions"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def config(endpoint: str, tmp_path: Path) -> Path:
+    path = tmp_path / "gateway.json"
+    settings = {"upstream": endpoint, "record": str(tmp_path / "record"), "api_key_name": "MODEL_API_KEY"}
+    path.write_text(json.dumps(settings))
+    return path
+
+
+ENVIRON = {**os.environ, "MODEL_API_KEY": "sk-endpoint"}
+
+
+def run(config: Path, *argv: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    command = (*GATEWAY, "run", "--config", str(config), *options, "--", *argv)
+    return subprocess.run(command, env=ENVIRON, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_run_gives_the_harness_its_address_and_a_token_in_place_of_the_key(config: Path) -> None:
+    argv = (sys.executable, "-c", HARNESS, f"http://{PLACEHOLDER}/v1/chat/completions")
+    done = run(config, *argv, options=("--token-env", "OPENAI_API_KEY"))
+    assert done.returncode == 7, done.stderr
+    seen = json.loads(done.stdout)
+    assert seen["url"].startswith("http://127.0.0.1:")
+    assert json.loads(seen["answer"]) == json.loads(ANSWER)
+    assert "sk-endpoint" not in done.stdout
+    assert "127.0.0.1" in seen["environ"]["NO_PROXY"].split(",")
+    assert Handler.keys == ["Bearer sk-endpoint"]
+
+
+def test_run_fills_the_address_into_files_anew_at_each_start(config: Path, tmp_path: Path) -> None:
+    path = tmp_path / "harness.yaml"
+    path.write_text(f"url: http://{PLACEHOLDER}/v1\n")
+    texts = [run(config, "cat", str(path), options=("--file", str(path))).stdout for _ in range(2)]
+    assert all(text.startswith("url: http://127.0.0.1:") for text in texts)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_run_forwards_signals_and_returns_128_plus_the_number(config: Path, number: signal.Signals) -> None:
+    command = (*GATEWAY, "run", "--config", str(config), "--", "sh", "-c", "echo started; exec sleep 60")
+    with subprocess.Popen(command, env=ENVIRON, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "started\n"
+        process.send_signal(number)
+        assert process.wait(timeout=30) == 128 + number
+
+
+def test_the_harness_does_not_outlive_a_killed_gateway(config: Path) -> None:
+    command = (*GATEWAY, "run", "--config", str(config), "--", "sh", "-c", "echo $$; exec sleep 60")
+    with subprocess.Popen(command, env=ENVIRON, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        process.kill()
+        # NOTE: standard output ends when its last holder, the harness, has ended.
+        assert process.stdout.read() == ""
+        assert not Path(f"/proc/{child}/exe").exists()
+
+
+def test_run_returns_127_for_a_missing_program(config: Path) -> None:
+    done = run(config, "no-such-program")
+    assert done.returncode == 127
+    assert "no-such-program" in done.stderr
+
+
+def test_serve_writes_its_address_and_ends_on_sigterm(config: Path, tmp_path: Path) -> None:
+    address = tmp_path / "address"
+    command = (*GATEWAY, "serve", "--config", str(config), "--address-file", str(address))
+    with subprocess.Popen(command, env=ENVIRON) as process:
+        while not address.exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        host, _, port = address.read_text().strip().rpartition(":")
+        connection = http.client.HTTPConnection(host, int(port))
+        connection.request("POST", "/v1/chat/completions", b'{"messages": []}')
+        assert connection.getresponse().read() == ANSWER
+        connection.close()
+        process.terminate()
+        assert process.wait(timeout=30) == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "the configuration is not JSON"),
+        ("[]", "the configuration is not a JSON object"),
+        ("{}", "upstream is missing"),
+        ('{"upstream": "http://a/b", "retries": 3}', "unknown key 'retries'"),
+        ('{"upstream": "http://a/b", "max_retries": "3"}', "max_retries: '3' is not of type int"),
+        ('{"upstream": "http://a/b", "max_retries": true}', "max_retries: True is not of type int"),
+        ('{"upstream": "http://a/b", "max_retries": -1}', "max_retries: -1 is negative"),
+        ('{"upstream": "http://a/b", "request_timeout": 0}', "request_timeout: 0.0 is not a positive number"),
+        ('{"upstream": "http://a/b", "store": "some"}', "store: 'some' is neither 'all' nor 'answers'"),
+        ('{"upstream": "http://a/b", "api_key_name": "NOT_SET"}', "the variable NOT_SET is not set"),
+        ('{"upstream": "a/b"}', "'a/b' is not an http:// or https:// URL"),
+    ],
+)
+def test_mistakes_in_the_configuration_exit_with_2(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "gateway.json"
+    path.write_text(text)
+    done = run(path, "true")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_configuration_exits_with_2(tmp_path: Path) -> None:
+    assert run(tmp_path / "none.json", "true").returncode == 2
