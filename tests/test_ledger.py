@@ -136,3 +136,13 @@ def test_backend_attempt_carries_key_number_and_backend_id() -> None:
     expected = Attempt(key=Key("nel-0"), number=3, backend_id="x", submitted="2026-01-01T00:00:00Z")
     assert row.backend_attempt == expected
     assert (row.submitted, attempt().submitted) == (True, False)
+
+
+def test_record_never_replaces_a_final_state_by_an_earlier_observation(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.add(invocation(), [attempt()])
+    finished = replace(attempt(), backend_id="x").updated(JobStatus(state=JobState.SUCCEEDED, exit_code=0))
+    ledger.record(finished)
+    for state in (JobState.PENDING, JobState.RUNNING, JobState.UNKNOWN):
+        ledger.record(replace(finished, state=state, exit_code=None))
+    assert [row.state for row in ledger.attempts(ID)] == [JobState.SUCCEEDED]

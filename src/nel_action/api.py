@@ -1,4 +1,4 @@
-"""The library: what the command line does, as functions.
+"""The library: the functions of the command line for Python programs.
 
     from nel_action import load_spec, run, wait
 
@@ -6,33 +6,31 @@
     report = wait(run(spec))
     print(report.gate.verdict, report.gate.exit_code)
 
-Every function reads `$NEL_ACTION_HOME` (by default `~/.nel-action`) and the environment at the moment it is
-called. Times are in seconds. Everything that goes wrong on purpose is a `NelActionError`, whose `exit_code` is
-what the command line would have ended with.
+Every function reads `$NEL_ACTION_HOME` (default: `~/.nel-action`) and the environment when it is called. Durations are
+in seconds. Every expected failure raises a `NelActionError`; its `exit_code` is that of the command line.
 """
 
 from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING
 
-from nel_action.driver.confirmation import second_look
-from nel_action.driver.judging import conclude, find_baseline
-from nel_action.driver.preflight import check_gate
+from nel_action.driver.evaluation import evaluate, follow
+from nel_action.driver.events import Created, Exported, Reported, Submitted
+from nel_action.driver.preflight import check_plan, check_spec
+from nel_action.driver.surroundings import Surroundings
 from nel_action.errors import NelActionError
 from nel_action.files import home_dir
-from nel_action.ledger import Ledger, run_dir_of
-from nel_action.lifecycle.launch import start
-from nel_action.lifecycle.loading import load
-from nel_action.lifecycle.prepare import check, prepare, select_tasks
+from nel_action.ledger import run_dir_of
+from nel_action.lifecycle.loading import load, select_tasks
+from nel_action.lifecycle.prepare import prepare
 from nel_action.lifecycle.session import JobView, Session, open_session
-from nel_action.lifecycle.submit import submit
-from nel_action.lifecycle.waiting import finished, refresh
-from nel_action.lifecycle.waiting import wait as watch
+from nel_action.lifecycle.waiting import refresh
 from nel_action.planning.jobs import Plan
 from nel_action.report.model import Report
 from nel_action.spec.compose import LoadedSpec
@@ -42,38 +40,57 @@ if TYPE_CHECKING:
     from nel_action.exporters.interface import ExportOutcome
     from nel_action.gating.verdict import GateReport
 
-__all__ = ["StillRunningError", "export", "gate", "home_dir", "load_spec", "plan", "run", "status", "wait"]
+__all__ = [
+    "ExportWarning",
+    "StillRunningError",
+    "export",
+    "gate",
+    "home_dir",
+    "load_spec",
+    "plan",
+    "run",
+    "status",
+    "wait",
+]
 
 
 class StillRunningError(NelActionError):
-    """The time to wait was over first; the jobs go on. The command line ends with 5 then."""
+    """The time limit passed while jobs were active; they run on. The command line exits with 5."""
+
+
+class ExportWarning(UserWarning):
+    """Results were not sent to a destination of `execution.auto_export`, or will not be as things are now."""
 
 
 def load_spec(path: str | Path, *, overrides: Sequence[str] = (), tasks: Sequence[str] = ()) -> LoadedSpec:
-    """Load, compose and check a spec.
+    """Load, compose and validate a spec.
 
         spec = load_spec("evals/gate.yaml", overrides=["execution.parallelism=2"], tasks=["gsm8k"])
 
     Args:
-        path: the spec's file.
-        overrides: in Hydra's form, as for `-o`.
-        tasks: keep only these tasks; all where empty.
+        path: file of the spec.
+        overrides: Hydra overrides, as for `-o`.
+        tasks: keep only these tasks; all if empty.
 
     Raises:
-        SpecError: all that is wrong with it, each with its place.
-        NotFoundError: a task that the spec does not have.
+        SpecError: the spec is invalid; all problems have their source positions.
+        NotFoundError: the spec does not have one of the tasks.
     """
     return select_tasks(load(Path(path), overrides=overrides), tasks)
 
 
 def plan(spec: LoadedSpec, *, fresh: bool = False) -> Plan:
-    """Work out the jobs of a spec without starting anything.
+    """Plan the jobs of a spec; submit nothing.
 
         for job in plan(spec).jobs:
             print(job.key, job.name, job.image)
 
+    Args:
+        spec: the spec.
+        fresh: give every job a new key, so that no earlier result is reused.
+
     Raises:
-        SpecError: what the spec asks for cannot be planned.
+        SpecError: the spec cannot be planned.
         UnreachableError: the executor's backend does not answer.
     """
     with prepare(spec, home=home_dir(), environ=os.environ, fresh=fresh) as prepared:
@@ -87,68 +104,83 @@ def run(
     check_endpoint: bool = True,
     on_created: Callable[[Session], None] | None = None,
 ) -> str:
-    """Start a spec's jobs, each exactly once, and return the invocation's id.
+    """Submit the jobs of a spec, each exactly once, and return the invocation's ID.
 
         invocation = run(load_spec("evals/gate.yaml"))
 
+    What prevents an export at the moment, such as a missing credential, is an `ExportWarning`.
+
     Args:
         spec: the spec.
-        fresh: run everything again, whatever was evaluated before.
-        check_endpoint: send the target one tiny request first.
-        on_created: called when the invocation is on disk and before anything is submitted.
+        fresh: run every job, even if it was evaluated before.
+        check_endpoint: send the target one minimal request first.
+        on_created: called when the invocation is on disk and nothing has been submitted.
 
     Raises:
-        SpecError: the spec, its policy or its exports are wrong.
+        SpecError: the spec, its policy or its exports are invalid.
         SecretError: a variable that the spec names is not set.
-        UnreachableError: the backend or the target does not answer as it should.
+        UnreachableError: the backend or the target does not answer.
     """
-    from nel_action.exporters.preflight import check_exports
-
-    home = home_dir()
-    check_gate(spec.spec, locate=spec.locate)
-    check_exports(spec, os.environ)
-    with prepare(spec, home=home, environ=os.environ, fresh=fresh) as prepared:
-        find_baseline(spec.spec, folder=spec.base_dir, home=home)
-        check(prepared, endpoint=check_endpoint)
-        ledger = Ledger(home)
-        try:
-            return start(prepared, ledger, on_created=on_created).invocation.id
-        finally:
-            ledger.close()
+    around = Surroundings(home=home_dir(), environ=os.environ)
+    for warning in check_spec(spec, around):
+        warnings.warn(str(warning), ExportWarning, stacklevel=2)
+    with prepare(spec, home=around.home, environ=around.environ, fresh=fresh) as prepared:
+        check_plan(prepared, around, endpoint=check_endpoint)
+        with closing(evaluate(prepared, around)) as events:
+            for event in events:
+                match event:
+                    case Created(session):
+                        if on_created is not None:
+                            on_created(session)
+                    case Submitted():
+                        return event.session.invocation.id
+                    case _:
+                        pass
+    raise AssertionError  # pragma: no cover - every evaluation submits
 
 
 def wait(invocation: str, *, timeout: float | None = None) -> Report:
-    """Wait for an invocation, then collect, judge and report it.
+    """Wait for an invocation, then collect, judge, report and export its results.
 
         report = wait(invocation, timeout=3600)
 
+    Results go to the destinations of `execution.auto_export`. An export that fails is an `ExportWarning` and never
+    changes the verdict.
+
     Args:
-        invocation: the beginning of its id, or its run directory.
-        timeout: seconds; None waits without end.
+        invocation: the beginning of its ID, or its run directory.
+        timeout: time limit in seconds; None for no limit.
 
     Returns:
-        Results, verdict and facts; `results.json`, `gate.json` and the reports are on disk by then.
+        Results, verdict and metadata; `results.json`, `gate.json` and the reports are on disk.
 
     Raises:
-        StillRunningError: the time was over first; the jobs go on.
+        StillRunningError: the time limit passed; the jobs run on.
         NotFoundError: there is no such invocation.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    with open_session(invocation, home=home_dir(), environ=os.environ) as opened:
-        submit(opened)
-        again: Session | None = opened
-        while again is not None:
-            current = again
-            views = watch(current, on_look=lambda _views: None, stop=Event(), deadline=deadline)
-            if not finished(views):
-                msg = f"invocation {current.invocation.id} still runs after {timeout:g} s"
-                raise StillRunningError(msg, hint="wait again; nothing was lost")
-            again = second_look(current, views)
-        return conclude(current, views)
+    around = Surroundings(home=home_dir(), environ=os.environ, deadline=deadline)
+    report: Report | None = None
+    problems: list[str] = []
+    with open_session(invocation, home=around.home, environ=around.environ) as session:
+        for event in follow(session, around):
+            match event:
+                case Reported():
+                    report = event.report
+                case Exported():
+                    problems += [f"export to {event.destination}: {problem}" for problem in event.problems]
+                case _:
+                    pass
+    for problem in problems:
+        warnings.warn(problem, ExportWarning, stacklevel=2)
+    if report is None:
+        msg = f"invocation {session.invocation.id} is still running after {timeout:g} s"
+        raise StillRunningError(msg, hint="wait again; nothing is lost")
+    return report
 
 
 def status(invocation: str) -> list[JobView]:
-    """Look once at the jobs of an invocation.
+    """Poll the jobs of an invocation once.
 
         [view.state for view in status("4f1c9a20")]
 
@@ -160,26 +192,26 @@ def status(invocation: str) -> list[JobView]:
 
 
 def gate(candidate: str | Path, *, baseline: str | Path | None = None, policy: GatePolicy | None = None) -> GateReport:
-    """Judge results that are there already.
+    """Judge existing results.
 
         verdict = gate("runs/2026-01-02-…", baseline="evals/baseline.json", policy=policy).verdict
 
     Args:
-        candidate: an invocation, a run directory, or any result files that `nel-action gate` reads.
-        baseline: the same, to compare with.
-        policy: what is allowed; None asks only that everything is there.
+        candidate: an invocation, a run directory, or result files of a supported format.
+        baseline: the results to compare with, in the same forms.
+        policy: the limits; None requires only that all results are complete.
 
     Raises:
-        ResultsError: files are missing or not whole.
+        ResultsError: files are missing or incomplete.
         SpecError: the policy does not fit the tasks.
     """
     from nel_action.gating.external import open_run
     from nel_action.gating.judge import judge_runs
 
-    run_ = open_run(_path(candidate))
-    expected = list(dict.fromkeys(task.task for task in run_.results.tasks))
+    results = open_run(_path(candidate))
+    expected = list(dict.fromkeys(task.task for task in results.results.tasks))
     before = None if baseline is None else open_run(_path(baseline))
-    return judge_runs(run_, policy=policy, baseline=before, expected=expected)
+    return judge_runs(results, policy=policy, baseline=before, expected=expected)
 
 
 def _path(reference: str | Path) -> Path:
@@ -188,16 +220,20 @@ def _path(reference: str | Path) -> Path:
 
 
 def export(invocation: str, destination: str) -> ExportOutcome:
-    """Send the results of an invocation where its spec's `export.<destination>` says; twice changes nothing.
+    """Send the results of an invocation to a destination of its spec; sending them again changes nothing.
 
         outcome = export("4f1c9a20", "mlflow")
 
+    Args:
+        invocation: the beginning of its ID, or its run directory.
+        destination: name of the exporter; its options are under `export.<destination>` in the spec.
+
     Returns:
-        What was made, changed, left alone or failed, thing by thing; `outcome.complete` says whether all of it went.
+        The outcome per item; `outcome.complete` tells whether everything was sent.
 
     Raises:
-        NotFoundError: no such invocation or exporter.
-        SpecError: the options are wrong; nothing was sent.
+        NotFoundError: there is no such invocation or exporter.
+        SpecError: the options are invalid; nothing was sent.
     """
     from nel_action.exporters.service import export_run
 

@@ -100,13 +100,12 @@ class AttemptRow:
             TypeError: a column is missing or unknown.
         """
         reason = data["reason"]
-        known = reason in {member.value for member in Reason}
         fields = {
             "key": Key(data["key"]),
             "reused": bool(data["reused"]),
             "state": JobState(data["state"]),
             # NOTE: a later version may add reasons; they explain a state and decide nothing.
-            "reason": Reason(reason) if known else None,
+            "reason": Reason(reason) if reason in _REASONS else None,
         }
         return cls(**{**data, **fields})
 
@@ -135,6 +134,8 @@ class AttemptRow:
 
 _COLUMNS = tuple(AttemptRow.__dataclass_fields__)
 _IDENTITY = ("invocation", "job", "number")
+_FINAL_STATES = ", ".join(f"'{state}'" for state in JobState if state.final)
+_REASONS = frozenset(Reason)
 
 
 class Ledger:
@@ -206,12 +207,19 @@ class Ledger:
         )
 
     def record(self, row: AttemptRow) -> None:
-        """Update an attempt with the backend's answer or a newly observed status."""
+        """Update an attempt with the backend's answer or a newly observed status.
+
+        A final state is never replaced by one that is not final: another process may have observed the end of a job
+        while this one was still waiting for an earlier observation.
+        """
         columns = [column for column in _COLUMNS if column not in _IDENTITY]
         assignments = ", ".join(f"{column} = ?" for column in columns)
+        condition = "invocation = ? AND job = ? AND number = ?"
+        if not row.state.final:
+            condition += f" AND state NOT IN ({_FINAL_STATES})"
         with self._transaction():
             self._db.execute(
-                f"UPDATE attempts SET {assignments} WHERE invocation = ? AND job = ? AND number = ?",  # noqa: S608
+                f"UPDATE attempts SET {assignments} WHERE {condition}",  # noqa: S608 - constants
                 [getattr(row, column) for column in (*columns, *_IDENTITY)],
             )
 

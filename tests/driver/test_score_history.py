@@ -19,19 +19,19 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path / "home")
 
 
-def run_of(day: int, value: float, **told: object) -> Report:
-    """Make the report of one day's run of gsm8k."""
+def run_of(day: int, value: float, **changes: object) -> Report:
+    """Make the report of a run of gsm8k."""
     base = reports.failed()
-    task = reports.result("gsm8k", value=value).model_copy(update={"key": f"nel-{day:016x}", **told})
-    verdict = next(one for one in base.gate.tasks if one.task == "gsm8k").model_copy(update={"score": value})
+    task = reports.result("gsm8k", value=value).model_copy(update={"key": f"nel-{day:016x}", **changes})
+    verdict = next(task for task in base.gate.tasks if task.task == "gsm8k").model_copy(update={"score": value})
     results = base.results.model_copy(
         update={"invocation": f"{day:016x}", "created": f"2026-11-{day:02}T02:00:00Z", "tasks": (task,)}
     )
     return replace(base, results=results, gate=base.gate.model_copy(update={"tasks": (verdict,)}))
 
 
-def enter(ledger: Ledger, report: Report, *, judged: bool = True) -> Path:
-    """Write a run as it lies on this machine."""
+def save_run(ledger: Ledger, report: Report, *, judged: bool = True) -> Path:
+    """Write a run directory and add it to the ledger."""
     results = report.results
     folder = ledger.path.parent.parent / results.invocation
     write_results(results, folder / "results.json")
@@ -42,9 +42,9 @@ def enter(ledger: Ledger, report: Report, *, judged: bool = True) -> Path:
     return folder
 
 
-def test_scores_come_oldest_first_and_the_present_one_last(ledger: Ledger) -> None:
+def test_earlier_scores_are_ordered_by_time(ledger: Ledger) -> None:
     for day, value in ((3, 0.7), (1, 0.5), (2, 0.6)):
-        enter(ledger, run_of(day, value))
+        save_run(ledger, run_of(day, value))
     points = earlier_scores(run_of(4, 0.8), ledger)
     assert [point.value for point in points] == [0.5, 0.6, 0.7, 0.8]
     assert {(point.task, point.metric, point.commit) for point in points} == {("gsm8k", "exact_match", "a1b2c3d")}
@@ -52,7 +52,7 @@ def test_scores_come_oldest_first_and_the_present_one_last(ledger: Ledger) -> No
 
 
 @pytest.mark.parametrize(
-    "told",
+    "changes",
     [
         {"params": {"temperature": 1.0}},
         {"model": "another"},
@@ -61,42 +61,42 @@ def test_scores_come_oldest_first_and_the_present_one_last(ledger: Ledger) -> No
         {"n_shot": 5},
     ],
 )
-def test_what_asks_otherwise_is_no_point(ledger: Ledger, told: dict[str, object]) -> None:
-    enter(ledger, run_of(1, 0.5, **told))
+def test_earlier_scores_of_other_settings_are_excluded(ledger: Ledger, changes: dict[str, object]) -> None:
+    save_run(ledger, run_of(1, 0.5, **changes))
     assert [point.value for point in earlier_scores(run_of(2, 0.6, task_version="1"), ledger)] == [0.6]
 
 
-def test_one_evaluation_that_several_runs_took_over_is_one_point(ledger: Ledger) -> None:
+def test_a_reused_evaluation_is_one_point(ledger: Ledger) -> None:
     same = {"key": "nel-00000000000000ff"}
     for day in (1, 2, 3):
-        enter(ledger, run_of(day, 0.5, **same))
+        save_run(ledger, run_of(day, 0.5, **same))
     points = earlier_scores(run_of(4, 0.5, **same), ledger)
     assert [point.when for point in points] == ["2026-11-04T02:00:00Z"]
 
 
-def test_another_repository_is_none_of_ours(ledger: Ledger) -> None:
+def test_runs_of_another_repository_are_excluded(ledger: Ledger) -> None:
     other = run_of(1, 0.5)
-    enter(ledger, replace(other, results=other.results.model_copy(update={"repository": "acme/other"})))
+    save_run(ledger, replace(other, results=other.results.model_copy(update={"repository": "acme/other"})))
     assert len(earlier_scores(run_of(2, 0.6), ledger)) == 1
 
 
-def test_damaged_and_lost_runs_are_passed_over(ledger: Ledger) -> None:
-    enter(ledger, run_of(1, 0.5), judged=False)
-    (enter(ledger, run_of(2, 0.6)) / "results.json").write_text("{")
-    (enter(ledger, run_of(3, 0.7)) / "results.json").unlink()
-    (enter(ledger, run_of(4, 0.8)) / "gate.json").write_text('{"tasks": 3}')
+def test_damaged_and_deleted_runs_are_skipped(ledger: Ledger) -> None:
+    save_run(ledger, run_of(1, 0.5), judged=False)
+    (save_run(ledger, run_of(2, 0.6)) / "results.json").write_text("{")
+    (save_run(ledger, run_of(3, 0.7)) / "results.json").unlink()
+    (save_run(ledger, run_of(4, 0.8)) / "gate.json").write_text('{"tasks": 3}')
     points = earlier_scores(run_of(5, 0.9), ledger)
     assert [(point.value, point.verdict) for point in points] == [(0.5, None), (0.8, None), (0.9, "fail")]
 
 
-def test_a_job_without_score_is_no_point(ledger: Ledger) -> None:
+def test_a_result_without_score_is_no_point(ledger: Ledger) -> None:
     broken = TaskResult.model_validate(run_of(1, 0.5).results.tasks[0].model_dump() | {"scores": ()})
     report = run_of(1, 0.5)
-    enter(ledger, replace(report, results=report.results.model_copy(update={"tasks": (broken,)})))
+    save_run(ledger, replace(report, results=report.results.model_copy(update={"tasks": (broken,)})))
     assert len(earlier_scores(run_of(2, 0.6), ledger)) == 1
 
 
-def test_a_spec_that_is_run_again_draws_its_trend(tmp_path: Path) -> None:
+def test_repeated_runs_of_a_spec_extend_its_trend(tmp_path: Path) -> None:
     project = Project(tmp_path / "p", tasks=("alpha",))
     for count in (1, 2, 3):
         assert project.run("--fresh", "--wait").returncode == 0

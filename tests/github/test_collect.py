@@ -48,7 +48,7 @@ def test_without_the_right_to_see_runs_the_others_are_still_looked_at(
     hub.grant(contents="read", pull_requests="read", checks="write")
     hub.store.commits = [B]
     said: list[str] = []
-    assert list(candidate_commits(api, event, say=said.append)) == [B]
+    assert list(candidate_commits(api, event, log=said.append)) == [B]
     assert "actions: read" in said[0]
 
 

@@ -16,6 +16,7 @@ from nel_action.gating.verdict import Verdict
 from nel_action.github import finalize as finalize_module
 from nel_action.github.check import Conclusion
 from nel_action.github.finalize import policy_locations
+from nel_action.model.job import JobState
 from nel_action.spec.compose import load_spec
 
 SPEC = """\
@@ -61,11 +62,11 @@ def test_a_tasks_place_is_its_policy_or_else_where_it_is_named(make_context: Mak
 def test_a_workflow_may_be_stricter_than_its_policy_and_never_laxer(
     make_context: MakeContext, code: ExitCode, verdict: Verdict, fail_on: str, expected: Conclusion | None
 ) -> None:
-    assert finalize_module._stricter(make_context(fail_on=fail_on), code, verdict) is expected
+    assert finalize_module._stricter_conclusion(make_context(fail_on=fail_on), code, verdict) is expected
 
 
 def view(state: str) -> Any:  # noqa: ANN401 - what the function looks at
-    return SimpleNamespace(job=SimpleNamespace(name="arith"), state=SimpleNamespace(value=state))
+    return SimpleNamespace(job=SimpleNamespace(name="arith"), state=JobState(state))
 
 
 @pytest.mark.parametrize(("state", "shown"), [("failed", True), ("succeeded", False)])
@@ -77,7 +78,7 @@ def test_only_a_failed_jobs_log_is_shown_its_end_masked_and_inert(
     lines = [*(f"line {n}" for n in range(500)), "::set-output name=x::y", "key=s3cret-value"]
     (tmp_path / "arith/logs/stdout.log").write_text("\n".join(lines))
     session = SimpleNamespace(invocation=SimpleNamespace(job_dir=lambda _job: tmp_path / "arith"))
-    finalize_module._log_failures(context, cast("Any", session), [view(state)])
+    finalize_module._print_failed_logs(context, cast("Any", session), [view(state)])
     said = log.getvalue()
     assert ("line 499" in said) is shown
     assert "line 100\n" not in said
@@ -89,5 +90,5 @@ def test_only_a_failed_jobs_log_is_shown_its_end_masked_and_inert(
 
 def test_a_pull_request_is_no_night(make_context: MakeContext, hub: GitHubDouble) -> None:
     context = make_context(history_branch="data")
-    assert finalize_module._remember(context, cast("Any", None), context.event, cast("Any", None)) == []
+    assert finalize_module._add_to_history(context, cast("Any", None), context.event, cast("Any", None)) == []
     assert hub.seen == []

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.github.conftest import MakeContext
 
-from nel_action.driver.judging import Rules
+from nel_action.driver.surroundings import Rules
 from nel_action.errors import NelActionError, SpecError
 from nel_action.github.context import ActionContext
 from nel_action.github.policy_source import (

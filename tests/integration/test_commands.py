@@ -101,7 +101,7 @@ def test_the_same_commit_is_not_evaluated_twice_unless_asked(project: Project) -
     assert project.run("--wait").returncode == 0
     second = project.run("--wait")
     assert second.returncode == 0
-    assert "taken over" in second.stderr
+    assert "is reused" in second.stderr
     assert len(project.ran) == 2
     assert project.run("--wait", "--fresh").returncode == 0
     assert len(project.ran) == 4

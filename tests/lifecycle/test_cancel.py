@@ -1,5 +1,3 @@
-"""Ending jobs, also those whose submitter did not live to note them."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -13,7 +11,7 @@ from nel_action.lifecycle.submit import submit
 from nel_action.model.job import JobState
 
 
-def test_a_job_whose_submitter_died_before_the_answer_is_found_and_ended(tmp_path: Path) -> None:
+def test_cancel_finds_a_job_whose_submission_was_not_recorded(tmp_path: Path) -> None:
     executor = MemoryExecutor(kill_after_submit=1)
     session = new_session(make_test_plan("a", "b"), executor, tmp_path)
     with pytest.raises(Killed):
@@ -24,7 +22,7 @@ def test_a_job_whose_submitter_died_before_the_answer_is_found_and_ended(tmp_pat
     assert len(executor.started) == 1
 
 
-def test_an_intent_that_never_became_an_attempt_stays_one(tmp_path: Path) -> None:
+def test_cancel_keeps_an_intent_that_was_never_submitted(tmp_path: Path) -> None:
     executor = MemoryExecutor(kill_before_submit=0)
     session = new_session(make_test_plan("a"), executor, tmp_path)
     with pytest.raises(Killed):

@@ -1,5 +1,3 @@
-"""Results say what was seen: whole ones with scores, anything else with a reason and none."""
-
 from __future__ import annotations
 
 import json
@@ -19,7 +17,9 @@ SCORES = json.dumps({"scores": {"accuracy": {"value": 0.5, "stderr": 0.1, "n": 2
 SAMPLES = '{"id": "a", "scores": {"accuracy": 1.0}}\n{"id": "b", "scores": {"accuracy": 0.0}}\n'
 
 
-def ended(tmp_path: Path, executor: MemoryExecutor, state: JobState = JobState.SUCCEEDED, **more: object) -> Session:
+def finished_session(
+    tmp_path: Path, executor: MemoryExecutor, state: JobState = JobState.SUCCEEDED, **more: object
+) -> Session:
     session = new_session(make_test_plan("alpha"), executor, tmp_path)
     submit(session)
     executor.end(session.invocation.plan.jobs[0].key, state, **more)
@@ -31,9 +31,9 @@ def collected(session: Session) -> Results:
     return collect(session, session.views())
 
 
-def test_a_whole_result_is_read_with_its_samples(tmp_path: Path) -> None:
+def test_collect_reads_scores_and_samples(tmp_path: Path) -> None:
     executor = MemoryExecutor()
-    session = ended(tmp_path, executor)
+    session = finished_session(tmp_path, executor)
     executor.artifacts[session.invocation.plan.jobs[0].key] = {"scores.json": SCORES, "samples.jsonl": SAMPLES}
     results = collected(session)
     task = results.tasks[0]
@@ -43,50 +43,52 @@ def test_a_whole_result_is_read_with_its_samples(tmp_path: Path) -> None:
     assert [sample.id for sample in read_samples(session.invocation.run_dir / task.samples)] == ["a", "b"]
 
 
-def test_exit_0_without_results_is_a_failure_with_a_reason(tmp_path: Path) -> None:
+def test_success_without_result_files_is_a_failure_with_a_reason(tmp_path: Path) -> None:
     executor = MemoryExecutor()
-    session = ended(tmp_path, executor)
+    session = finished_session(tmp_path, executor)
     executor.artifacts[session.invocation.plan.jobs[0].key] = {}
     task = collected(session).tasks[0]
     assert (task.outcome, task.reason, task.scores) == (JobOutcome.FAILED, "results", ())
     assert "scores.json" in (task.detail or "")
 
 
-def test_truncated_results_are_a_failure_with_a_reason(tmp_path: Path) -> None:
+def test_truncated_result_file_is_a_failure_with_a_reason(tmp_path: Path) -> None:
     executor = MemoryExecutor()
-    session = ended(tmp_path, executor)
+    session = finished_session(tmp_path, executor)
     executor.artifacts[session.invocation.plan.jobs[0].key] = {"scores.json": SCORES[:-9]}
     task = collected(session).tasks[0]
     assert (task.outcome, task.reason, task.scores) == (JobOutcome.FAILED, "results", ())
 
 
-def test_artifacts_that_do_not_come_whole_are_fetched_again_later(tmp_path: Path) -> None:
+def test_incomplete_artifacts_are_collected_again_by_the_next_call(tmp_path: Path) -> None:
     executor = MemoryExecutor()
-    session = ended(tmp_path, executor)
+    session = finished_session(tmp_path, executor)
     task = collected(session).tasks[0]
     assert (task.outcome, task.reason) == (JobOutcome.FAILED, "collect")
     executor.artifacts[session.invocation.plan.jobs[0].key] = {"scores.json": SCORES}
     assert collected(session).tasks[0].outcome is JobOutcome.SUCCEEDED
 
 
-def test_what_came_whole_is_not_fetched_twice(tmp_path: Path) -> None:
+def test_complete_artifacts_are_collected_once(tmp_path: Path) -> None:
     executor = MemoryExecutor()
-    session = ended(tmp_path, executor)
+    session = finished_session(tmp_path, executor)
     executor.artifacts[session.invocation.plan.jobs[0].key] = {"scores.json": SCORES}
     collected(session)
     collected(session)
     assert executor.calls.count("collect") == 1
 
 
-def test_a_failed_job_keeps_its_reason_whatever_it_left(tmp_path: Path) -> None:
+def test_failed_job_keeps_its_reason_and_has_no_scores(tmp_path: Path) -> None:
     executor = MemoryExecutor()
-    session = ended(tmp_path, executor, JobState.FAILED, reason=Reason.OUT_OF_MEMORY, detail="killed at 8 GiB")
+    session = finished_session(
+        tmp_path, executor, JobState.FAILED, reason=Reason.OUT_OF_MEMORY, detail="killed at 8 GiB"
+    )
     executor.artifacts[session.invocation.plan.jobs[0].key] = {"scores.json": SCORES}
     task = collected(session).tasks[0]
     assert (task.outcome, task.reason, task.scores) == (JobOutcome.FAILED, "out_of_memory", ())
 
 
-def test_jobs_that_run_or_cannot_be_seen_have_no_scores(tmp_path: Path) -> None:
+def test_active_and_unobservable_jobs_have_no_scores(tmp_path: Path) -> None:
     executor = MemoryExecutor()
     session = new_session(make_test_plan("alpha"), executor, tmp_path)
     assert collected(session).tasks[0].outcome is JobOutcome.RUNNING
@@ -96,7 +98,7 @@ def test_jobs_that_run_or_cannot_be_seen_have_no_scores(tmp_path: Path) -> None:
     assert collected(session).tasks[0].outcome is JobOutcome.UNKNOWN
 
 
-def test_the_limit_says_how_many_items_there_should_be(tmp_path: Path) -> None:
+def test_expected_item_count_is_limited_by_limit_samples(tmp_path: Path) -> None:
     from dataclasses import replace
 
     executor = MemoryExecutor()

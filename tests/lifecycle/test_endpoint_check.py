@@ -1,5 +1,3 @@
-"""One tiny request, and a sentence of its own for each way that it goes wrong."""
-
 from __future__ import annotations
 
 import socket
@@ -25,7 +23,7 @@ def message(url: str, *, model: str = "", key_name: str | None = None, environ: 
 
 
 @pytest.mark.parametrize("kind", ["chat", "completions"])
-def test_a_good_endpoint_passes_with_one_request_of_one_token(kind: str) -> None:
+def test_valid_endpoint_gets_one_request_of_one_token(kind: str) -> None:
     with OpenAIServer(api_key=KEY) as server:
         api = ApiEndpoint(
             url=server.url(kind), model_id=server.model.name, api_key_name="MY_KEY", type=EndpointType(kind)
@@ -35,28 +33,28 @@ def test_a_good_endpoint_passes_with_one_request_of_one_token(kind: str) -> None
         assert server.requests[0].body["max_tokens"] == 1
 
 
-def test_refused_keys_name_their_variable() -> None:
+def test_rejected_key_names_its_variable() -> None:
     with OpenAIServer(api_key=KEY) as server:
-        assert "the key in MY_KEY was refused" in message(server.url(), key_name="MY_KEY", environ={"MY_KEY": "no"})
-        assert "it wants a key" in message(server.url())
+        assert "the key in MY_KEY was rejected" in message(server.url(), key_name="MY_KEY", environ={"MY_KEY": "no"})
+        assert "the endpoint requires a key" in message(server.url())
 
 
-def test_another_model_and_a_wrong_path_are_told_apart() -> None:
+def test_unknown_model_and_wrong_path_have_different_messages() -> None:
     with OpenAIServer() as server:
         assert "does not serve a model 'nobody'" in message(server.url(), model="nobody")
         assert "the path is wrong" in message(server.url().replace("/v1/chat/completions", "/v1/chat"))
 
 
-def test_nothing_there_is_said_as_such() -> None:
+def test_unreachable_server_message_states_the_cause() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     assert "connection refused" in message(f"http://127.0.0.1:{port}/v1/chat/completions")
     assert "no such host" in message("http://nowhere.invalid/v1/chat/completions")
-    assert "this is no URL" in message("models.example/v1/chat/completions")
+    assert "this is not a valid URL" in message("models.example/v1/chat/completions")
 
 
-def test_a_server_that_fails_or_babbles_is_not_a_target() -> None:
+def test_server_errors_and_malformed_responses_are_rejected() -> None:
     with OpenAIServer(faults=[Fault("error")]) as server:
         assert "the server failed" in message(server.url())
     with OpenAIServer(faults=[Fault("garbage")]) as server:
@@ -65,6 +63,6 @@ def test_a_server_that_fails_or_babbles_is_not_a_target() -> None:
         assert "the connection broke" in message(server.url())
 
 
-def test_a_busy_server_is_there() -> None:
+def test_rate_limited_endpoint_is_accepted() -> None:
     with OpenAIServer(faults=[Fault("rate_limit")]) as server:
         check_endpoint(ApiEndpoint(url=server.url(), model_id=server.model.name, type=EndpointType.CHAT), {})

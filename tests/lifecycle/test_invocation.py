@@ -1,5 +1,3 @@
-"""A run directory says enough to take the invocation up with nothing else at hand."""
-
 from __future__ import annotations
 
 import json
@@ -16,7 +14,7 @@ from nel_action.lifecycle.invocation import load, open_invocation
 from nel_action.lifecycle.submit import submit
 
 
-def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+def test_load_inverts_create(tmp_path: Path) -> None:
     plan = make_test_plan("a", "b")
     invocation = new_invocation(plan, tmp_path)
     assert re.fullmatch(r"\d{4}(-\d\d){5}-[0-9a-f]{16}", invocation.run_dir.name)
@@ -25,32 +23,32 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert attempts == []
 
 
-def test_a_machine_with_an_empty_ledger_takes_it_up_from_the_directory(tmp_path: Path) -> None:
+def test_open_invocation_fills_an_empty_ledger_from_the_run_directory(tmp_path: Path) -> None:
     session = new_session(make_test_plan("a"), MemoryExecutor(), tmp_path)
     submit(session)
     elsewhere = Ledger(tmp_path / "elsewhere")
-    taken = open_invocation(str(session.invocation.run_dir), elsewhere)
-    assert taken.id == session.invocation.id
-    assert elsewhere.attempts(taken.id) == session.ledger.attempts(taken.id)
+    opened = open_invocation(str(session.invocation.run_dir), elsewhere)
+    assert opened.id == session.invocation.id
+    assert elsewhere.attempts(opened.id) == session.ledger.attempts(opened.id)
 
 
 @pytest.mark.parametrize("name", ["plan.json", "invocation.json"])
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"invocation": 1}'])
-def test_half_a_directory_is_said_as_such(tmp_path: Path, name: str, text: str) -> None:
+def test_load_rejects_an_incomplete_run_directory(tmp_path: Path, name: str, text: str) -> None:
     run_dir = new_invocation(make_test_plan("a"), tmp_path).run_dir
     (run_dir / name).write_text(text)
-    with pytest.raises(ResultsError, match="not a whole run directory"):
+    with pytest.raises(ResultsError, match="not a complete run directory"):
         load(run_dir)
 
 
-def test_a_directory_that_is_gone_is_said_as_such(tmp_path: Path) -> None:
+def test_open_invocation_rejects_a_deleted_run_directory(tmp_path: Path) -> None:
     session = new_session(make_test_plan("a"), MemoryExecutor(), tmp_path)
     session.invocation.run_dir.rename(tmp_path / "moved")
-    with pytest.raises(NotFoundError, match="is gone"):
+    with pytest.raises(NotFoundError, match="does not exist any more"):
         open_invocation(session.invocation.id, session.ledger)
 
 
-def test_no_secret_value_is_in_any_file(tmp_path: Path) -> None:
+def test_new_run_directory_contains_three_files_without_secrets(tmp_path: Path) -> None:
     run_dir = new_invocation(make_test_plan("a"), tmp_path).run_dir
     names = {path.name for path in run_dir.iterdir()}
     assert names == {"spec.yaml", "plan.json", "invocation.json"}

@@ -1,5 +1,3 @@
-"""Mistakes of form and names that mean nothing are told together."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -22,22 +20,22 @@ gate:
 """
 
 
-def test_all_of_them_at_once_each_with_its_place(tmp_path: Path) -> None:
+def test_load_reports_all_problems_with_their_source_positions(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_text(SPEC)
     with pytest.raises(SpecError) as caught:
         load(path)
     text = str(caught.value)
-    for words in (
+    for message in (
         "s.yaml:9:18: unknown key 'max_dorp' in gate.tasks.gsm8k_like; did you mean 'max_drop'?",
         "s.yaml:4:8: no task 'ifevl'",
         "s.yaml:5:20: no harness 'comand'",
     ):
-        assert words in text
+        assert message in text
     assert len(caught.value.problems) == 3
 
 
-def test_a_sound_spec_is_only_loaded(tmp_path: Path) -> None:
+def test_load_accepts_a_valid_spec(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_text(SPEC.replace("max_dorp", "max_drop"))
     assert len(load(path).spec.evaluation.tasks) == 3

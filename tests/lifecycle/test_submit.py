@@ -1,5 +1,3 @@
-"""Exactly once: intent, look up, submit, record."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -10,11 +8,11 @@ from tests.support.plans import make_test_plan, new_session, reopened
 
 from nel_action.errors import UnreachableError
 from nel_action.lifecycle.submit import resume, submit
-from nel_action.lifecycle.waiting import finished, refresh
+from nel_action.lifecycle.waiting import refresh, settled
 from nel_action.model.job import JobState
 
 
-def test_each_job_is_started_once_and_recorded(tmp_path: Path) -> None:
+def test_submit_starts_and_records_each_job_once(tmp_path: Path) -> None:
     executor = MemoryExecutor()
     session = new_session(make_test_plan("a", "b", "c"), executor, tmp_path)
     submit(session)
@@ -24,10 +22,10 @@ def test_each_job_is_started_once_and_recorded(tmp_path: Path) -> None:
     assert len(executor.started) == 3
 
 
-@pytest.mark.parametrize("where", ["kill_before_submit", "kill_after_submit"])
+@pytest.mark.parametrize("moment", ["kill_before_submit", "kill_after_submit"])
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_death_at_any_submit_neither_repeats_nor_loses_a_job(tmp_path: Path, where: str, count: int) -> None:
-    executor = MemoryExecutor(**{where: count if where == "kill_before_submit" else count + 1})  # type: ignore[arg-type]
+def test_submit_after_a_kill_neither_repeats_nor_loses_a_job(tmp_path: Path, moment: str, count: int) -> None:
+    executor = MemoryExecutor(**{moment: count if moment == "kill_before_submit" else count + 1})  # type: ignore[arg-type]
     session = new_session(make_test_plan("a", "b", "c"), executor, tmp_path)
     with pytest.raises(Killed):
         submit(session)
@@ -38,17 +36,18 @@ def test_death_at_any_submit_neither_repeats_nor_loses_a_job(tmp_path: Path, whe
     assert all(row.backend_id for row in again.attempts().values())
 
 
-def test_another_machine_with_an_empty_ledger_joins_what_runs(tmp_path: Path) -> None:
+def test_submit_with_an_empty_ledger_joins_active_jobs(tmp_path: Path) -> None:
     executor = MemoryExecutor()
     plan = make_test_plan("a", "b")
     submit(new_session(plan, executor, tmp_path / "one"))
     other = new_session(plan, executor, tmp_path / "two")
-    submit(other)
+    submission = submit(other)
     assert len(executor.started) == 2
     assert all(row.reused for row in other.attempts().values())
+    assert [row.name for row in submission.joined] == ["a", "b"]
 
 
-def test_success_is_reused_only_where_the_model_is_pinned(tmp_path: Path) -> None:
+def test_submit_reuses_a_success_only_if_the_model_is_pinned(tmp_path: Path) -> None:
     for commit, runs in (("c" * 40, 1), (None, 2)):
         executor = MemoryExecutor()
         plan = make_test_plan("a", commit=commit)
@@ -58,10 +57,10 @@ def test_success_is_reused_only_where_the_model_is_pinned(tmp_path: Path) -> Non
         second = new_session(plan, executor, folder)
         submit(second)
         assert len(executor.started) == runs
-        assert finished(refresh(second)) is (runs == 1)
+        assert settled(refresh(second)) is (runs == 1)
 
 
-def test_an_unpinned_job_that_runs_is_joined(tmp_path: Path) -> None:
+def test_submit_joins_an_active_unpinned_job(tmp_path: Path) -> None:
     executor = MemoryExecutor()
     plan = make_test_plan("a", commit=None)
     submit(new_session(plan, executor, tmp_path))
@@ -69,7 +68,7 @@ def test_an_unpinned_job_that_runs_is_joined(tmp_path: Path) -> None:
     assert len(executor.started) == 1
 
 
-def test_resume_runs_again_only_what_did_not_succeed(tmp_path: Path) -> None:
+def test_resume_submits_only_failed_jobs_again(tmp_path: Path) -> None:
     executor = MemoryExecutor()
     session = new_session(make_test_plan("good", "bad", "slow"), executor, tmp_path)
     good, bad, slow = (job.key for job in session.invocation.plan.jobs)
@@ -77,12 +76,12 @@ def test_resume_runs_again_only_what_did_not_succeed(tmp_path: Path) -> None:
     executor.end(good)
     executor.end(bad, JobState.FAILED)
     refresh(session)
-    assert [job.key for job in resume(session)] == [bad]
+    assert [job.key for job in resume(session).jobs] == [bad]
     assert executor.started == [(good, 1), (bad, 1), (slow, 1), (bad, 2)]
     assert session.attempts()[1].number == 2
 
 
-def test_resume_joins_an_attempt_that_somebody_else_started(tmp_path: Path) -> None:
+def test_resume_joins_an_attempt_of_another_invocation(tmp_path: Path) -> None:
     executor = MemoryExecutor()
     plan = make_test_plan("bad")
     one = new_session(plan, executor, tmp_path)
@@ -96,25 +95,27 @@ def test_resume_joins_an_attempt_that_somebody_else_started(tmp_path: Path) -> N
     assert one.attempts()[0].number == 2
 
 
-def test_a_refused_job_fails_alone(tmp_path: Path) -> None:
+def test_submit_records_a_rejected_job_and_submits_the_others(tmp_path: Path) -> None:
     executor = MemoryExecutor()
     plan = make_test_plan("a", "b")
     executor.refused = {plan.jobs[0].key}
     session = new_session(plan, executor, tmp_path)
-    submit(session)
-    refused, placed = session.attempts()[0], session.attempts()[1]
-    assert (refused.state, refused.reason, refused.detail) == (
+    submission = submit(session)
+    rejected, submitted = session.attempts()[0], session.attempts()[1]
+    assert (rejected.state, rejected.reason, rejected.detail) == (
         "failed",
         "rejected",
         "the backend has no room for this job",
     )
-    assert placed.state == "pending"
+    assert submitted.state == "pending"
+    assert submission.rejected == (rejected,)
+    assert [job.name for job in submission.jobs] == ["a", "b"]
     executor.refused = set()
     resume(session)
     assert (plan.jobs[0].key, 2) in executor.started
 
 
-def test_a_silent_backend_is_not_an_empty_one(tmp_path: Path) -> None:
+def test_submit_does_not_take_an_unreachable_backend_for_an_empty_one(tmp_path: Path) -> None:
     executor = MemoryExecutor()
     plan = make_test_plan("a")
     submit(new_session(plan, executor, tmp_path))
@@ -126,7 +127,7 @@ def test_a_silent_backend_is_not_an_empty_one(tmp_path: Path) -> None:
     assert len(executor.started) == 1
 
 
-def test_one_look_up_and_one_poll_serve_all_jobs(tmp_path: Path) -> None:
+def test_submit_looks_up_and_polls_all_jobs_in_one_round_trip_each(tmp_path: Path) -> None:
     executor = MemoryExecutor()
     plan = make_test_plan(*(f"task{n}" for n in range(50)))
     submit(new_session(plan, executor, tmp_path))

@@ -1,4 +1,4 @@
-"""The root command. Sub-commands are imported when they are called, so that `--help` stays instant."""
+"""The root command; sub-commands are imported when they are called, so that `--help` is fast."""
 
 from __future__ import annotations
 
@@ -16,23 +16,26 @@ __all__ = ["COMMANDS", "LazyGroup", "main", "root"]
 COMMANDS: dict[str, tuple[str, str]] = {
     "run": ("nel_action.cli.run:run", "Run the benchmarks of a spec."),
     "wait": ("nel_action.cli.wait:wait", "Wait for an invocation, then judge and report it."),
-    "status": ("nel_action.cli.status:status", "Show where jobs are."),
-    "logs": ("nel_action.cli.logs:logs", "Show what jobs print."),
-    "kill": ("nel_action.cli.kill:kill", "End jobs, and see that they ended."),
-    "resume": ("nel_action.cli.resume:resume", "Run again what did not succeed."),
-    "info": ("nel_action.cli.info:info", "Show where everything of an invocation lies."),
+    "status": ("nel_action.cli.status:status", "Show the states of jobs."),
+    "logs": ("nel_action.cli.logs:logs", "Show the logs of jobs."),
+    "kill": ("nel_action.cli.kill:kill", "Cancel jobs and wait until they have stopped."),
+    "resume": ("nel_action.cli.resume:resume", "Run failed and cancelled jobs again."),
+    "info": ("nel_action.cli.info:info", "Show the files and locations of an invocation."),
     "ls": ("nel_action.cli.ls:ls", "List tasks or runs."),
     "report": ("nel_action.cli.report:report", "Write or print the report of an invocation."),
     "gate": ("nel_action.cli.gate:gate", "Judge results against a baseline and a policy."),
-    "history": ("nel_action.cli.history:history", "Judge a row of runs, valid however often one looks."),
-    "calibrate": ("nel_action.cli.calibrate:calibrate", "Try a policy on repeated runs of the same model."),
-    "export": ("nel_action.cli.export:export", "Send results elsewhere."),
-    "doctor": ("nel_action.cli.doctor:doctor", "Say what is installed, reachable and usable."),
-    "ci": ("nel_action.cli.ci:ci", "Do the steps of a GitHub workflow; action.yml calls it."),
+    "history": ("nel_action.cli.history:history", "Test a series of runs for a regression (anytime-valid)."),
+    "calibrate": (
+        "nel_action.cli.calibrate:calibrate",
+        "Measure the false alarms of a policy on repeated runs.",
+    ),
+    "export": ("nel_action.cli.export:export", "Send results to another system."),
+    "doctor": ("nel_action.cli.doctor:doctor", "Check what is installed, reachable and usable."),
+    "ci": ("nel_action.cli.ci:ci", "Run the steps of a GitHub workflow; called by action.yml."),
     "version": ("nel_action.cli.version:version", "Print the version."),
     "schema": ("nel_action.cli.schema:schema", "Print the JSON Schema of specs, for editors."),
 }
-"""Name → where it is, and one line about it."""
+"""Name → location of the command, and its one-line help."""
 
 
 def _log(ctx: click.Context, _parameter: click.Parameter, count: int) -> None:
@@ -49,14 +52,14 @@ def _verbose(*, hidden: bool = False) -> click.Option:
 
 
 class LazyGroup(click.Group):
-    """A group that knows its commands' names and one-line helps without importing them."""
+    """A group that lists its commands without importing them."""
 
     def __init__(self, *args: object, commands: dict[str, tuple[str, str]], **kwargs: object) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self._table = commands
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Return the names in the order of the table: the order of a user's steps."""
+        """Return the names in the order of the table."""
         return list(self._table)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
@@ -65,7 +68,7 @@ class LazyGroup(click.Group):
             return None
         module, _, name = self._table[cmd_name][0].partition(":")
         command = getattr(import_module(module), name)
-        assert isinstance(command, click.Command)  # noqa: S101 - the table is ours
+        assert isinstance(command, click.Command)  # noqa: S101 - the table is constant
         if not any("-v" in parameter.opts for parameter in command.params):
             command.params.append(_verbose(hidden=True))
         return command
@@ -73,7 +76,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command, or say which ones are near."""
+        """Find the command, or suggest the nearest one."""
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -86,7 +89,7 @@ class LazyGroup(click.Group):
             raise click.UsageError(msg, ctx) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        """Write the table without importing a single command."""
+        """Write names and one-line helps."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in self._table.items()])
 
@@ -98,7 +101,7 @@ class LazyGroup(click.Group):
     context_settings={
         "help_option_names": ["-h", "--help"],
         "max_content_width": 100,
-        # NOTE: the launcher takes its options with either sign between words.
+        # NOTE: like the launcher, accept `--max_wait` for `--max-wait`.
         "token_normalize_func": lambda token: token.replace("_", "-"),
     },
 )
@@ -113,11 +116,11 @@ def root() -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line; a user's mistake is a message and an exit code, never a traceback."""
+    """Run the command line; every `NelActionError` is a message and an exit code, never a traceback."""
     try:
         code = root.main(standalone_mode=False)
     except NelActionError as error:
-        sys.exit(_complain(error))
+        sys.exit(_print_error(error))
     except click.exceptions.Abort:
         click.echo("cancelled", err=True)
         sys.exit(ExitCode.CANCELLED)
@@ -125,14 +128,14 @@ def main() -> NoReturn:
         error.show()
         sys.exit(ExitCode.USAGE)
     except BrokenPipeError:
-        # NOTE: the reader (`| head`) has seen enough; nothing is wrong.
+        # NOTE: the reader (`| head`) closed the pipe, which is no error.
         sys.stdout = None
         sys.exit(ExitCode.PASS)
     sys.exit(code if isinstance(code, int) else ExitCode.PASS)
 
 
-def _complain(error: NelActionError) -> ExitCode:
-    """Print every problem, and say what it means that there were any."""
+def _print_error(error: NelActionError) -> ExitCode:
+    """Print all problems of an error and return its exit code."""
     for problem in error.problems:
         click.echo(str(problem), err=True)
     if error.exit_code is ExitCode.USAGE and not isinstance(error, NotFoundError):

@@ -17,7 +17,6 @@ from nel_action.errors import ExitCode, NelActionError
 if TYPE_CHECKING:
     from nel_action.github.context import ActionContext
     from nel_action.github.outcome import Outcome
-    from nel_action.spec.compose import LoadedSpec
 
 __all__ = ["ci"]
 
@@ -55,17 +54,22 @@ def extras() -> int:
 @ci.command()
 def run() -> int:
     """Evaluate, judge and publish, in the mode of `INPUT_MODE`."""
+    from nel_action.github.evaluate import evaluate
     from nel_action.github.inputs import Mode
+    from nel_action.github.workflow import Level
 
     context = _create_context()
     try:
-        outcome = _collect(context) if context.inputs.mode is Mode.COLLECT else _evaluate(context)
+        outcome = _collect(context) if context.inputs.mode is Mode.COLLECT else evaluate(context)
     except Exception as error:  # noqa: BLE001 - a bug is neither a verdict nor a cancellation; `finish` reports it
-        context.state.update(crash=f"{type(error).__name__}: {error}"[:300], concluded=False)
         context.workflow.print_untrusted(traceback.format_exc().splitlines())
+        state = context.state.read()
+        if state and state.concluded:
+            message = f"{type(error).__name__} after the verdict was published; see the log"
+            context.workflow.annotate(Level.ERROR, message, title="nel-action failed")
+            return _step_code(context, state.outcome)
+        context.state.update(crash=f"{type(error).__name__}: {error}"[:300], concluded=False)
         return ExitCode.UNMEASURABLE
-    if outcome.state == "finished" and outcome.results:
-        _export(context, Path(outcome.results).parent)
     return _step_code(context, outcome)
 
 
@@ -139,12 +143,6 @@ def _configure_logging(context: ActionContext) -> None:
     configure_logging(2, redact=redact)
 
 
-def _evaluate(context: ActionContext) -> Outcome:
-    from nel_action.github.evaluate import evaluate
-
-    return evaluate(context, also=lambda loaded: _check_exports(context, loaded))
-
-
 def _collect(context: ActionContext) -> Outcome:
     """Conclude the open checks of earlier runs, or judge a fork's results."""
     from nel_action.github.collect import collect
@@ -163,46 +161,6 @@ def _collect(context: ActionContext) -> Outcome:
         outcome = Outcome(code=int(error.exit_code), summary=error.problems[0].message)
     context.state.update(outcome=outcome, concluded=True)
     return outcome
-
-
-def _check_exports(context: ActionContext, loaded: LoadedSpec) -> None:
-    """Validate `export:` before jobs are submitted; warn about settings that may still be supplied."""
-    from nel_action.exporters.preflight import check_exports
-    from nel_action.github.workflow import Level
-
-    configured = [name for name in loaded.resolved.get("export") or () if name != "env_vars"]
-    auto_export = (loaded.resolved.get("execution") or {}).get("auto_export") or {}
-    selected = context.inputs.exporters
-    destinations = [*(auto_export.get("destinations") or ()), *configured] if selected is None else list(selected)
-    for problem in check_exports(loaded, context.environ, destinations=destinations):
-        context.workflow.annotate(Level.WARNING, str(problem))
-
-
-def _export(context: ActionContext, run_dir: Path) -> None:
-    """Export the results to all destinations; a failure is annotated and does not change the verdict."""
-    import yaml
-
-    from nel_action.exporters.service import auto_export_destinations, export_run
-    from nel_action.github.workflow import Level
-    from nel_action.model.run_files import RunFiles
-
-    spec = RunFiles(run_dir).spec
-    configured = (yaml.safe_load(spec.read_text()) if spec.is_file() else {}).get("export") or {}
-    selected = context.inputs.exporters
-    destinations = dict.fromkeys(
-        [*auto_export_destinations(run_dir), *(name for name in configured if name != "env_vars")]
-    )
-    for name in destinations if selected is None else selected:
-        with context.workflow.group(f"export to {name}"):
-            try:
-                outcome = export_run(run_dir, name, context.environ)
-            except NelActionError as error:
-                context.workflow.annotate(Level.ERROR, str(error), title=f"Export to {name} failed")
-                continue
-            for item in outcome.items:
-                context.workflow.log(f"{item.what}: {item.change.value} {item.where or ''} {item.problem or ''}")
-            if not outcome.complete:
-                context.workflow.annotate(Level.ERROR, "see the log", title=f"Export to {name} is incomplete")
 
 
 def _step_code(context: ActionContext, outcome: Outcome) -> int:

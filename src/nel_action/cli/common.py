@@ -1,9 +1,10 @@
-"""What several commands share: where things are, how to stop, how to say that something is wrong."""
+"""Code shared by several commands: their options, access to specs, invocations and jobs, and signals."""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nel_action.errors import ExitCode, NotFoundError
+from nel_action.errors import NotFoundError
 from nel_action.files import home_dir
 
 if TYPE_CHECKING:
@@ -23,36 +24,58 @@ if TYPE_CHECKING:
     from nel_action.spec.compose import LoadedSpec
 
 __all__ = [
-    "active_exit_code",
+    "deadline_after",
     "env_file_option",
     "home_dir",
     "load",
+    "max_wait_option",
     "open_reference",
+    "select_jobs",
     "session",
     "spec_options",
     "start_logging",
     "stopping",
+    "task_option",
 ]
+
+VERBOSITY = "nel_action.verbosity"
+LOG_HANDLER = "nel_action.log_handler"
+LOG_REDACTOR = "nel_action.log_redactor"
 
 
 def env_file_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--env-file`."""
-    text = "Variables from this file (./.env, but not in CI)."
+    text = "Read variables from this file (default: ./.env, except in CI)."
     return click.option("--env-file", type=click.Path(path_type=Path), help=text)(command)
 
 
+def max_wait_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--max-wait`."""
+    text = "Stop waiting after SECONDS (exit code 5)."
+    return click.option("--max-wait", type=click.FloatRange(min=0), metavar="SECONDS", help=text)(command)
+
+
+def task_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--task`."""
+    return click.option("-t", "--task", "tasks", multiple=True, metavar="NAME", help="Only this task; repeatable.")(
+        command
+    )
+
+
 def spec_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the ways to name a spec."""
+    """Add the argument and the options that select and change a spec."""
     for decorate in reversed(
         (
             click.argument("spec", required=False, type=click.Path(path_type=Path)),
-            click.option("--config", type=click.Path(path_type=Path), help="The spec's file, as an option."),
-            click.option("--config-dir", type=click.Path(path_type=Path), help="Folder of specs and groups."),
-            click.option("--config-name", help="The spec's name in that folder."),
+            click.option("--config", type=click.Path(path_type=Path), help="File of the spec, as an option."),
+            click.option("--config-dir", type=click.Path(path_type=Path), help="Directory of specs and groups."),
+            click.option("--config-name", help="Name of the spec in --config-dir."),
             click.option(
-                "--base-dir", type=click.Path(path_type=Path), help="Where relative paths start; the spec's folder."
+                "--base-dir",
+                type=click.Path(path_type=Path),
+                help="Directory that relative paths start from (default: that of the spec).",
             ),
-            click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Change a key."),
+            click.option("-o", "--override", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key."),
             click.option(
                 "-t", "--task", "--tasks", "tasks", multiple=True, metavar="NAME", help="Only this task; repeatable."
             ),
@@ -73,19 +96,30 @@ def load(
     base_dir: Path | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> LoadedSpec:
-    """Load the spec that the options name.
+    """Load the spec that the options select, and print its warnings.
+
+    Args:
+        spec: the argument SPEC.
+        config: `--config`.
+        config_dir: `--config-dir`.
+        config_name: `--config-name`.
+        overrides: `-o`.
+        tasks: `-t`.
+        base_dir: `--base-dir`.
+        environ: variables of this process, those of `--env-file` included.
 
     Raises:
-        SpecError: what is wrong with it.
+        SpecError: the spec is invalid.
+        NotFoundError: the spec does not have one of the tasks.
     """
     from nel_action.lifecycle.loading import load as load_spec
-    from nel_action.lifecycle.prepare import select_tasks
+    from nel_action.lifecycle.loading import select_tasks
 
     if spec and config and spec != config:
-        msg = "give the spec once: as an argument or with --config"
+        msg = "the spec is given twice: as an argument and with --config"
         raise click.UsageError(msg)
     if not (spec or config or config_name):
-        msg = "which spec? nel-action run SPEC, or --config-dir DIR --config-name NAME"
+        msg = "no spec given: use nel-action run SPEC, or --config-dir DIR --config-name NAME"
         raise click.UsageError(msg)
     loaded = load_spec(
         spec or config, config_dir=config_dir, config_name=config_name, overrides=overrides, environ=environ
@@ -99,47 +133,68 @@ def load(
 
 
 def open_reference(reference: str) -> ResultSet:
-    """Open a run that was named on the command line: a path, an invocation of this machine, or `mlflow:<run>`.
+    """Open results named on the command line: a path, an invocation of this machine, or `mlflow:<run>`.
 
     Raises:
-        NotFoundError: there is nothing of that name, or several.
-        ResultsError: it is not whole.
+        NotFoundError: nothing has this name.
+        AmbiguousError: several invocations match.
+        ResultsError: the results are incomplete.
     """
     if Path(reference).exists():
-        # NOTE: the common case, and what else a name may mean takes a quarter of a second to import.
+        # NOTE: the common case; importing the resolution of other references takes a quarter of a second.
         from nel_action.gating.external import open_run
 
         return open_run(Path(reference), name=reference)
-    from nel_action.driver.judging import open_baseline
+    from nel_action.driver.baselines import open_baseline
 
-    def no_branch(name: str) -> None:
+    def reject_branch(name: str) -> Path | None:
         msg = f"{name} does not exist"
         raise NotFoundError(
-            msg, hint="name a results file, a folder, an invocation (nel-action ls runs) or mlflow:<run>"
+            msg, hint="name a results file, a directory, an invocation (nel-action ls runs) or mlflow:<run>"
         )
 
-    found = open_baseline(reference, folder=Path(), home=home_dir(), branch=no_branch)
-    assert found is not None  # noqa: S101 - only branches may be without a run
-    return found
+    results = open_baseline(reference, folder=Path(), home=home_dir(), environ=os.environ, branches=reject_branch)
+    assert results is not None  # noqa: S101 - only a branch may be without results
+    return results
 
 
 @contextmanager
-def session(prefix: str, environ: Mapping[str, str] = os.environ) -> Iterator[Session]:
-    """Take up an invocation.
+def session(reference: str, environ: Mapping[str, str] = os.environ) -> Iterator[Session]:
+    """Open an invocation by the beginning of its ID, or by its run directory.
 
     Raises:
-        NotFoundError: there is none of that name.
+        NotFoundError: there is no such invocation.
     """
     from nel_action.lifecycle.session import open_session
 
-    with open_session(prefix, home=home_dir(), environ=environ) as opened:
+    with open_session(reference, home=home_dir(), environ=environ) as opened:
         _redact_variables_of(lambda: opened.invocation.plan.spec.model_dump(mode="json"), environ)
         yield opened
 
 
-VERBOSITY = "nel_action.verbosity"
-LOG_HANDLER = "nel_action.log_handler"
-LOG_REDACTOR = "nel_action.log_redactor"
+def select_jobs(opened: Session, reference: str, tasks: Sequence[str] = ()) -> list[JobView]:
+    """Return the jobs that a command refers to.
+
+    Args:
+        opened: the invocation.
+        reference: `<invocation>` for all jobs, or `<invocation>.<n>` for one.
+        tasks: names of tasks or jobs; all if empty.
+
+    Raises:
+        NotFoundError: no job matches.
+    """
+    _, dot, number = reference.rpartition(".")
+    index = int(number) if dot and number.isdigit() else None
+    views = [
+        view
+        for view in opened.views()
+        if index in {None, view.job.index} and (not tasks or {view.job.name, view.job.task.display} & set(tasks))
+    ]
+    if not views:
+        known = ", ".join(view.job.name for view in opened.views())
+        msg = f"invocation {opened.invocation.id} has no such job"
+        raise NotFoundError(msg, hint=f"its tasks: {known}")
+    return views
 
 
 def start_logging(ctx: click.Context, count: int) -> None:
@@ -171,28 +226,22 @@ def _redact_variables_of(spec: Callable[[], object], environ: Mapping[str, str])
 
 
 @contextmanager
-def stopping() -> Iterator[Event]:
-    """Turn the first SIGINT or SIGTERM into an event, and the second into an end at once."""
-    stop = Event()
+def stopping(stop: Event) -> Iterator[None]:
+    """Set `stop` on the first SIGINT or SIGTERM, and raise KeyboardInterrupt on the second."""
 
     def handle(_signal: int, _frame: FrameType | None) -> None:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stop
+        yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
-def active_exit_code(views: Sequence[JobView]) -> ExitCode:
-    """Return what the state of jobs means where nothing is judged."""
-    from nel_action.model.job import JobState
-
-    states = {view.state for view in views}
-    if states & {JobState.FAILED, JobState.CANCELLED}:
-        return ExitCode.UNMEASURABLE
-    return ExitCode.PASS if states <= {JobState.SUCCEEDED} else ExitCode.RUNNING
+def deadline_after(seconds: float | None) -> float | None:
+    """Return the time on the monotonic clock that many seconds from now; None for no limit."""
+    return None if seconds is None else time.monotonic() + seconds

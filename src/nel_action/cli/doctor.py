@@ -104,21 +104,22 @@ def _check_docker() -> Iterator[Finding]:
 
 def _check_spec(path: Path) -> Iterator[Finding]:
     """Run the checks that `run` performs before it submits jobs."""
-    from nel_action.driver.judging import find_baseline
-    from nel_action.driver.preflight import check_gate
+    from nel_action.driver.preflight import check_plan, check_spec
+    from nel_action.driver.surroundings import Surroundings
     from nel_action.executors.interface import Surveying
     from nel_action.formatting import plural
     from nel_action.lifecycle.loading import load
-    from nel_action.lifecycle.prepare import check, prepare
+    from nel_action.lifecycle.prepare import prepare
 
     try:
         loaded = load(path)
-        check_gate(loaded.spec, locate=loaded.locate)
-        with prepare(loaded, home=home_dir(), environ=os.environ) as prepared:
-            find_baseline(loaded.spec, folder=loaded.base_dir, home=home_dir())
+        around = Surroundings(home=home_dir(), environ=os.environ)
+        for warning in check_spec(loaded, around):
+            yield Finding("export", "missing", warning.message, warning.hint)
+        with prepare(loaded, home=around.home, environ=around.environ) as prepared:
             if isinstance(prepared.executor, Surveying):
                 yield from (Finding(label, "ok", value) for label, value in prepared.executor.survey())
-            check(prepared)
+            check_plan(prepared, around)
             yield Finding("spec", "ok", f"{path}: {plural(len(prepared.plan.jobs), 'job')} can run now")
     except NelActionError as error:
         for problem in error.problems:

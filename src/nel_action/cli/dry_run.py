@@ -1,4 +1,4 @@
-"""What `run --dry-run` shows: the resolved spec, the plan, the exact scripts. No secret, nothing written."""
+"""Output of `run --dry-run`: the resolved spec, the plan and the exact scripts; no secrets, and nothing is written."""
 
 from __future__ import annotations
 
@@ -16,23 +16,22 @@ __all__ = ["show"]
 
 
 def show(prepared: Prepared) -> None:
-    """Print it all."""
+    """Print the resolved spec, each job with its scripts, and the scripts of the plan."""
     import yaml
 
     click.secho("# resolved spec", bold=True)
     click.echo(yaml.safe_dump(dict(prepared.loaded.resolved), sort_keys=False, allow_unicode=True).rstrip())
     for job in prepared.plan.jobs:
-        _job(prepared.executor, job)
-    for file, text in prepared.executor.plan_scripts(prepared.plan).items():
-        click.secho(f"\n## {file}", bold=True)
-        click.echo(text.rstrip())
+        _print_job(prepared.executor, job)
+    for name, text in prepared.executor.plan_scripts(prepared.plan).items():
+        _print_script(name, text)
     count = len(prepared.plan.jobs)
     click.echo(f"\n{count} job{'s' if count != 1 else ''}; nothing was written or started (dry run)", err=True)
 
 
-def _job(executor: Executor, job: Job) -> None:
+def _print_job(executor: Executor, job: Job) -> None:
     click.secho(f"\n# job {job.index}: {job.name}", bold=True)
-    facts = {
+    fields = {
         "key": job.key,
         "harness": job.harness,
         "model": job.model,
@@ -41,9 +40,13 @@ def _job(executor: Executor, job: Job) -> None:
         "variables": ", ".join(f"{name} from {reference}" for name, reference in job.env.items()),
         "time limit": f"{job.timeout:g} s",
     }
-    for name, value in facts.items():
+    for name, value in fields.items():
         if value:
             click.echo(f"#   {name}: {value}")
-    for file, text in executor.scripts(job, 1).items():
-        click.secho(f"\n## {job.name}/{file}", bold=True)
-        click.echo(text.rstrip())
+    for name, text in executor.scripts(job, 1).items():
+        _print_script(f"{job.name}/{name}", text)
+
+
+def _print_script(name: str, text: str) -> None:
+    click.secho(f"\n## {name}", bold=True)
+    click.echo(text.rstrip())

@@ -1,10 +1,10 @@
-"""Waiting in front of a person or a log, and telling how it ended."""
+"""Display of an evaluation's events on a terminal or in a log."""
 
 from __future__ import annotations
 
-import time
+import os
+from collections.abc import Iterable
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING
 
 import click
@@ -12,86 +12,101 @@ import click
 from nel_action.errors import ExitCode
 
 if TYPE_CHECKING:
-    from nel_action.lifecycle.session import JobView, Session
+    from nel_action.driver.events import Event, Exported, Extended
+    from nel_action.lifecycle.session import Session
+    from nel_action.report.model import Report
 
-__all__ = ["follow", "look_again", "told"]
+__all__ = ["follow", "follow_quietly"]
 
 
-def follow(session: Session, *, stop: Event, max_wait: float | None) -> ExitCode:
-    """Wait with progress; then judge, report and return what the whole means.
+def follow(events: Iterable[Event], session: Session, *, max_wait: float | None) -> ExitCode:
+    """Show the progress of an evaluation, then its verdict and exports.
 
     Args:
+        events: the events; those up to Submitted may have been consumed.
         session: the invocation.
-        stop: set when somebody asks to leave; the jobs go on.
-        max_wait: seconds; None waits without end.
+        max_wait: the time limit in seconds, for the message that it has passed; None if there is none.
+
+    Returns:
+        The exit code of the command.
     """
-    from nel_action.lifecycle.waiting import finished, wait
+    from nel_action.driver.events import Left, Polled
     from nel_action.report.progress import ProgressView, job_rows
 
-    deadline = None if max_wait is None else time.monotonic() + max_wait
-    while True:
-        view = ProgressView()
-        try:
-            views = wait(session, on_look=lambda seen: view.update(job_rows(seen)), stop=stop, deadline=deadline)  # noqa: B023 - called within the turn
-        finally:
-            view.close()
-        if not finished(views):
-            break
-        again = look_again(session, views)
-        if again is None:
-            return told(session, views)
-        session = again
-    name = session.invocation.id
-    why = "left" if stop.is_set() else f"still running after {max_wait:g} s"
-    click.echo(f"{why}; the jobs go on: nel-action wait {name} · nel-action kill {name}", err=True)
-    return ExitCode.CANCELLED if stop.is_set() else ExitCode.RUNNING
+    progress = ProgressView()
+    code = ExitCode.RUNNING
+    try:
+        for event in events:
+            if isinstance(event, Polled):
+                progress.update(job_rows(event.views))
+            if not isinstance(event, Polled) or event.settled:
+                progress.close()
+            if isinstance(event, Left):
+                _print_left(event.code, session.invocation.id, max_wait)
+            code = _show(event, code)
+    finally:
+        progress.close()
+    return code
 
 
-def look_again(session: Session, views: list[JobView]) -> Session | None:
-    """Start the second runs that the policy asks for, and say so; None where there are none to wait for."""
-    from nel_action.driver.confirmation import second_look
-    from nel_action.lifecycle.reruns import second_runs
+def follow_quietly(events: Iterable[Event]) -> ExitCode:
+    """Show verdict and exports of an evaluation if it can be judged now; else print nothing.
 
-    again = second_look(session, views)
-    if again is not None:
-        names = ", ".join(job.task.display for job in second_runs(again.invocation.plan))
-        click.echo(f"failed, and run once more with another seed before the change is blamed: {names}", err=True)
-    return again
+    Args:
+        events: the events of an evaluation that polls once.
+
+    Returns:
+        The exit code of the command.
+    """
+    code = ExitCode.RUNNING
+    for event in events:
+        code = _show(event, code)
+    return code
 
 
-def told(session: Session, views: list[JobView]) -> ExitCode:
-    """Conclude an invocation and print its scores and verdict."""
-    from nel_action.driver.judging import conclude
+def _show(event: Event, code: ExitCode) -> ExitCode:
+    """Print what an event reports, and return the exit code so far."""
+    from nel_action.driver.events import Exported, Extended, Judged, Left, Reported
+
+    match event:
+        case Judged() | Left():
+            return event.code
+        case Extended():
+            _print_extension(event)
+        case Reported():
+            _print_report(event.report)
+        case Exported():
+            _print_export(event)
+        case _:
+            pass
+    return code
+
+
+def _print_extension(event: Extended) -> None:
+    names = ", ".join(job.task.display for job in event.jobs)
+    click.echo(f"failed, and run once more with another seed before the change is blamed: {names}", err=True)
+
+
+def _print_report(report: Report) -> None:
+    from nel_action.model.run_files import RunFiles
     from nel_action.report.terminal import print_report
 
-    report = conclude(session, views)
-    print_report(report, link=_short(str(session.invocation.run_dir / "report.html")))
-    _export(session.invocation.run_dir)
-    return ExitCode(report.gate.exit_code)
+    print_report(report, link=_shorten(RunFiles(report.metadata.run_dir or Path()).report_html))
 
 
-def _export(run_dir: Path) -> None:
-    """Send results where the spec wants them; what goes wrong is said, and changes no verdict."""
-    import os
-
-    from nel_action.errors import NelActionError
-    from nel_action.exporters.service import auto_export_destinations, export_run
-
-    for destination in auto_export_destinations(run_dir):
-        try:
-            outcome = export_run(run_dir, destination, os.environ)
-            problems = [f"{item.what}: {item.problem}" for item in outcome.items if item.problem]
-        except NelActionError as error:
-            problems = [str(error)]
-        for problem in problems:
-            click.echo(f"warning: export to {destination}: {problem}", err=True)
-        if not problems:
-            click.echo(f"exported to {destination}", err=True)
+def _print_export(event: Exported) -> None:
+    for problem in event.problems:
+        click.echo(f"warning: export to {event.destination}: {problem}", err=True)
+    if not event.problems:
+        click.echo(f"exported to {event.destination}", err=True)
 
 
-def _short(path: str) -> str:
-    """Return a path relative to where the user is, where that is shorter."""
-    import os
+def _print_left(code: ExitCode, invocation: str, max_wait: float | None) -> None:
+    reason = "left" if code is ExitCode.CANCELLED or max_wait is None else f"still running after {max_wait:g} s"
+    click.echo(f"{reason}; the jobs run on: nel-action wait {invocation} · nel-action kill {invocation}", err=True)
 
+
+def _shorten(path: Path) -> str:
+    """Return a path relative to the current directory if that is shorter."""
     relative = os.path.relpath(path)
-    return relative if len(relative) < len(path) else path
+    return relative if len(relative) < len(str(path)) else str(path)

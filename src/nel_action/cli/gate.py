@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,9 +65,9 @@ def _judge(runs: tuple[str, ...], rules: GatePolicy | None, folder: Path) -> tup
 def _named(reference: str, folder: Path) -> ResultSet | None:
     """Open a baseline by whatever name a policy may give it."""
     from nel_action.cli.common import home_dir
-    from nel_action.driver.judging import open_baseline
+    from nel_action.driver.baselines import open_baseline
 
-    return open_baseline(reference, folder=folder, home=home_dir())
+    return open_baseline(reference, folder=folder, home=home_dir(), environ=os.environ)
 
 
 def _there(found: ResultSet | None, reference: str) -> ResultSet:

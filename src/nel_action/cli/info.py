@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nel_action.cli.common import session
-from nel_action.cli.select import select_jobs
+from nel_action.cli.common import select_jobs, session
 from nel_action.errors import ExitCode, NelActionError
 
 if TYPE_CHECKING:

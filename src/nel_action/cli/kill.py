@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from nel_action.cli.common import session
-from nel_action.cli.select import select_jobs
+from nel_action.cli.common import select_jobs, session, task_option
 from nel_action.errors import ExitCode
 
 __all__ = ["kill"]
@@ -13,18 +12,17 @@ __all__ = ["kill"]
 
 @click.command()
 @click.argument("invocation")
-@click.option("-t", "--task", "tasks", multiple=True, metavar="NAME", help="Only this task; repeatable.")
+@task_option
 def kill(*, invocation: str, tasks: tuple[str, ...]) -> int:
-    """End the jobs of INVOCATION, or `<invocation>.<n>`, and see that they ended."""
+    """Cancel the jobs of INVOCATION, or of `<invocation>.<n>`, and wait until they have stopped."""
     from nel_action.lifecycle.cancel import cancel
     from nel_action.lifecycle.waiting import refresh
 
     with session(invocation) as opened:
         refresh(opened)
-        wanted = {view.job.index for view in select_jobs(opened, invocation, tasks)}
-        views = [view for view in cancel(opened, wanted) if view.job.index in wanted]
-    never = [view.attempt is None or view.attempt.backend_id is None for view in views]
-    for view, absent in zip(views, never, strict=True):
-        click.echo(f"{view.job.name}: {'not submitted' if absent else view.state.value}")
-    ended = all(view.state.final or absent for view, absent in zip(views, never, strict=True))
-    return ExitCode.PASS if ended else ExitCode.UNMEASURABLE
+        indexes = {view.job.index for view in select_jobs(opened, invocation, tasks)}
+        views = [view for view in cancel(opened, indexes) if view.job.index in indexes]
+    for view in views:
+        click.echo(f"{view.job.name}: {view.state.value if view.submitted else 'not submitted'}")
+    stopped = all(view.state.final or not view.submitted for view in views)
+    return ExitCode.PASS if stopped else ExitCode.UNMEASURABLE

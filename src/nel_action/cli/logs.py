@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from nel_action.cli.common import session
-from nel_action.cli.select import select_jobs
+from nel_action.cli.common import select_jobs, session, task_option
 from nel_action.errors import NotFoundError
 
 __all__ = ["logs"]
@@ -13,23 +12,23 @@ __all__ = ["logs"]
 
 @click.command()
 @click.argument("invocations", nargs=-1, required=True)
-@click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
-@click.option("-t", "--task", "tasks", multiple=True, metavar="NAME", help="Only this task; repeatable.")
-@click.option("--supervisor", is_flag=True, help="The log of the process that supervises local jobs.")
+@click.option("-f", "--follow", is_flag=True, help="Continue until the job has finished.")
+@task_option
+@click.option("--supervisor", is_flag=True, help="Print the log of the process that supervises local jobs.")
 def logs(*, invocations: tuple[str, ...], follow: bool, tasks: tuple[str, ...], supervisor: bool) -> int:
-    """Show what the jobs of INVOCATIONS print; `<invocation>.<n>` shows one."""
+    """Print the logs of the jobs of INVOCATIONS; `<invocation>.<n>` selects one job."""
     if supervisor and (follow or tasks):
         msg = "--supervisor cannot be combined with --follow or --task"
         raise click.UsageError(msg)
     for invocation in invocations:
         if supervisor:
-            _show_supervisor_log(invocation)
+            _print_supervisor_log(invocation)
         else:
-            _show(invocation, tasks, follow=follow, several=len(invocations) > 1)
+            _print_logs(invocation, tasks, follow=follow, several=len(invocations) > 1)
     return 0
 
 
-def _show_supervisor_log(invocation: str) -> None:
+def _print_supervisor_log(invocation: str) -> None:
     """Print the log of an invocation's supervisor.
 
     Raises:
@@ -53,15 +52,16 @@ def _show_supervisor_log(invocation: str) -> None:
             raise NotFoundError(msg, hint="the supervisor writes it when jobs are submitted") from None
 
 
-def _show(invocation: str, tasks: tuple[str, ...], *, follow: bool, several: bool) -> None:
+def _print_logs(invocation: str, tasks: tuple[str, ...], *, follow: bool, several: bool) -> None:
     from nel_action.report.text_table import single_line
 
     with session(invocation) as opened:
         views = select_jobs(opened, invocation, tasks)
         for view in views:
-            if view.attempt is None or view.attempt.backend_id is None:
+            if view.submitted is None:
                 click.echo(f"{view.job.name}: not submitted yet", err=True)
                 continue
-            for line in opened.executor.logs(view.attempt.backend_attempt, follow=follow):
-                # NOTE: what jobs print comes from outside; a terminal must not obey it.
-                click.echo(f"{view.job.name} | {single_line(line)}" if several or len(views) > 1 else single_line(line))
+            for line in opened.executor.logs(view.submitted.backend_attempt, follow=follow):
+                # NOTE: the output of a job is untrusted and must not control the terminal.
+                text = single_line(line)
+                click.echo(f"{view.job.name} | {text}" if several or len(views) > 1 else text)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from nel_action.cli.common import active_exit_code, session
+from nel_action.cli.common import session
 from nel_action.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -18,12 +19,12 @@ __all__ = ["status"]
 
 @click.command()
 @click.argument("invocations", nargs=-1, required=True)
-@click.option("--json", "as_json", is_flag=True, help="One JSON list of jobs.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON list of jobs.")
 def status(*, invocations: tuple[str, ...], as_json: bool) -> int:
-    """Show where the jobs of INVOCATIONS are, having looked just now.
+    """Poll the jobs of INVOCATIONS once and print their states.
 
     \b
-    Exit codes: 0 all succeeded, 3 some failed or were cancelled, 5 some still run or could not be seen.
+    Exit codes: 0 all succeeded, 3 some failed or were cancelled, 5 some are active or could not be observed.
     """  # noqa: D301 - click's mark
     from contextlib import ExitStack
 
@@ -31,25 +32,34 @@ def status(*, invocations: tuple[str, ...], as_json: bool) -> int:
 
     codes, records = [], []
     with ExitStack() as stack:
-        opened = [stack.enter_context(session(prefix)) for prefix in invocations]
-        for prefix, one, seen in zip(invocations, opened, refresh_all(opened), strict=True):
-            views = [view for view in seen if _wanted(view, prefix)]
-            codes.append(active_exit_code(views))
-            records += [_record(one, view) for view in views]
+        sessions = [stack.enter_context(session(reference)) for reference in invocations]
+        for reference, opened, observed in zip(invocations, sessions, refresh_all(sessions), strict=True):
+            views = [view for view in observed if _selected(view, reference)]
+            codes.append(_exit_code(views))
+            records += [_record(opened, view) for view in views]
     click.echo(json.dumps(records, indent=2) if as_json else _table(records))
     return max(codes, key=[ExitCode.PASS, ExitCode.RUNNING, ExitCode.UNMEASURABLE].index)
 
 
-def _wanted(view: JobView, prefix: str) -> bool:
-    """Tell whether `<invocation>.<n>` means this job."""
-    _, dot, index = prefix.partition(".")
+def _selected(view: JobView, reference: str) -> bool:
+    """Return whether `<invocation>` or `<invocation>.<n>` refers to a job."""
+    _, dot, index = reference.partition(".")
     return not (dot and index.isdigit()) or view.job.index == int(index)
+
+
+def _exit_code(views: Sequence[JobView]) -> ExitCode:
+    from nel_action.model.job import JobState
+
+    states = {view.state for view in views}
+    if states & {JobState.FAILED, JobState.CANCELLED}:
+        return ExitCode.UNMEASURABLE
+    return ExitCode.PASS if states <= {JobState.SUCCEEDED} else ExitCode.RUNNING
 
 
 def _record(opened: Session, view: JobView) -> dict[str, Any]:
     row = view.attempt
     return {
-        "job_id": f"{opened.invocation.id}.{view.job.index}",
+        "job_id": opened.invocation.job_id(view.job),
         "task": view.job.name,
         "model": view.job.model,
         "state": view.state.value,
@@ -67,15 +77,14 @@ def _record(opened: Session, view: JobView) -> dict[str, Any]:
     }
 
 
-def _table(records: list[dict[str, Any]]) -> str:
-    """Line the records up; outside text is kept to one line of printable characters."""
-    lines = []
-    for record in records:
-        items = f"{record['done']}/{record['total'] or '?'}" if record["done"] is not None else ""
-        why = " ".join(str(part) for part in (record["reason"], record["detail"]) if part)
-        cells = [record["job_id"], record["task"], record["state"], items, f"#{record['attempt']}", why]
-        lines.append(["".join(char if char.isprintable() else " " for char in str(cell)) for cell in cells])
-    widths = [max(len(line[column]) for line in lines) for column in range(6)] if lines else []
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
+def _table(records: Sequence[dict[str, Any]]) -> str:
+    from nel_action.report.text_table import render_table
+
+    columns = ("job", "task", "state", "items", "attempt", "reason")
+    return render_table(columns, [_row(record) for record in records], header=False)
+
+
+def _row(record: dict[str, Any]) -> list[str]:
+    items = f"{record['done']}/{record['total'] or '?'}" if record["done"] is not None else ""
+    reason = " ".join(str(part) for part in (record["reason"], record["detail"]) if part)
+    return [record["job_id"], record["task"], record["state"], items, f"#{record['attempt']}", reason]

@@ -1,55 +1,55 @@
-"""A second look at what failed: the runs that a policy's `confirm` asks for, before the change is blamed."""
+"""Confirmation: a failing task is run once more with another seed before the change is blamed (`gate.confirm`)."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
-from nel_action.driver.judging import Resolver, Rules, measure, own_rules
+from nel_action.driver.events import Extended, ExtensionReason
+from nel_action.driver.judging import Measurement
+from nel_action.driver.surroundings import Rules
 from nel_action.errors import ExecutorError, UnreachableError
 from nel_action.gating.confirmation import tasks_to_confirm
-from nel_action.lifecycle.reruns import extend, second_runs
+from nel_action.lifecycle.reruns import add_confirmation_jobs, confirmation_jobs
 from nel_action.lifecycle.session import JobView, Session
 from nel_action.lifecycle.submit import submit
 from nel_action.model.results import JobOutcome
 
-__all__ = ["second_look"]
+__all__ = ["confirm"]
+
+logger = logging.getLogger(__name__)
 
 
-def second_look(
-    session: Session,
-    views: Sequence[JobView],
-    *,
-    branch: Resolver | None = None,
-    rules: Rules | None = None,
-) -> Session | None:
-    """Run once more what failed, with another seed, where the policy asks for it.
+def confirm(session: Session, views: Sequence[JobView], measurement: Measurement, rules: Rules) -> Extended | None:
+    """Add and submit the confirmation runs that the policy requires.
 
-    Safe to call again, from any process: the second runs are in the plan on disk before any is submitted, and their
-    keys follow from the first ones'. There is one second look, never a third.
+    `plan.json` is rewritten before anything is submitted, and the keys of the new jobs are derived from those of the
+    original ones. Any process can therefore repeat this after an interruption. A task is confirmed at most once.
 
     Args:
-        session: an invocation whose jobs have ended.
-        views: its jobs, as last seen.
-        branch: as for `conclude`.
-        rules: as for `conclude`.
+        session: an invocation whose jobs are final.
+        views: its jobs, as last observed.
+        measurement: their results.
+        rules: the rules to judge by.
 
     Returns:
-        The invocation with its second runs under way, to be waited for; None where it is to be concluded as it is.
+        The extension; None if the invocation is to be judged as it is.
     """
-    rules = rules or own_rules(session)
-    confirm = rules.policy.confirm if rules.policy else None
-    if confirm is None or second_runs(session.invocation.plan):
+    policy = rules.policy.confirm if rules.policy else None
+    if policy is None or confirmation_jobs(session.invocation.plan):
         return None
-    results, _, gate = measure(session, list(views), branch=branch, rules=rules)
-    cells = set(tasks_to_confirm(gate, confirm, results))
+    results = measurement.results
+    cells = set(tasks_to_confirm(measurement.gate, policy, results))
     jobs = [view.job for view in views if (view.job.task.display, view.job.model) in cells]
-    whole = {one.job_id for one in results.tasks if one.outcome is JobOutcome.SUCCEEDED}
-    if not jobs or any(f"{session.invocation.id}.{job.index}" not in whole for job in jobs):
+    succeeded = {task.job_id for task in results.tasks if task.outcome is JobOutcome.SUCCEEDED}
+    if not jobs or any(session.invocation.job_id(job) not in succeeded for job in jobs):
         return None
-    longer = extend(session, {job.index for job in jobs})
+    extended = add_confirmation_jobs(session, {job.index for job in jobs})
     try:
-        submit(longer)
-    except (UnreachableError, ExecutorError):
-        # NOTE: the first runs have been measured; whoever waits next submits what is in the plan.
+        submit(extended)
+    except (UnreachableError, ExecutorError) as error:
+        # NOTE: the original runs decide for now; a later process submits what the plan contains.
+        logger.warning("confirmation runs could not be submitted: %s", error)
         return None
-    return longer
+    added = confirmation_jobs(extended.invocation.plan)
+    return Extended(session=extended, reason=ExtensionReason.CONFIRMATION, jobs=added)

@@ -1,210 +1,169 @@
-"""The last steps of an invocation: results, verdict, report; in that order, each on disk before the next."""
+"""From finished jobs to the exports: collect, judge, report, export; each step on disk before the next."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from importlib.metadata import entry_points
 from pathlib import Path
 
+from nel_action.driver.baselines import find_baseline
+from nel_action.driver.events import Events, Exported, Judged, Reported
 from nel_action.driver.score_history import earlier_scores
-from nel_action.errors import AmbiguousError, NotFoundError
+from nel_action.driver.surroundings import Rules, Surroundings
+from nel_action.errors import NelActionError
+from nel_action.exporters.service import export_run
 from nel_action.files import write_atomically
-from nel_action.gating.baseline import load_baseline
 from nel_action.gating.confirmation import ConfirmationRun, confirmation_notes
-from nel_action.gating.judge import judge
+from nel_action.gating.judge import judge as judge_results
 from nel_action.gating.result_set import ResultSet
 from nel_action.gating.verdict import GateReport
-from nel_action.ledger import AttemptRow, Ledger, run_dir_of
+from nel_action.ledger import AttemptRow
 from nel_action.lifecycle.collect import collect
 from nel_action.lifecycle.session import JobView, Session
 from nel_action.model.job import JobState
 from nel_action.model.results import Results
-from nel_action.report.model import Event, Metadata, Report
+from nel_action.model.run_files import RunFiles
+from nel_action.report.model import Event as HistoryEvent
+from nel_action.report.model import Metadata, Report
 from nel_action.report.write import write_reports
-from nel_action.spec.model import Spec
-from nel_action.spec.policy import GatePolicy
 
-__all__ = ["Resolver", "Rules", "conclude", "find_baseline", "local_branch", "measure", "open_baseline", "own_rules"]
-
-Resolver = Callable[[str], Path | None]
-"""From a branch to the newest passing run of it; None where there is none yet."""
-
-LOOK_BACK = 200
-"""Commits of a branch among which an earlier run is looked for."""
+__all__ = ["Measurement", "conclude", "judge", "measure", "rules_of"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """What a gate goes by where that is not the spec's own policy: a change does not bring its own."""
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """The results of an invocation and how they compare."""
 
-    policy: GatePolicy | None
-    expected: tuple[str, ...]
-    """Tasks that must have results."""
-    folder: Path
-    """Where the policy's relative paths start."""
-    notes: tuple[str, ...] = ()
-    """What should be said beside the verdict."""
+    results: Results
+    baseline: ResultSet | None
+    gate: GateReport
 
 
-def conclude(
-    session: Session, views: list[JobView], *, branch: Resolver | None = None, rules: Rules | None = None
-) -> Report:
-    """Collect, judge and report an invocation whose jobs have ended.
+def rules_of(session: Session, around: Surroundings) -> Rules:
+    """Return the rules that an invocation is judged by."""
+    invocation = session.invocation
+    return around.rules or Rules.of_spec(invocation.plan.spec, invocation.base_dir)
 
-    Safe to call again; the same results give the same verdict. Second runs that the policy asks for are started by
-    `second_look`; here their results, where there are any, are judged together with the first.
+
+def measure(session: Session, views: Sequence[JobView], around: Surroundings) -> Measurement:
+    """Collect the results of an invocation whose jobs are final and judge them; `results.json` is written.
 
     Args:
         session: the invocation.
-        views: its jobs, as last seen.
-        branch: finds the newest passing run of a branch; by default among the runs of this machine.
-        rules: what to go by in place of the spec's own policy.
+        views: its jobs, as last observed.
+        around: rules and baselines.
 
-    Returns:
-        The report; `report.gate.exit_code` is what the whole means.
+    Raises:
+        NotFoundError: the baseline does not exist.
+        ResultsError: the baseline is incomplete.
     """
-    invocation = session.invocation
-    rules = rules or own_rules(session)
-    results, baseline, gate = measure(session, views, branch=branch, rules=rules)
+    results = collect(session, list(views))
+    return _measure(results, session.invocation.run_dir, rules_of(session, around), around)
+
+
+def _measure(results: Results, root: Path, rules: Rules, around: Surroundings) -> Measurement:
+    baseline = find_baseline(rules, around, commit=results.commit)
+    report = judge_results(results, policy=rules.policy, baseline=baseline, root=root, expected=rules.expected)
+    return Measurement(results, baseline, report)
+
+
+def conclude(session: Session, views: Sequence[JobView], measurement: Measurement, around: Surroundings) -> Events:
+    """Write the verdict and the report of an invocation, then export its results.
+
+    Args:
+        session: the invocation.
+        views: its jobs, as last observed; all of them final.
+        measurement: their results.
+        around: rules, completion of the report, destinations.
+
+    Yields:
+        Judged, Reported, and Exported for each destination.
+    """
+    rules = rules_of(session, around)
     confirm = rules.policy.confirm if rules.policy else None
-    notes = (*gate.notes, *rules.notes, *confirmation_notes(confirm, gate, results, _seconds(views)))
-    gate = gate.model_copy(update={"notes": notes})
-    write_atomically(invocation.run_dir / "gate.json", (gate.model_dump_json(indent=2) + "\n").encode())
-    report = Report(results=results, gate=gate, metadata=_facts(session, views, baseline))
-    report = replace(report, metadata=replace(report.metadata, trend=earlier_scores(report, session.ledger)))
-    write_reports(report, invocation.run_dir)
-    return report
-
-
-def own_rules(session: Session) -> Rules:
-    """Return the rules that the spec itself brings."""
-    spec = session.invocation.plan.spec
-    expected = tuple(dict.fromkeys(task.name for task in spec.evaluation.tasks))
-    return Rules(policy=spec.gate, expected=expected, folder=session.invocation.base_dir)
-
-
-def measure(
-    session: Session, views: list[JobView], *, branch: Resolver | None, rules: Rules
-) -> tuple[Results, ResultSet | None, GateReport]:
-    """Collect and judge: the results, what they were held against, and the verdict."""
-    results = collect(session, views)
-    ruled = session.invocation.plan.spec.model_copy(update={"gate": rules.policy})
-    home = session.ledger.path.parent
-    # NOTE: judged again, this commit's own earlier pass would be its baseline, and nothing could have changed.
-    look = branch or (lambda name: local_branch(name, folder=rules.folder, home=home, below=results.commit))
-    baseline = find_baseline(ruled, folder=rules.folder, home=home, branch=look)
+    results, report = measurement.results, measurement.gate
+    notes = (*report.notes, *rules.notes, *confirmation_notes(confirm, report, results, _confirmation_runs(views)))
+    measurement = replace(measurement, gate=report.model_copy(update={"notes": notes}))
+    metadata = _metadata(session, views, measurement.baseline)
+    trend = earlier_scores(Report(results=results, gate=measurement.gate, metadata=metadata), session.ledger)
+    auto_export = session.invocation.plan.spec.execution.auto_export
+    destinations = auto_export.destinations if auto_export else ()
     root = session.invocation.run_dir
-    return results, baseline, judge(results, policy=rules.policy, baseline=baseline, root=root, expected=rules.expected)
+    yield from _publish(measurement, replace(metadata, trend=trend), root, around, destinations)
 
 
-def _seconds(views: Sequence[JobView]) -> list[ConfirmationRun]:
+def judge(results: Results, root: Path, around: Surroundings) -> Events:
+    """Judge results that another machine measured, and report them.
+
+    Args:
+        results: the results.
+        root: directory of their `results.json` and samples; verdict and report are written there.
+        around: rules, baselines, completion of the report, destinations of exports (none by default).
+
+    Yields:
+        Judged, Reported, and Exported for each destination.
+
+    Raises:
+        NotFoundError: the baseline does not exist.
+        ResultsError: the baseline is incomplete.
+    """
+    expected = tuple(dict.fromkeys(task.task for task in results.tasks))
+    rules = around.rules or Rules(policy=None, expected=expected, folder=root)
+    measurement = _measure(results, root, rules, around)
+    notes = (*rules.notes, *measurement.gate.notes)
+    measurement = replace(measurement, gate=measurement.gate.model_copy(update={"notes": notes}))
+    yield from _publish(measurement, Metadata(run_dir=root), root, around, ())
+
+
+def _publish(
+    measurement: Measurement, metadata: Metadata, root: Path, around: Surroundings, destinations: Sequence[str]
+) -> Events:
+    """Write verdict and report, then export; yield an event after each.
+
+    Args:
+        measurement: results and verdict.
+        metadata: what the driver knows about the run.
+        root: the run directory.
+        around: completion of the report, destinations.
+        destinations: where to export to unless `around` names destinations.
+    """
+    data = measurement.gate.model_dump_json(indent=2) + "\n"
+    write_atomically(RunFiles(root).gate, data.encode())
+    yield Judged(measurement.results, measurement.gate)
+    report = around.complete(Report(results=measurement.results, gate=measurement.gate, metadata=metadata))
+    write_reports(report, root)
+    yield Reported(report)
+    if around.may_export:
+        for destination in destinations if around.exports is None else around.exports:
+            yield _export(root, destination, around)
+
+
+def _export(root: Path, destination: str, around: Surroundings) -> Exported:
+    try:
+        return Exported(destination, export_run(root, destination, around.environ))
+    except NelActionError as error:
+        return Exported(destination, None, error)
+
+
+def _confirmation_runs(views: Sequence[JobView]) -> list[ConfirmationRun]:
     return [
-        ConfirmationRun(view.job.task.display, view.job.model, view.job.task.params.seed, _ended(view))
+        ConfirmationRun(view.job.task.display, view.job.model, view.job.task.params.seed, _failure(view))
         for view in views
         if view.job.repeats is not None
     ]
 
 
-def _ended(view: JobView) -> str | None:
-    """Say how a second run ended where it did not succeed."""
+def _failure(view: JobView) -> str | None:
+    """Describe how a confirmation run ended, unless it succeeded."""
     if view.state is JobState.SUCCEEDED:
         return None
-    if view.attempt is None or not view.attempt.backend_id:
+    if view.submitted is None:
         return "could not be submitted"
-    return f"{view.state.value}" + (f" ({view.attempt.reason})" if view.attempt.reason else "")
+    return f"{view.state.value}" + (f" ({view.submitted.reason})" if view.submitted.reason else "")
 
 
-def find_baseline(spec: Spec, *, folder: Path, home: Path, branch: Resolver | None = None) -> ResultSet | None:
-    """Read what the policy compares with; None where it names nothing, or a branch that has no run yet.
-
-    Raises:
-        NotFoundError: it names a path or an invocation that does not exist.
-        ResultsError: what it names is not whole.
-    """
-    reference = spec.gate.baseline if spec.gate else None
-    return None if reference is None else open_baseline(reference, folder=folder, home=home, branch=branch)
-
-
-def open_baseline(reference: str, *, folder: Path, home: Path, branch: Resolver | None = None) -> ResultSet | None:
-    """Read what a reference stands for: a path, an invocation of this machine, `mlflow:<run>`, or a branch.
-
-    Args:
-        reference: as `gate.baseline` has it.
-        folder: where relative paths start, and whose checkout has the branches.
-        home: `$NEL_ACTION_HOME`.
-        branch: finds the newest passing run of a branch; by default among the runs of this machine.
-
-    Returns:
-        The run; None where a branch has none yet.
-
-    Raises:
-        NotFoundError: there is nothing of that name, or several.
-        ResultsError: what it names is not whole.
-    """
-
-    def invocation(prefix: str) -> Path | None:
-        try:
-            return run_dir_of(prefix, home)
-        except AmbiguousError:
-            raise
-        except NotFoundError:
-            return None
-
-    look = branch or (lambda name: local_branch(name, folder=folder, home=home))
-    return load_baseline(
-        reference, folder=folder, invocation=invocation, branch=look, mlflow=lambda run: _fetched("mlflow", run, home)
-    )
-
-
-def _fetched(scheme: str, reference: str, home: Path) -> Path | None:
-    """Fetch a baseline that a service keeps. Who can is found by entry point: exporters stand on a higher floor."""
-    for point in entry_points(group="nel_action.baselines", name=scheme):
-        found: Path | None = point.load()(reference, home, os.environ)
-        return found
-    return None
-
-
-def local_branch(name: str, *, folder: Path, home: Path, below: str | None = None) -> Path | None:
-    """Return the newest passing run on this machine whose commit is on a branch of the checkout; not that of `below`.
-
-    Raises:
-        NotFoundError: the checkout has no such branch.
-    """
-    words = ["git", "-C", str(folder), "rev-list", f"--max-count={LOOK_BACK}", "--end-of-options", name, "--"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
-    if done.returncode:
-        msg = f"no baseline '{name}': no such path, invocation or branch here"
-        raise NotFoundError(msg, hint="gate.baseline takes a results file, a run directory, an invocation or a branch")
-    order = {commit: index for index, commit in enumerate(done.stdout.split())}
-    ledger = Ledger(home)
-    try:
-        runs = [row.run_dir for row in ledger.invocations()]
-    finally:
-        ledger.close()
-    passed = [(order[commit], run) for run in runs if (commit := _passing_commit(run)) in order and commit != below]
-    return min(passed, key=lambda one: one[0])[1] if passed else None
-
-
-def _passing_commit(run_dir: Path) -> str:
-    """Return the commit of a run that passed its gate, or nothing."""
-    try:
-        gate, results = (_read(run_dir / name) for name in ("gate.json", "results.json"))
-    except (OSError, ValueError):
-        return ""
-    return str(results.get("commit") or "") if gate.get("verdict") == "pass" else ""
-
-
-def _read(path: Path) -> Mapping[str, object]:
-    data = json.loads(path.read_bytes())
-    return data if isinstance(data, dict) else {}
-
-
-def _facts(session: Session, views: Sequence[JobView], baseline: ResultSet | None) -> Metadata:
+def _metadata(session: Session, views: Sequence[JobView], baseline: ResultSet | None) -> Metadata:
     invocation = session.invocation
     ends = [view.attempt.ended for view in views if view.attempt and view.attempt.ended]
     ended = max(ends) if ends else None
@@ -215,23 +174,24 @@ def _facts(session: Session, views: Sequence[JobView], baseline: ResultSet | Non
         executor=invocation.executor,
         started=invocation.created,
         ended=ended,
-        seconds=_between(invocation.created, ended) if ended else None,
+        seconds=_seconds_between(invocation.created, ended) if ended else None,
         history=_history(session.ledger.attempts(invocation.id)),
     )
 
 
-def _between(start: str, end: str) -> float | None:
-    """Return seconds; None where jobs of an earlier invocation were reused and so ended before this one began."""
+def _seconds_between(start: str, end: str) -> float | None:
+    """Return the duration; None if all jobs were reused and ended before the invocation began."""
     seconds = (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
     return seconds if seconds >= 0 else None
 
 
-def _history(rows: Sequence[AttemptRow]) -> tuple[Event, ...]:
-    """Tell of every attempt after the first, and of results that were there already."""
+def _history(rows: Sequence[AttemptRow]) -> tuple[HistoryEvent, ...]:
+    """Return the attempts after the first of each job, and the reused ones, oldest first."""
     events = []
     for row in rows:
         if row.reused:
-            events.append(Event(row.intended, f"{row.name}: attempt {row.number} was there already and was taken over"))
+            text = f"{row.name}: attempt {row.number} of an earlier invocation was reused"
+            events.append(HistoryEvent(row.intended, text))
         elif row.number > 1:
-            events.append(Event(row.intended, f"{row.name}: attempt {row.number}"))
+            events.append(HistoryEvent(row.intended, f"{row.name}: attempt {row.number}"))
     return tuple(sorted(events, key=lambda event: event.when))

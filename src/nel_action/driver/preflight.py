@@ -1,30 +1,86 @@
-"""What can be known to be wrong with a gate before anything is spent."""
+"""Preflight checks: everything about a gate that can be found wrong before anything is submitted."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from nel_action.driver.surroundings import Rules, Surroundings
 from nel_action.errors import Location, Problem, SpecError
 from nel_action.gating.policy import check_policy
-from nel_action.planning.task_resolution import Locate
-from nel_action.spec.model import Spec
 
-__all__ = ["check_gate"]
+if TYPE_CHECKING:
+    from nel_action.lifecycle.prepare import Prepared
+    from nel_action.spec.compose import LoadedSpec
+
+__all__ = ["check_plan", "check_spec"]
 
 
-def check_gate(spec: Spec, *, locate: Locate) -> None:
-    """Find what is wrong with the policy before anything is spent.
+def check_spec(loaded: LoadedSpec, around: Surroundings) -> tuple[Problem, ...]:
+    """Check the policy and the exports of a spec; needs neither the backend nor the network.
+
+    Args:
+        loaded: the spec.
+        around: the rules that replace the spec's own, the destinations of exports, and the environment.
+
+    Returns:
+        Warnings: what prevents an export at the moment, such as a missing credential. Exports never change the verdict.
 
     Raises:
-        SpecError: the policy names a task that the spec does not have, or limits nothing.
+        SpecError: the policy names a task that the spec does not have, or limits nothing; or options of an export are
+            invalid.
     """
-    if spec.gate is None:
-        return
-    problems = check_policy(spec.gate, [task.name for task in spec.evaluation.tasks])
+    rules = around.rules
+    if rules is None or rules.policy is None or rules.policy == loaded.spec.gate:
+        problems = _policy_problems(loaded)
+    else:
+        problems = check_policy(rules.policy, rules.expected)
     if problems:
-        raise SpecError([Problem(p.message, p.location or _place(p, spec, locate), p.hint) for p in problems])
+        raise SpecError(problems)
+    destinations = around.exports
+    if not (loaded.spec.export.names() or loaded.spec.execution.auto_export or destinations):
+        return ()
+    # NOTE: exporters take a moment to import, and a dry run usually has none.
+    from nel_action.exporters.preflight import check_exports
+
+    return check_exports(loaded, around.environ, destinations=destinations)
 
 
-def _place(problem: Problem, spec: Spec, locate: Locate) -> Location | None:
-    """Find the line that a policy's problem is about."""
-    names = (name for name in (spec.gate.tasks if spec.gate else {}) if f"gate.tasks.{name}" in problem.message)
-    name = next(names, None)
-    return locate(("gate", "tasks", name) if name else ("gate",))
+def _policy_problems(loaded: LoadedSpec) -> list[Problem]:
+    """Check the spec's own policy, with source positions."""
+    gate = loaded.spec.gate
+    if gate is None:
+        return []
+    problems = check_policy(gate, [task.name for task in loaded.spec.evaluation.tasks])
+    return [
+        Problem(problem.message, problem.location or _locate(problem, loaded), problem.hint) for problem in problems
+    ]
+
+
+def _locate(problem: Problem, loaded: LoadedSpec) -> Location | None:
+    """Return the source position of the task that a problem of the policy names."""
+    tasks = loaded.spec.gate.tasks if loaded.spec.gate else {}
+    name = next((name for name in tasks if f"gate.tasks.{name}" in problem.message), None)
+    return loaded.locate(("gate", "tasks", name) if name else ("gate",))
+
+
+def check_plan(prepared: Prepared, around: Surroundings, *, endpoint: bool = True) -> None:
+    """Check that the baseline exists and that the plan can run: variables, the backend, the target.
+
+    Args:
+        prepared: the plan and its executor.
+        around: the rules that replace the spec's own, and where baselines are found.
+        endpoint: send one minimal request to each target.
+
+    Raises:
+        NotFoundError: the policy names a baseline that does not exist.
+        ResultsError: the baseline is incomplete.
+        SecretError: variables that the spec names are not set.
+        EngineError: the backend is unavailable, denies access, or cannot run the plan.
+        EndpointError: a target does not answer as an OpenAI-compatible endpoint does.
+    """
+    from nel_action.driver.baselines import find_baseline
+    from nel_action.lifecycle.prepare import check
+
+    rules = around.rules or Rules.of_spec(prepared.loaded.spec, prepared.loaded.base_dir)
+    find_baseline(rules, around, commit=prepared.plan.context.commit)
+    check(prepared, endpoint=endpoint)

@@ -1,82 +1,87 @@
-"""Mode `collect`: find checks that are still open, look once, conclude those whose jobs have ended.
+"""Mode `collect`: poll the invocations of open checks once, and conclude those whose jobs have finished.
 
-Needs no disk of an earlier run and no checkout of the change: what was run stands in the check, and where it runs
-is found by its keys. It submits nothing: not even the second runs that a policy's `confirm` asks for, since what a
-check says is no order to run anything.
+Needs neither the disk of an earlier run nor a checkout of the change: the check contains what was run, and the jobs are
+found by their keys. Nothing is submitted, not even confirmation runs: the text of a check is data, not an order.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
+from nel_action.driver.evaluation import follow
+from nel_action.driver.events import Exported, Left, Polled, Reported
 from nel_action.errors import ExitCode, NelActionError, ResultsError, UsageError
 from nel_action.github.api import GitHubApi
 from nel_action.github.check import OpenCheck, find_open
 from nel_action.github.context import ActionContext
 from nel_action.github.errors import MissingError, PermissionRefusedError
 from nel_action.github.event import EventKind, WorkflowEvent
-from nel_action.github.finalize import finalize
+from nel_action.github.finalize import GatePublication, log_export
 from nel_action.github.outcome import Outcome
 from nel_action.github.policy_source import parse_rules
+from nel_action.github.publish import Publisher
 from nel_action.github.snapshot import read_snapshot
 from nel_action.github.workflow import Level
-from nel_action.lifecycle.session import Session, open_session
-from nel_action.lifecycle.waiting import finished, refresh
-from nel_action.planning.jobs import Job
+from nel_action.lifecycle.session import JobView, Session, open_session
 from nel_action.report.progress import job_rows
 
 __all__ = ["candidate_commits", "collect"]
 
 PULLS: Final = 150
-"""Open pull requests that are looked at, the latest updated first."""
+"""Open pull requests that are searched, the latest updated first."""
 COMMITS: Final = 30
-"""Newest commits of the default branch whose checks are looked at."""
+"""Latest commits of the default branch that are searched."""
 RUNS: Final = 100
-"""Newest workflow runs whose commits are looked at: they know branches without a pull request, and merge queues."""
+"""Latest workflow runs whose commits are searched; they include branches without a pull request, and merge queues."""
 WORST_FIRST: Final = (2, 1, 3, 130, 5, 4, 0)
+"""Exit codes in the order in which one of them becomes the outcome of the step."""
 
 
 def collect(context: ActionContext) -> Outcome:
-    """Look at every open check of ours; return the outcome that matters most.
+    """Poll the invocations of all open checks; return the worst outcome.
 
     Raises:
-        UsageError: there is no token to look with.
+        UsageError: there is no token.
         GitHubError: open checks cannot be listed.
     """
     if context.api is None:
         msg = "`mode: collect` has no token"
         raise UsageError(msg, hint="set the input `github-token`, with checks: write")
     outcomes = []
-    for sha in dict.fromkeys(candidate_commits(context.api, context.event, say=context.workflow.log)):
+    for sha in dict.fromkeys(candidate_commits(context.api, context.event, log=context.workflow.log)):
         for check in _open_checks(context.api, context.event.repository, sha):
             with context.workflow.group(f"{check.name} on {sha[:7]}"):
-                outcomes.append(_one(context, check))
+                outcomes.append(_collect_check(context, check))
     if not outcomes:
         return Outcome(code=ExitCode.PASS, state="finished", summary="no check of ours is open")
     return min(outcomes, key=lambda outcome: WORST_FIRST.index(outcome.code))
 
 
 def candidate_commits(
-    api: GitHubApi, event: WorkflowEvent, *, say: Callable[[str], None] = lambda _said: None
+    api: GitHubApi, event: WorkflowEvent, *, log: Callable[[str], None] = lambda _message: None
 ) -> Iterator[str]:
-    """Name the commits whose checks could be open: one that was asked for, or of pull requests and of recent work.
+    """Yield the commits that may have open checks: the requested one, or those of pull requests and of recent work.
 
     Args:
-        api: whom to ask.
-        event: may ask for one commit.
-        say: is told what could not be looked at.
+        api: GitHub.
+        event: may request one commit.
+        log: receives a message if some commits cannot be listed.
+
+    Raises:
+        UsageError: the requested commit is malformed.
+        GitHubError: commits cannot be listed.
     """
-    asked = event.payload.get("sha")
-    if isinstance(asked, str) and asked:
-        if not re.fullmatch(r"[0-9a-f]{40}", asked):
-            msg = f"the dispatch asks for the commit '{asked[:60]}'"
-            raise UsageError(msg, hint="`sha` is a whole commit id: 40 hex digits")
-        yield asked
+    requested = event.payload.get("sha")
+    if isinstance(requested, str) and requested:
+        if not re.fullmatch(r"[0-9a-f]{40}", requested):
+            msg = f"the dispatch asks for the commit '{requested[:60]}'"
+            raise UsageError(msg, hint="`sha` must be a complete commit ID: 40 hex digits")
+        yield requested
         return
     if event.kind is EventKind.CHECK_RUN and event.head_sha:
         yield event.head_sha
@@ -88,101 +93,106 @@ def candidate_commits(
     try:
         runs = api.get(f"/repos/{event.repository}/actions/runs", per_page=RUNS)["workflow_runs"]
     except PermissionRefusedError:
-        say("commits of other branches are not looked at: the token lacks `actions: read`")
+        log("commits of other branches are not searched: the token lacks `actions: read`")
         return
     yield from (str(run["head_sha"]) for run in runs)
 
 
 def _open_checks(api: GitHubApi, repository: str, sha: str) -> list[OpenCheck]:
-    """Return those that know their invocation; one that has only begun belongs to a run that is still there."""
+    """Return the open checks that name an invocation; one that does not belongs to a run that is still starting."""
     try:
-        found = find_open(api, repository, sha)
+        checks = find_open(api, repository, sha)
     except MissingError:
         return []
-    return [check for check in found if re.fullmatch(r"[0-9a-f]{16}:[0-9a-f]{32}", check.external_id)]
+    return [check for check in checks if re.fullmatch(r"[0-9a-f]{16}:[0-9a-f]{32}", check.external_id)]
 
 
-def _one(context: ActionContext, check: OpenCheck) -> Outcome:
-    """Look at one; trouble with it is told in it, and keeps nobody from the next."""
+def _collect_check(context: ActionContext, check: OpenCheck) -> Outcome:
+    """Process one check; report its errors there and continue with the next."""
     invocation = check.external_id.partition(":")[0]
     event = replace(context.event, head_sha=check.head_sha, pull_request=None, base_ref=None, base_sha=None)
-    into = context.temp_dir / "collected" / invocation
+    run_dir = context.temp_dir / "collected" / invocation
     try:
-        facts = read_snapshot(check.external_id, check.text, into, base_dir=Path.cwd())
-        event = _event(context, facts, check)
-        folder = _folder(context, facts, event)
-        return _look(context, check, facts, event, into, folder)
+        facts = read_snapshot(check.external_id, check.text, run_dir, base_dir=Path.cwd())
+        event = _original_event(context, facts, check)
+        folder = _policy_folder(context, facts, event)
+        return _conclude_if_settled(context, check, facts, event, run_dir, folder)
     except NelActionError as error:
         if isinstance(error, ResultsError):
             context.publisher(event, name=check.name, check_id=check.id).report_error(error)
         else:
-            # NOTE: what does not answer now may answer next time; the check stays open.
-            context.workflow.annotate(Level.WARNING, str(error), title=f"{check.name}: nothing could be seen")
+            # NOTE: the cause may be temporary, so the check stays open for the next call.
+            context.workflow.annotate(Level.WARNING, str(error), title=f"{check.name}: nothing could be observed")
             return Outcome(code=ExitCode.RUNNING, invocation=invocation, state="running", summary=str(error))
         return Outcome(code=int(error.exit_code), invocation=invocation, summary=error.problems[0].message)
 
 
-def _event(context: ActionContext, facts: dict[str, Any], check: OpenCheck) -> WorkflowEvent:
-    """Return the event that submitted, on this server and about this check's commit."""
-    then = facts.get("event") or {}
-    number, base = then.get("pull_request"), (then.get("base_ref"), then.get("base_sha"))
+def _original_event(context: ActionContext, facts: dict[str, Any], check: OpenCheck) -> WorkflowEvent:
+    """Return the event that submitted the invocation, with the server and the commit of the check."""
+    original = facts.get("event") or {}
+    number, base_ref, base_sha = (original.get(name) for name in ("pull_request", "base_ref", "base_sha"))
     return replace(
         context.event,
-        kind=EventKind(then.get("kind", "other")),
+        kind=EventKind(original.get("kind", "other")),
         head_sha=check.head_sha,
         pull_request=number if isinstance(number, int) else None,
-        base_ref=base[0] if isinstance(base[0], str) else None,
-        base_sha=base[1] if isinstance(base[1], str) else None,
+        base_ref=base_ref if isinstance(base_ref, str) else None,
+        base_sha=base_sha if isinstance(base_sha, str) else None,
         fork=False,
     )
 
 
-def _folder(context: ActionContext, facts: dict[str, Any], event: WorkflowEvent) -> Path:
-    """Return the spec's folder as the base has it, for a policy that names files."""
-    home = Path(str(facts.get("spec") or ".")).parent
+def _policy_folder(context: ActionContext, facts: dict[str, Any], event: WorkflowEvent) -> Path:
+    """Return the spec's directory at the base commit, for a policy that names files."""
+    folder = Path(str(facts.get("spec") or ".")).parent
     sha = event.base_sha or event.head_sha
     if sha is None:
-        return context.root / home
-    copy = context.base_files().fetch(sha, [str(home)], context.temp_dir / "base" / sha)
-    return copy / home
+        return context.root / folder
+    return context.base_files().fetch(sha, [str(folder)], context.temp_dir / "base" / sha) / folder
 
 
-def _look(
+def _conclude_if_settled(
     context: ActionContext, check: OpenCheck, facts: dict[str, Any], event: WorkflowEvent, run_dir: Path, folder: Path
 ) -> Outcome:
+    """Poll an invocation once; publish its verdict, or its progress while jobs are active.
+
+    Args:
+        context: the call of the action.
+        check: the open check.
+        facts: the facts in its snapshot.
+        event: the event that submitted the invocation.
+        run_dir: the run directory made from the snapshot.
+        folder: directory that relative paths in the policy start from.
+    """
     publisher = context.publisher(event, name=check.name, check_id=check.id)
+    locations = {name: (str(file), int(line)) for name, (file, line) in facts["places"].items()}
+    rules = parse_rules(facts["rules"], folder)
+    publication = GatePublication(context, publisher, rules=rules, locations=locations, event=event)
     environ = dict(context.environ) | {"NEL_ACTION_COMMIT": check.head_sha}
-    with open_session(str(run_dir), home=context.home, environ=environ) as opened:
-        _must_be_submitted(opened)
-        session = _without_unplaced(opened)
-        views = refresh(session)
-        if finished(views):
-            rules = parse_rules(facts["rules"], folder)
-            places = {name: (str(file), int(line)) for name, (file, line) in facts["places"].items()}
-            return finalize(context, publisher, session, views, rules=rules, places=places, event=event)
+    outcome = Outcome()
+    with open_session(str(run_dir), home=context.home, environ=environ) as session:
+        around = publication.surroundings(environ, session.invocation.plan.spec, may_submit=False, once=True)
+        views: Sequence[JobView] = ()
+        for driver_event in follow(session, around):
+            match driver_event:
+                case Polled(observed):
+                    views = observed
+                case Reported(report):
+                    outcome = publication.publish(report, session, views)
+                case Exported():
+                    log_export(context, driver_event)
+                case Left():
+                    outcome = _still_running(context, publisher, check, session, views)
+                case _:
+                    pass
+    return outcome
+
+
+def _still_running(
+    context: ActionContext, publisher: Publisher, check: OpenCheck, session: Session, views: Sequence[JobView]
+) -> Outcome:
     publisher.keep_state(check.text)
     publisher.show_progress(job_rows(views))
-    context.workflow.log(f"invocation {session.invocation.id} still runs")
-    name = session.invocation.id
-    return Outcome(code=ExitCode.RUNNING, invocation=name, state="running", summary=f"invocation {name} still runs")
-
-
-def _without_unplaced(session: Session) -> Session:
-    """Leave out second runs that nobody submitted; without them, the first runs decide."""
-    plan = session.invocation.plan
-    jobs = tuple(job for job in plan.jobs if job.repeats is None or _placed(session, job))
-    return replace(session, invocation=replace(session.invocation, plan=replace(plan, jobs=jobs)))
-
-
-def _placed(session: Session, job: Job) -> bool:
-    row = session.attempts().get(job.index)
-    return row is not None and row.backend_id is not None
-
-
-def _must_be_submitted(session: Session) -> None:
-    """Tell of jobs that nobody submitted: who came here did so only to look."""
-    jobs = [job for job in session.invocation.plan.jobs if job.repeats is None]
-    missing = [job.name for job in jobs if not _placed(session, job)]
-    if missing:
-        msg = f"{', '.join(missing)}: never submitted, or nobody was told"
-        raise ResultsError(msg, hint="run the workflow again: what was submitted is found by its key")
+    message = f"invocation {session.invocation.id} is still running"
+    context.workflow.log(message)
+    return Outcome(code=ExitCode.RUNNING, invocation=session.invocation.id, state="running", summary=message)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from nel_action.driver.judging import Rules
+from nel_action.driver.surroundings import Rules
 from nel_action.errors import Location, NotFoundError, Problem, SpecError
 from nel_action.github.context import ActionContext
 from nel_action.spec.model import Spec

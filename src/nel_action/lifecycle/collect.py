@@ -1,19 +1,21 @@
-"""From finished jobs to `results.json`: bring artifacts home, read them, and say of each what was seen."""
+"""Collection: from finished jobs to `results.json`."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from nel_action.errors import CollectError, ResultsError
 from nel_action.files import write_atomically
 from nel_action.formats.parsing import ParsedResult
 from nel_action.harnesses.registry import harness
 from nel_action.ledger import AttemptRow, now
-from nel_action.lifecycle.merging import pooled
+from nel_action.lifecycle.merging import merge_runs
 from nel_action.lifecycle.session import JobView, Session
 from nel_action.model.job import JobState, attempt_name
 from nel_action.model.results import (
@@ -25,16 +27,16 @@ from nel_action.model.results import (
     write_results,
     write_samples,
 )
+from nel_action.model.run_files import JobFiles
 from nel_action.model.task import HarnessTask
 from nel_action.planning.jobs import Job
 from nel_action.version import __version__
 
 __all__ = ["collect"]
 
-COLLECTED = "collected.json"
-"""In a job's directory: which attempt's artifacts lie there, whole."""
+logger = logging.getLogger(__name__)
 
-OUTCOMES = {
+_OUTCOMES: Final = {
     JobState.SUCCEEDED: JobOutcome.SUCCEEDED,
     JobState.FAILED: JobOutcome.FAILED,
     JobState.CANCELLED: JobOutcome.CANCELLED,
@@ -45,16 +47,25 @@ OUTCOMES = {
 
 
 def collect(session: Session, views: list[JobView]) -> Results:
-    """Bring home what finished jobs left, read it and write `results.json`.
+    """Copy the artifacts of finished jobs, parse them and write `results.json`.
 
-    Safe to call again: what came home whole is not fetched twice. A job whose artifacts do not come whole, or
-    hold no whole result, stands in the results without scores and with the reason. A job that was run once more, with
-    another seed, has one result of both runs.
+    Safe to call again: complete artifacts are not copied a second time. A job whose artifacts are incomplete or contain
+    no complete result is in the results without scores and with the reason. A job with a confirmation run has one
+    result of both runs.
+
+    Args:
+        session: the invocation.
+        views: its jobs, as last observed.
     """
     invocation = session.invocation
-    found = {view.job.index: _task_result(session, view) for view in views}
-    again = {view.job.repeats: found[view.job.index] for view in views if view.job.repeats is not None}
-    firsts = (view.job.index for view in views if view.job.repeats is None)
+    results_by_job = {view.job.index: _task_result(session, view) for view in views}
+    confirmations = {view.job.repeats: results_by_job[view.job.index] for view in views if view.job.repeats is not None}
+    tasks = [
+        merge_runs(results_by_job[index], confirmations[index], invocation.run_dir)
+        if index in confirmations
+        else results_by_job[index]
+        for index in (view.job.index for view in views if view.job.repeats is None)
+    ]
     results = Results(
         invocation=invocation.id,
         created=now(),
@@ -62,81 +73,79 @@ def collect(session: Session, views: list[JobView]) -> Results:
         repository=invocation.plan.context.repository,
         commit=invocation.plan.context.commit,
         spec_digest=invocation.spec_digest,
-        tasks=tuple(
-            pooled(found[index], again[index], invocation.run_dir) if index in again else found[index]
-            for index in firsts
-        ),
+        tasks=tuple(tasks),
     )
-    path = invocation.run_dir / "results.json"
-    results = _as_before(results, path)
+    path = invocation.files.results
+    results = _keep_creation_time(results, path)
     write_results(results, path)
     return results
 
 
-def _as_before(results: Results, path: Path) -> Results:
-    """Keep the time of results that are there already and say the same, so that exports of them change nothing."""
+def _keep_creation_time(results: Results, path: Path) -> Results:
+    """Return equal results that are on disk already, so that exporting them again changes nothing."""
     if not path.is_file():
         return results
     try:
-        before = read_results(path)
+        existing = read_results(path)
     except ResultsError:
         return results
-    return before if before == results.model_copy(update={"created": before.created}) else results
+    return existing if existing == results.model_copy(update={"created": existing.created}) else results
 
 
 def _task_result(session: Session, view: JobView) -> TaskResult:
-    row = view.attempt
-    bare = _bare(session, view)
-    if row is None or not row.backend_id or view.state in {JobState.PENDING, JobState.RUNNING, JobState.UNKNOWN}:
-        return bare
+    row = view.submitted
+    result = _without_scores(session, view)
+    if row is None or not view.state.final:
+        return result
+    files = JobFiles(session.invocation.job_dir(view.job))
     try:
-        _bring_home(session, view.job, row)
+        _copy_artifacts(session, row, files)
     except CollectError as error:
-        detail = error.problems[0].message
-        return bare if view.state is not JobState.SUCCEEDED else _unreadable(bare, "collect", detail)
+        logger.info("%s: %s", view.job.name, error.problems[0].message)
+        if view.state is not JobState.SUCCEEDED:
+            return result
+        return _unreadable(result, "collect", error.problems[0].message)
     if view.state is not JobState.SUCCEEDED:
-        return bare
+        return result
     try:
-        reading = harness(view.job.harness).read(view.job.task, session.invocation.job_dir(view.job) / "artifacts")
-        return _with_reading(session, view.job, bare, reading)
+        parsed = harness(view.job.harness).read(view.job.task, files.artifacts)
+        return _with_scores(session, view.job, result, parsed)
     except ResultsError as error:
-        return _unreadable(bare, "results", error.problems[0].message)
+        return _unreadable(result, "results", error.problems[0].message)
 
 
-def _bring_home(session: Session, job: Job, row: AttemptRow) -> None:
-    """Fetch artifacts and logs, unless this attempt's are here already."""
-    home = session.invocation.job_dir(job)
-    marker = home / COLLECTED
-    name = attempt_name(job.key, row.number)
-    if marker.is_file() and json.loads(marker.read_bytes()).get("attempt") == name:
+def _copy_artifacts(session: Session, row: AttemptRow, files: JobFiles) -> None:
+    """Copy artifacts and logs of an attempt unless they are complete already."""
+    name = attempt_name(row.key, row.number)
+    if files.collected.is_file() and json.loads(files.collected.read_bytes()).get("attempt") == name:
         return
-    marker.unlink(missing_ok=True)
-    session.executor.collect(row.backend_attempt, home)
-    # NOTE: a failed job's log may still grow elsewhere; only a success is known to be complete.
+    files.collected.unlink(missing_ok=True)
+    logger.info("collecting %s of invocation %s", row.name, row.invocation)
+    session.executor.collect(row.backend_attempt, files.root)
+    # NOTE: the log of a failed job may still grow on the backend; only that of a succeeded one is final.
     if row.state is JobState.SUCCEEDED:
-        write_atomically(marker, (json.dumps({"attempt": name, "collected": now()}) + "\n").encode())
+        write_atomically(files.collected, (json.dumps({"attempt": name, "collected": now()}) + "\n").encode())
 
 
-def _bare(session: Session, view: JobView) -> TaskResult:
-    """Return what is known of a job without its artifacts."""
+def _without_scores(session: Session, view: JobView) -> TaskResult:
+    """Return the result of a job as far as it is known without artifacts."""
     job, row = view.job, view.attempt
-    params = {name: value for name, value in asdict(job.task.params).items() if value not in (None, {})}
-    image = (
-        job.image if not job.image_digest or not job.image or "@" in job.image else f"{job.image}@{job.image_digest}"
-    )
+    image = job.image
+    if image and job.image_digest and "@" not in image:
+        image = f"{image}@{job.image_digest}"
     return TaskResult(
         task=job.task.display,
         model=job.model,
-        job_id=f"{session.invocation.id}.{job.index}",
+        job_id=session.invocation.job_id(job),
         key=job.key,
-        outcome=OUTCOMES[view.state],
+        outcome=_OUTCOMES[view.state],
         reason=row.reason if row else None,
         detail=row.detail if row else None,
         primary_metric=job.task.metric,
         harness=job.harness,
-        params=params,
+        params={name: value for name, value in asdict(job.task.params).items() if value not in (None, {})},
         image=image,
-        environment=_environment(job),
+        environment=_requirements_digest(job),
         started=row.started if row else None,
         ended=row.ended if row else None,
         seconds=_seconds(row),
@@ -144,8 +153,8 @@ def _bare(session: Session, view: JobView) -> TaskResult:
     )
 
 
-def _environment(job: Job) -> str | None:
-    """Return the digest of the requirements that the harness's environment was made from."""
+def _requirements_digest(job: Job) -> str | None:
+    """Return the digest of the requirements file that the harness was installed from."""
     if job.requirements is None or not Path(job.requirements).is_file():
         return None
     return f"sha256:{hashlib.sha256(Path(job.requirements).read_bytes()).hexdigest()}"
@@ -157,40 +166,40 @@ def _seconds(row: AttemptRow | None) -> float | None:
     return (datetime.fromisoformat(row.ended) - datetime.fromisoformat(row.started)).total_seconds()
 
 
-def _unreadable(bare: TaskResult, reason: str, detail: str) -> TaskResult:
-    """Return a result without scores: the job succeeded, and yet there is nothing to judge."""
-    return bare.model_copy(update={"outcome": JobOutcome.FAILED, "reason": reason, "detail": detail, "scores": ()})
+def _unreadable(result: TaskResult, reason: str, detail: str) -> TaskResult:
+    """Return the result of a job that succeeded but left nothing that can be judged."""
+    return result.model_copy(update={"outcome": JobOutcome.FAILED, "reason": reason, "detail": detail, "scores": ()})
 
 
-def _with_reading(session: Session, job: Job, bare: TaskResult, reading: ParsedResult) -> TaskResult:
+def _with_scores(session: Session, job: Job, result: TaskResult, parsed: ParsedResult) -> TaskResult:
     samples = None
-    if reading.samples is not None:
-        samples = f"samples/{job.name}.jsonl.gz"
-        write_samples(reading.samples, session.invocation.run_dir / samples)
-    return bare.model_copy(
+    if parsed.samples is not None:
+        samples = f"{session.invocation.files.SAMPLES}/{job.name}.jsonl.gz"
+        write_samples(parsed.samples, session.invocation.run_dir / samples)
+    return result.model_copy(
         update={
-            **reading.task_fields(),
-            "scores": tuple(_directed(score, job.task) for score in reading.scores),
-            "primary_metric": reading.primary_metric or job.task.metric,
-            "n_expected": _expected(job.task, reading),
+            **parsed.task_fields(),
+            "scores": tuple(_with_direction(score, job.task) for score in parsed.scores),
+            "primary_metric": parsed.primary_metric or job.task.metric,
+            "n_expected": _expected_items(job.task, parsed),
             "samples": samples,
         }
     )
 
 
-def _directed(score: Score, task: HarnessTask) -> Score:
-    """Fill in which way is better where only the catalog knows."""
+def _with_direction(score: Score, task: HarnessTask) -> Score:
+    """Add `higher_is_better` from the catalog if the harness does not report it."""
     if score.higher_is_better is None and task.higher_is_better is not None and score.metric == task.metric:
         return score.model_copy(update={"higher_is_better": task.higher_is_better})
     return score
 
 
-def _expected(task: HarnessTask, reading: ParsedResult) -> int | None:
-    """Return how many items there should be: as the harness reckons, else the limit, where it is below the whole."""
+def _expected_items(task: HarnessTask, parsed: ParsedResult) -> int | None:
+    """Return the expected item count: that of the harness, else the size of the benchmark or `limit_samples`."""
     limit = task.params.limit_samples
-    whole = task.expected_items
-    if whole is None or reading.n_expected is not None:
-        return reading.n_expected
+    total = task.expected_items
+    if total is None or parsed.n_expected is not None:
+        return parsed.n_expected
     if limit is None:
-        return whole
-    return min(whole, limit) if isinstance(limit, int) else round(whole * limit)
+        return total
+    return min(total, limit) if isinstance(limit, int) else round(total * limit)

@@ -1,10 +1,11 @@
-"""Loading a spec so that all of its mistakes are told at once: those of form, and names that mean nothing."""
+"""Loading a spec: all problems are reported together, those of its form and those of the names in it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from nel_action.catalog.lookup import lookup
@@ -14,9 +15,10 @@ from nel_action.planning.planner import spec_route
 from nel_action.planning.task_resolution import find_task
 from nel_action.spec.compose import LoadedSpec, load_spec
 from nel_action.spec.evaluation import Task
+from nel_action.spec.policy import GatePolicy
 from nel_action.spec.source_positions import Document
 
-__all__ = ["load"]
+__all__ = ["load", "select_tasks"]
 
 
 def load(
@@ -27,36 +29,94 @@ def load(
     overrides: Sequence[str] = (),
     environ: Mapping[str, str] = os.environ,
 ) -> LoadedSpec:
-    """Load a spec as `load_spec` does; where it is wrong, look at the names in it as well.
+    """Load a spec like `load_spec`; if it is invalid, check the names of tasks and harnesses as well.
+
+    Args:
+        path: file of the spec; None if `config_name` is given.
+        config_dir: directory of specs and groups.
+        config_name: name of the spec in that directory.
+        overrides: Hydra overrides.
+        environ: variables of this process.
 
     Raises:
-        SpecError: all that is wrong with it, each with its place.
+        SpecError: all problems, each with its source position.
     """
     try:
         loaded = load_spec(path, config_dir=config_dir, config_name=config_name, overrides=overrides, environ=environ)
     except SpecError as error:
         if path is None or not path.is_file():
             raise
-        raise SpecError([*error.problems, *_names(path)]) from None
-    return replace(loaded, warnings=(*loaded.warnings, *_former_names(loaded)))
+        raise SpecError([*error.problems, *_unknown_names(path)]) from None
+    return replace(loaded, warnings=(*loaded.warnings, *_outdated_names(loaded)))
 
 
-def _former_names(loaded: LoadedSpec) -> Iterator[Problem]:
-    """Say for each name that was clear in earlier releases what it is taken for, and how to write that."""
+def select_tasks(loaded: LoadedSpec, names: Sequence[str]) -> LoadedSpec:
+    """Return the spec with only the named tasks, and without the policy of the others.
+
+    Args:
+        loaded: the spec.
+        names: task names; `mmlu` selects all of that name (`simple_evals.mmlu` too), `mmlu.1` the second. All tasks
+            if empty.
+
+    Raises:
+        NotFoundError: the spec has no such task.
+    """
+    if not names:
+        return loaded
+    tasks = loaded.spec.evaluation.tasks
+    known = [task.name for task in tasks]
+    selected: set[int] = set()
+    for name in names:
+        indexes = _task_indexes(known, name)
+        if not indexes:
+            near = get_close_matches(name, known, n=1)
+            msg = f"the spec has no task '{name}'"
+            raise NotFoundError(msg, hint=f"did you mean '{near[0]}'?" if near else f"it has {', '.join(known)}")
+        selected.update(indexes)
+    kept = tuple(task for index, task in enumerate(tasks) if index in selected)
+    changes = {
+        "evaluation": loaded.spec.evaluation.model_copy(update={"tasks": kept}),
+        "gate": _narrow_policy(loaded, {task.name for task in kept}),
+    }
+    return replace(loaded, spec=loaded.spec.model_copy(update=changes))
+
+
+def _task_indexes(known: Sequence[str], name: str) -> list[int]:
+    """Return the indexes of the tasks that a name selects."""
+    indexes = [index for index, candidate in enumerate(known) if candidate == name]
+    indexes = indexes or [index for index, candidate in enumerate(known) if candidate.endswith(f".{name}")]
+    plain, dot, number = name.rpartition(".")
+    if indexes or not dot or not number.isdigit():
+        return indexes
+    return _task_indexes(known, plain)[int(number) :][:1]
+
+
+def _narrow_policy(loaded: LoadedSpec, names: Collection[str]) -> GatePolicy | None:
+    """Return the policy without the tasks that are not among `names`."""
+    gate = loaded.spec.gate
+    if gate is None:
+        return None
+    removed = {task.name for task in loaded.spec.evaluation.tasks} - set(names)
+    removed |= {name.rsplit(".", maxsplit=1)[-1] for name in removed} - set(names)
+    return gate.model_copy(update={"tasks": {name: rules for name, rules in gate.tasks.items() if name not in removed}})
+
+
+def _outdated_names(loaded: LoadedSpec) -> Iterator[Problem]:
+    """Yield a warning for each task name that was unambiguous in an earlier release, with its current name."""
     for index, task in enumerate(loaded.spec.evaluation.tasks):
-        place = loaded.locate(("evaluation", "tasks", index, "name"))
+        location = loaded.locate(("evaluation", "tasks", index, "name"))
         try:
-            entry = find_task(task, place, spec_route(loaded.spec, task))
+            entry = find_task(task, location, spec_route(loaded.spec, task))
         except SpecError:
-            continue  # told where the plan is made, with everything else that is wrong with it
+            continue  # reported by the planner, together with all other problems
         if entry is not None and task.name not in {entry.name, entry.full_name}:
-            yield Problem(f"'{task.name}' is now called '{entry.full_name}'", place)
-        elif entry is not None and task.name == entry.name and _shared(task.name):
-            message = f"several tasks are called '{task.name}'; it is read as '{entry.full_name}', as it always was"
-            yield Problem(message, place, f"write {entry.full_name}, or the one that you mean")
+            yield Problem(f"'{task.name}' is now called '{entry.full_name}'", location)
+        elif entry is not None and task.name == entry.name and _ambiguous(task.name):
+            message = f"several tasks are called '{task.name}'; it is read as '{entry.full_name}', as before"
+            yield Problem(message, location, f"write {entry.full_name}, or the full name of another one")
 
 
-def _shared(name: str) -> bool:
+def _ambiguous(name: str) -> bool:
     try:
         lookup(name)
     except NotFoundError:
@@ -64,27 +124,30 @@ def _shared(name: str) -> bool:
     return False
 
 
-def _names(path: Path) -> Iterator[Problem]:
-    """Say which tasks and harnesses nobody knows."""
+def _unknown_names(path: Path) -> Iterator[Problem]:
+    """Yield a problem for each task and harness of a spec file that does not exist."""
     try:
         document = Document.read(path)
     except SpecError:
-        return  # told already: it is no YAML
+        return  # reported before: the file is not YAML
     tasks = _get(_get(document.data, "evaluation"), "tasks")
     for index, task in enumerate(tasks if isinstance(tasks, Sequence) and not isinstance(tasks, str) else ()):
         if isinstance(name := _get(task, "name"), str):
-            yield from _task(document, index, name, _get(task, "harness"), _get(task, "container"))
+            yield from _check_names(document, index, name, _get(task, "harness"), _get(task, "container"))
 
 
-def _task(document: Document, index: int, name: str, who: object, container: object) -> Iterator[Problem]:
-    own = ("evaluation", "tasks", index)
+def _check_names(
+    document: Document, index: int, name: str, harness_name: object, container: object
+) -> Iterator[Problem]:
+    path = ("evaluation", "tasks", index)
     try:
-        if isinstance(who, str):
-            harness(who)
+        if isinstance(harness_name, str):
+            harness(harness_name)
         elif not container:
-            find_task(Task(name=name), document.place((*own, "name"))[0])
+            find_task(Task(name=name), document.place((*path, "name"))[0])
     except NotFoundError as error:
-        yield from (Problem(p.message, document.place((*own, "harness"))[0], p.hint) for p in error.problems)
+        location = document.place((*path, "harness"))[0]
+        yield from (Problem(problem.message, location, problem.hint) for problem in error.problems)
     except SpecError as error:
         yield from error.problems
 

@@ -1,4 +1,4 @@
-"""Two runs of the same items as one result: what a second run, with another seed, adds to the first."""
+"""Merging of a result with that of its confirmation run: the same items, measured twice."""
 
 from __future__ import annotations
 
@@ -9,55 +9,61 @@ from typing import Final
 from nel_action.errors import ResultsError
 from nel_action.model.results import JobOutcome, Sample, Score, TaskResult, read_samples, write_samples
 
-__all__ = ["pooled"]
+__all__ = ["merge_runs"]
 
-_SAME: Final = ("n_items", "harness", "harness_version", "task_version", "n_shot", "chat_template")
+_EQUAL_FIELDS: Final = ("n_items", "harness", "harness_version", "task_version", "n_shot", "chat_template")
 
 
-def pooled(first: TaskResult, second: TaskResult, root: Path) -> TaskResult:
-    """Return the mean of two runs, their samples as repeats of the same items; usage and times stay the first run's.
+def merge_runs(first: TaskResult, second: TaskResult, root: Path) -> TaskResult:
+    """Return the mean of two runs, with their samples as repeats of the same items.
 
-    Where the second is not whole, or not of the same items and metrics, the first comes back as it is.
+    Usage and times remain those of the first run. If the second run is incomplete, or of other items or metrics, the
+    first result is returned unchanged.
 
     Args:
-        first: the run that is judged.
-        second: the same job with another seed.
-        root: folder that their samples' paths start from; the joined samples are written there.
+        first: result of the original run.
+        second: result of the same job with another seed.
+        root: directory that the paths of samples are relative to; the merged samples are written there.
     """
-    if not _fit(first, second):
+    if not _mergeable(first, second):
         return first
     samples = None
     if first.samples is not None and second.samples is not None:
         samples = first.samples.removesuffix(".jsonl.gz") + ".both.jsonl.gz"
-        if not _join(root / first.samples, root / second.samples, root / samples):
+        if not _merge_samples(root / first.samples, root / second.samples, root / samples):
             return first
-    theirs = {score.metric: score for score in second.scores}
-    scores = tuple(_mean(score, theirs[score.metric]) for score in first.scores)
+    others = {score.metric: score for score in second.scores}
+    scores = tuple(_mean(score, others[score.metric]) for score in first.scores)
     return first.model_copy(update={"scores": scores, "samples": samples, "runs": first.runs + second.runs})
 
 
-def _fit(first: TaskResult, second: TaskResult) -> bool:
-    whole = first.outcome is second.outcome is JobOutcome.SUCCEEDED and not (first.reason or second.reason)
-    kept = (first.samples is None) == (second.samples is None)
+def _mergeable(first: TaskResult, second: TaskResult) -> bool:
+    complete = first.outcome is second.outcome is JobOutcome.SUCCEEDED and not (first.reason or second.reason)
+    both_or_neither = (first.samples is None) == (second.samples is None)
     metrics = {score.metric for score in first.scores} == {score.metric for score in second.scores}
-    return whole and kept and metrics and all(getattr(first, name) == getattr(second, name) for name in _SAME)
+    equal = all(getattr(first, field) == getattr(second, field) for field in _EQUAL_FIELDS)
+    return complete and both_or_neither and metrics and equal
 
 
 def _mean(score: Score, other: Score) -> Score:
-    """Average two scores of the same items; their errors are alike, and what the items share does not average out."""
+    """Return the mean of two scores of the same items.
+
+    The standard error is the mean of both: the variance between items, which dominates it, is common to the two runs
+    and does not average out.
+    """
     stderr = None
     if score.stderr is not None and other.stderr is not None:
         stderr = (score.stderr + other.stderr) / 2
     return score.model_copy(update={"value": (score.value + other.value) / 2, "stderr": stderr})
 
 
-def _join(first: Path, second: Path, into: Path) -> bool:
-    """Write both runs' samples as repeats; False where they are not of the same items, or cannot be read."""
+def _merge_samples(first: Path, second: Path, merged: Path) -> bool:
+    """Write the samples of both runs as repeats; return False if their items differ or cannot be read."""
     try:
-        seen = [(sample.id, sample.repeat) for sample in read_samples(first)]
-        if {name for name, _ in seen} != {sample.id for sample in read_samples(second)}:
+        repeats = [(sample.id, sample.repeat) for sample in read_samples(first)]
+        if {item for item, _ in repeats} != {sample.id for sample in read_samples(second)}:
             return False
-        write_samples(_both(first, second, 1 + max(repeat for _, repeat in seen)), into)
+        write_samples(_both(first, second, 1 + max(repeat for _, repeat in repeats)), merged)
     except (ResultsError, ValueError):
         return False
     return True

@@ -1,35 +1,35 @@
-"""From a loaded spec to a plan that is known to be able to run, before anything is spent."""
+"""Preparation: from a loaded spec to a plan, and the checks that it can run, before anything is submitted."""
 
 from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
+from typing import Final
 
-from nel_action.errors import EngineError, Location, NelActionError, NotFoundError, Problem, SecretError
+from nel_action.errors import EngineError, Location, NelActionError, Problem, SecretError
 from nel_action.executors.interface import Executor, ExecutorContext
 from nel_action.executors.registry import open_executor
 from nel_action.lifecycle.endpoint_check import check_endpoint
-from nel_action.lifecycle.provenance import discover
-from nel_action.planning.jobs import Plan
+from nel_action.planning.jobs import Context, Plan
 from nel_action.planning.planner import images, make_plan
 from nel_action.spec.compose import LoadedSpec
-from nel_action.spec.policy import GatePolicy
 
-__all__ = ["Prepared", "check", "prepare", "select_tasks"]
+__all__ = ["Prepared", "check", "discover_context", "prepare"]
 
-
-SETTING = re.compile(r"\bexecution\.([a-z_]+(?:\.[a-z_]+)*)")
-"""How executors speak of a setting in their problems and hints."""
+_EXECUTION_KEY: Final = re.compile(r"\bexecution\.([a-z_]+(?:\.[a-z_]+)*)")
+"""A key of the spec's `execution` section in the problem or the hint of an executor."""
+_REMOTE: Final = re.compile(r"^(?:\w+://(?!/)|[\w.-]+@).*?([\w.-]+/[\w.-]+?)(?:\.git)?/?$")
+"""The URL of a git remote; group 1 is `owner/name`. A directory on this machine does not match."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A plan, and the executor that would run it."""
+    """A plan and the executor that will run it."""
 
     loaded: LoadedSpec
     plan: Plan
@@ -41,23 +41,24 @@ class Prepared:
 def prepare(
     loaded: LoadedSpec, *, home: Path, environ: Mapping[str, str], fresh: bool = False, resolve: bool = True
 ) -> Iterator[Prepared]:
-    """Plan a spec on its executor.
+    """Plan a spec on its executor; on exit close the executor.
 
     Args:
         loaded: the spec.
         home: `$NEL_ACTION_HOME`.
-        environ: where the values of named variables come from.
-        fresh: run everything again, whatever was evaluated before.
-        resolve: ask the executor for the digests of images; a dry run does without.
+        environ: source of the values of `host:` variables.
+        fresh: give every job a new key, so that no earlier result is reused.
+        resolve: ask the executor for the digests of images; a dry run skips this.
 
     Raises:
-        SpecError: what the spec asks for cannot be planned.
+        SpecError: the spec cannot be planned.
         UnreachableError: the executor's backend does not answer.
     """
-    workspace = ExecutorContext(home=home, environ=environ, base_dir=loaded.base_dir)
-    executor = open_executor(loaded.spec.execution, workspace)
+    executor = open_executor(
+        loaded.spec.execution, ExecutorContext(home=home, environ=environ, base_dir=loaded.base_dir)
+    )
     try:
-        context = discover(loaded.base_dir, environ, salt=secrets.token_hex(8) if fresh else "")
+        context = discover_context(loaded.base_dir, environ, salt=secrets.token_hex(8) if fresh else "")
         if resolve:
             context = replace(context, digests=executor.resolve(images(loaded.spec)))
         plan = make_plan(loaded.spec, context, base_dir=loaded.base_dir, locate=loaded.locate)
@@ -66,126 +67,116 @@ def prepare(
         executor.close()
 
 
-def select_tasks(loaded: LoadedSpec, names: Sequence[str]) -> LoadedSpec:
-    """Keep only the tasks of these names.
+def discover_context(base_dir: Path, environ: Mapping[str, str], *, salt: str = "") -> Context:
+    """Return the repository and the commit that pin the model under test.
 
-    Raises:
-        NotFoundError: the spec has no such task.
+    `NEL_ACTION_COMMIT` and `NEL_ACTION_REPOSITORY` take precedence, since `GITHUB_SHA` of a pull request is the merge
+    commit and not the head. GitHub's own variables come next, then the git checkout that contains the spec.
+
+    Args:
+        base_dir: directory of the spec.
+        environ: variables of this process.
+        salt: becomes part of every job key.
     """
-    if not names:
-        return loaded
-    tasks = loaded.spec.evaluation.tasks
-    known = [task.name for task in tasks]
-    wanted: set[int] = set()
-    for name in names:
-        hits = _task_places(known, name)
-        if not hits:
-            near = get_close_matches(name, known, n=1)
-            msg = f"the spec has no task '{name}'"
-            raise NotFoundError(msg, hint=f"did you mean '{near[0]}'?" if near else f"it has {', '.join(known)}")
-        wanted.update(hits)
-    kept = tuple(task for index, task in enumerate(tasks) if index in wanted)
-    evaluation = loaded.spec.evaluation.model_copy(update={"tasks": kept})
-    return replace(
-        loaded,
-        spec=loaded.spec.model_copy(
-            update={"evaluation": evaluation, "gate": _narrowed(loaded, {task.name for task in kept})}
-        ),
-    )
+    commit = environ.get("NEL_ACTION_COMMIT") or environ.get("GITHUB_SHA") or _git(base_dir, "rev-parse", "HEAD")
+    repository = environ.get("NEL_ACTION_REPOSITORY") or environ.get("GITHUB_REPOSITORY") or _remote(base_dir)
+    return Context(repository=repository, commit=commit, salt=salt)
 
 
-def _task_places(known: Sequence[str], name: str) -> list[int]:
-    """Return where tasks of a name stand: `mmlu` is all of them (`simple_evals.mmlu` too), `mmlu.1` the second."""
-    hits = [index for index, one in enumerate(known) if one == name]
-    hits = hits or [index for index, one in enumerate(known) if one.endswith(f".{name}")]
-    plain, dot, number = name.rpartition(".")
-    if hits or not dot or not number.isdigit():
-        return hits
-    return _task_places(known, plain)[int(number) :][:1]
+def _remote(directory: Path) -> str | None:
+    """Return `owner/name` of the remote `origin`; never its URL, which may contain a password."""
+    url = _git(directory, "config", "--get", "remote.origin.url")
+    match = _REMOTE.search(url) if url else None
+    return match.group(1) if match else None
 
 
-def _narrowed(loaded: LoadedSpec, names: Collection[str]) -> GatePolicy | None:
-    """Leave out what the policy says of tasks that are not run."""
-    gate = loaded.spec.gate
-    if gate is None:
+def _git(directory: Path, *arguments: str) -> str | None:
+    """Return the output of a git command; None without git, outside a checkout, or if the output is empty."""
+    argv = ["git", "-C", str(directory), *arguments]
+    try:
+        completed = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
         return None
-    left = {task.name for task in loaded.spec.evaluation.tasks} - set(names)
-    gone = left | {name.rsplit(".", maxsplit=1)[-1] for name in left} - set(names)
-    return gate.model_copy(update={"tasks": {name: rules for name, rules in gate.tasks.items() if name not in gone}})
+    return completed.stdout.strip() or None if completed.returncode == 0 else None
 
 
 def check(prepared: Prepared, *, endpoint: bool = True) -> None:
-    """Find what would keep the plan from running: variables, the backend, the target.
+    """Check that the plan can run: variables, then the backend, then the target.
+
+    Args:
+        prepared: the plan and its executor.
+        endpoint: send one minimal request to each target.
 
     Raises:
-        SecretError: a variable that the spec names is not set.
-        EngineError: the backend is not there, not allowed, or cannot do what the plan asks.
-        EndpointError: the target does not answer as it should.
+        SecretError: variables that the spec names are not set.
+        EngineError: the backend is unavailable, denies access, or cannot run the plan.
+        EndpointError: a target does not answer as an OpenAI-compatible endpoint does.
     """
     missing = list(_missing_variables(prepared))
     if missing:
-        raise _with(SecretError(missing[0].message), missing)
-    problems = [_placed(prepared.loaded, problem) for problem in prepared.executor.check(prepared.plan)]
+        raise _with_problems(SecretError(missing[0].message), missing)
+    problems = [_with_location(prepared.loaded, problem) for problem in prepared.executor.check(prepared.plan)]
     if problems:
-        raise _with(EngineError(problems[0].message), problems)
+        raise _with_problems(EngineError(problems[0].message), problems)
     if endpoint:
         _check_targets(prepared)
 
 
-def _placed(loaded: LoadedSpec, problem: Problem) -> Problem:
-    """Add the line of the setting that an executor's problem speaks of."""
-    named = SETTING.search(f"{problem.message} {problem.hint or ''}")
-    if problem.location is not None or named is None:
+def _with_location(loaded: LoadedSpec, problem: Problem) -> Problem:
+    """Add the source position of the `execution` key that an executor's problem names."""
+    match = _EXECUTION_KEY.search(f"{problem.message} {problem.hint or ''}")
+    if problem.location is not None or match is None:
         return problem
-    return replace(problem, location=loaded.locate(("execution", *named[1].split("."))))
+    return replace(problem, location=loaded.locate(("execution", *match[1].split("."))))
 
 
-def _with(error: NelActionError, problems: Sequence[Problem]) -> NelActionError:
+def _with_problems(error: NelActionError, problems: Sequence[Problem]) -> NelActionError:
     error.problems = tuple(problems)
     return error
 
 
 def _missing_variables(prepared: Prepared) -> Iterator[Problem]:
-    """Name each variable that is read here and has no value, with the line that asks for it."""
+    """Yield a problem for each `host:` variable that is not set."""
     seen: set[str] = set()
     for job in prepared.plan.jobs:
         for name in (reference.host_name for reference in job.env.values()):
             if name is not None and name not in prepared.environ and name not in seen:
                 seen.add(name)
-                place = _where(prepared.loaded, name)
-                yield Problem(f"the variable {name} is not set", place, f"export {name}=…, or pass it as a secret")
+                location = _locate_variable(prepared.loaded, name)
+                yield Problem(f"the variable {name} is not set", location, f"export {name}=…, or pass it as a secret")
 
 
-def _where(loaded: LoadedSpec, name: str) -> Location | None:
-    """Find the line that asks for a variable."""
-    for path, value in _leaves(loaded.resolved, ()):
+def _locate_variable(loaded: LoadedSpec, name: str) -> Location | None:
+    """Return the source position of the first reference to a variable."""
+    for path, value in _strings(loaded.resolved, ()):
         if value in {name, f"host:{name}"}:
             return loaded.locate(path)
     return None
 
 
-def _leaves(node: object, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], object]]:
+def _strings(node: object, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Yield all strings of nested mappings and lists with their paths."""
     if isinstance(node, Mapping):
         for name, value in node.items():
-            yield from _leaves(value, (*path, str(name)))
+            yield from _strings(value, (*path, str(name)))
     elif isinstance(node, list):
         for index, value in enumerate(node):
-            yield from _leaves(value, (*path, index))
+            yield from _strings(value, (*path, index))
     elif isinstance(node, str):
         yield path, node
 
 
 def _check_targets(prepared: Prepared) -> None:
-    """Send one tiny request to each target that somebody else serves."""
-    seen = set()
+    """Send one minimal request to each target that is not served by a deployment of the spec."""
+    checked = set()
     targets = prepared.loaded.spec.targets
     for job in prepared.plan.jobs:
         api = job.target.api_endpoint
-        if api.url is None or (api.url, api.model_id, api.type) in seen:
+        if api.url is None or (api.url, api.model_id, api.type) in checked:
             continue
         key = job.env.get(api.api_key_name or "")
         if key is not None and key.runtime_name is not None:
-            continue  # the key is where the job runs; from here the target would refuse us
-        seen.add((api.url, api.model_id, api.type))
+            continue  # only the job's machine has the key: a request from here would be rejected
+        checked.add((api.url, api.model_id, api.type))
         path = ("targets", job.model, "api_endpoint", "url") if targets else ("target", "api_endpoint", "url")
-        check_endpoint(api, prepared.environ, place=prepared.loaded.locate(path))
+        check_endpoint(api, prepared.environ, location=prepared.loaded.locate(path))

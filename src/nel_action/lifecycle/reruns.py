@@ -1,7 +1,7 @@
-"""Second runs: the same jobs with another seed, added to an invocation that has ended.
+"""Confirmation runs: jobs of an invocation that are run once more with another seed.
 
-They are jobs of the same invocation: every step of the lifecycle finds them in its plan, so they are submitted exactly
-once, waited for, cancelled and collected like any other, by whichever process comes.
+They are added to the plan as jobs of the same invocation. Every step of the lifecycle therefore finds them there, and
+any process submits each of them once, polls, cancels and collects it like the other jobs.
 """
 
 from __future__ import annotations
@@ -10,64 +10,65 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from nel_action.lifecycle.invocation import write_plan
-from nel_action.lifecycle.scripts import write_scripts
-from nel_action.lifecycle.session import Session
+from nel_action.lifecycle.session import Session, write_scripts
 from nel_action.planning.jobs import Job, Plan
 from nel_action.planning.keys import digest_key
 
-__all__ = ["extend", "repeated", "second_runs"]
+__all__ = ["add_confirmation_jobs", "confirmation_jobs"]
 
 
-def second_runs(plan: Plan) -> tuple[Job, ...]:
-    """Return the jobs that do another job once more."""
+def confirmation_jobs(plan: Plan) -> tuple[Job, ...]:
+    """Return the jobs of a plan that repeat another one."""
     return tuple(job for job in plan.jobs if job.repeats is not None)
 
 
-def repeated(job: Job, index: int, taken: Collection[str]) -> Job:
-    """Return the job once more: another seed, and so another key, which follows from the first one's alone.
+def add_confirmation_jobs(session: Session, indexes: Collection[int]) -> Session:
+    """Add a confirmation run of each given job to the plan and write `plan.json`; submit nothing.
+
+    The result depends on the plan and the indexes alone, so that any process that repeats the call adds the same jobs.
 
     Args:
-        job: the first.
-        index: place of the second in the plan.
-        taken: names that other jobs of the plan have.
-    """
-    seed = job.task.params.seed + 1
-    name = f"{job.name}.again"
-    while name in taken:
-        name += ".again"
-    return replace(
-        job,
-        key=digest_key({"again": job.key, "seed": seed}),
-        index=index,
-        name=name,
-        task=replace(job.task, params=replace(job.task.params, seed=seed)),
-        repeats=job.index,
-    )
-
-
-def extend(session: Session, indexes: Collection[int]) -> Session:
-    """Add second runs of these jobs to the plan; on disk before anything is submitted.
-
-    Args:
-        session: an invocation without second runs.
-        indexes: of the jobs in its plan.
+        session: an invocation without confirmation runs.
+        indexes: indexes of the jobs to repeat.
 
     Returns:
-        The same invocation with the longer plan; whoever does this again gets the same one.
+        The same invocation with the extended plan.
     """
     plan = session.invocation.plan
-    jobs = tuple(_added(plan, indexes))
+    jobs = tuple(_repeat(plan, indexes))
     invocation = replace(session.invocation, plan=replace(plan, jobs=plan.jobs + jobs))
     write_plan(invocation)
-    longer = replace(session, invocation=invocation)
-    write_scripts(longer)
-    return longer
+    extended = replace(session, invocation=invocation)
+    write_scripts(extended)
+    return extended
 
 
-def _added(plan: Plan, indexes: Collection[int]) -> Iterator[Job]:
-    taken = {job.name for job in plan.jobs}
-    wanted = [job for job in plan.jobs if job.index in indexes]
-    for index, job in enumerate(wanted, len(plan.jobs)):
-        again = repeated(job, index, taken)
-        taken.add(again.name)
-        yield again
+def _repeat(plan: Plan, indexes: Collection[int]) -> Iterator[Job]:
+    names = {job.name for job in plan.jobs}
+    originals = [job for job in plan.jobs if job.index in indexes]
+    for index, original in enumerate(originals, start=len(plan.jobs)):
+        job = _confirmation_job(original, index, names)
+        names.add(job.name)
+        yield job
+
+
+def _confirmation_job(original: Job, index: int, names: Collection[str]) -> Job:
+    """Return a repetition of a job with the next seed; its key is derived from the original's.
+
+    Args:
+        original: the job to repeat.
+        index: index of the new job in the plan.
+        names: names that other jobs of the plan have.
+    """
+    seed = original.task.params.seed + 1
+    name = f"{original.name}.again"
+    while name in names:
+        name += ".again"
+    return replace(
+        original,
+        key=digest_key({"again": original.key, "seed": seed}),
+        index=index,
+        name=name,
+        task=replace(original.task, params=replace(original.task.params, seed=seed)),
+        repeats=original.index,
+    )

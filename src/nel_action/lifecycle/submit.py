@@ -1,9 +1,11 @@
-"""Intent, look up, submit, record: so that no job is run twice and none is lost, whatever dies in between."""
+"""Submission that neither repeats nor loses a job: write the intent, look the key up, submit, record the answer."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
 
 from nel_action.errors import ExecutorError
 from nel_action.executors.interface import find_attempts, poll_attempts
@@ -12,120 +14,137 @@ from nel_action.lifecycle.session import Session
 from nel_action.model.job import Attempt, JobState, JobStatus, Reason
 from nel_action.planning.jobs import Job
 
-__all__ = ["recover", "resume", "submit"]
+__all__ = ["Submission", "recover", "resume", "submit"]
 
-RETRIED = {JobState.FAILED, JobState.CANCELLED}
+logger = logging.getLogger(__name__)
 
-REFUSED = "refused"
-"""What stands for a backend's id where the backend would not have the job."""
+_RETRIED: Final = {JobState.FAILED, JobState.CANCELLED}
+
+_REJECTED_ID: Final = "refused"
+"""Placeholder backend ID of an attempt that the backend rejected."""
 
 
-def submit(session: Session) -> None:
-    """Place every job that has no recorded attempt yet. Safe to call again after anything.
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """The result of submitting jobs."""
 
-    A job that the backend already has under its key is taken over: while it runs, and when it has succeeded
-    and its model is pinned. One that has failed there gets a new attempt.
+    jobs: tuple[Job, ...] = ()
+    """All jobs that were submitted, joined or rejected."""
+    joined: tuple[AttemptRow, ...] = ()
+    """Attempts of other invocations that take the place of new ones."""
+    rejected: tuple[AttemptRow, ...] = ()
+    """Attempts that the backend rejected."""
 
-    A job that the backend refuses has failed, with reason `rejected`; the others are placed all the same.
+
+def submit(session: Session) -> Submission:
+    """Submit every job that has no recorded attempt; safe to call again after any interruption.
+
+    A job that the backend has under its key is joined while it is active, and if it succeeded and its model is
+    pinned. If it failed there, a new attempt is submitted. A job that the backend rejects is failed with reason
+    `rejected`; the others are submitted all the same.
 
     Raises:
-        UnreachableError: the backend did not answer; what was submitted is found again next time.
+        UnreachableError: the backend did not answer; the next call finds what was submitted.
     """
     attempts = session.attempts()
-    open_jobs = [job for job in session.invocation.plan.jobs if not _recorded(attempts.get(job.index))]
-    _place(session, open_jobs, attempts)
+    jobs = [job for job in session.invocation.plan.jobs if not _submitted(attempts.get(job.index))]
+    return _place(session, jobs, attempts)
 
 
-def resume(session: Session) -> list[Job]:
-    """Place again what did not succeed; return those jobs. What runs or succeeded is left alone.
+def resume(session: Session) -> Submission:
+    """Submit a new attempt of every failed or cancelled job; active and succeeded jobs are left alone.
 
     Raises:
-        UnreachableError: the backend did not answer.
+        UnreachableError: the backend did not answer; the next call finds what was submitted.
     """
     attempts = session.attempts()
     jobs = [job for job in session.invocation.plan.jobs if _unfinished(attempts.get(job.index))]
-    _place(session, jobs, attempts)
-    return jobs
+    return _place(session, jobs, attempts)
 
 
 def recover(session: Session) -> None:
-    """Record attempts that were submitted and whose answer was lost; an intent without an attempt stays as it is.
+    """Record attempts whose submission succeeded but whose answer was lost; submit nothing.
 
     Raises:
         UnreachableError: the backend did not answer.
     """
     attempts = session.attempts()
-    jobs = {job.key: attempts[job.index] for job in session.invocation.plan.jobs if job.index in attempts}
-    lost = {key: row for key, row in jobs.items() if not _recorded(row)}
-    for key, there in (find_attempts(session.executor, list(lost)) if lost else {}).items():
-        if _answer_lost(lost[key], there):
-            _record(session, lost[key], there, None)
+    rows = {job.key: attempts[job.index] for job in session.invocation.plan.jobs if job.index in attempts}
+    lost = {key: row for key, row in rows.items() if not row.submitted}
+    for key, attempt in (find_attempts(session.executor, list(lost)) if lost else {}).items():
+        if _answer_lost(lost[key], attempt):
+            _record(session, lost[key], attempt, None)
 
 
-def _recorded(row: AttemptRow | None) -> bool:
-    return row is not None and row.backend_id is not None
+def _submitted(row: AttemptRow | None) -> bool:
+    return row is not None and row.submitted
 
 
 def _unfinished(row: AttemptRow | None) -> bool:
-    return row is None or row.backend_id is None or row.state in RETRIED
+    return row is None or not row.submitted or row.state in _RETRIED
 
 
-def _place(session: Session, jobs: Iterable[Job], attempts: Mapping[int, AttemptRow]) -> None:
-    """Look all keys up in one go, then submit what is not there, each with its intent written first."""
-    wanted = list(jobs)
-    if not wanted:
-        return
-    found = find_attempts(session.executor, [job.key for job in wanted])
+def _place(session: Session, jobs: list[Job], attempts: Mapping[int, AttemptRow]) -> Submission:
+    """Look all keys up in one round trip, then submit the missing ones, each after its intent has been written."""
+    if not jobs:
+        return Submission()
+    found = find_attempts(session.executor, [job.key for job in jobs])
     statuses = poll_attempts(session.executor, list(found.values())) if found else {}
-    for job in wanted:
-        there = found.get(job.key)
+    joined: list[AttemptRow] = []
+    rejected: list[AttemptRow] = []
+    for job in jobs:
+        existing = found.get(job.key)
         row = attempts.get(job.index)
-        if there is not None and _take_over(job, row, there, statuses[job.key]):
-            taken = _row(session, job, there.number, reused=row is None or row.number != there.number)
-            session.ledger.intend([taken])
-            _record(session, taken, there, statuses[job.key])
+        if existing is not None and _joinable(job, row, existing, statuses[job.key]):
+            reused = row is None or row.number != existing.number
+            intent = _intend(session, job, existing.number, reused=reused)
+            recorded = _record(session, intent, existing, statuses[job.key])
+            joined += [recorded] if reused else []
             continue
-        fresh = _row(session, job, _number(row, there), reused=False)
-        session.ledger.intend([fresh])
-        _submit(session, job, fresh)
+        intent = _intend(session, job, _next_number(row, existing), reused=False)
+        recorded = _submit(session, job, intent)
+        rejected += [recorded] if recorded.reason is Reason.REJECTED else []
     session.save()
+    counts = (len(jobs), len(joined), len(rejected))
+    logger.info("invocation %s: %d jobs submitted, %d of them joined, %d rejected", session.invocation.id, *counts)
+    return Submission(tuple(jobs), tuple(joined), tuple(rejected))
 
 
-def _submit(session: Session, job: Job, row: AttemptRow) -> None:
-    """Submit one job whose intent has been written; a refusal is that job's end, not the others'."""
+def _submit(session: Session, job: Job, intent: AttemptRow) -> AttemptRow:
+    """Submit one job; if the backend rejects it, that job alone has failed."""
     try:
-        attempt = session.executor.submit(job, row.number, session.invocation.id)
+        attempt = session.executor.submit(job, intent.number, session.invocation.id)
     except ExecutorError as error:
-        attempt = Attempt(key=job.key, number=row.number, backend_id=REFUSED)
-        refused = JobStatus(state=JobState.FAILED, reason=Reason.REJECTED, detail=error.problems[0].message)
-        _record(session, row, attempt, refused)
-    else:
-        _record(session, row, attempt, None)
+        attempt = Attempt(key=job.key, number=intent.number, backend_id=_REJECTED_ID)
+        status = JobStatus(state=JobState.FAILED, reason=Reason.REJECTED, detail=error.problems[0].message)
+        return _record(session, intent, attempt, status)
+    return _record(session, intent, attempt, None)
 
 
-def _answer_lost(row: AttemptRow, there: Attempt) -> bool:
-    """Tell whether the attempt that the backend has is an intent of ours whose answer never came."""
-    return row.backend_id is None and row.number == there.number
+def _answer_lost(row: AttemptRow, attempt: Attempt) -> bool:
+    """Return whether the attempt on the backend belongs to this intent, whose answer was never recorded."""
+    return not row.submitted and row.number == attempt.number
 
 
-def _take_over(job: Job, row: AttemptRow | None, there: Attempt, status: JobStatus) -> bool:
-    """Tell whether the attempt that the backend has is the one that this invocation wants."""
-    if row is not None and _answer_lost(row, there):
+def _joinable(job: Job, row: AttemptRow | None, existing: Attempt, status: JobStatus) -> bool:
+    """Return whether the attempt on the backend serves this invocation, so that no new one is needed."""
+    if row is not None and _answer_lost(row, existing):
         return True
     if not status.state.final:
-        return row is None or there.number > row.number or row.state not in RETRIED
-    return status.state is JobState.SUCCEEDED and (job.pinned or (row is not None and there.number > row.number))
+        return row is None or existing.number > row.number or row.state not in _RETRIED
+    return status.state is JobState.SUCCEEDED and (job.pinned or (row is not None and existing.number > row.number))
 
 
-def _number(row: AttemptRow | None, there: Attempt | None) -> int:
-    """Return the number of the next attempt: an intent's own, else one more than any that is known."""
-    if row is not None and row.backend_id is None and (there is None or there.number < row.number):
+def _next_number(row: AttemptRow | None, existing: Attempt | None) -> int:
+    """Return the number of an open intent, else one more than the highest known number."""
+    if row is not None and not row.submitted and (existing is None or existing.number < row.number):
         return row.number
-    return max(row.number if row else 0, there.number if there else 0) + 1
+    return max(row.number if row else 0, existing.number if existing else 0) + 1
 
 
-def _row(session: Session, job: Job, number: int, *, reused: bool) -> AttemptRow:
-    return AttemptRow(
+def _intend(session: Session, job: Job, number: int, *, reused: bool) -> AttemptRow:
+    """Write the intent to submit or to join an attempt."""
+    intent = AttemptRow(
         invocation=session.invocation.id,
         job=job.index,
         number=number,
@@ -134,11 +153,15 @@ def _row(session: Session, job: Job, number: int, *, reused: bool) -> AttemptRow
         intended=now(),
         reused=reused,
     )
+    session.ledger.intend([intent])
+    return intent
 
 
-def _record(session: Session, row: AttemptRow, attempt: Attempt, status: JobStatus | None) -> None:
-    """Write down what the backend answered."""
-    recorded = replace(row, backend_id=attempt.backend_id, recorded=now())
-    session.ledger.record(recorded)
-    if status is not None:
-        session.observe(recorded, status)
+def _record(session: Session, intent: AttemptRow, attempt: Attempt, status: JobStatus | None) -> AttemptRow:
+    """Record the backend's answer, and the attempt's status if it is known."""
+    row = replace(intent, backend_id=attempt.backend_id, recorded=now())
+    session.ledger.record(row)
+    if status is None:
+        return row
+    session.observe(row, status)
+    return row.updated(status)

@@ -1,115 +1,128 @@
-"""Waiting: a loop over one poll for all jobs, with backoff, a deadline and a clean way out."""
+"""Polling: one round trip for all jobs, with backoff, until they are final or the caller leaves."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from threading import Event
+from typing import Final
 
 from nel_action.executors.interface import Pooling, poll_attempts
 from nel_action.ledger import AttemptRow
 from nel_action.lifecycle.session import JobView, Session
 from nel_action.model.job import Attempt, JobStatus, Key, attempt_name
+from nel_action.retry import Backoff
 
-__all__ = ["finished", "refresh", "refresh_all", "wait"]
+__all__ = ["poll_until_settled", "refresh", "refresh_all", "settled"]
 
-BACKOFF = 1.5
-"""How much longer each quiet look waits than the one before."""
+logger = logging.getLogger(__name__)
+
+_FACTOR: Final = 1.5
+"""Growth of the polling interval while nothing changes."""
 
 
 def refresh(session: Session) -> list[JobView]:
-    """Look once at everything that can still change, and record what was seen."""
+    """Poll all jobs that are not final, record their statuses and return all jobs."""
     rows = _open_rows(session)
-    return _note(session, rows, poll_attempts(session.executor, [row.backend_attempt for row in rows]) if rows else {})
+    attempts = [row.backend_attempt for row in rows]
+    return _record(session, rows, poll_attempts(session.executor, attempts) if rows else {})
 
 
 def refresh_all(sessions: Sequence[Session]) -> list[list[JobView]]:
-    """Look once at several invocations; those on the same backend in the same look."""
+    """Refresh several invocations; those on the same backend are polled in the same round trip.
+
+    Args:
+        sessions: the invocations.
+
+    Returns:
+        The jobs of each, in the order of `sessions`.
+    """
     groups: dict[str, list[int]] = {}
     for index, session in enumerate(sessions):
         executor = session.executor
         groups.setdefault(executor.poll_group if isinstance(executor, Pooling) else str(index), []).append(index)
-    found: dict[int, list[JobView]] = {}
+    views: dict[int, list[JobView]] = {}
     for members in groups.values():
         open_rows = {index: _open_rows(sessions[index]) for index in members}
-        seen = _look(sessions, open_rows)
+        statuses = _poll_group(sessions, open_rows)
         for index, rows in open_rows.items():
-            statuses = {attempt.key: seen[_name(attempt)] for attempt in (row.backend_attempt for row in rows)}
-            found[index] = _note(sessions[index], rows, statuses)
-    return [found[index] for index in range(len(sessions))]
+            views[index] = _record(sessions[index], rows, {row.key: statuses[_name(row)] for row in rows})
+    return [views[index] for index in range(len(sessions))]
 
 
-def _name(attempt: Attempt) -> str:
+def _name(attempt: Attempt | AttemptRow) -> str:
     return attempt_name(attempt.key, attempt.number)
 
 
-def _look(sessions: Sequence[Session], open_rows: Mapping[int, Sequence[AttemptRow]]) -> dict[str, JobStatus]:
-    """Let the first session's executor look at the attempts of all; at most one of each key at a time."""
+def _poll_group(sessions: Sequence[Session], open_rows: Mapping[int, Sequence[AttemptRow]]) -> dict[str, JobStatus]:
+    """Poll the attempts of all sessions with the executor of the first; at most one attempt per key at a time."""
     leader = sessions[next(iter(open_rows))].executor
-    wanted: dict[str, Attempt] = {}
+    pending: dict[str, Attempt] = {}
     for index, rows in open_rows.items():
         attempts = [row.backend_attempt for row in rows]
-        wanted |= {_name(attempt): attempt for attempt in attempts}
+        pending |= {_name(attempt): attempt for attempt in attempts}
         if isinstance(leader, Pooling):
             leader.adopt(sessions[index].executor, attempts)
-    seen: dict[str, JobStatus] = {}
-    while left := [attempt for name, attempt in wanted.items() if name not in seen]:
-        batch = {attempt.key: attempt for attempt in left}
-        statuses = poll_attempts(leader, list(batch.values()))
-        seen |= {_name(attempt): statuses[key] for key, attempt in batch.items()}
-    return seen
+    statuses: dict[str, JobStatus] = {}
+    while pending:
+        batch = {attempt.key: attempt for attempt in pending.values()}
+        polled = poll_attempts(leader, list(batch.values()))
+        for key, attempt in batch.items():
+            statuses[_name(attempt)] = polled[key]
+            del pending[_name(attempt)]
+    return statuses
 
 
 def _open_rows(session: Session) -> list[AttemptRow]:
     return [row for row in session.attempts().values() if row.backend_id and not row.state.final]
 
 
-def _note(session: Session, rows: Sequence[AttemptRow], statuses: Mapping[Key, JobStatus]) -> list[JobView]:
-    """Record what was seen of these attempts."""
+def _record(session: Session, rows: Sequence[AttemptRow], statuses: Mapping[Key, JobStatus]) -> list[JobView]:
+    """Record the statuses of these attempts."""
     if not rows:
         return session.views()
     before = session.attempts()
     for row in rows:
-        session.observe(row, statuses[row.backend_attempt.key])
+        session.observe(row, statuses[row.key])
     if session.attempts() != before:
         session.save()
     return session.views(statuses)
 
 
-def finished(views: Sequence[JobView]) -> bool:
-    """Tell whether no job can change any more."""
+def settled(views: Sequence[JobView]) -> bool:
+    """Return whether all jobs are final."""
     return all(view.state.final for view in views)
 
 
-def wait(
-    session: Session,
-    *,
-    on_look: Callable[[Sequence[JobView]], None],
-    stop: Event,
-    deadline: float | None = None,
-) -> list[JobView]:
-    """Look until every job has ended, the deadline has come or somebody sets `stop`.
+def poll_until_settled(
+    session: Session, *, stop: Event, deadline: float | None = None, once: bool = False
+) -> Iterator[list[JobView]]:
+    """Poll until all jobs are final, the deadline passes or `stop` is set; the jobs run on in any case.
 
     Args:
-        session: the invocation to wait for; any process may wait, as many as like.
-        on_look: called after each look, with every job.
-        stop: set by a signal handler; the jobs go on without whoever waits.
-        deadline: on the monotonic clock, in seconds; None waits without end.
+        session: the invocation; any number of processes may poll it.
+        stop: requests to leave, usually set by a signal handler.
+        deadline: on the monotonic clock, in seconds; None for no limit. One more poll is made when it passes.
+        once: poll a single time.
 
-    Returns:
-        The jobs as they were last seen; `finished` tells how the waiting ended.
+    Yields:
+        All jobs, after each poll; `settled` of the last list tells how polling ended.
     """
-    first, longest = session.executor.poll_interval
-    pause, known = first, None
+    initial, maximum = session.executor.poll_interval
+    backoff = Backoff(initial=initial, factor=_FACTOR, maximum=maximum)
+    delays, last = backoff.delays(), None
     while True:
         views = refresh(session)
-        on_look(views)
-        if finished(views) or stop.is_set():
-            return views
-        seen = [(view.state, view.progress) for view in views]
-        pause = first if seen != known else min(pause * BACKOFF, longest)
-        known = seen
+        yield views
+        if once or settled(views) or stop.is_set():
+            return
+        observed = [(view.state, view.progress) for view in views]
+        if observed != last:
+            delays, last = backoff.delays(), observed
+        pause = next(delays)
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
-            return views
+            return
+        logger.debug("invocation %s: next poll in %.1f s", session.invocation.id, pause)
         stop.wait(pause if left is None else min(pause, left))

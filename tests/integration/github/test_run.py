@@ -81,7 +81,7 @@ def test_a_re_run_evaluates_nothing_again(place: Workplace) -> None:
     done = place.act("pull_request", payload)
     assert done.outputs["verdict"] == "pass"
     assert evaluations(place) == 1
-    assert "taken over" in done.log
+    assert "is reused" in done.log
 
 
 def test_a_refused_comment_is_a_warning_with_its_lines(place: Workplace) -> None:

@@ -83,7 +83,7 @@ def test_a_failure_that_does_not_come_again_is_not_blamed(tmp_path: Path) -> Non
     again = project.nel("wait", project.runs[-1].name.rsplit("-", 1)[1])
     assert (again.returncode, project.ran) == (4, ["alpha:1234", "alpha:1235"])
     whole = project.nel("gate", str(project.runs[-1]))
-    assert "0.75" in whole.stdout
+    assert "75.0" in whole.stdout
 
 
 def test_a_failure_that_comes_again_stands_and_one_run_is_enough_to_pass(tmp_path: Path) -> None:
