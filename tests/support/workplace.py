@@ -1,4 +1,4 @@
-"""A checkout with a spec, a runner's environment around it, and the two commands that action.yml executes."""
+"""A checkout with a spec, the environment of a runner, and the two commands that action.yml executes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tests.doubles.github.events import example
 from tests.doubles.github.server import GitHubDouble
 from tests.support.local_jobs import stop_supervisors
 
-__all__ = ["Done", "Workplace"]
+__all__ = ["BENCH", "ActionResult", "Workplace", "outputs_of"]
 
 BENCH = '''\
-"""A benchmark whose score the spec says; it may wait for a file, print a line or leave results out."""
+"""A benchmark whose score is a parameter; it can wait for a file, print a line, leak a key or fail."""
 import base64, json, os, pathlib, random, sys, time, urllib.parse
 out = pathlib.Path(os.environ["NEL_OUTPUT_DIR"])
 extra = {name[10:].lower(): value for name, value in os.environ.items() if name.startswith("NEL_EXTRA_")}
@@ -41,15 +41,15 @@ value = extra.get("again", extra.get("value", "0.8")) if os.environ["NEL_SEED"] 
 n, right = 400, round(400 * float(value))
 hits = [i * right // n != (i + 1) * right // n for i in range(n)]
 samples = [{"id": str(i), "scores": {"accuracy": float(hit)}} for i, hit in enumerate(hits)]
-(out / "samples.jsonl").write_text("".join(json.dumps(one) + "\\n" for one in samples))
+(out / "samples.jsonl").write_text("".join(json.dumps(sample) + "\\n" for sample in samples))
 score = {"accuracy": {"value": right / n, "stderr": 0.02, "higher_is_better": True}}
 (out / "scores.json").write_text(json.dumps({"scores": score, "n_items": n, "task_version": "1"}))
 '''
 
 
 @dataclass(frozen=True)
-class Done:
-    """What the two steps left."""
+class ActionResult:
+    """The result of both steps."""
 
     code: int
     log: str
@@ -57,12 +57,12 @@ class Done:
     summary: str
 
     def commands(self, name: str) -> list[str]:
-        """Return the messages of one kind of workflow command."""
+        """Return the messages of the workflow commands with this name."""
         return re.findall(rf"^::{name}(?: [^\n]*?)?::(.*)$", self.log, re.MULTILINE)
 
 
 def outputs_of(path: Path) -> dict[str, str]:
-    """Read a GITHUB_OUTPUT file as the runner does."""
+    """Parse a GITHUB_OUTPUT file as the runner does."""
     if not path.exists():
         return {}
     return {m[1]: m[3] for m in re.finditer(r"^(\S+?)<<(\S+)\n(.*?)\n\2$", path.read_text(), re.DOTALL | re.MULTILINE)}
@@ -70,17 +70,17 @@ def outputs_of(path: Path) -> dict[str, str]:
 
 @dataclass
 class Workplace:
-    """One repository on one runner; `hub` is its GitHub."""
+    """A repository on a runner; `hub` is the GitHub double."""
 
     root: Path
     hub: GitHubDouble
     target: str
-    """URL of the model under test."""
+    """URL of the target."""
     environ: dict[str, str] = field(default_factory=dict)
-    """Further variables, such as secrets."""
+    """Further environment variables, such as secrets."""
     runs: int = 0
     python: str = sys.executable
-    """What runs the benchmark."""
+    """Python interpreter that runs the benchmark."""
 
     @property
     def work(self) -> Path:
@@ -91,11 +91,17 @@ class Workplace:
         return self.root / "home"
 
     def write_spec(self, tasks: Mapping[str, Mapping[str, Any]], gate: object = None, **more: object) -> None:
-        """Write `evals/gate.yaml` and its benchmark."""
+        """Write `evals/gate.yaml` and its benchmark.
+
+        Args:
+            tasks: parameters by task: `value`, `again`, `until`, `until_again`, `say`, `leak`, `fail`.
+            gate: the policy.
+            more: further sections of the spec.
+        """
         folder = self.work / "evals"
         (folder / "bench").mkdir(parents=True, exist_ok=True)
         (folder / "bench" / "bench.py").write_text(BENCH)
-        listed = [
+        task_list = [
             {
                 "name": name,
                 "harness": "command",
@@ -108,42 +114,56 @@ class Workplace:
         spec: dict[str, Any] = {
             "execution": {"type": "local", "runtime": "process", "parallelism": 2},
             "target": {"api_endpoint": {"model_id": "tiny", "url": self.target}},
-            "evaluation": {"tasks": listed},
+            "evaluation": {"tasks": task_list},
         }
         spec |= {"gate": gate} if gate is not None else {}
         (folder / "gate.yaml").write_text(yaml.safe_dump(spec | more, sort_keys=False))
 
     def commit(self, message: str = "change") -> str:
-        """Commit everything; return the commit's id."""
+        """Commit all files and return the commit's id."""
         if not (self.work / ".git").exists():
             self.git("init", "-q", "-b", "main")
         self.git("add", ".")
         self.git("commit", "-q", "--allow-empty", "-m", message)
         return self.git("rev-parse", "HEAD")
 
-    def git(self, *words: str) -> str:
+    def git(self, *arguments: str) -> str:
+        """Run git in the checkout and return its output."""
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
-        command = ["git", *identity, "-C", str(self.work), *words]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        argv = ["git", *identity, "-C", str(self.work), *arguments]
+        return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
 
     def pull_request(self, head: str, base: str, *, number: int = 2, fork: bool = False) -> dict[str, Any]:
-        """Return the payload of a pull request, and open it on the server."""
+        """Open a pull request on the server and return the payload of its event.
+
+        Args:
+            head: commit of the head.
+            base: commit of the base.
+            number: of the pull request.
+            fork: whether the head is in another repository.
+        """
         payload = example("pull_request.synchronize") | {"number": number}
-        home = "mallory/Hello-World" if fork else self.hub.store.repository
+        head_repository = "mallory/Hello-World" if fork else self.hub.store.repository
         payload["pull_request"] |= {"number": number}
         payload["pull_request"]["head"] |= {"sha": head, "ref": "change"}
-        payload["pull_request"]["head"]["repo"]["full_name"] = home
+        payload["pull_request"]["head"]["repo"]["full_name"] = head_repository
         payload["pull_request"]["base"] |= {"sha": base, "ref": "main"}
-        self.hub.store.add_pull(number, head=head, base=base, head_repository=home)
+        self.hub.store.add_pull(number, head=head, base=base, head_repository=head_repository)
         return payload
 
     def prepare(self, event: str, payload: Mapping[str, Any], **inputs: str) -> tuple[dict[str, str], Path]:
-        """Return the environment of one job on a fresh runner."""
+        """Return the environment and the temporary directory of a job on a new runner.
+
+        Args:
+            event: name of the event.
+            payload: of the event.
+            inputs: inputs of the action.
+        """
         self.runs += 1
         temp = self.root / f"temp-{self.runs}"
         temp.mkdir()
         (temp / "event.json").write_text(json.dumps(payload))
-        given = {"spec": "evals/gate.yaml", "github-token": self.hub.token} | {
+        values = {"spec": "evals/gate.yaml", "github-token": self.hub.token} | {
             name.replace("_", "-"): value for name, value in inputs.items()
         }
         environ = {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
@@ -160,13 +180,13 @@ class Workplace:
             "TMPDIR": str(temp),
             "NEL_ACTION_HOME": str(self.home),
             "PYTHONWARNINGS": "default",
-            **{f"INPUT_{name.upper().replace('-', '_')}": value for name, value in given.items()},
+            **{f"INPUT_{name.upper().replace('-', '_')}": value for name, value in values.items()},
             **self.environ,
         }
         return environ, temp
 
     def start(self, environ: Mapping[str, str], temp: Path, step: str = "run") -> subprocess.Popen[str]:
-        """Start one step."""
+        """Start a step of the action."""
         full = dict(environ) | {"GITHUB_OUTPUT": str(temp / f"outputs-{step}")}
         return subprocess.Popen(
             [sys.executable, "-I", "-m", "nel_action", "ci", step],
@@ -177,34 +197,59 @@ class Workplace:
             text=True,
         )
 
-    def finish(self, running: subprocess.Popen[str], environ: Mapping[str, str], temp: Path) -> Done:
-        """Wait for the first step, then do the one that always runs."""
-        first = running.communicate(timeout=120)[0]
-        last = self.start(environ, temp, "finish")
-        second = last.communicate(timeout=120)[0]
+    def finish(self, main_step: subprocess.Popen[str], environ: Mapping[str, str], temp: Path) -> ActionResult:
+        """Wait for the main step, and run the final step."""
+        main_log = main_step.communicate(timeout=120)[0]
+        final_step = self.start(environ, temp, "finish")
+        final_log = final_step.communicate(timeout=120)[0]
         summary = (temp / "summary").read_text() if (temp / "summary").exists() else ""
-        # NOTE: a cancel may come before the first line of ours; then Python itself says so.
-        said = re.sub(r"Traceback .*?^KeyboardInterrupt$", "", first + second, flags=re.DOTALL | re.MULTILINE)
-        assert "Traceback" not in said, said
-        return Done(running.returncode, first + second, outputs_of(temp / "outputs-finish"), summary)
+        log = main_log + final_log
+        # NOTE: a signal before the handlers are installed makes Python print a traceback.
+        own_log = re.sub(r"Traceback .*?^KeyboardInterrupt$", "", log, flags=re.DOTALL | re.MULTILINE)
+        assert "Traceback" not in own_log, own_log
+        return ActionResult(main_step.returncode, log, outputs_of(temp / "outputs-finish"), summary)
 
-    def act(self, event: str, payload: Mapping[str, Any], **inputs: str) -> Done:
-        """Do the whole of the action, without its set-up."""
+    def act(self, event: str, payload: Mapping[str, Any], **inputs: str) -> ActionResult:
+        """Run both steps of the action, without its set-up.
+
+        Args:
+            event: name of the event.
+            payload: of the event.
+            inputs: inputs of the action.
+        """
         environ, temp = self.prepare(event, payload, **inputs)
         return self.finish(self.start(environ, temp), environ, temp)
 
-    def cancel(self, running: subprocess.Popen[str], *, after: float = 0.0) -> None:
-        """Send what a runner sends: SIGINT and, if need be, SIGTERM; no wait where the process is gone."""
+    def cancel(self, step: subprocess.Popen[str], *, after: float = 0.0) -> None:
+        """Send SIGINT and, if the process does not exit, SIGTERM, like a runner.
+
+        Args:
+            step: the main step.
+            after: seconds to wait first.
+        """
         time.sleep(after)
         for number in (signal.SIGINT, signal.SIGTERM):
-            running.send_signal(number)
+            step.send_signal(number)
             try:
-                running.wait(7.5)
+                step.wait(7.5)
             except subprocess.TimeoutExpired:
                 continue
             return
-        running.wait(2.5)
+        step.wait(2.5)
+
+    def wait_for(self, pattern: str, count: int = 1, *, timeout: float = 60.0) -> None:
+        """Wait until files exist.
+
+        Args:
+            pattern: relative to `$NEL_ACTION_HOME`; `local/nel-*` are attempts, `local/nel-*/exit.json` finished ones.
+            count: number of files.
+            timeout: seconds after which the test fails.
+        """
+        deadline = time.monotonic() + timeout
+        while len(list(self.home.glob(pattern))) < count:
+            assert time.monotonic() < deadline, pattern
+            time.sleep(0.05)
 
     def close(self) -> None:
-        """Leave no job behind."""
+        """Cancel all jobs and wait until their supervisors have exited."""
         stop_supervisors(self.home)

@@ -1,4 +1,4 @@
-"""Time that passes only when somebody sleeps."""
+"""A clock that advances only by `sleep`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Sleeper"]
 
 
 class Sleeper:
-    """A clock for `GitHubApi`; `slept` holds every wait."""
+    """A clock for `GitHubApi`; `slept` lists all waits."""
 
     def __init__(self, start: float = 1_800_000_000.0) -> None:
         self.time = start

@@ -1,4 +1,4 @@
-"""GitHub's own description of its REST API: judges every request and every answer of the double."""
+"""GitHub's OpenAPI description of its REST API, which validates the double's requests and answers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from openapi_core.datatypes import RequestParameters
 from openapi_core.exceptions import OpenAPIError
 from werkzeug.datastructures import Headers, ImmutableMultiDict
 
-__all__ = ["Call", "complete", "judge_answer", "judge_request", "load"]
+__all__ = ["Call", "complete", "load", "validate_answer", "validate_request"]
 
 DATA = Path(__file__).with_name("data")
 
 
 @cache
 def load() -> dict[str, Any]:
+    """Return the description."""
     return dict(json.loads((DATA / "openapi.json").read_bytes()))
 
 
@@ -31,12 +32,12 @@ def _openapi() -> OpenAPI:
 
 
 class Call:
-    """One request, and later its answer, as openapi-core wants to see them."""
+    """A request in the form that openapi-core requires."""
 
     def __init__(self, method: str, target: str, body: bytes, headers: Mapping[str, str]) -> None:
         split = urlsplit(target)
         self.host_url = "http://127.0.0.1"
-        # NOTE: a ref holds slashes, which a path template does not; as one escaped piece it can be matched.
+        # NOTE: a ref contains slashes, which a path template does not match; it is escaped into one segment.
         self.path = re.sub(r"(/git/refs?/)(.+)$", lambda m: m[1] + quote(m[2], safe=""), split.path)
         self.method = method.lower()
         self.body = body or None
@@ -55,51 +56,56 @@ class _Answer:
         self.headers = Headers()
 
 
-def judge_request(call: Call) -> str | None:
-    """Return what is wrong with it, or None."""
+def validate_request(call: Call) -> str | None:
+    """Return the violations of the description, or None."""
     try:
         _openapi().validate_request(call)
     except OpenAPIError as error:
-        return _said(error)
+        return _describe(error)
     return None
 
 
-def judge_answer(call: Call, status: int, body: bytes) -> str | None:
-    """Return what is wrong with our own answer, or None."""
+def validate_answer(call: Call, status: int, body: bytes) -> str | None:
+    """Return the violations of the description by an answer of the double, or None."""
     try:
         _openapi().validate_response(call, _Answer(status, body))
     except OpenAPIError as error:
-        return _said(error)
+        return _describe(error)
     return None
 
 
-def _said(error: BaseException) -> str:
-    words = []
+def _describe(error: BaseException) -> str:
+    messages = []
     current: BaseException | None = error
     while current:
-        words.append(f"{type(current).__name__}: {current}"[:200])
-        words += [f"{item.json_path}: {item.message[:200]}" for item in getattr(current, "schema_errors", ())]
+        messages.append(f"{type(current).__name__}: {current}"[:200])
+        messages += [f"{item.json_path}: {item.message[:200]}" for item in getattr(current, "schema_errors", ())]
         current = current.__cause__
-    return "; ".join(words)[:1500]
+    return "; ".join(messages)[:1500]
 
 
 def complete(reference: str, known: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an object with every property that the description requires; `known` ones as they are known."""
-    made = _minimal({**load()["components"]["schemas"][reference], "nullable": False})
-    assert isinstance(made, dict)
-    return {**made, **known}
+    """Return an object with all required properties.
+
+    Args:
+        reference: name of its schema.
+        known: values of properties; the others are minimal.
+    """
+    minimal = _minimal({**load()["components"]["schemas"][reference], "nullable": False})
+    assert isinstance(minimal, dict)
+    return {**minimal, **known}
 
 
 def _minimal(schema: Mapping[str, Any]) -> Any:  # noqa: ANN401, PLR0911 - JSON is of any type
-    """Make the smallest value that fits."""
-    schema = _resolved(schema)
+    """Return a minimal value that matches a schema."""
+    schema = _resolve(schema)
     if schema.get("nullable"):
         return None
     if "enum" in schema:
         return schema["enum"][0]
-    for several in ("oneOf", "anyOf"):
-        if several in schema and "properties" not in schema:
-            return _minimal(schema[several][0])
+    for keyword in ("oneOf", "anyOf"):
+        if keyword in schema and "properties" not in schema:
+            return _minimal(schema[keyword][0])
     if "allOf" in schema:
         return {key: value for part in schema["allOf"] for key, value in _minimal(part).items()}
     match schema.get("type"):
@@ -116,7 +122,7 @@ def _minimal(schema: Mapping[str, Any]) -> Any:  # noqa: ANN401, PLR0911 - JSON 
     return texts.get(schema.get("format", ""), "x" * schema.get("minLength", 1))
 
 
-def _resolved(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+def _resolve(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     while "$ref" in schema:
         _, _, section, name = schema["$ref"].split("/", 3)
         schema = load()["components"][section][name]

@@ -1,4 +1,4 @@
-"""The example payloads of `data/events`, each time as a fresh copy."""
+"""Example payloads from `data/events`, as new copies."""
 
 from __future__ import annotations
 
@@ -12,4 +12,5 @@ EVENTS = Path(__file__).with_name("data") / "events"
 
 
 def example(name: str) -> dict[str, Any]:
+    """Return the payload of an event, for example `pull_request.opened`."""
     return dict(json.loads((EVENTS / f"{name}.json").read_bytes()))

@@ -1,4 +1,4 @@
-"""What the GitHub double does with a request: one function for each route."""
+"""The GitHub double's answers: one function per route."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from tests.doubles.github.description import complete
 from tests.doubles.github.store import Identity, Store, newest_of_each
 
-__all__ = ["ROUTES", "Answer", "Asked", "Route", "find"]
+__all__ = ["ROUTES", "Answer", "Request", "Route", "find"]
 
 COMMENT_LIMIT = 65536
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request that passed the description, and who sent it."""
+class Request:
+    """A valid request and the identity of its token."""
 
     store: Store
-    who: Identity
+    identity: Identity
     parts: tuple[str, ...]
     query: dict[str, str]
     body: dict[str, Any]
@@ -34,7 +34,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Status, JSON (or bytes) and headers."""
+    """Status, JSON and headers."""
 
     status: int
     json: Any = None
@@ -43,23 +43,25 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A path of the repository, the right it needs, and who answers."""
+    """A path of the repository, the permissions of which one is required, and the function that answers."""
 
     method: str
     pattern: str
-    rights: tuple[str, ...]
-    answer: Callable[[Asked], Answer]
+    permissions: tuple[str, ...]
+    answer: Callable[[Request], Answer]
 
 
 ROUTES: list[Route] = []
 
 
-def route(method: str, pattern: str, *rights: str) -> Callable[[Callable[[Asked], Answer]], Callable[[Asked], Answer]]:
-    def keep(answer: Callable[[Asked], Answer]) -> Callable[[Asked], Answer]:
-        ROUTES.append(Route(method, f"^{pattern}$", rights, answer))
+def route(
+    method: str, pattern: str, *permissions: str
+) -> Callable[[Callable[[Request], Answer]], Callable[[Request], Answer]]:
+    def register(answer: Callable[[Request], Answer]) -> Callable[[Request], Answer]:
+        ROUTES.append(Route(method, f"^{pattern}$", permissions, answer))
         return answer
 
-    return keep
+    return register
 
 
 def find(method: str, target: str, repository: str) -> tuple[Route, tuple[str, ...], dict[str, str]] | None:
@@ -67,11 +69,11 @@ def find(method: str, target: str, repository: str) -> tuple[Route, tuple[str, .
     prefix = f"/repos/{repository}"
     if not split.path.startswith(prefix):
         return None
-    for known in ROUTES:
-        match = re.match(known.pattern, split.path.removeprefix(prefix))
-        if match and known.method == method:
+    for candidate in ROUTES:
+        match = re.match(candidate.pattern, split.path.removeprefix(prefix))
+        if match and candidate.method == method:
             query = {name: values[0] for name, values in parse_qs(split.query).items()}
-            return known, tuple(unquote(part) for part in match.groups()), query
+            return candidate, tuple(unquote(part) for part in match.groups()), query
     return None
 
 
@@ -82,22 +84,22 @@ def refused(status: int, message: str, *errors: dict[str, str]) -> Answer:
 NOT_FOUND = Answer(404, {"message": "Not Found", "documentation_url": "https://docs.github.com/rest"})
 
 
-def _paged(asked: Asked, items: list[Any], key: str | None = None, path: str = "") -> Answer:
-    size, page = int(asked.query.get("per_page", "30")), int(asked.query.get("page", "1"))
+def _paged(request: Request, items: list[Any], key: str | None = None, path: str = "") -> Answer:
+    size, page = int(request.query.get("per_page", "30")), int(request.query.get("page", "1"))
     size = min(size, 100)
     shown = items[(page - 1) * size : page * size]
     headers = {}
     if page * size < len(items):
-        rest = "&".join(f"{name}={value}" for name, value in asked.query.items() if name not in {"page", "per_page"})
+        rest = "&".join(f"{name}={value}" for name, value in request.query.items() if name not in {"page", "per_page"})
         tail = f"?per_page={size}&page={page + 1}{'&' if rest else ''}{rest}"
-        headers["Link"] = f'<{asked.base}{path}{tail}>; rel="next"'
+        headers["Link"] = f'<{request.base}{path}{tail}>; rel="next"'
     return Answer(200, {"total_count": len(items), key: shown} if key else shown, headers)
 
 
 @route("GET", r"/issues/(\d+)/comments", "issues", "pull-requests")
-def list_comments(asked: Asked) -> Answer:
-    path = f"/repos/{asked.store.repository}/issues/{asked.number()}/comments"
-    return _paged(asked, asked.store.comments_of(asked.number()), path=path)
+def list_comments(request: Request) -> Answer:
+    path = f"/repos/{request.store.repository}/issues/{request.number()}/comments"
+    return _paged(request, request.store.comments_of(request.number()), path=path)
 
 
 def _too_long(body: str) -> Answer | None:
@@ -109,53 +111,53 @@ def _too_long(body: str) -> Answer | None:
 
 
 @route("POST", r"/issues/(\d+)/comments", "issues", "pull-requests")
-def create_comment(asked: Asked) -> Answer:
-    long = _too_long(asked.body["body"])
-    return long or Answer(201, asked.store.add_comment(asked.number(), asked.body["body"], asked.who))
+def create_comment(request: Request) -> Answer:
+    error = _too_long(request.body["body"])
+    return error or Answer(201, request.store.add_comment(request.number(), request.body["body"], request.identity))
 
 
 @route("PATCH", r"/issues/comments/(\d+)", "issues", "pull-requests")
-def edit_comment(asked: Asked) -> Answer:
-    comment = asked.store.comments.get(asked.number())
+def edit_comment(request: Request) -> Answer:
+    comment = request.store.comments.get(request.number())
     if comment is None:
         return NOT_FOUND
-    long = _too_long(asked.body["body"])
-    if long:
-        return long
-    comment["body"] = asked.body["body"]
-    asked.store.comment_edits.append((asked.number(), asked.body["body"]))
+    error = _too_long(request.body["body"])
+    if error:
+        return error
+    comment["body"] = request.body["body"]
+    request.store.comment_edits.append((request.number(), request.body["body"]))
     return Answer(200, comment)
 
 
 @route("DELETE", r"/issues/comments/(\d+)", "issues", "pull-requests")
-def delete_comment(asked: Asked) -> Answer:
-    return Answer(204) if asked.store.comments.pop(asked.number(), None) else NOT_FOUND
+def delete_comment(request: Request) -> Answer:
+    return Answer(204) if request.store.comments.pop(request.number(), None) else NOT_FOUND
 
 
 @route("POST", r"/check-runs", "checks")
-def create_check(asked: Asked) -> Answer:
-    number = asked.store.next_id()
-    check = complete("check-run", {"id": number, "name": asked.body["name"], "head_sha": asked.body["head_sha"]})
-    check |= {"status": "queued", "conclusion": None, "external_id": "", "details_url": asked.base}
+def create_check(request: Request) -> Answer:
+    number = request.store.next_id()
+    check = complete("check-run", {"id": number, "name": request.body["name"], "head_sha": request.body["head_sha"]})
+    check |= {"status": "queued", "conclusion": None, "external_id": "", "details_url": request.base}
     check["check_suite"] = {"id": 1}
     check["app"] = complete("nullable-integration", {"slug": "github-actions", "id": 15368, "name": "GitHub Actions"})
-    asked.store.checks[number] = check
-    asked.store.annotations[number] = []
-    asked.store.check_history[number] = []
-    _apply(asked, number)
+    request.store.checks[number] = check
+    request.store.annotations[number] = []
+    request.store.check_history[number] = []
+    _apply(request, number)
     return Answer(201, check)
 
 
 @route("PATCH", r"/check-runs/(\d+)", "checks")
-def edit_check(asked: Asked) -> Answer:
-    if asked.number() not in asked.store.checks:
+def edit_check(request: Request) -> Answer:
+    if request.number() not in request.store.checks:
         return NOT_FOUND
-    _apply(asked, asked.number())
-    return Answer(200, asked.store.checks[asked.number()])
+    _apply(request, request.number())
+    return Answer(200, request.store.checks[request.number()])
 
 
-def _apply(asked: Asked, number: int) -> None:
-    check, body = asked.store.checks[number], asked.body
+def _apply(request: Request, number: int) -> None:
+    check, body = request.store.checks[number], request.body
     for name in ("status", "conclusion", "external_id", "details_url", "started_at", "completed_at", "name"):
         if name in body:
             check[name] = body[name]
@@ -165,121 +167,121 @@ def _apply(asked: Asked, number: int) -> None:
     elif body.get("status") == "in_progress":
         check["conclusion"] = check["completed_at"] = None
     if "output" in body:
-        asked.store.annotations[number] += body["output"].get("annotations", [])
-        count = len(asked.store.annotations[number])
+        request.store.annotations[number] += body["output"].get("annotations", [])
+        count = len(request.store.annotations[number])
         shown = {name: body["output"].get(name) for name in ("title", "summary", "text")}
-        check["output"] = shown | {"annotations_count": count, "annotations_url": asked.base}
+        check["output"] = shown | {"annotations_count": count, "annotations_url": request.base}
     elif check["output"]["title"] == "x":
         check["output"] |= {"title": None, "summary": None, "text": None, "annotations_count": 0}
-    asked.store.check_history[number].append(dict(body))
+    request.store.check_history[number].append(dict(body))
 
 
 @route("GET", r"/check-runs/(\d+)", "checks")
-def show_check(asked: Asked) -> Answer:
-    check = asked.store.checks.get(asked.number())
+def show_check(request: Request) -> Answer:
+    check = request.store.checks.get(request.number())
     return Answer(200, check) if check else NOT_FOUND
 
 
 @route("GET", r"/commits/([^/]+)/check-runs", "checks")
-def list_checks(asked: Asked) -> Answer:
-    checks = asked.store.checks_of(asked.parts[0])
-    if asked.query.get("filter", "latest") == "latest":
+def list_checks(request: Request) -> Answer:
+    checks = request.store.checks_of(request.parts[0])
+    if request.query.get("filter", "latest") == "latest":
         checks = newest_of_each(checks)
     for name, field_name in (("check_name", "name"), ("status", "status")):
-        if name in asked.query:
-            checks = [check for check in checks if check[field_name] == asked.query[name]]
-    path = f"/repos/{asked.store.repository}/commits/{asked.parts[0]}/check-runs"
-    return _paged(asked, checks, "check_runs", path)
+        if name in request.query:
+            checks = [check for check in checks if check[field_name] == request.query[name]]
+    path = f"/repos/{request.store.repository}/commits/{request.parts[0]}/check-runs"
+    return _paged(request, checks, "check_runs", path)
 
 
 @route("GET", r"/commits", "contents")
-def list_commits(asked: Asked) -> Answer:
-    people = {"author": asked.who.user(), "committer": asked.who.user()}
-    shown = [complete("commit", {"sha": sha} | people) for sha in asked.store.commits]
-    return _paged(asked, shown, path=f"/repos/{asked.store.repository}/commits")
+def list_commits(request: Request) -> Answer:
+    people = {"author": request.identity.user(), "committer": request.identity.user()}
+    shown = [complete("commit", {"sha": sha} | people) for sha in request.store.commits]
+    return _paged(request, shown, path=f"/repos/{request.store.repository}/commits")
 
 
 @route("GET", r"/commits/([^/]+)/pulls", "pull-requests")
-def list_pulls_of_commit(asked: Asked) -> Answer:
-    found = [pull for pull in asked.store.pulls.values() if pull["head"]["sha"] == asked.parts[0]]
-    return _paged(asked, [asked.store.show_pull(pull, "pull-request-simple") for pull in found])
+def list_pulls_of_commit(request: Request) -> Answer:
+    pulls = [pull for pull in request.store.pulls.values() if pull["head"]["sha"] == request.parts[0]]
+    return _paged(request, [request.store.show_pull(pull, "pull-request-simple") for pull in pulls])
 
 
 @route("GET", r"/pulls", "pull-requests")
-def list_pulls(asked: Asked) -> Answer:
-    state = asked.query.get("state", "open")
-    pulls = [pull for pull in asked.store.pulls.values() if state in {"all", pull["state"]}]
-    if "head" in asked.query:
-        owner, _, ref = asked.query["head"].partition(":")
+def list_pulls(request: Request) -> Answer:
+    state = request.query.get("state", "open")
+    pulls = [pull for pull in request.store.pulls.values() if state in {"all", pull["state"]}]
+    if "head" in request.query:
+        owner, _, ref = request.query["head"].partition(":")
         pulls = [p for p in pulls if (p["head"]["repo"]["owner"]["login"], p["head"]["ref"]) == (owner, ref)]
-    shown = [asked.store.show_pull(pull, "pull-request-simple") for pull in pulls]
-    return _paged(asked, shown, path=f"/repos/{asked.store.repository}/pulls")
+    shown = [request.store.show_pull(pull, "pull-request-simple") for pull in pulls]
+    return _paged(request, shown, path=f"/repos/{request.store.repository}/pulls")
 
 
 @route("GET", r"/pulls/(\d+)", "pull-requests")
-def show_pull(asked: Asked) -> Answer:
-    pull = asked.store.pulls.get(asked.number())
-    return Answer(200, asked.store.show_pull(pull, "pull-request")) if pull else NOT_FOUND
+def show_pull(request: Request) -> Answer:
+    pull = request.store.pulls.get(request.number())
+    return Answer(200, request.store.show_pull(pull, "pull-request")) if pull else NOT_FOUND
 
 
 @route("GET", r"/issues", "issues")
-def list_issues(asked: Asked) -> Answer:
-    state, labels = asked.query.get("state", "open"), set(filter(None, asked.query.get("labels", "").split(",")))
-    found = [
+def list_issues(request: Request) -> Answer:
+    state, labels = request.query.get("state", "open"), set(filter(None, request.query.get("labels", "").split(",")))
+    issues = [
         issue
-        for _, issue in sorted(asked.store.issues.items(), reverse=True)
+        for _, issue in sorted(request.store.issues.items(), reverse=True)
         if state in {"all", issue["state"]}
         and labels <= {label["name"] for label in issue["labels"]}
-        and asked.query.get("creator", issue["user"]["login"]) == issue["user"]["login"]
+        and request.query.get("creator", issue["user"]["login"]) == issue["user"]["login"]
     ]
-    return _paged(asked, found, path=f"/repos/{asked.store.repository}/issues")
+    return _paged(request, issues, path=f"/repos/{request.store.repository}/issues")
 
 
 @route("POST", r"/issues", "issues")
-def create_issue(asked: Asked) -> Answer:
-    number = asked.store.next_id()
-    known = {"number": number, "state": "open", "title": asked.body["title"], "body": asked.body.get("body", "")}
-    issue = complete("issue", known | {"user": asked.who.user(), "closed_at": None})
-    issue["labels"] = [{"name": label} for label in asked.body.get("labels", [])]
-    asked.store.issues[number] = issue
+def create_issue(request: Request) -> Answer:
+    number = request.store.next_id()
+    known = {"number": number, "state": "open", "title": request.body["title"], "body": request.body.get("body", "")}
+    issue = complete("issue", known | {"user": request.identity.user(), "closed_at": None})
+    issue["labels"] = [{"name": label} for label in request.body.get("labels", [])]
+    request.store.issues[number] = issue
     return Answer(201, issue)
 
 
 @route("PATCH", r"/issues/(\d+)", "issues")
-def edit_issue(asked: Asked) -> Answer:
-    issue = asked.store.issues.get(asked.number())
+def edit_issue(request: Request) -> Answer:
+    issue = request.store.issues.get(request.number())
     if issue is None:
         return NOT_FOUND
-    issue |= {name: asked.body[name] for name in ("title", "body", "state", "state_reason") if name in asked.body}
+    issue |= {name: request.body[name] for name in ("title", "body", "state", "state_reason") if name in request.body}
     return Answer(200, issue)
 
 
 @route("GET", r"/git/ref/(.+)", "contents")
-def show_ref(asked: Asked) -> Answer:
-    sha = asked.store.refs.get(asked.parts[0])
-    return Answer(200, _ref(asked.parts[0], sha)) if sha else NOT_FOUND
+def show_ref(request: Request) -> Answer:
+    sha = request.store.refs.get(request.parts[0])
+    return Answer(200, _ref(request.parts[0], sha)) if sha else NOT_FOUND
 
 
 @route("POST", r"/git/refs", "contents")
-def create_ref(asked: Asked) -> Answer:
-    name = asked.body["ref"].removeprefix("refs/")
-    if name in asked.store.refs:
+def create_ref(request: Request) -> Answer:
+    name = request.body["ref"].removeprefix("refs/")
+    if name in request.store.refs:
         return refused(422, "Reference already exists")
-    if asked.body["sha"] not in asked.store.objects:
+    if request.body["sha"] not in request.store.objects:
         return refused(422, "Object does not exist")
-    asked.store.refs[name] = asked.body["sha"]
-    return Answer(201, _ref(name, asked.body["sha"]))
+    request.store.refs[name] = request.body["sha"]
+    return Answer(201, _ref(name, request.body["sha"]))
 
 
 @route("PATCH", r"/git/refs/(.+)", "contents")
-def move_ref(asked: Asked) -> Answer:
-    name, sha = asked.parts[0], asked.body["sha"]
-    if name not in asked.store.refs:
+def move_ref(request: Request) -> Answer:
+    name, sha = request.parts[0], request.body["sha"]
+    if name not in request.store.refs:
         return refused(422, "Reference does not exist")
-    known = {sha, *asked.store.objects[sha]["parents"]}
-    if asked.store.refs[name] not in known and not asked.body.get("force"):
+    known = {sha, *request.store.objects[sha]["parents"]}
+    if request.store.refs[name] not in known and not request.body.get("force"):
         return refused(422, "Update is not a fast forward")
-    asked.store.refs[name] = sha
+    request.store.refs[name] = sha
     return Answer(200, _ref(name, sha))
 
 
@@ -289,48 +291,52 @@ def _ref(name: str, sha: str) -> dict[str, Any]:
 
 
 @route("POST", r"/git/trees", "contents")
-def create_tree(asked: Asked) -> Answer:
-    kept = {item["path"]: item for item in asked.store.objects.get(asked.body.get("base_tree", ""), [])}
-    for item in asked.body["tree"]:
-        sha = item.get("sha") or asked.store.put_object("blob", item["content"])
+def create_tree(request: Request) -> Answer:
+    kept = {item["path"]: item for item in request.store.objects.get(request.body.get("base_tree", ""), [])}
+    for item in request.body["tree"]:
+        sha = item.get("sha") or request.store.put_object("blob", item["content"])
         kept[item["path"]] = {"path": item["path"], "mode": item["mode"], "type": "blob", "sha": sha}
-    sha = asked.store.put_object("tree", sorted(kept.values(), key=lambda item: str(item["path"])))
-    return Answer(201, _tree(asked, sha))
+    sha = request.store.put_object("tree", sorted(kept.values(), key=lambda item: str(item["path"])))
+    return Answer(201, _tree(request, sha))
 
 
 @route("GET", r"/git/trees/([0-9a-f]+)", "contents")
-def show_tree(asked: Asked) -> Answer:
-    return Answer(200, _tree(asked, asked.parts[0])) if asked.parts[0] in asked.store.objects else NOT_FOUND
+def show_tree(request: Request) -> Answer:
+    return Answer(200, _tree(request, request.parts[0])) if request.parts[0] in request.store.objects else NOT_FOUND
 
 
-def _tree(asked: Asked, sha: str) -> dict[str, Any]:
-    return complete("git-tree", {"sha": sha, "tree": asked.store.objects[sha], "truncated": False})
+def _tree(request: Request, sha: str) -> dict[str, Any]:
+    return complete("git-tree", {"sha": sha, "tree": request.store.objects[sha], "truncated": False})
 
 
 @route("GET", r"/git/blobs/([0-9a-f]+)", "contents")
-def show_blob(asked: Asked) -> Answer:
-    text = asked.store.objects.get(asked.parts[0])
+def show_blob(request: Request) -> Answer:
+    text = request.store.objects.get(request.parts[0])
     if text is None:
         return NOT_FOUND
     content = base64.encodebytes(text.encode()).decode()
-    return Answer(200, complete("blob", {"sha": asked.parts[0], "content": content, "encoding": "base64"}))
+    return Answer(200, complete("blob", {"sha": request.parts[0], "content": content, "encoding": "base64"}))
 
 
 @route("POST", r"/git/commits", "contents")
-def create_commit(asked: Asked) -> Answer:
-    if asked.body["tree"] not in asked.store.objects:
+def create_commit(request: Request) -> Answer:
+    if request.body["tree"] not in request.store.objects:
         return refused(422, "Tree SHA does not exist")
-    content = {"tree": asked.body["tree"], "parents": asked.body.get("parents", []), "message": asked.body["message"]}
-    return Answer(201, _commit(asked, asked.store.put_object("commit", content)))
+    content = {
+        "tree": request.body["tree"],
+        "parents": request.body.get("parents", []),
+        "message": request.body["message"],
+    }
+    return Answer(201, _commit(request, request.store.put_object("commit", content)))
 
 
 @route("GET", r"/git/commits/([0-9a-f]+)", "contents")
-def show_commit(asked: Asked) -> Answer:
-    return Answer(200, _commit(asked, asked.parts[0])) if asked.parts[0] in asked.store.objects else NOT_FOUND
+def show_commit(request: Request) -> Answer:
+    return Answer(200, _commit(request, request.parts[0])) if request.parts[0] in request.store.objects else NOT_FOUND
 
 
-def _commit(asked: Asked, sha: str) -> dict[str, Any]:
-    content = asked.store.objects[sha]
+def _commit(request: Request, sha: str) -> dict[str, Any]:
+    content = request.store.objects[sha]
     shown = complete("git-commit", {"sha": sha, "message": content["message"]})
     shown["tree"] = {"sha": content["tree"], "url": "https://api.github.com/x"}
     parents = [
@@ -340,34 +346,34 @@ def _commit(asked: Asked, sha: str) -> dict[str, Any]:
 
 
 @route("GET", r"/actions/runs", "actions")
-def list_runs(asked: Asked) -> Answer:
-    runs = [complete("workflow-run", run) for _, run in sorted(asked.store.runs.items(), reverse=True)]
-    return _paged(asked, runs, "workflow_runs", f"/repos/{asked.store.repository}/actions/runs")
+def list_runs(request: Request) -> Answer:
+    runs = [complete("workflow-run", run) for _, run in sorted(request.store.runs.items(), reverse=True)]
+    return _paged(request, runs, "workflow_runs", f"/repos/{request.store.repository}/actions/runs")
 
 
 @route("GET", r"/actions/runs/(\d+)", "actions")
-def show_run(asked: Asked) -> Answer:
-    run = asked.store.runs.get(asked.number())
+def show_run(request: Request) -> Answer:
+    run = request.store.runs.get(request.number())
     return Answer(200, complete("workflow-run", run)) if run else NOT_FOUND
 
 
 @route("GET", r"/actions/runs/(\d+)/artifacts", "actions")
-def list_artifacts_of_run(asked: Asked) -> Answer:
-    found = [a for a in asked.store.artifacts.values() if a["workflow_run"]["id"] == asked.number()]
-    named = [a for a in found if asked.query.get("name", a["name"]) == a["name"]]
-    return _paged(asked, named, "artifacts")
+def list_artifacts_of_run(request: Request) -> Answer:
+    artifacts = [a for a in request.store.artifacts.values() if a["workflow_run"]["id"] == request.number()]
+    named = [a for a in artifacts if request.query.get("name", a["name"]) == a["name"]]
+    return _paged(request, named, "artifacts")
 
 
 @route("GET", r"/actions/artifacts", "actions")
-def list_artifacts(asked: Asked) -> Answer:
-    found = [a for a in asked.store.artifacts.values() if asked.query.get("name", a["name"]) == a["name"]]
-    return _paged(asked, sorted(found, key=lambda a: -a["id"]), "artifacts")
+def list_artifacts(request: Request) -> Answer:
+    artifacts = [a for a in request.store.artifacts.values() if request.query.get("name", a["name"]) == a["name"]]
+    return _paged(request, sorted(artifacts, key=lambda a: -a["id"]), "artifacts")
 
 
 @route("GET", r"/actions/artifacts/(\d+)/zip", "actions")
-def download(asked: Asked) -> Answer:
-    if asked.number() not in asked.store.archives:
+def download(request: Request) -> Answer:
+    if request.number() not in request.store.archives:
         return NOT_FOUND
-    # NOTE: storage is another host: a client that sends its token there as well is found out.
-    elsewhere = asked.base.replace("127.0.0.1", "localhost")
-    return Answer(302, None, {"Location": f"{elsewhere}/storage/{asked.number()}"})
+    # NOTE: storage has another host name, so a client that also sends its token there is detected.
+    storage = request.base.replace("127.0.0.1", "localhost")
+    return Answer(302, None, {"Location": f"{storage}/storage/{request.number()}"})

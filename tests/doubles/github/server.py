@@ -1,4 +1,4 @@
-"""A GitHub that remembers: real HTTP on the loopback, GitHub's description as its judge, faults on request."""
+"""A stateful GitHub double: HTTP on the loopback interface, validated by GitHub's description, faults on demand."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from tests.doubles.github.description import Call, judge_answer, judge_request
-from tests.doubles.github.routes import Answer, Asked, find, refused
+from tests.doubles.github.description import Call, validate_answer, validate_request
+from tests.doubles.github.routes import Answer, Request, find, refused
 from tests.doubles.github.store import ACTIONS_BOT, Identity, Store
 
 __all__ = ["Fault", "GitHubDouble", "github"]
@@ -19,22 +19,22 @@ __all__ = ["Fault", "GitHubDouble", "github"]
 
 @dataclass(slots=True)
 class Fault:
-    """What to answer in place of the truth, `times` times, to requests that match."""
+    """An answer that replaces the real one, `times` times, for matching requests."""
 
     pattern: str
     """Matched against `METHOD /path`."""
     status: int | None
-    """None hangs up without an answer."""
+    """None closes the connection without an answer."""
     message: str = "fault"
     headers: dict[str, str] = field(default_factory=dict)
     times: int = 1
     after: bool = False
-    """Carry the request out before failing: the answer is lost, the work is done."""
+    """Whether the request is carried out before its answer is replaced."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A request that arrived."""
+    """A received request."""
 
     method: str
     target: str
@@ -42,7 +42,7 @@ class Seen:
 
 
 class GitHubDouble:
-    """The server's state and its judgement."""
+    """The server's state, and the violations of the API's description."""
 
     def __init__(self, repository: str) -> None:
         self.store = Store(repository)
@@ -57,49 +57,50 @@ class GitHubDouble:
     def token(self) -> str:
         return next(iter(self.tokens))
 
-    def grant(self, **rights: str) -> None:
-        """Give the workflow's token these rights and no others (`pull_requests="write"`)."""
-        named = {name.replace("_", "-"): level for name, level in rights.items()}
+    def grant(self, **permissions: str) -> None:
+        """Set the permissions of the workflow's token, for example `pull_requests="write"`."""
+        named = {name.replace("_", "-"): level for name, level in permissions.items()}
         self.tokens[self.token] = Identity(rights=named)
 
     def requests(self, pattern: str) -> list[Seen]:
+        """Return the received requests whose `METHOD /path` matches."""
         return [seen for seen in self.seen if re.search(pattern, f"{seen.method} {seen.target}")]
 
     def environ(self) -> dict[str, str]:
-        """Return what a runner on this server would set."""
+        """Return the variables that a runner of this server sets."""
         urls = {"GITHUB_API_URL": self.url, "GITHUB_GRAPHQL_URL": f"{self.url}/graphql", "GITHUB_SERVER_URL": self.url}
         return urls | {"GITHUB_REPOSITORY": self.store.repository}
 
     def answer(
         self, method: str, target: str, body: bytes, headers: Mapping[str, str]
     ) -> tuple[int, bytes, dict[str, str]]:
-        """Answer a request, or say in `complaints` what was wrong with it or with us."""
-        who = self.tokens.get(headers.get("Authorization", "").removeprefix("Bearer "))
+        """Answer a request; record violations of the API's description in `complaints`."""
+        identity = self.tokens.get(headers.get("Authorization", "").removeprefix("Bearer "))
         if target.startswith("/storage/"):
             return self._storage(target, headers)
-        if who is None:
+        if identity is None:
             return _encoded(refused(401, "Bad credentials"))
         if target == "/graphql":
-            return _encoded(Answer(200, {"data": {"viewer": {"login": who.login}}}))
-        found = find(method, target, self.store.repository)
-        if found is None:
+            return _encoded(Answer(200, {"data": {"viewer": {"login": identity.login}}}))
+        match = find(method, target, self.store.repository)
+        if match is None:
             self.complaints.append(f"no route for {method} {target}")
             return _encoded(refused(404, "Not Found"))
-        known, parts, query = found
+        route, parts, query = match
         call = Call(method, target, body, headers)
-        wrong = judge_request(call)
-        if wrong:
-            self.complaints.append(f"{method} {target}: {wrong}")
-            return _encoded(refused(422, f"Invalid request.\n\n{wrong}"))
+        violations = validate_request(call)
+        if violations:
+            self.complaints.append(f"{method} {target}: {violations}")
+            return _encoded(refused(422, f"Invalid request.\n\n{violations}"))
         level = "read" if method == "GET" else "write"
-        if not any(who.may(right, level) for right in known.rights):
-            return _encoded(_not_allowed(known.rights, level))
-        asked = Asked(self.store, who, parts, query, json.loads(body) if body else {}, self.url)
-        status, data, given = _encoded(known.answer(asked))
-        ours = judge_answer(call, status, data) if status < 300 and data else None
-        if ours:
-            self.complaints.append(f"our own answer to {method} {target}: {ours}")
-        return status, data, given
+        if not any(identity.may(permission, level) for permission in route.permissions):
+            return _encoded(_not_allowed(route.permissions, level))
+        request = Request(self.store, identity, parts, query, json.loads(body) if body else {}, self.url)
+        status, data, answer_headers = _encoded(route.answer(request))
+        violations = validate_answer(call, status, data) if status < 300 and data else None
+        if violations:
+            self.complaints.append(f"answer to {method} {target}: {violations}")
+        return status, data, answer_headers
 
     def _storage(self, target: str, headers: Mapping[str, str]) -> tuple[int, bytes, dict[str, str]]:
         if "Authorization" in headers:
@@ -115,8 +116,8 @@ class GitHubDouble:
         return None
 
 
-def _not_allowed(rights: tuple[str, ...], level: str) -> Answer:
-    accepted = "; ".join(f"{right.replace('-', '_')}={level}" for right in rights)
+def _not_allowed(permissions: tuple[str, ...], level: str) -> Answer:
+    accepted = "; ".join(f"{permission.replace('-', '_')}={level}" for permission in permissions)
     answer = refused(403, "Resource not accessible by integration")
     return Answer(403, answer.json, {"X-Accepted-GitHub-Permissions": accepted})
 
@@ -131,13 +132,13 @@ def _handler(double: GitHubDouble) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Say nothing."""
+            """Log nothing."""
 
         def _serve(self) -> None:
             length = int(self.headers.get("Content-Length") or 0)
             body = self.rfile.read(length)
             if len(body) < length:
-                # NOTE: the client was killed while it spoke; half a request was never made.
+                # NOTE: the client was killed while it sent the request.
                 self.close_connection = True
                 return
             with double.lock:
@@ -169,7 +170,7 @@ def _handler(double: GitHubDouble) -> type[BaseHTTPRequestHandler]:
 
 @contextmanager
 def github(repository: str = "Codertocat/Hello-World") -> Iterator[GitHubDouble]:
-    """Serve a repository on a free port; on leaving, nothing may have been asked or answered wrongly."""
+    """Serve a repository on a free port; on exit, fail if any request or answer violated the API's description."""
     double = GitHubDouble(repository)
     with ThreadingHTTPServer(("127.0.0.1", 0), _handler(double)) as server:
         double.url = f"http://127.0.0.1:{server.server_port}"

@@ -1,4 +1,4 @@
-"""What the GitHub double remembers: one repository with its comments, checks, issues, commits and artifacts."""
+"""State of the GitHub double: one repository with its comments, checks, issues, commits and artifacts."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ ALL_RIGHTS = dict.fromkeys(("actions", "checks", "contents", "issues", "pull-req
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who a token belongs to and what it may do."""
+    """Owner and permissions of a token."""
 
     login: str = "github-actions[bot]"
     type: str = "Bot"
     rights: dict[str, str] = field(default_factory=lambda: dict(ALL_RIGHTS))
 
-    def may(self, right: str, level: str) -> bool:
-        has = self.rights.get(right)
-        return has == "write" or has == level == "read"
+    def may(self, permission: str, level: str) -> bool:
+        granted = self.rights.get(permission)
+        return granted == "write" or granted == level == "read"
 
     def user(self) -> dict[str, Any]:
         number = int(hashlib.sha256(self.login.encode()).hexdigest()[:6], 16)
@@ -37,7 +37,7 @@ ACTIONS_BOT = Identity()
 
 
 class Store:
-    """State of `owner/name`; every object is as GitHub would show it."""
+    """State of `owner/name`; objects have the form of GitHub's answers."""
 
     def __init__(self, repository: str) -> None:
         self.repository = repository
@@ -60,26 +60,28 @@ class Store:
     def next_id(self) -> int:
         return next(self._ids)
 
-    def add_comment(self, issue: int, body: str, who: Identity) -> dict[str, Any]:
+    def add_comment(self, issue: int, body: str, identity: Identity) -> dict[str, Any]:
         number = self.next_id()
-        self.comments[number] = complete("issue-comment", {"id": number, "body": body, "user": who.user()})
+        self.comments[number] = complete("issue-comment", {"id": number, "body": body, "user": identity.user()})
         self.comment_issue[number] = issue
         return self.comments[number]
 
     def comments_of(self, issue: int) -> list[dict[str, Any]]:
-        """Ascending by id, as GitHub lists them; there is no other order."""
+        """Return the comments ascending by id, the only order of GitHub's API."""
         return [comment for number, comment in sorted(self.comments.items()) if self.comment_issue[number] == issue]
 
     def add_pull(
         self, number: int, *, head: str, base: str, head_repository: str | None = None, state: str = "open"
     ) -> dict[str, Any]:
-        def side(sha: str, ref: str, home: str) -> dict[str, Any]:
-            owner, name = home.split("/")
-            repo = complete("repository", {"full_name": home, "name": name, "owner": Identity(owner, "User").user()})
+        def side(sha: str, ref: str, full_name: str) -> dict[str, Any]:
+            owner, name = full_name.split("/")
+            repo = complete(
+                "repository", {"full_name": full_name, "name": name, "owner": Identity(owner, "User").user()}
+            )
             return {"label": f"{owner}:{ref}", "ref": ref, "sha": sha, "repo": repo, "user": repo["owner"]}
 
-        home = head_repository or self.repository
-        sides = {"head": side(head, "change", home), "base": side(base, "main", self.repository)}
+        head_name = head_repository or self.repository
+        sides = {"head": side(head, "change", head_name), "base": side(base, "main", self.repository)}
         self.pulls[number] = {"number": number, "state": state} | sides
         return self.pulls[number]
 
@@ -100,7 +102,7 @@ class Store:
         return sha
 
     def read_branch(self, branch: str) -> dict[str, str]:
-        """Return the files of a branch: for a test to look at."""
+        """Return the files of a branch."""
         commit = self.objects[self.refs[f"heads/{branch}"]]
         return {item["path"]: self.objects[item["sha"]] for item in self.objects[commit["tree"]]}
 
@@ -112,5 +114,5 @@ class Store:
 
 
 def newest_of_each(checks: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """`filter=latest`: the newest check run of each name."""
+    """Return the newest check run of each name, for `filter=latest`."""
     return list({check["name"]: check for check in checks}.values())

@@ -1,6 +1,6 @@
-"""One workflow with its job in a container, as hosted runners and job containers are: nothing there but Python and git.
+"""A workflow in a container that, like a hosted runner or a job container, has only Python and git.
 
-`NEL_ACTION_TEST_ACT=containers` has every other workflow here run in this way too; it takes some minutes.
+`NEL_ACTION_TEST_ACT=containers` runs all other workflows of this package in containers as well, which takes minutes.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ pytestmark = [pytest.mark.act, pytest.mark.docker]
 FLOOR = {"tasks": {"arith": {"min": 0.5}}}
 
 
-def test_the_gate_works_in_a_container(contained: Act) -> None:
-    place = contained.place
-    place.write_spec({"arith": {"value": 0.8}}, FLOOR)
-    base = place.commit("base")
-    place.write_spec({"arith": {"value": 0.2}}, {"tasks": {"arith": {"min": 0.01}}})
-    head = place.commit("head")
-    payload = place.pull_request(head, base)
+def test_gate_runs_in_container(contained: Act) -> None:
+    workplace = contained.workplace
+    workplace.write_spec({"arith": {"value": 0.8}}, FLOOR)
+    base = workplace.commit("base")
+    workplace.write_spec({"arith": {"value": 0.2}}, {"tasks": {"arith": {"min": 0.01}}})
+    head = workplace.commit("head")
+    payload = workplace.pull_request(head, base)
     payload["pull_request"]["labels"] = [{"name": "evaluate"}]
     ran = contained.run("gate.yml", "pull_request", payload, secrets={"MODEL_API_KEY": "k3y-of-model"})
     assert ran.code == 1, ran.log
-    (check,) = place.hub.store.checks_of(head)
+    (check,) = workplace.hub.store.checks_of(head)
     assert check["conclusion"] == "failure"
-    (comment,) = place.hub.store.comments_of(2)
-    assert "0.5 → 0.01" in comment["body"], "git in the container showed the base's rules"
+    (comment,) = workplace.hub.store.comments_of(2)
+    assert "0.5 → 0.01" in comment["body"], "the base is read with git in the container"
     assert (contained.artifacts / "nel-action-benchmark-gate/results.json").exists()
     assert "k3y-of-model" not in ran.log
-    assert docker("ps", "--all", "--quiet", "--filter", f"volume={place.root}") == ""
+    assert docker("ps", "--all", "--quiet", "--filter", f"volume={workplace.root}") == ""

@@ -1,4 +1,4 @@
-"""A repository, its GitHub and a model."""
+"""Fixtures: a repository, the GitHub double and a model."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def hub() -> Iterator[GitHubDouble]:
 
 
 @pytest.fixture
-def place(hub: GitHubDouble, tmp_path: Path) -> Iterator[Workplace]:
+def workplace(hub: GitHubDouble, tmp_path: Path) -> Iterator[Workplace]:
     with OpenAIServer(Model(name="tiny")) as server:
-        made = Workplace(tmp_path, hub, server.url("chat"))
-        yield made
-        made.close()
+        repository = Workplace(tmp_path, hub, server.url("chat"))
+        yield repository
+        repository.close()

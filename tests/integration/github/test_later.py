@@ -1,4 +1,4 @@
-"""What another process, on another day, finds again: submitted, cancelled, killed, lost."""
+"""Continuation by a later process, after submission, cancellation, a kill or the loss of the runner."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,192 +20,179 @@ FLOOR = {"tasks": {"arith": {"min": 0.5}}}
 
 
 class Gate:
-    """A pull request whose benchmark waits for a file."""
+    """A pull request with a benchmark that waits for a file."""
 
-    def __init__(self, place: Workplace, tmp_path: Path, value: float = 0.8) -> None:
-        self.place, self.go = place, tmp_path / "go"
-        place.write_spec({"arith": {"value": value, "until": str(self.go)}}, FLOOR)
-        base = place.commit("base")
-        self.head = place.commit("head")
-        self.payload: dict[str, Any] = place.pull_request(self.head, base)
+    def __init__(self, workplace: Workplace, tmp_path: Path, value: float = 0.8) -> None:
+        self.workplace, self.go = workplace, tmp_path / "go"
+        workplace.write_spec({"arith": {"value": value, "until": str(self.go)}}, FLOOR)
+        base = workplace.commit("base")
+        self.head = workplace.commit("head")
+        self.payload: dict[str, Any] = workplace.pull_request(self.head, base)
 
     @property
     def check(self) -> dict[str, Any]:
-        (check,) = self.place.hub.store.checks_of(self.head)
+        (check,) = self.workplace.hub.store.checks_of(self.head)
         return check
 
-    def ended(self) -> None:
-        """Let the benchmark end, and wait until its results lie there."""
+    def finish_benchmark(self) -> None:
+        """Let the benchmark continue, and wait until its job has finished."""
         self.go.touch()
-        deadline = time.monotonic() + 60
-        while not list((self.place.home / "local").glob("nel-*/artifacts/scores.json")):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        time.sleep(0.5)
+        self.workplace.wait_for("local/nel-*/exit.json")
 
     def new_runner(self) -> None:
-        """Lose what an ephemeral runner loses; the backend keeps what it has."""
+        """Delete the data that is lost with an ephemeral runner; the backend keeps its own."""
         for name in ("ledger.db", "ledger.db-wal", "ledger.db-shm"):
-            (self.place.home / name).unlink(missing_ok=True)
-        shutil.rmtree(self.place.work / "runs", ignore_errors=True)
+            (self.workplace.home / name).unlink(missing_ok=True)
+        shutil.rmtree(self.workplace.work / "runs", ignore_errors=True)
 
     def states(self) -> set[str]:
-        """Return the states of all attempts that the ledger knows."""
-        with sqlite3.connect(self.place.home / "ledger.db") as ledger:
+        """Return the states of all attempts in the ledger."""
+        with sqlite3.connect(self.workplace.home / "ledger.db") as ledger:
             return {row[0] for row in ledger.execute("select state from attempts")}
 
 
 @pytest.fixture
-def gate(place: Workplace, tmp_path: Path) -> Gate:
-    return Gate(place, tmp_path)
+def gate(workplace: Workplace, tmp_path: Path) -> Gate:
+    return Gate(workplace, tmp_path)
 
 
-def test_submit_returns_at_once_and_collect_concludes(gate: Gate, place: Workplace) -> None:
-    done = place.act("pull_request", gate.payload, mode="submit")
-    assert (done.code, done.outputs["state"], gate.check["status"]) == (0, "running", "in_progress")
+def test_submit_leaves_check_open_and_collect_concludes_it(gate: Gate, workplace: Workplace) -> None:
+    result = workplace.act("pull_request", gate.payload, mode="submit")
+    assert (result.code, result.outputs["state"], gate.check["status"]) == (0, "running", "in_progress")
 
     gate.new_runner()
-    early = place.act("schedule", {}, mode="collect", spec="")
+    early = workplace.act("schedule", {}, mode="collect", spec="")
     assert (early.code, early.outputs["state"], gate.check["status"]) == (0, "running", "in_progress")
 
-    gate.ended()
+    gate.finish_benchmark()
     gate.new_runner()
-    done = place.act("schedule", {}, mode="collect", spec="")
-    assert (done.code, gate.check["conclusion"]) == (0, "success"), done.log
-    (comment,) = place.hub.store.comments_of(2)
+    result = workplace.act("schedule", {}, mode="collect", spec="")
+    assert (result.code, gate.check["conclusion"]) == (0, "success"), result.log
+    (comment,) = workplace.hub.store.comments_of(2)
     assert "arith" in comment["body"]
-    assert place.act("schedule", {}, mode="collect", spec="").outputs["summary"] == "no check of ours is open"
+    assert workplace.act("schedule", {}, mode="collect", spec="").outputs["summary"] == "no check of ours is open"
 
 
-def test_collect_judges_by_the_rules_of_the_base_at_that_time(place: Workplace, tmp_path: Path) -> None:
-    gate = Gate(place, tmp_path, value=0.2)
-    place.act("pull_request", gate.payload, mode="submit")
-    place.write_spec({"arith": {"value": 0.2}}, {"tasks": {"arith": {"min": 0.01}}})
-    place.commit("a laxer main")
-    gate.ended()
-    done = place.act("repository_dispatch", {"client_payload": {"sha": gate.head}}, mode="collect", spec="")
-    assert (done.code, gate.check["conclusion"], done.outputs["verdict"]) == (0, "failure", "fail")
+def test_collect_applies_policy_at_submission(workplace: Workplace, tmp_path: Path) -> None:
+    gate = Gate(workplace, tmp_path, value=0.2)
+    workplace.act("pull_request", gate.payload, mode="submit")
+    workplace.write_spec({"arith": {"value": 0.2}}, {"tasks": {"arith": {"min": 0.01}}})
+    workplace.commit("a laxer main")
+    gate.finish_benchmark()
+    result = workplace.act("repository_dispatch", {"client_payload": {"sha": gate.head}}, mode="collect", spec="")
+    assert (result.code, gate.check["conclusion"], result.outputs["verdict"]) == (0, "failure", "fail")
 
 
-def test_collect_finds_what_was_submitted_on_a_branch_without_a_pull_request(place: Workplace, tmp_path: Path) -> None:
-    gate = Gate(place, tmp_path)
-    place.hub.store.pulls.clear()
-    done = place.act("workflow_dispatch", {}, mode="submit")
-    assert done.outputs["state"] == "running"
-    place.hub.store.runs[77] = {"id": 77, "head_sha": gate.head}
-    gate.ended()
-    place.act("schedule", {}, mode="collect", spec="")
+def test_collect_finds_check_on_branch_without_pull_request(workplace: Workplace, tmp_path: Path) -> None:
+    gate = Gate(workplace, tmp_path)
+    workplace.hub.store.pulls.clear()
+    result = workplace.act("workflow_dispatch", {}, mode="submit")
+    assert result.outputs["state"] == "running"
+    workplace.hub.store.runs[77] = {"id": 77, "head_sha": gate.head}
+    gate.finish_benchmark()
+    workplace.act("schedule", {}, mode="collect", spec="")
     assert gate.check["conclusion"] == "success"
 
 
-def test_a_dispatch_asks_for_whole_commit_ids_only(gate: Gate, place: Workplace) -> None:
-    done = place.act("repository_dispatch", {"client_payload": {"sha": "../../x"}}, mode="collect", spec="")
-    assert done.code == 2
-    assert any("40 hex digits" in one for one in done.commands("error"))
+def test_dispatch_requires_complete_commit_id(gate: Gate, workplace: Workplace) -> None:
+    result = workplace.act("repository_dispatch", {"client_payload": {"sha": "../../x"}}, mode="collect", spec="")
+    assert result.code == 2
+    assert any("40 hex digits" in message for message in result.commands("error"))
     assert gate.head
 
 
-def test_submit_without_a_check_fails_because_nobody_could_wait_for_it(gate: Gate, place: Workplace) -> None:
-    place.hub.grant(contents="read", pull_requests="write")
-    done = place.act("pull_request", gate.payload, mode="submit")
-    assert (done.code, done.outputs["state"]) == (5, "running")
+def test_submit_without_check_fails(gate: Gate, workplace: Workplace) -> None:
+    workplace.hub.grant(contents="read", pull_requests="write")
+    result = workplace.act("pull_request", gate.payload, mode="submit")
+    assert (result.code, result.outputs["state"]) == (5, "running")
 
 
-def test_submitting_twice_runs_once(gate: Gate, place: Workplace) -> None:
+def test_second_submission_of_commit_joins_the_first(gate: Gate, workplace: Workplace) -> None:
     for _ in range(2):
-        place.act("pull_request", gate.payload, mode="submit")
+        workplace.act("pull_request", gate.payload, mode="submit")
         gate.new_runner()
-    assert len(list((place.home / "local").glob("nel-*-*"))) == 1
-    gate.ended()
-    done = place.act("pull_request", gate.payload)
-    assert (done.outputs["verdict"], gate.check["conclusion"]) == ("pass", "success")
+    assert len(list((workplace.home / "local").glob("nel-*-*"))) == 1
+    gate.finish_benchmark()
+    result = workplace.act("pull_request", gate.payload)
+    assert (result.outputs["verdict"], gate.check["conclusion"]) == ("pass", "success")
 
 
-def test_a_state_that_is_not_whole_is_told_in_its_check(gate: Gate, place: Workplace) -> None:
-    place.act("pull_request", gate.payload, mode="submit")
-    gate.check["output"]["text"] = "edited by somebody"
-    done = place.act("schedule", {}, mode="collect", spec="")
-    assert (done.code, gate.check["conclusion"]) == (3, "failure")
+def test_collect_reports_damaged_state_in_the_check(gate: Gate, workplace: Workplace) -> None:
+    workplace.act("pull_request", gate.payload, mode="submit")
+    gate.check["output"]["text"] = "edited by a user"
+    result = workplace.act("schedule", {}, mode="collect", spec="")
+    assert (result.code, gate.check["conclusion"]) == (3, "failure")
     assert "run the workflow again" in gate.check["output"]["summary"]
 
 
 @pytest.mark.parametrize("on_cancel", ["keep", "cancel"])
-def test_a_cancel_while_waiting(gate: Gate, place: Workplace, on_cancel: str) -> None:
-    environ, temp = place.prepare("pull_request", gate.payload, on_cancel=on_cancel)
-    running = place.start(environ, temp)
-    deadline = time.monotonic() + 60
-    while not list((place.home / "local").glob("nel-*")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    place.cancel(running, after=1)
-    done = place.finish(running, environ, temp)
-    assert (done.code, done.outputs["state"], done.outputs["exit-code"]) == (130, "cancelled", "130")
+def test_cancellation_while_waiting(gate: Gate, workplace: Workplace, on_cancel: str) -> None:
+    environ, temp = workplace.prepare("pull_request", gate.payload, on_cancel=on_cancel)
+    step = workplace.start(environ, temp)
+    workplace.wait_for("local/nel-*")
+    workplace.cancel(step, after=1)
+    result = workplace.finish(step, environ, temp)
+    assert (result.code, result.outputs["state"], result.outputs["exit-code"]) == (130, "cancelled", "130")
     if on_cancel == "cancel":
         assert gate.states() == {"cancelled"}
         assert gate.check["conclusion"] == "cancelled"
         return
     assert gate.check["status"] == "in_progress"
-    gate.ended()
-    place.act("schedule", {}, mode="collect", spec="")
+    gate.finish_benchmark()
+    workplace.act("schedule", {}, mode="collect", spec="")
     assert gate.check["conclusion"] == "success"
 
 
-def test_the_shell_of_action_yml_lets_a_cancel_through(gate: Gate, place: Workplace) -> None:
+def test_shell_of_action_yml_passes_signals_on(gate: Gate, workplace: Workplace) -> None:
     steps = yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"]
     script = next(step["run"] for step in steps if step.get("id") == "run")
-    environ, temp = place.prepare("pull_request", gate.payload, on_cancel="cancel")
+    environ, temp = workplace.prepare("pull_request", gate.payload, on_cancel="cancel")
     venv = temp / "nel-action/venv/bin"
     venv.mkdir(parents=True)
     (venv / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     (venv / "python").chmod(0o755)
     path = temp / "script.sh"
     path.write_text(script)
-    # NOTE: as the runner starts a step; a signal goes to this process alone.
-    shell = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", str(path)]
+    # NOTE: like the runner, which signals this process only.
+    argv = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", str(path)]
     environ["GITHUB_OUTPUT"] = str(temp / "outputs-run")
-    running = subprocess.Popen(
-        shell, cwd=place.work, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    step = subprocess.Popen(
+        argv, cwd=workplace.work, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
-    deadline = time.monotonic() + 60
-    while not list((place.home / "local").glob("nel-*")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    running.send_signal(signal.SIGINT)
-    done = place.finish(running, environ, temp)
-    assert (done.code, gate.check["conclusion"], gate.states()) == (130, "cancelled", {"cancelled"})
+    workplace.wait_for("local/nel-*")
+    step.send_signal(signal.SIGINT)
+    result = workplace.finish(step, environ, temp)
+    assert (result.code, gate.check["conclusion"], gate.states()) == (130, "cancelled", {"cancelled"})
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_a_cancel_at_any_moment_leaves_nothing_open(gate: Gate, place: Workplace, seed: int) -> None:
-    moment = random.Random(seed).uniform(0.1, 4.0)  # noqa: S311 - no secret
-    environ, temp = place.prepare("pull_request", gate.payload, on_cancel="cancel")
-    running = place.start(environ, temp)
-    place.cancel(running, after=moment)
-    done = place.finish(running, environ, temp)
-    assert running.returncode != 0
-    assert done.outputs["verdict"] == "none"
-    assert all(check["status"] == "completed" for check in place.hub.store.checks_of(gate.head))
-    if (place.home / "ledger.db").exists():
+def test_cancellation_at_any_time_leaves_no_open_check_or_job(gate: Gate, workplace: Workplace, seed: int) -> None:
+    delay = random.Random(seed).uniform(0.1, 4.0)  # noqa: S311 - no secret
+    environ, temp = workplace.prepare("pull_request", gate.payload, on_cancel="cancel")
+    step = workplace.start(environ, temp)
+    workplace.cancel(step, after=delay)
+    result = workplace.finish(step, environ, temp)
+    assert step.returncode != 0
+    assert result.outputs["verdict"] == "none"
+    assert all(check["status"] == "completed" for check in workplace.hub.store.checks_of(gate.head))
+    if (workplace.home / "ledger.db").exists():
         assert gate.states() <= {"cancelled"}
 
 
-def test_a_kill_without_warning_is_finished_too(gate: Gate, place: Workplace) -> None:
-    environ, temp = place.prepare("pull_request", gate.payload, on_cancel="cancel")
-    running = place.start(environ, temp)
-    deadline = time.monotonic() + 60
-    while not list((place.home / "local").glob("nel-*")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    running.kill()
-    done = place.finish(running, environ, temp)
-    assert done.outputs["state"] == "cancelled"
+def test_final_step_completes_killed_step(gate: Gate, workplace: Workplace) -> None:
+    environ, temp = workplace.prepare("pull_request", gate.payload, on_cancel="cancel")
+    step = workplace.start(environ, temp)
+    workplace.wait_for("local/nel-*")
+    step.kill()
+    result = workplace.finish(step, environ, temp)
+    assert result.outputs["state"] == "cancelled"
     assert (gate.check["conclusion"], gate.states()) == ("cancelled", {"cancelled"})
 
 
-def test_on_a_runner_that_ends_with_the_job_nothing_is_left_to_wait_for(gate: Gate, place: Workplace) -> None:
-    place.environ["RUNNER_ENVIRONMENT"] = "github-hosted"
-    done = place.act("pull_request", gate.payload, mode="submit")
-    assert (done.code, gate.check["conclusion"]) == (2, "failure")
-    done = place.act("pull_request", gate.payload, max_wait="1")
-    assert (done.code, done.outputs["verdict"]) == (3, "unmeasurable")
+def test_hosted_runner_leaves_no_local_jobs_running(gate: Gate, workplace: Workplace) -> None:
+    workplace.environ["RUNNER_ENVIRONMENT"] = "github-hosted"
+    result = workplace.act("pull_request", gate.payload, mode="submit")
+    assert (result.code, gate.check["conclusion"]) == (2, "failure")
+    result = workplace.act("pull_request", gate.payload, max_wait="1")
+    assert (result.code, result.outputs["verdict"]) == (3, "unmeasurable")
     assert gate.states() == {"cancelled"}

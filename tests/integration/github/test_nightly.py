@@ -1,52 +1,54 @@
-"""Nights: history, trend, and one issue while a regression lasts."""
+"""Scheduled runs: history, trend, and an issue for confirmed regressions."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.workplace import Done, Workplace
+from tests.support.workplace import ActionResult, Workplace
 
 FLOOR = {"tasks": {"arith": {"min": 0.5}}}
 
 
-def night(place: Workplace, value: float) -> Done:
-    place.write_spec({"arith": {"value": value}}, FLOOR)
-    place.commit(f"main at {value}")
-    return place.act("schedule", {"schedule": "17 3 * * *"}, history_branch="nel-action-data")
+def run_scheduled(workplace: Workplace, value: float) -> ActionResult:
+    workplace.write_spec({"arith": {"value": value}}, FLOOR)
+    workplace.commit(f"main at {value}")
+    return workplace.act("schedule", {"schedule": "17 3 * * *"}, history_branch="nel-action-data")
 
 
-def test_an_issue_is_opened_when_confirmed_kept_true_and_closed(place: Workplace) -> None:
-    issues = place.hub.store.open_issues
-    assert night(place, 0.8).code == 0
+def test_issue_is_opened_when_confirmed_updated_and_closed(workplace: Workplace) -> None:
+    issues = workplace.hub.store.open_issues
+    assert run_scheduled(workplace, 0.8).code == 0
     assert issues() == []
-    assert night(place, 0.2).code == 1
-    assert issues() == [], "one night is not confirmed"
-    done = night(place, 0.21)
+    assert run_scheduled(workplace, 0.2).code == 1
+    assert issues() == [], "one run does not confirm a regression"
+    result = run_scheduled(workplace, 0.21)
     (issue,) = issues()
     assert "arith fell" in issue["title"]
-    assert "xychart" in done.summary
-    assert "arith: 3 scores from 80.0" in Path(done.outputs["report-path"]).with_suffix(".html").read_text()
-    night(place, 0.22)
-    assert [one["number"] for one in issues()] == [issue["number"]]
-    assert night(place, 0.8).code == 0
+    assert "xychart" in result.summary
+    assert "arith: 3 scores from 80.0" in Path(result.outputs["report-path"]).with_suffix(".html").read_text()
+    run_scheduled(workplace, 0.22)
+    assert [item["number"] for item in issues()] == [issue["number"]]
+    assert run_scheduled(workplace, 0.8).code == 0
     assert issues() == []
-    lines = place.hub.store.read_branch("nel-action-data")["nel-action-benchmark-gate.jsonl"].splitlines()
+    lines = workplace.hub.store.read_branch("nel-action-data")["nel-action-benchmark-gate.jsonl"].splitlines()
     assert len(lines) == 5
 
 
-def test_without_the_right_to_write_a_night_still_has_its_verdict(place: Workplace) -> None:
-    place.hub.grant(contents="read", checks="write")
-    done = night(place, 0.2)
-    assert (done.code, done.outputs["verdict"]) == (1, "fail")
-    assert any("contents: write" in one for one in done.commands("warning"))
+def test_scheduled_run_without_permission_has_its_verdict(workplace: Workplace) -> None:
+    workplace.hub.grant(contents="read", checks="write")
+    result = run_scheduled(workplace, 0.2)
+    assert (result.code, result.outputs["verdict"]) == (1, "fail")
+    assert any("contents: write" in message for message in result.commands("warning"))
 
 
-def test_a_pull_request_stands_beside_the_nights_and_is_none(place: Workplace) -> None:
+def test_pull_request_shows_trend_and_is_not_recorded(workplace: Workplace) -> None:
     for value in (0.8, 0.7):
-        night(place, value)
-    base = place.git("rev-parse", "HEAD")
-    place.write_spec({"arith": {"value": 0.9}}, FLOOR)
-    done = place.act("pull_request", place.pull_request(place.commit(), base), history_branch="nel-action-data")
-    assert "arith: 3 scores from 80.0" in Path(done.outputs["report-path"]).with_suffix(".html").read_text()
-    lines = place.hub.store.read_branch("nel-action-data")["nel-action-benchmark-gate.jsonl"].splitlines()
+        run_scheduled(workplace, value)
+    base = workplace.git("rev-parse", "HEAD")
+    workplace.write_spec({"arith": {"value": 0.9}}, FLOOR)
+    result = workplace.act(
+        "pull_request", workplace.pull_request(workplace.commit(), base), history_branch="nel-action-data"
+    )
+    assert "arith: 3 scores from 80.0" in Path(result.outputs["report-path"]).with_suffix(".html").read_text()
+    lines = workplace.hub.store.read_branch("nel-action-data")["nel-action-benchmark-gate.jsonl"].splitlines()
     assert len(lines) == 2

@@ -1,4 +1,4 @@
-"""Known secrets in a whole run: in no form in anything that is shown, sent, kept or left behind."""
+"""Secrets do not occur in any form in the logs, requests, outputs and files of a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.doubles.openai_server import Model, OpenAIServer
-from tests.support.workplace import Done, Workplace
+from tests.support.workplace import ActionResult, Workplace
 
 from nel_action.redaction import derived_forms
 
@@ -28,7 +28,7 @@ def forms(hub_token: str) -> set[bytes]:
 
 
 def masked(log: str) -> bytes:
-    """Show a log as the runner does: commands swallowed, masked values hidden."""
+    """Return a log as the runner shows it, without commands and masked values."""
     masks = [line.removeprefix("::add-mask::") for line in log.splitlines() if line.startswith("::add-mask::")]
     shown = "\n".join(line for line in log.splitlines() if not line.startswith("::add-mask::"))
     for mask in sorted(masks, key=len, reverse=True):
@@ -36,50 +36,50 @@ def masked(log: str) -> bytes:
     return shown.encode()
 
 
-def everything(place: Workplace, done: Done) -> dict[str, bytes]:
-    """Return all that anybody could see or find afterwards."""
-    found = {"log": masked(done.log), "summary": done.summary.encode(), "outputs": repr(done.outputs).encode()}
-    for number, seen in enumerate(place.hub.seen):
-        found[f"request {number} {seen.target}"] = seen.body
-        # NOTE: what a check keeps for a later process is packed; looked at from outside it could hold anything.
-        for at, packed in enumerate(re.findall(rb"<!-- nel-action-state\\n([\w+/=\\]+?)\\n-->", seen.body)):
+def all_data(workplace: Workplace, result: ActionResult) -> dict[str, bytes]:
+    """Return all logs, requests and files of a run."""
+    data = {"log": masked(result.log), "summary": result.summary.encode(), "outputs": repr(result.outputs).encode()}
+    for number, seen in enumerate(workplace.hub.seen):
+        data[f"request {number} {seen.target}"] = seen.body
+        # NOTE: the state in a check is compressed, so it is searched after decompression.
+        for index, packed in enumerate(re.findall(rb"<!-- nel-action-state\\n([\w+/=\\]+?)\\n-->", seen.body)):
             state = gzip.decompress(base64.b64decode(packed.replace(b"\\n", b"")))
-            found[f"state {at} of request {number}"] = state
-    for path in place.root.rglob("*"):
+            data[f"state {index} of request {number}"] = state
+    for path in workplace.root.rglob("*"):
         if path.is_file() and not path.is_symlink():
-            data = path.read_bytes()
-            found[str(path.relative_to(place.root))] = gzip.decompress(data) if path.suffix == ".gz" else data
-    return found
+            content = path.read_bytes()
+            data[str(path.relative_to(workplace.root))] = gzip.decompress(content) if path.suffix == ".gz" else content
+    return data
 
 
 @pytest.mark.parametrize("fails", ["", "3"])
 @pytest.mark.parametrize("leak", ["", "MODEL_LOGIN"])
-def test_no_secret_is_anywhere_in_any_form(place: Workplace, fails: str, leak: str) -> None:
+def test_secrets_occur_nowhere_in_any_form(workplace: Workplace, fails: str, leak: str) -> None:
     with OpenAIServer(Model(name="tiny"), api_key=TARGET_KEY) as server:
-        place.target = server.url("chat")
-        place.environ |= SECRETS
-        endpoint = {"model_id": "tiny", "url": place.target, "api_key_name": "MODEL_LOGIN"}
-        place.write_spec(
+        workplace.target = server.url("chat")
+        workplace.environ |= SECRETS
+        endpoint = {"model_id": "tiny", "url": workplace.target, "api_key_name": "MODEL_LOGIN"}
+        workplace.write_spec(
             {"arith": {"value": "0.8", "leak": leak, "fail": fails}},
             {"tasks": {"arith": {"min": 0.5}}},
             target={"api_endpoint": endpoint},
         )
-        base = place.commit("base")
-        head = place.commit("head")
-        done = place.act("pull_request", place.pull_request(head, base))
-    assert done.outputs["verdict"] == ("unmeasurable" if fails else "pass"), done.log
-    # NOTE: what a benchmark itself prints lies in its own log where it ran; from there on it is hidden.
-    raw = [*place.home.glob("local/nel-*/logs/*"), *place.work.glob("runs/*/arith/logs/*")] if leak else []
-    own = {str(path.relative_to(place.root)) for path in raw}
-    looked = {name: data for name, data in everything(place, done).items() if name not in own}
-    assert any("/logs/" in name for name in looked)
-    assert any(name.startswith("state ") and b"MODEL_LOGIN" in data for name, data in looked.items())
-    assert not leak or any(b"***" in data for name, data in looked.items() if "/artifact/" in name)
-    guilty = {name: form for name, data in looked.items() for form in forms(place.hub.token) if form in data}
-    assert guilty == {}
+        base = workplace.commit("base")
+        head = workplace.commit("head")
+        result = workplace.act("pull_request", workplace.pull_request(head, base))
+    assert result.outputs["verdict"] == ("unmeasurable" if fails else "pass"), result.log
+    # NOTE: a benchmark's own log on its machine contains what it prints; everything derived from it is redacted.
+    raw = [*workplace.home.glob("local/nel-*/logs/*"), *workplace.work.glob("runs/*/arith/logs/*")] if leak else []
+    local_logs = {str(path.relative_to(workplace.root)) for path in raw}
+    searched = {name: data for name, data in all_data(workplace, result).items() if name not in local_logs}
+    assert any("/logs/" in name for name in searched)
+    assert any(name.startswith("state ") and b"MODEL_LOGIN" in data for name, data in searched.items())
+    assert not leak or any(b"***" in data for name, data in searched.items() if "/artifact/" in name)
+    leaks = {name: form for name, data in searched.items() for form in forms(workplace.hub.token) if form in data}
+    assert leaks == {}
 
 
-def test_the_looking_would_find_one(place: Workplace, tmp_path: Path) -> None:
+def test_search_detects_a_secret(workplace: Workplace, tmp_path: Path) -> None:
     (tmp_path / "x").write_text(f"key={TARGET_KEY}")
-    done = Done(0, "", {}, "")
-    assert any(form in data for data in everything(place, done).values() for form in forms("t0ken-of-the-workflow"))
+    result = ActionResult(0, "", {}, "")
+    assert any(form in data for data in all_data(workplace, result).values() for form in forms("t0ken-of-the-workflow"))

@@ -1,4 +1,4 @@
-"""The set-up as action.yml calls it: what it installs, what its cache keeps, and what is said where nothing works."""
+"""scripts/action-setup as called by action.yml: installation, cache, and outputs after a failed installation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ evaluation: {tasks: [{name: ifeval}]}
 
 
 class Runner:
-    """A runner with a workspace, on which nothing is set up yet."""
+    """A runner with a workspace and nothing installed."""
 
     def __init__(self, folder: Path, **inputs: str) -> None:
         self.folder = folder
@@ -35,24 +35,25 @@ class Runner:
         self.inputs = {f"INPUT_{name.upper()}": value for name, value in inputs.items()}
 
     def step(self, name: str, **more: str) -> subprocess.CompletedProcess[str]:
-        kept = {key: os.environ[key] for key in os.environ if not key.startswith(("GITHUB_", "INPUT_"))}
-        own = {
+        inherited = {key: os.environ[key] for key in os.environ if not key.startswith(("GITHUB_", "INPUT_"))}
+        variables = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "RUNNER_TEMP": str(self.temp),
             "GITHUB_ACTION_PATH": str(ROOT),
             "GITHUB_OUTPUT": str(self.temp / f"out-{name}"),
         }
-        words = [str(SCRIPT), name]
-        environ = kept | own | self.inputs | more
-        return subprocess.run(words, env=environ, cwd=self.folder, capture_output=True, text=True, check=False)
+        environ = inherited | variables | self.inputs | more
+        return subprocess.run(
+            [str(SCRIPT), name], env=environ, cwd=self.folder, capture_output=True, text=True, check=False
+        )
 
     def key(self) -> str:
-        done = self.step("key")
-        assert done.returncode == 0, done.stderr
+        completed = self.step("key")
+        assert completed.returncode == 0, completed.stderr
         return (self.temp / "out-key").read_text().strip().removeprefix("key=")
 
     def imports(self, *modules: str) -> list[str]:
-        """Return those of the modules that the environment has."""
+        """Return the modules that are installed."""
         code = "import importlib.util as u, sys; print(*[m for m in sys.argv[1:] if u.find_spec(m)])"
         python = self.temp / "nel-action/venv/bin/python"
         return subprocess.run(
@@ -60,11 +61,11 @@ class Runner:
         ).stdout.split()
 
 
-def test_only_what_the_spec_needs_is_installed_and_the_cache_has_all_of_it(tmp_path: Path) -> None:
+def test_install_is_limited_to_the_spec_and_completely_cached(tmp_path: Path) -> None:
     cold = Runner(tmp_path / "cold", spec="spec.yaml")
     (cold.folder / "spec.yaml").write_text(SPEC)
-    done = cold.step("install")
-    assert done.returncode == 0, done.stderr
+    completed = cold.step("install")
+    assert completed.returncode == 0, completed.stderr
     assert cold.imports("nel_action", "numpy", "paramiko", "wandb", "mlflow", "gspread", "pytest") == [
         "nel_action",
         "numpy",
@@ -75,12 +76,12 @@ def test_only_what_the_spec_needs_is_installed_and_the_cache_has_all_of_it(tmp_p
     (warm.folder / "spec.yaml").write_text(SPEC)
     (warm.temp / "nel-action").mkdir()
     shutil.copytree(cold.temp / "nel-action/uv-cache", warm.temp / "nel-action/uv-cache", symlinks=True)
-    done = warm.step("install", UV_OFFLINE="1")
-    assert done.returncode == 0, done.stderr
+    completed = warm.step("install", UV_OFFLINE="1")
+    assert completed.returncode == 0, completed.stderr
     assert warm.imports("nel_action", "paramiko") == ["nel_action", "paramiko"]
 
 
-def test_a_cache_is_named_by_what_will_be_in_it(tmp_path: Path) -> None:
+def test_cache_key_depends_on_required_extras(tmp_path: Path) -> None:
     def key(name: str, text: str, **inputs: str) -> str:
         runner = Runner(tmp_path / name, spec="spec.yaml", **inputs)
         (runner.folder / "spec.yaml").write_text(text)
@@ -88,36 +89,36 @@ def test_a_cache_is_named_by_what_will_be_in_it(tmp_path: Path) -> None:
 
     plain = key("plain", "execution: {type: local}\n")
     assert plain.endswith("-core")
-    assert key("again", "execution: {type: local} # another spec\n") == plain
+    assert key("comment", "execution: {type: local} # another spec\n") == plain
     assert key("slurm", "defaults: [execution: slurm/default]\nexport: {wandb: {}}\n").endswith("-slurm-wandb")
     assert key("override", "execution: {type: local}\n", overrides="execution.runtime=process").endswith("-process")
     assert key("hostile", "execution: {type: local}\n", overrides="$(touch pwned)\n`x`") == plain
     assert not (tmp_path / "hostile/pwned").exists()
 
 
-def test_a_cache_is_named_by_the_folder_where_the_spec_is_a_name_in_it(tmp_path: Path) -> None:
+def test_cache_key_with_config_dir_depends_on_its_files(tmp_path: Path) -> None:
     runner = Runner(tmp_path / "x", config_dir="evals", config_name="gate")
     (runner.folder / "evals").mkdir()
     (runner.folder / "evals/gate.yaml").write_text(SPEC)
     assert runner.key().endswith("-slurm")
 
 
-def test_every_extra_has_its_word_and_its_lock() -> None:
-    found = re.search(r"^extras='(.*)'$", SCRIPT.read_text(), re.MULTILINE)
-    assert found
-    assert set(found[1].split("|")) == {*EXTRAS, "process"}
+def test_script_lists_all_extras() -> None:
+    match = re.search(r"^extras='(.*)'$", SCRIPT.read_text(), re.MULTILINE)
+    assert match
+    assert set(match[1].split("|")) == {*EXTRAS, "process"}
 
 
-def test_where_nothing_could_be_installed_every_output_is_set(tmp_path: Path) -> None:
+def test_finish_sets_all_outputs_after_failed_installation(tmp_path: Path) -> None:
     runner = Runner(tmp_path)
     assert runner.step("finish").returncode == 0
     lines = (runner.temp / "out-finish").read_text().splitlines()
-    said = dict(line.split("=", 1) for line in lines)
-    assert set(said) == set(OUTPUTS)
-    assert (said["verdict"], said["exit-code"], said["state"]) == ("none", "3", "error")
+    outputs = dict(line.split("=", 1) for line in lines)
+    assert set(outputs) == set(OUTPUTS)
+    assert (outputs["verdict"], outputs["exit-code"], outputs["state"]) == ("none", "3", "error")
 
 
-def test_wrong_inputs_still_set_every_output(tmp_path: Path) -> None:
+def test_finish_sets_all_outputs_with_invalid_inputs(tmp_path: Path) -> None:
     runner = Runner(tmp_path, mode="run", comment="loudly")
     (runner.temp / "nel-action").mkdir()
     (runner.temp / "nel-action/.installed-own").touch()
@@ -126,13 +127,13 @@ def test_wrong_inputs_still_set_every_output(tmp_path: Path) -> None:
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
     runner.step("finish", GITHUB_REPOSITORY="o/r", GITHUB_ACTIONS="true")
-    said = outputs_of(runner.temp / "out-finish")
-    assert set(OUTPUTS) <= set(said)
-    assert said["exit-code"] == "2"
+    outputs = outputs_of(runner.temp / "out-finish")
+    assert set(OUTPUTS) <= set(outputs)
+    assert outputs["exit-code"] == "2"
 
 
 @pytest.mark.parametrize("name", ["Restore cached packages", "Upload results, report and logs"])
-def test_storage_that_refuses_changes_no_verdict(name: str) -> None:
+def test_storage_steps_continue_on_error(name: str) -> None:
     steps = yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"]
     (step,) = (step for step in steps if step["name"] == name)
     assert step["continue-on-error"] is True
