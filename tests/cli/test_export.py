@@ -81,7 +81,7 @@ def test_options_from_a_file_with_and_without_its_head(tmp_path: Path) -> None:
     file.write_text('{"export": {"wandb": {}}}')
     done = call(run, "--dest", "local", "--config", file)
     assert isinstance(done.exception, NelActionError)
-    assert "has no export.local" in str(done.exception)
+    assert "no export.local in" in str(done.exception)
 
 
 def test_partial_failure_is_told_and_not_zero(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ def test_run_without_wait_says_5_and_wait_brings_the_verdict(project: Project) -
     assert identity(project) in done.stderr
     waited = project.nel("wait", identity(project)[:8])
     assert waited.returncode == 0, waited.stderr
-    assert "0.750 ± 0.050" in waited.stdout
+    assert "75.0 ± 5.0 %" in waited.stdout
     for name in ("results.json", "gate.json", "report.md", "junit.xml", "spec.yaml", "plan.json", "invocation.json"):
         assert (project.runs[-1] / name).is_file(), name
 

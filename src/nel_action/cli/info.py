@@ -1,4 +1,4 @@
-"""`nel-action info`."""
+"""`nel-action info`: show or copy the files of invocations."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 
 from nel_action.cli.common import select_jobs, session
 from nel_action.errors import ExitCode, NelActionError
+from nel_action.model.run_files import JobFiles, RunFiles
 
 if TYPE_CHECKING:
     from nel_action.lifecycle.session import JobView, Session
@@ -21,11 +22,11 @@ __all__ = ["info"]
 @click.command()
 @click.argument("invocations", nargs=-1, required=True)
 @click.option("--config", is_flag=True, help="Print the resolved spec.")
-@click.option("--artifacts", is_flag=True, help="Print where the files of each job's harness lie.")
-@click.option("--logs", is_flag=True, help="Print where each job's logs lie.")
-@click.option("--copy-artifacts", type=click.Path(path_type=Path), metavar="DIR", help="Bring them there.")
-@click.option("--copy-logs", type=click.Path(path_type=Path), metavar="DIR", help="Bring them there.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--artifacts", is_flag=True, help="List the files of each job's harness.")
+@click.option("--logs", is_flag=True, help="List the logs of each job.")
+@click.option("--copy-artifacts", type=click.Path(path_type=Path), metavar="DIR", help="Fetch these files into DIR.")
+@click.option("--copy-logs", type=click.Path(path_type=Path), metavar="DIR", help="Fetch the logs into DIR.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(
     *,
     invocations: tuple[str, ...],
@@ -36,53 +37,58 @@ def info(
     copy_logs: Path | None,
     as_json: bool,
 ) -> int:
-    """Show where everything of INVOCATIONS lies; `<invocation>.<n>` means one job."""
-    copies = {kind: into for kind, into in (("artifacts", copy_artifacts), ("logs", copy_logs)) if into is not None}
-    kinds = [kind for kind, wanted in (("artifacts", artifacts), ("logs", logs)) if wanted]
-    told, whole = [], True
+    """Show the files and locations of INVOCATIONS; `<invocation>.<n>` selects one job."""
+    targets = {
+        kind: target
+        for kind, target in ((JobFiles.ARTIFACTS, copy_artifacts), (JobFiles.LOGS, copy_logs))
+        if target is not None
+    }
+    kinds = [kind for kind, listed in ((JobFiles.ARTIFACTS, artifacts), (JobFiles.LOGS, logs)) if listed]
+    records, complete = [], True
     for name in invocations:
         with session(name) as opened:
             views = select_jobs(opened, name)
-            if copies:
-                whole &= _copy(opened, views, copies)
+            if targets:
+                complete &= _copy(opened, views, targets)
             elif config:
-                click.echo((opened.invocation.run_dir / "spec.yaml").read_text(encoding="utf-8").rstrip())
+                click.echo(RunFiles(opened.invocation.run_dir).spec.read_text(encoding="utf-8").rstrip())
             elif kinds:
                 _list_files(opened, views, kinds)
             else:
-                told.append(_facts(opened, views))
-    if told:
-        click.echo(
-            json.dumps(told if len(told) > 1 else told[0], indent=2) if as_json else "\n\n".join(map(_text, told))
-        )
-    return ExitCode.PASS if whole else ExitCode.UNMEASURABLE
+                records.append(_record(opened, views))
+    if records and as_json:
+        click.echo(json.dumps(records if len(records) > 1 else records[0], indent=2))
+    elif records:
+        click.echo("\n\n".join(_text(record) for record in records))
+    return ExitCode.PASS if complete else ExitCode.UNMEASURABLE
 
 
-def _facts(opened: Session, views: Sequence[JobView]) -> dict[str, Any]:
-    made = opened.invocation
+def _record(opened: Session, views: Sequence[JobView]) -> dict[str, Any]:
+    invocation = opened.invocation
+    files = RunFiles(invocation.run_dir)
     return {
-        "invocation": made.id,
-        "created": made.created,
-        "executor": made.executor,
-        "spec": made.source,
-        "run_dir": str(made.run_dir),
-        "results": str(made.run_dir / "results.json"),
-        "report": str(made.run_dir / "report.html"),
+        "invocation": invocation.id,
+        "created": invocation.created,
+        "executor": invocation.executor,
+        "spec": invocation.source,
+        "run_dir": str(files.root),
+        "results": str(files.results),
+        "report": str(files.report_html),
         "supervisor_log": _supervisor_log(opened),
-        "repository": made.plan.context.repository,
-        "commit": made.plan.context.commit,
+        "repository": invocation.plan.context.repository,
+        "commit": invocation.plan.context.commit,
         "jobs": [
             {
-                "job_id": f"{made.id}.{view.job.index}",
+                "job_id": f"{invocation.id}.{view.job.index}",
                 "task": view.job.name,
                 "key": str(view.job.key),
                 "harness": view.job.harness,
                 "image": view.job.image,
                 "attempt": view.attempt.number if view.attempt else 0,
                 "backend_id": view.attempt.backend_id if view.attempt else None,
-                "artifacts": str(made.job_dir(view.job) / "artifacts"),
-                "logs": str(made.job_dir(view.job) / "logs"),
-                "there": _there(opened, view),
+                "artifacts": str(files.job(view.job.name).artifacts),
+                "logs": str(files.job(view.job.name).logs),
+                "there": _backend_locations(opened, view),
             }
             for view in views
         ],
@@ -97,8 +103,8 @@ def _supervisor_log(opened: Session) -> str | None:
     return str(executor.supervisor_log(opened.invocation.id)) if isinstance(executor, Supervising) else None
 
 
-def _there(opened: Session, view: JobView) -> dict[str, str] | None:
-    """Return where the newest attempt's things lie on its backend, where that is elsewhere."""
+def _backend_locations(opened: Session, view: JobView) -> dict[str, str] | None:
+    """Return the locations of the newest attempt on its backend; None if the executor has none of its own."""
     from nel_action.executors.interface import Describing
 
     if view.attempt is None or not view.attempt.backend_id or not isinstance(opened.executor, Describing):
@@ -106,47 +112,52 @@ def _there(opened: Session, view: JobView) -> dict[str, str] | None:
     try:
         return dict(opened.executor.describe(view.attempt.backend_attempt))
     except NelActionError as error:
-        return {"not known": error.problems[0].message}
+        return {"unknown": error.problems[0].message}
 
 
-def _text(facts: Mapping[str, Any]) -> str:
-    lines = [f"{name}: {value}" for name, value in facts.items() if name != "jobs" and value is not None]
-    for job in facts["jobs"]:
-        lines.append("")
-        lines += [f"  {name}: {value}" for name, value in job.items() if name != "there" and value is not None]
-        lines += [f"  there: {name}: {value}" for name, value in (job["there"] or {}).items()]
-    return "\n".join(lines)
+def _text(record: Mapping[str, Any]) -> str:
+    from nel_action.report.text_table import render_fields
+
+    parts = [render_fields({name: value for name, value in record.items() if name != "jobs"})]
+    for job in record["jobs"]:
+        locations = {f"backend {name}": value for name, value in (job["there"] or {}).items()}
+        fields = {name: value for name, value in job.items() if name != "there"} | locations
+        parts.append(render_fields(fields, indent=2))
+    return "\n\n".join(parts)
 
 
 def _list_files(opened: Session, views: Sequence[JobView], kinds: Sequence[str]) -> None:
-    """Print a job's folders and what lies in them; a folder that is not here yet is said to be so."""
+    """Print the folders of each job with their files and sizes."""
+    from nel_action.formatting import file_size
+    from nel_action.report.text_table import Column, render_table
+
+    columns = [Column(header="file"), Column(header="size", right=True)]
     for view in views:
         for kind in kinds:
             folder = opened.invocation.job_dir(view.job) / kind
             files = sorted(path for path in folder.rglob("*") if path.is_file())
-            click.echo(f"{view.job.name}: {folder}" + ("" if files else "  (not here; --copy-… brings it)"))
-            for path in files:
-                # NOTE: names come from the job; a terminal must not obey them.
-                name = "".join(char if char.isprintable() else "?" for char in str(path.relative_to(folder)))
-                click.echo(f"  {name}  {path.stat().st_size:,} bytes")
+            click.echo(f"{view.job.name}: {folder}" + ("" if files else f"  (empty; fetch with --copy-{kind} DIR)"))
+            rows = [(f"  {path.relative_to(folder)}", file_size(path.stat().st_size)) for path in files]
+            if rows:
+                click.echo(render_table(columns, rows, header=False))
 
 
-def _copy(opened: Session, views: Sequence[JobView], copies: Mapping[str, Path]) -> bool:
-    """Fetch what jobs left from where they ran, also while they run; tell whether each gave something."""
+def _copy(opened: Session, views: Sequence[JobView], targets: Mapping[str, Path]) -> bool:
+    """Fetch the files of jobs from where they run, even while they run; return whether all jobs have files."""
     import shutil
     from tempfile import TemporaryDirectory
 
-    whole = True
+    complete = True
     for view in views:
         if view.attempt is None or view.attempt.backend_id is None:
             click.echo(f"{view.job.name}: not submitted yet", err=True)
-            whole = False
+            complete = False
             continue
         with TemporaryDirectory() as scratch:
             opened.executor.collect(view.attempt.backend_attempt, Path(scratch))
-            for kind, into in copies.items():
-                place = into / f"{opened.invocation.id}.{view.job.index}"
-                (Path(scratch) / kind).mkdir(exist_ok=True)
-                shutil.copytree(Path(scratch) / kind, place, dirs_exist_ok=True, symlinks=True)
-                click.echo(f"{view.job.name}: {kind} → {place}")
-    return whole
+            for kind, target in targets.items():
+                source, folder = Path(scratch) / kind, target / f"{opened.invocation.id}.{view.job.index}"
+                source.mkdir(exist_ok=True)
+                shutil.copytree(source, folder, dirs_exist_ok=True, symlinks=True)
+                click.echo(f"{view.job.name}: {kind} → {folder}")
+    return complete

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -52,13 +53,13 @@ def test_run_status_info_logs_wait(full: Cluster, full_sshd: Sshd, tmp_path: Pat
     details = json.loads(project.nel("info", ids[0], "--json").stdout)["jobs"][0]["there"]
     assert details["host"] == f"{full_sshd.user}@127.0.0.1"
     assert Path(details["directory"]).is_dir()
-    assert f"there: job: {details['job']}" in project.nel("info", ids[0]).stdout
+    assert re.search(rf"^  backend job +{details['job']}$", project.nel("info", ids[0]).stdout, re.MULTILINE)
     followed = project.nel("logs", ids[0], "-f")
     assert (followed.returncode, followed.stdout) == (0, "key \n"), followed.stderr
     for invocation in ids:
         waited = project.nel("wait", invocation)
         assert waited.returncode == 0, waited.stdout + waited.stderr
-        assert "0.750 ± 0.050" in waited.stdout
+        assert "75.0 ± 5.0 %" in waited.stdout
     assert sorted(project.ran) == ["one", "two"]
 
 
