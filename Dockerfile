@@ -1,9 +1,9 @@
-# The containerised runner (target `runner`), and on top of it an evaluation image with lm-evaluation-harness (`harness`).
+# The containerised runner (target `runner`), and an evaluation image with lm-evaluation-harness on top (`harness`).
 #
 #     docker build --target runner --tag nel-action .
 #     docker run --rm --user "$(id -u):$(id -g)" --volume "$PWD:/work" nel-action run evals/gate.yaml
 #
-# The release workflow pins BASE by digest. EXTRAS are those of pyproject.toml, such as "slurm wandb".
+# The release workflow pins BASE by digest. EXTRAS lists extras of pyproject.toml, for example "slurm wandb".
 ARG BASE=python:3.12-slim
 
 FROM ${BASE} AS tools
@@ -32,7 +32,7 @@ FROM ${BASE} AS runner
 COPY --from=build /opt/nel-action /opt/nel-action
 RUN ln -s /opt/nel-action/bin/nel-action /usr/local/bin/nel-action \
     && mkdir -m 1777 /home/nel /work
-# A container ends with its first process, and jobs on this machine with it: so `run` waits, unless told --no-wait.
+# The container stops with its first process, and so do local jobs; `run` therefore waits unless --no-wait is given.
 ENV HOME=/home/nel NEL_ACTION_HOME=/home/nel/.nel-action NEL_ACTION_WAIT=true PYTHONUNBUFFERED=1
 WORKDIR /work
 USER 10001:10001

@@ -1,4 +1,4 @@
-"""A stateful executor in memory: jobs are as durable as the object, and every call can be made to fail."""
+"""An in-memory executor whose jobs persist as long as the object, and whose calls can be made to fail."""
 
 from __future__ import annotations
 
@@ -12,25 +12,29 @@ from nel_action.planning.jobs import Job, Plan
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL: nothing may catch it and go on."""
+    """Simulates SIGKILL; derived from BaseException so that no handler catches it."""
 
 
 @dataclass
 class MemoryExecutor:
-    """Runs nothing; remembers everything."""
+    """Records jobs without running them."""
 
     poll_interval: tuple[float, float] = (0.0, 0.01)
     jobs: dict[tuple[Key, int], JobStatus] = field(default_factory=dict)
     started: list[tuple[Key, int]] = field(default_factory=list)
-    """Every attempt that really began, in order: what "exactly once" is told from."""
+    """Every attempt that was started, in order."""
     artifacts: dict[Key, Mapping[str, str]] = field(default_factory=dict)
-    refused: set[Key] = field(default_factory=set)
+    """File name → text, by job."""
+    rejected: set[Key] = field(default_factory=set)
+    """Jobs whose submission is rejected."""
     unreachable: bool = False
+    """Whether the backend does not answer."""
     kill_before_submit: int | None = None
-    """Die when so many submits have been done, before the next one reaches the backend."""
+    """Raise `Killed` after that many submissions, before the next one reaches the backend."""
     kill_after_submit: int | None = None
-    """Die when so many have been done, before the last one's answer is heard."""
+    """Raise `Killed` in the submission with that number, after it reached the backend."""
     calls: list[str] = field(default_factory=list)
+    """Names of the methods that were called, in order."""
 
     def _call(self, name: str) -> None:
         self.calls.append(name)
@@ -57,8 +61,8 @@ class MemoryExecutor:
         self._call("submit")
         if self.kill_before_submit == len(self.started):
             raise Killed
-        if job.key in self.refused:
-            msg = "the backend has no room for this job"
+        if job.key in self.rejected:
+            msg = "the backend rejected the job"
             raise ExecutorError(msg)
         if (job.key, number) not in self.jobs:
             self.jobs[job.key, number] = JobStatus(state=JobState.RUNNING)
@@ -69,16 +73,22 @@ class MemoryExecutor:
 
     def poll(self, attempts: Sequence[Attempt]) -> Mapping[Key, JobStatus]:
         self.calls.append("poll")
-        lost = JobStatus(state=JobState.UNKNOWN, detail="not seen")
+        unknown = JobStatus(state=JobState.UNKNOWN, detail="not observed")
         if self.unreachable:
-            return {attempt.key: lost for attempt in attempts}
-        return {attempt.key: self.jobs.get((attempt.key, attempt.number), lost) for attempt in attempts}
+            return {attempt.key: unknown for attempt in attempts}
+        return {attempt.key: self.jobs.get((attempt.key, attempt.number), unknown) for attempt in attempts}
 
-    def end(self, key: Key, state: JobState = JobState.SUCCEEDED, **more: object) -> None:
-        """Let the newest attempt of a job end."""
+    def finish(self, key: Key, state: JobState = JobState.SUCCEEDED, **fields: object) -> None:
+        """Finish the latest attempt of a job.
+
+        Args:
+            key: the job.
+            state: its final state.
+            fields: further fields of its status.
+        """
         number = max(n for k, n in self.jobs if k == key)
         status = replace(self.jobs[key, number], state=state, started="2026-01-01T00:00:00Z")
-        self.jobs[key, number] = replace(status, ended="2026-01-01T00:00:05Z", **more)  # type: ignore[arg-type]
+        self.jobs[key, number] = replace(status, ended="2026-01-01T00:00:05Z", **fields)  # type: ignore[arg-type]
 
     def logs(self, attempt: Attempt, *, follow: bool) -> Iterator[str]:
         yield f"{attempt.backend_id} follow={follow}"
@@ -92,7 +102,7 @@ class MemoryExecutor:
         self._call("collect")
         files = self.artifacts.get(attempt.key)
         if files is None:
-            msg = "the artifacts did not come whole"
+            msg = "the artifacts are incomplete"
             raise CollectError(msg)
         (into / "artifacts").mkdir(parents=True, exist_ok=True)
         for name, text in files.items():

@@ -1,4 +1,4 @@
-"""The model behind `openai_server`: what it answers, and how likely it finds a text."""
+"""The model of `openai_server`: its answers, and the probability that it assigns to a text."""
 
 from __future__ import annotations
 
@@ -14,102 +14,111 @@ SUM = re.compile(r"(-?\d+)\s*([-+*])\s*(\d+)(?!.*\d\s*[-+*]\s*\d)", re.DOTALL)
 
 
 class BadRequestError(ValueError):
-    """The body is not one that an OpenAI-compatible server takes."""
+    """A request body that an OpenAI-compatible server rejects."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """Knows the answer to sums, and to what `answers` holds; gives a wrong one at a rate of `1 - accuracy`."""
+    """Answers sums and the questions in `answers`, correctly at a rate of `accuracy`."""
 
     name: str = "fake"
     accuracy: float = 0.75
+    """Share of questions that are answered correctly, 0 to 1."""
     answers: Mapping[str, str] = field(default_factory=dict)
-    """A part of the question → the right answer. Else the last sum in the question is computed."""
+    """Part of a question → correct answer; for other questions, the last sum in the question is computed."""
     template: str = "Let me think. The answer is {}."
     salt: str = ""
-    """Another salt, other items right: a model of the same skill that is not the same model."""
+    """Selects the items that are answered correctly: different models of the same accuracy."""
     text: str | None = None
-    """Always this answer, whatever is asked."""
+    """A constant answer to every question."""
 
     def right(self, question: str) -> str:
-        """Return the right answer; `unknown` where there is none."""
+        """Return the correct answer; `unknown` if there is none."""
         for part, answer in self.answers.items():
             if part in question:
                 return answer
-        if found := SUM.search(question):
-            left, sign, right = int(found[1]), found[2], int(found[3])
+        if match := SUM.search(question):
+            left, sign, right = int(match[1]), match[2], int(match[3])
             return str({"+": left + right, "-": left - right, "*": left * right}[sign])
         return "unknown"
 
     def knows(self, question: str) -> bool:
-        """Say whether this question is one that the model gets right."""
+        """Whether the model answers a question correctly."""
         return _share(f"{self.salt}\0{self._core(question)}") < self.accuracy
 
     def says(self, question: str) -> str:
-        """Return the model's whole answer to a question."""
+        """Return the model's complete answer to a question."""
         if self.text is not None:
             return self.text
         return self.template.format(self._choice(question))
 
     def chat(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer `/v1/chat/completions`."""
+        """Answer a request to `/v1/chat/completions`.
+
+        Raises:
+            BadRequestError: the body is invalid.
+        """
         question = _last_message(body)
         choices = [
             {"index": index, "message": {"role": "assistant", "content": text}, "finish_reason": reason}
-            for index, (text, reason) in enumerate([self._cut(question, body)] * int(body.get("n") or 1))
+            for index, (text, reason) in enumerate([self._truncated(question, body)] * int(body.get("n") or 1))
         ]
         return self._envelope("chat.completion", choices, question)
 
     def complete(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Answer `/v1/completions`: text, or with `echo` and `logprobs` how likely the prompt is."""
+        """Answer a request to `/v1/completions`: text, or log-probabilities of the prompt with `echo` and `logprobs`.
+
+        Raises:
+            BadRequestError: the body is invalid.
+        """
         prompts = _prompts(body)
         echo = bool(body.get("echo")) and body.get("logprobs") is not None
         choices = [
             {"index": index, "finish_reason": "length", "text": _decode(prompt), "logprobs": self._logprobs(prompt)}
             if echo
-            else self._plain(index, _decode(prompt), body)
+            else self._text_choice(index, _decode(prompt), body)
             for index, prompt in enumerate(prompts)
         ]
         return self._envelope("text_completion", choices, " ".join(map(_decode, prompts)))
 
-    def _plain(self, index: int, prompt: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        text, reason = self._cut(prompt, body)
+    def _text_choice(self, index: int, prompt: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        text, reason = self._truncated(prompt, body)
         return {"index": index, "text": f" {text}" if text else "", "finish_reason": reason, "logprobs": None}
 
     def _core(self, question: str) -> str:
-        """Reduce a question to what makes it this question, so that few-shot examples do not change its answer."""
-        held = next((part for part in self.answers if part in question), None)
-        found = None if held else SUM.search(question)
-        return held or (found[0] if found else question)
+        """Reduce a question to its identifying part, so that few-shot examples do not change the answer."""
+        part = next((part for part in self.answers if part in question), None)
+        match = None if part else SUM.search(question)
+        return part or (match[0] if match else question)
 
     def _choice(self, question: str) -> str:
-        right = self.right(question)
+        correct = self.right(question)
         if self.knows(question):
-            return right
-        others = sorted({answer for answer in self.answers.values() if answer != right})
+            return correct
+        others = sorted({answer for answer in self.answers.values() if answer != correct})
         share = _share(self._core(question))
-        if right.lstrip("-").isdigit():
-            return str(int(right) + 1 + int(share * 9))
+        if correct.lstrip("-").isdigit():
+            return str(int(correct) + 1 + int(share * 9))
         return others[int(share * len(others))] if others else "wrong"
 
-    def _cut(self, question: str, body: Mapping[str, Any]) -> tuple[str, str]:
-        """Cut the answer as the request's stop words and token limit say."""
+    def _truncated(self, question: str, body: Mapping[str, Any]) -> tuple[str, str]:
+        """Apply the request's stop words and token limit; return the text and the finish reason."""
         text, stops = self.says(question), body.get("stop") or []
         for stop in [stops] if isinstance(stops, str) else stops:
             text = text.partition(stop)[0] if stop else text
-        words = re.findall(r"\s*\S+", text)
-        limit = body.get("max_completion_tokens") or body.get("max_tokens") or len(words)
-        return "".join(words[:limit]), "length" if len(words) > limit else "stop"
+        tokens = re.findall(r"\s*\S+", text)
+        limit = body.get("max_completion_tokens") or body.get("max_tokens") or len(tokens)
+        return "".join(tokens[:limit]), "length" if len(tokens) > limit else "stop"
 
     def _logprobs(self, prompt: str | list[int]) -> dict[str, Any]:
-        """Give each token its log-probability: near 0 where it belongs to what the model would say, else well below."""
+        """Return each token's log-probability: near 0 if the model would generate it, else well below."""
         text = _decode(prompt)
         tokens = [chr(byte) for byte in text.encode()]
-        liked = f" {self._choice(text)}"
-        start = len(tokens) - len(liked.encode()) if text.endswith(liked) else len(tokens)
-        values = [-0.01 if place >= start else -2.0 - 2 * _share(text[:place]) for place in range(len(tokens))]
+        likely = f" {self._choice(text)}"
+        start = len(tokens) - len(likely.encode()) if text.endswith(likely) else len(tokens)
+        values = [-0.01 if index >= start else -2.0 - 2 * _share(text[:index]) for index in range(len(tokens))]
         top = [None, *({token: value} for token, value in zip(tokens[1:], values[1:], strict=True))]
-        # NOTE: the generated token comes after the echoed ones; clients cut the last one off.
+        # NOTE: the generated token follows the echoed ones; clients drop the last one.
         return {
             "tokens": [*tokens, "."],
             "token_logprobs": [None, *values[1:], -0.01],
@@ -119,14 +128,18 @@ class Model:
 
     def _envelope(self, kind: str, choices: list[dict[str, Any]], question: str) -> dict[str, Any]:
         texts = [choice.get("text") or choice.get("message", {}).get("content") or "" for choice in choices]
-        asked, said = len(question.split()), sum(len(text.split()) for text in texts)
-        usage = {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
+        prompt_tokens, completion_tokens = len(question.split()), sum(len(text.split()) for text in texts)
+        usage = {
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": prompt_tokens + completion_tokens,
+        }
         name = hashlib.sha256(f"{kind}{question}".encode()).hexdigest()[:12]
         return {"id": name, "object": kind, "created": 0, "model": self.name, "choices": choices, "usage": usage}
 
 
 def _share(text: str) -> float:
-    """Spread texts evenly over [0, 1)."""
+    """Map texts uniformly to [0, 1)."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64
 
 

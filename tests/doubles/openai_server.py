@@ -1,11 +1,11 @@
-"""A deterministic OpenAI-compatible server on loopback, which answers rightly at a chosen rate and fails on request.
+"""A deterministic OpenAI-compatible server on the loopback interface, with a chosen accuracy and injectable faults.
 
     with OpenAIServer(Model(accuracy=0.75), faults=[Fault("error", first=11)]) as server:
         ...  # server.url("chat"), server.requests
 
-Whether an item is answered rightly depends on its question alone, so any two runs agree, in whatever order they ask.
-Requests are checked as the real thing would: a wrong key is 401, another model 404, a malformed body 400. Tokens are
-bytes, served by the routes of vLLM's tokenizer, so that loglikelihood tasks work as well.
+Whether an item is answered correctly depends on its question only, so that all runs agree in any order of requests.
+Requests are validated as by a real server: a wrong key is 401, another model 404, a malformed body 400. Tokens are
+bytes, and the routes of vLLM's tokenizer exist, so that loglikelihood tasks work too.
 
     python -m tests.doubles.openai_server --port 8000 --accuracy 0.75 --fault error:11-20
 """
@@ -29,7 +29,7 @@ from typing import Any, Final, Literal, Self, get_args
 
 from tests.doubles.openai_model import BadRequestError, Model
 
-__all__ = ["Fault", "Model", "OpenAIServer", "Seen"]
+__all__ = ["Fault", "Model", "OpenAIServer", "RecordedRequest"]
 
 Kind = Literal["error", "slow", "drop", "malformed", "rate_limit", "empty", "garbage", "unauthorized"]
 ROUTES: Final = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
@@ -38,55 +38,55 @@ STATUS: Final = {"error": 500, "rate_limit": 429, "unauthorized": 401}
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that goes wrong with some of the requests.
+    """A fault of some of the requests.
 
-    `error` is a 500, `slow` waits `seconds` first, `drop` closes the connection without an answer, `malformed` cuts
-    the JSON off, `rate_limit` is a 429 with Retry-After, `empty` answers with no text, `garbage` is a 200 with another
-    body than an answer's, `unauthorized` is a 401.
+    `error` is a 500, `slow` waits `seconds` first, `drop` closes the connection without an answer, `malformed`
+    truncates the JSON, `rate_limit` is a 429 with Retry-After, `empty` answers without text, `garbage` is a 200 whose
+    body is not an answer, `unauthorized` is a 401.
     """
 
     kind: Kind
     first: int = 1
-    """Number of the first request that it strikes, from 1."""
+    """Number of the first affected request, from 1."""
     last: int | None = None
-    """Number of the last one; None strikes until the end."""
+    """Number of the last affected request; None for no end."""
     tries: int | None = None
-    """Strike each question only so many times: what asks again gets its answer."""
+    """Requests of each question that are affected; later ones are answered."""
     seconds: float = 1.0
     """Delay of `slow`, and Retry-After of `rate_limit`."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """One request as it came in, and what it was answered with."""
+class RecordedRequest:
+    """One request and the status of its answer."""
 
     path: str
     body: dict[str, Any]
     key: str | None
-    """The bearer token, if there was one."""
+    """The bearer token, if any."""
     status: int
-    """0 where the connection was dropped."""
+    """0 if the connection was dropped."""
 
 
 @dataclass
 class OpenAIServer:
-    """The server; a context manager that listens on a free port of its own."""
+    """The server; a context manager that listens on a free port."""
 
     model: Model = field(default_factory=Model)
     api_key: str | None = None
-    """The key that requests must carry; None lets everyone in."""
+    """The key that requests must contain; None accepts every request."""
     faults: Sequence[Fault] = ()
     host: str = "127.0.0.1"
     port: int = 0
-    requests: list[Seen] = field(default_factory=list, init=False)
-    """All POSTs to the model's routes, in order of arrival."""
+    requests: list[RecordedRequest] = field(default_factory=list, init=False)
+    """All POST requests to the model's routes, in order of arrival."""
 
     def __enter__(self) -> Self:
         self._lock, self._count, self._tries = threading.Lock(), 0, Counter[str]()
         self._http = _Server((self.host, self.port), _Handler)
         self._http.double = self
         self.port = self._http.server_address[1]
-        # NOTE: a short poll keeps `shutdown` from waiting half a second at the end of each test.
+        # NOTE: with the default interval, `shutdown` would wait half a second at the end of each test.
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
         return self
@@ -102,21 +102,21 @@ class OpenAIServer:
 
     @property
     def answered(self) -> int:
-        """How many requests were answered with 200."""
-        return sum(seen.status == 200 for seen in self.requests)
+        """Number of requests that were answered with 200."""
+        return sum(request.status == 200 for request in self.requests)
 
-    def strike(self, question: str) -> Fault | None:
-        """Count a request; return what is to go wrong with it."""
+    def next_fault(self, question: str) -> Fault | None:
+        """Count a request and return its fault, if any."""
         with self._lock:
             self._count += 1
             self._tries[question] += 1
             number, tries = self._count, self._tries[question]
-        hits = (
+        matching = (
             fault
             for fault in self.faults
             if fault.first <= number <= (fault.last or number) and (fault.tries is None or tries <= fault.tries)
         )
-        return next(hits, None)
+        return next(matching, None)
 
 
 class _Server(ThreadingHTTPServer):
@@ -125,7 +125,7 @@ class _Server(ThreadingHTTPServer):
     double: OpenAIServer
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 the base class's signature
-        """Say nothing of clients that went away."""
+        """Ignore clients that closed the connection."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -133,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the base class's name
-        """Keep quiet."""
+        """Do not log requests."""
 
     def do_GET(self) -> None:
         model = self.server.double.model
@@ -142,8 +142,8 @@ class _Handler(BaseHTTPRequestHandler):
             "/v1/models": {"object": "list", "data": [{"id": model.name, "object": "model", "owned_by": "test"}]},
             "/tokenizer_info": {"eos_token": "\n", "bos_token": None, "pad_token": None, "chat_template": None},
         }
-        if self.path == "/v1/models" and (refusal := self._refusal(model.name)):
-            self._send(*refusal)
+        if self.path == "/v1/models" and (rejection := self._rejection(model.name)):
+            self._send(*rejection)
         elif self.path in answers:
             self._send(200, answers[self.path])
         else:
@@ -167,11 +167,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, body: dict[str, Any]) -> None:
         double = self.server.double
-        if refusal := self._refusal(body.get("model")):
-            self._record(body, refusal[0])
-            self._send(*refusal)
+        if rejection := self._rejection(body.get("model")):
+            self._record(body, rejection[0])
+            self._send(*rejection)
             return
-        fault = double.strike(json.dumps(body.get("messages", body.get("prompt"))))
+        fault = double.next_fault(json.dumps(body.get("messages", body.get("prompt"))))
         if fault and fault.kind != "slow":
             self._fail(fault, body)
             return
@@ -189,7 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _fail(self, fault: Fault, body: dict[str, Any]) -> None:
         self._record(body, 0 if fault.kind == "drop" else STATUS.get(fault.kind, 200))
         if fault.kind == "drop":
-            # NOTE: lingering for no time turns the close into a reset, as when a server dies.
+            # NOTE: a linger time of 0 turns the close into a reset, as when a server process dies.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
         elif fault.kind == "malformed":
@@ -203,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
             extra = {"Retry-After": f"{fault.seconds:g}"} if fault.kind == "rate_limit" else {}
             self._send(STATUS[fault.kind], _problem(fault.kind, "injected by the test"), extra)
 
-    def _refusal(self, model: object) -> tuple[int, dict[str, Any]] | None:
+    def _rejection(self, model: object) -> tuple[int, dict[str, Any]] | None:
         double = self.server.double
         if double.api_key is not None and self._key() != double.api_key:
             return 401, _problem("invalid_api_key", "Incorrect API key provided")
@@ -217,7 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _record(self, body: dict[str, Any], status: int) -> None:
         with self.server.double._lock:
-            self.server.double.requests.append(Seen(self.path, body, self._key(), status))
+            self.server.double.requests.append(RecordedRequest(self.path, body, self._key(), status))
 
     def _send(self, status: int, body: object, headers: dict[str, str] | None = None, *, cut: int = 0) -> None:
         data = json.dumps(body).encode()
@@ -236,10 +236,14 @@ def _problem(code: str, message: str) -> dict[str, Any]:
 
 
 def parse_fault(text: str) -> Fault:
-    """Read `KIND[:FIRST[-[LAST]]]` (`error:11-20`, `slow`, `drop:3-`); a single number is that request alone."""
+    """Parse `KIND[:FIRST[-[LAST]]]` (`error:11-20`, `slow`, `drop:3-`); a single number is that request only.
+
+    Raises:
+        argparse.ArgumentTypeError: the kind is unknown.
+    """
     kind, _, span = text.partition(":")
     if kind not in get_args(Kind):
-        msg = f"no fault {kind!r}; there are {', '.join(get_args(Kind))}"
+        msg = f"unknown fault {kind!r}; available: {', '.join(get_args(Kind))}"
         raise argparse.ArgumentTypeError(msg)
     first, dash, last = span.partition("-")
     end = int(last) if last else (None if dash or not first else int(first))
@@ -254,7 +258,7 @@ def _from_command_line() -> Iterator[OpenAIServer]:
     parser.add_argument("--model", default="fake")
     parser.add_argument("--accuracy", type=float, default=0.75)
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer")
-    parser.add_argument("--api-key-env", help="name of the variable with the key that requests must carry")
+    parser.add_argument("--api-key-env", help="name of the variable with the key that requests must contain")
     parser.add_argument("--fault", type=parse_fault, action="append", default=[])
     options = parser.parse_args()
     model = Model(name=options.model, accuracy=options.accuracy)
@@ -265,6 +269,6 @@ def _from_command_line() -> Iterator[OpenAIServer]:
 
 
 if __name__ == "__main__":
-    with _from_command_line() as started, contextlib.suppress(KeyboardInterrupt):
-        print(f"listening on {started.url()}", flush=True)  # noqa: T201 this is its command-line output
+    with _from_command_line() as running, contextlib.suppress(KeyboardInterrupt):
+        print(f"listening on {running.url()}", flush=True)  # noqa: T201 output of a program
         threading.Event().wait()

@@ -18,24 +18,24 @@ def chat(server: OpenAIServer, question: str = "What is 2 + 3?", **fields: objec
     return requests.post(server.url("chat"), json=body, headers=headers, timeout=5)
 
 
-def said(response: requests.Response) -> str:
+def text_of(response: requests.Response) -> str:
     answer: str = response.json()["choices"][0]["message"]["content"]
     return answer
 
 
 @pytest.fixture
-def sure() -> Iterator[OpenAIServer]:
+def accurate_server() -> Iterator[OpenAIServer]:
     with OpenAIServer(Model(accuracy=1)) as server:
         yield server
 
 
-def test_it_is_right_at_about_the_chosen_rate_and_the_same_each_time() -> None:
+def test_model_is_deterministic_with_about_the_chosen_accuracy() -> None:
     model = Model(accuracy=0.75)
     questions = [f"What is {left} + {right}?" for left in range(40) for right in range(25)]
-    right = [f" {model.right(question)}." in model.says(question) for question in questions]
-    assert 0.7 < sum(right) / len(right) < 0.8
-    assert right == [model.knows(question) for question in questions]
-    assert right != [Model(accuracy=0.75, salt="other").knows(question) for question in questions]
+    correct = [f" {model.right(question)}." in model.says(question) for question in questions]
+    assert 0.7 < sum(correct) / len(correct) < 0.8
+    assert correct == [model.knows(question) for question in questions]
+    assert correct != [Model(accuracy=0.75, salt="other").knows(question) for question in questions]
 
 
 def test_few_shot_examples_do_not_change_an_answer() -> None:
@@ -45,11 +45,16 @@ def test_few_shot_examples_do_not_change_an_answer() -> None:
         assert model.says(f"What is 1 + 1? 2\n{question}") == model.says(question)
 
 
-def test_a_request_is_recorded(sure: OpenAIServer) -> None:
-    response = chat(sure, temperature=0.5, key="a-key")
-    assert said(response) == "Let me think. The answer is 5."
-    (seen,) = sure.requests
-    assert (seen.path, seen.key, seen.status, seen.body["temperature"]) == ("/v1/chat/completions", "a-key", 200, 0.5)
+def test_server_records_requests(accurate_server: OpenAIServer) -> None:
+    response = chat(accurate_server, temperature=0.5, key="a-key")
+    assert text_of(response) == "Let me think. The answer is 5."
+    (request,) = accurate_server.requests
+    assert (request.path, request.key, request.status, request.body["temperature"]) == (
+        "/v1/chat/completions",
+        "a-key",
+        200,
+        0.5,
+    )
 
 
 @pytest.mark.parametrize(
@@ -60,30 +65,30 @@ def test_a_request_is_recorded(sure: OpenAIServer) -> None:
         ({}, None, 401),
         ({"model": "other"}, "right", 404),
         ({"messages": []}, "right", 400),
-        ({"messages": [{"role": "nobody", "content": ""}]}, "right", 400),
+        ({"messages": [{"role": "unknown", "content": ""}]}, "right", 400),
         ({"stream": True}, "right", 400),
     ],
 )
-def test_a_request_is_checked(fields: dict[str, Any], key: str | None, status: int) -> None:
+def test_server_validates_requests(fields: dict[str, Any], key: str | None, status: int) -> None:
     with OpenAIServer(api_key="right") as server:
         assert chat(server, key=key, **fields).status_code == status
 
 
-def test_stop_words_and_token_limits_hold(sure: OpenAIServer) -> None:
-    assert said(chat(sure, stop=[" The"])) == "Let me think."
-    cut = chat(sure, max_tokens=2)
-    assert said(cut) == "Let me"
-    assert cut.json()["choices"][0]["finish_reason"] == "length"
+def test_server_applies_stop_words_and_token_limits(accurate_server: OpenAIServer) -> None:
+    assert text_of(chat(accurate_server, stop=[" The"])) == "Let me think."
+    truncated = chat(accurate_server, max_tokens=2)
+    assert text_of(truncated) == "Let me"
+    assert truncated.json()["choices"][0]["finish_reason"] == "length"
 
 
 @pytest.mark.parametrize("tokens", [False, True])
-def test_the_likeliest_continuation_is_the_model_s_answer(sure: OpenAIServer, tokens: bool) -> None:  # noqa: FBT001
+def test_the_models_answer_has_the_highest_likelihood(accurate_server: OpenAIServer, tokens: bool) -> None:  # noqa: FBT001
     def likelihood(continuation: str) -> float:
         context = "What is 2 + 3? Answer:"
         text = context + continuation
         prompt: object = list(text.encode()) if tokens else text
         body = {"model": "fake", "prompt": prompt, "echo": True, "logprobs": 1, "max_tokens": 1}
-        choice = requests.post(sure.url("completions"), json=body, timeout=5).json()["choices"][0]
+        choice = requests.post(accurate_server.url("completions"), json=body, timeout=5).json()["choices"][0]
         values: list[float] = choice["logprobs"]["token_logprobs"][len(context) : -1]
         assert len(values) == len(continuation)
         return sum(values)
@@ -91,14 +96,14 @@ def test_the_likeliest_continuation_is_the_model_s_answer(sure: OpenAIServer, to
     assert max((" 4", " 5", " 6"), key=likelihood) == " 5"
 
 
-def test_tokens_come_back_as_they_went_in(sure: OpenAIServer) -> None:
-    base = sure.url("completions").removesuffix("/v1/completions")
+def test_detokenize_reverses_tokenize(accurate_server: OpenAIServer) -> None:
+    base = accurate_server.url("completions").removesuffix("/v1/completions")
     tokens = requests.post(f"{base}/tokenize", json={"prompt": "Äpfel"}, timeout=5).json()["tokens"]
     assert requests.post(f"{base}/detokenize", json={"tokens": tokens}, timeout=5).json() == {"prompt": "Äpfel"}
 
 
 @pytest.mark.parametrize(("kind", "status"), [("error", 500), ("rate_limit", 429), ("unauthorized", 401)])
-def test_a_fault_strikes_the_requests_it_is_for(kind: Kind, status: int) -> None:
+def test_a_fault_affects_the_chosen_requests(kind: Kind, status: int) -> None:
     with OpenAIServer(faults=[Fault(kind, first=2, last=3, seconds=2)]) as server:
         responses = [chat(server) for _ in range(4)]
         assert [response.status_code for response in responses] == [200, status, status, 200]
@@ -106,26 +111,26 @@ def test_a_fault_strikes_the_requests_it_is_for(kind: Kind, status: int) -> None
         assert server.answered == 2
 
 
-def test_a_fault_may_strike_each_question_once() -> None:
+def test_a_fault_can_affect_each_question_once() -> None:
     with OpenAIServer(faults=[Fault("error", tries=1)]) as server:
-        asked = [chat(server, question).status_code for question in ("1 + 1", "2 + 2", "1 + 1", "2 + 2")]
-        assert asked == [500, 500, 200, 200]
+        statuses = [chat(server, question).status_code for question in ("1 + 1", "2 + 2", "1 + 1", "2 + 2")]
+        assert statuses == [500, 500, 200, 200]
 
 
-def test_a_dropped_connection_is_an_error_to_the_client() -> None:
+def test_drop_closes_the_connection() -> None:
     with OpenAIServer(faults=[Fault("drop")]) as server:
         with pytest.raises(requests.ConnectionError):
             chat(server)
-        assert [seen.status for seen in server.requests] == [0]
+        assert [request.status for request in server.requests] == [0]
 
 
-def test_bodies_that_are_no_answers() -> None:
+def test_faults_of_the_response_body() -> None:
     faults = [Fault("malformed", last=1), Fault("garbage", first=2, last=2), Fault("empty", first=3)]
     with OpenAIServer(faults=faults) as server:
         with pytest.raises(requests.JSONDecodeError):
             chat(server).json()
         assert "choices" not in chat(server).json()
-        assert not said(chat(server))
+        assert not text_of(chat(server))
 
 
 @pytest.mark.parametrize(
@@ -133,13 +138,13 @@ def test_bodies_that_are_no_answers() -> None:
     [("drop", Fault("drop")), ("error:11-20", Fault("error", 11, 20)), ("error:3", Fault("error", 3, 3)),
      ("error:3-", Fault("error", 3))],
 )  # fmt: skip
-def test_faults_can_be_written_as_words(text: str, fault: Fault) -> None:
+def test_parse_fault_reads_kind_and_range(text: str, fault: Fault) -> None:
     assert parse_fault(text) == fault
 
 
-def test_it_runs_by_itself() -> None:
-    words = [sys.executable, "-m", "tests.doubles.openai_server", "--accuracy", "1", "--api-key-env", "KEY"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=os.environ | {"KEY": "k"}) as process:
+def test_server_runs_as_a_program() -> None:
+    argv = [sys.executable, "-m", "tests.doubles.openai_server", "--accuracy", "1", "--api-key-env", "KEY"]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=os.environ | {"KEY": "k"}) as process:
         try:
             line = process.stdout.readline() if process.stdout else ""
             (url,) = re.findall(r"http://\S+", line)

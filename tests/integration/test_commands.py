@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.support.images.build import engine_here
+from tests.support.images.build import engine_available
 from tests.support.project import Project
 from tests.support.require import require
 
@@ -216,7 +216,7 @@ def test_an_engine_that_is_not_there_is_said_with_the_way_out(
 
 @pytest.mark.docker
 def test_an_image_that_cannot_be_pulled_is_said_before_anything_runs(project: Project) -> None:
-    require("docker", engine_here(), "no Docker engine answers")
+    require("docker", engine_available(), "no Docker engine answers")
     done = project.run("--wait", *CONTAINERS)
     assert done.returncode == 3, done.stderr
     assert "127.0.0.1:9/no/such:image" in done.stderr

@@ -22,7 +22,7 @@ def finished_session(
 ) -> Session:
     session = new_session(make_test_plan("alpha"), executor, tmp_path)
     submit(session)
-    executor.end(session.invocation.plan.jobs[0].key, state, **more)
+    executor.finish(session.invocation.plan.jobs[0].key, state, **more)
     refresh(session)
     return session
 
@@ -106,7 +106,7 @@ def test_expected_item_count_is_limited_by_limit_samples(tmp_path: Path) -> None
     task = replace(plan.jobs[0].task, expected_items=100, params=replace(plan.jobs[0].task.params, limit_samples=10))
     session = new_session(replace(plan, jobs=(replace(plan.jobs[0], task=task),)), executor, tmp_path)
     submit(session)
-    executor.end(plan.jobs[0].key)
+    executor.finish(plan.jobs[0].key)
     refresh(session)
     executor.artifacts[plan.jobs[0].key] = {"scores.json": SCORES}
     assert collected(session).tasks[0].n_expected == 10

@@ -53,7 +53,7 @@ def test_submit_reuses_a_success_only_if_the_model_is_pinned(tmp_path: Path) -> 
         plan = make_test_plan("a", commit=commit)
         folder = tmp_path / str(runs)
         submit(new_session(plan, executor, folder))
-        executor.end(plan.jobs[0].key)
+        executor.finish(plan.jobs[0].key)
         second = new_session(plan, executor, folder)
         submit(second)
         assert len(executor.started) == runs
@@ -73,8 +73,8 @@ def test_resume_submits_only_failed_jobs_again(tmp_path: Path) -> None:
     session = new_session(make_test_plan("good", "bad", "slow"), executor, tmp_path)
     good, bad, slow = (job.key for job in session.invocation.plan.jobs)
     submit(session)
-    executor.end(good)
-    executor.end(bad, JobState.FAILED)
+    executor.finish(good)
+    executor.finish(bad, JobState.FAILED)
     refresh(session)
     assert [job.key for job in resume(session).jobs] == [bad]
     assert executor.started == [(good, 1), (bad, 1), (slow, 1), (bad, 2)]
@@ -86,7 +86,7 @@ def test_resume_joins_an_attempt_of_another_invocation(tmp_path: Path) -> None:
     plan = make_test_plan("bad")
     one = new_session(plan, executor, tmp_path)
     submit(one)
-    executor.end(plan.jobs[0].key, JobState.FAILED)
+    executor.finish(plan.jobs[0].key, JobState.FAILED)
     refresh(one)
     two = new_session(plan, executor, tmp_path)
     submit(two)
@@ -98,19 +98,19 @@ def test_resume_joins_an_attempt_of_another_invocation(tmp_path: Path) -> None:
 def test_submit_records_a_rejected_job_and_submits_the_others(tmp_path: Path) -> None:
     executor = MemoryExecutor()
     plan = make_test_plan("a", "b")
-    executor.refused = {plan.jobs[0].key}
+    executor.rejected = {plan.jobs[0].key}
     session = new_session(plan, executor, tmp_path)
     submission = submit(session)
     rejected, submitted = session.attempts()[0], session.attempts()[1]
     assert (rejected.state, rejected.reason, rejected.detail) == (
         "failed",
         "rejected",
-        "the backend has no room for this job",
+        "the backend rejected the job",
     )
     assert submitted.state == "pending"
     assert submission.rejected == (rejected,)
     assert [job.name for job in submission.jobs] == ["a", "b"]
-    executor.refused = set()
+    executor.rejected = set()
     resume(session)
     assert (plan.jobs[0].key, 2) in executor.started
 

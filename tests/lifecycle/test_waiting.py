@@ -31,7 +31,7 @@ def test_polling_ends_when_every_job_is_final(tmp_path: Path) -> None:
     for views in poll_until_settled(session, stop=Event()):
         states.append([view.state for view in views])
         if keys:
-            executor.end(keys.pop())
+            executor.finish(keys.pop())
     assert states[-1] == [JobState.SUCCEEDED] * 2
 
 
@@ -44,7 +44,7 @@ def test_an_unobservable_job_is_polled_until_the_deadline(tmp_path: Path) -> Non
     assert views[0].state is JobState.UNKNOWN
     assert not settled(views)
     executor.unreachable = False
-    executor.end(session.invocation.plan.jobs[0].key)
+    executor.finish(session.invocation.plan.jobs[0].key)
     assert settled(refresh(session))
 
 
@@ -55,7 +55,7 @@ def test_polling_stops_on_request_and_another_process_continues(tmp_path: Path) 
     stop = Event()
     stop.set()
     assert not settled(last_views(session, stop=stop))
-    executor.end(session.invocation.plan.jobs[0].key)
+    executor.finish(session.invocation.plan.jobs[0].key)
     assert settled(last_views(reopened(session, executor)))
 
 
@@ -89,7 +89,7 @@ def test_polling_backs_off_up_to_the_maximum_and_restarts_when_something_changes
         if number == 4:
             executor.jobs[key, 1] = JobStatus(state=JobState.RUNNING, progress=Progress(done=1, total=9))
         if number == 6:
-            executor.end(key)
+            executor.finish(key)
     # NOTE: jitter shortens each pause by up to a tenth.
     assert stop.pauses == [pytest.approx(pause * 0.95, rel=0.054) for pause in (2, 3, 4.5, 6, 6, 2, 3)]
 
@@ -110,6 +110,6 @@ def test_cancel_stops_active_jobs_and_keeps_finished_ones(tmp_path: Path) -> Non
     executor = MemoryExecutor()
     session = new_session(make_test_plan("done", "runs"), executor, tmp_path)
     submit(session)
-    executor.end(session.invocation.plan.jobs[0].key)
+    executor.finish(session.invocation.plan.jobs[0].key)
     refresh(session)
     assert [view.state for view in cancel(session)] == [JobState.SUCCEEDED, JobState.CANCELLED]

@@ -1,4 +1,4 @@
-"""A real Docker engine for tests, and an image of a few hundred kilobytes that is made on the spot."""
+"""A real Docker engine for tests, and an image of a few hundred kilobytes that is created on demand."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ if TYPE_CHECKING:
 __all__ = ["client", "root_archive", "tiny_image"]
 
 COMMANDS = ("sh", "bash", "cat", "cp", "dd", "echo", "env", "false", "head", "httpd", "id", "ls", "mkdir", "nc")
-MORE = ("printf", "pwd", "sleep", "stat", "tail", "test", "touch", "trap", "true", "wc", "wget", "yes")
+MORE_COMMANDS = ("printf", "pwd", "sleep", "stat", "tail", "test", "touch", "trap", "true", "wc", "wget", "yes")
 
 
 @contextmanager
 def client() -> Iterator[DockerClient]:
-    """Connect to the engine that DOCKER_HOST names, or skip."""
-    reason = _why_not()
+    """Connect to the engine that DOCKER_HOST names, or skip the test."""
+    reason = _why_unavailable()
     require("docker", not reason, reason)
-    found = connect(os.environ)
+    connection = connect(os.environ)
     try:
-        yield found
+        yield connection
     finally:
-        found.close()
+        connection.close()
 
 
 @cache
-def _why_not() -> str:
+def _why_unavailable() -> str:
     try:
         connect(os.environ).close()
     except EngineError as error:
@@ -49,9 +49,9 @@ def _why_not() -> str:
 
 
 def tiny_image(engine: DockerClient) -> str:
-    """Return the name of an image with a shell and a few programs; made from this machine's static busybox."""
+    """Return the name of an image with a shell and a few programs, created from this machine's static busybox."""
     busybox = shutil.which("busybox")
-    require("docker", busybox is not None, "no busybox here (Debian: apt-get install busybox-static)")
+    require("docker", busybox is not None, "busybox is not installed (Debian: apt-get install busybox-static)")
     data = root_archive(Path(str(busybox)))
     name = f"nel-action-test/tiny:{hashlib.sha256(data).hexdigest()[:12]}"
     if not engine.images.list(name=name):
@@ -61,19 +61,19 @@ def tiny_image(engine: DockerClient) -> str:
 
 
 def root_archive(busybox: Path) -> bytes:
-    """Return a root file system as a tar archive, the same bytes each time."""
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w") as archive:
+    """Return a root file system as a reproducible tar archive."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
         for name, mode in {"bin": 0o755, "etc": 0o755, "tmp": 0o1777}.items():
-            folder = tarfile.TarInfo(name)
-            folder.type, folder.mode = tarfile.DIRTYPE, mode
-            archive.addfile(folder)
+            directory = tarfile.TarInfo(name)
+            directory.type, directory.mode = tarfile.DIRTYPE, mode
+            archive.addfile(directory)
         program = tarfile.TarInfo("bin/busybox")
         program.size, program.mode = busybox.stat().st_size, 0o755
         with busybox.open("rb") as file:
             archive.addfile(program, file)
-        for command in (*COMMANDS, *MORE):
+        for command in (*COMMANDS, *MORE_COMMANDS):
             link = tarfile.TarInfo(f"bin/{command}")
             link.type, link.linkname = tarfile.SYMTYPE, "busybox"
             archive.addfile(link)
-    return out.getvalue()
+    return buffer.getvalue()

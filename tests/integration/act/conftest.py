@@ -10,7 +10,7 @@ import pytest
 from tests.doubles.github.server import GitHubDouble, github
 from tests.doubles.openai_server import Model, OpenAIServer
 from tests.support.act import Act, act_binary, copy_action
-from tests.support.images.build import engine_here
+from tests.support.images.build import engine_available
 from tests.support.images.recipes import runner_image
 from tests.support.require import require
 from tests.support.workplace import Workplace
@@ -47,7 +47,7 @@ def contained(act: Act) -> Act:
 
 def contain(act: Act) -> Act:
     """Run jobs in containers."""
-    require("docker", engine_here(), "no Docker engine answers")
+    require("docker", engine_available(), "no Docker engine answers")
     act.platform = runner_image()
     act.workplace.python = "python3"
     return act

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.support.images.build import docker, engine_here
+from tests.support.images.build import docker, engine_available
 from tests.support.images.recipes import contract_image, model_image
 from tests.support.require import require
 
@@ -47,7 +47,7 @@ def containers(home: Path) -> list[str]:
 @pytest.mark.model
 @pytest.mark.timeout(900)
 def test_quickstart_passes_and_removes_its_containers(tmp_path: Path) -> None:
-    require("docker", engine_here(), "no Docker engine answers")
+    require("docker", engine_available(), "no Docker engine answers")
     home = tmp_path / "home"
     text = SPEC.format(server=model_image(), harness=contract_image(), salt=tmp_path.name)
     (tmp_path / "spec.yaml").write_text(text)

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from tests.doubles.openai_server import Model, OpenAIServer
 from tests.support.images.base import base_image
-from tests.support.images.build import LABEL, digest, docker, engine_here
+from tests.support.images.build import LABEL, digest, docker, engine_available
 from tests.support.require import require
 from tests.support.workplace import BENCH
 
@@ -31,7 +31,7 @@ UNKNOWN_USER = "12345:54321"
 
 def build_image(target: str) -> str:
     """Build a target as the first lines of the Dockerfile describe; unchanged images come from the cache."""
-    require("docker", engine_here(), "no Docker engine answers")
+    require("docker", engine_available(), "no Docker engine answers")
     base = base_image()
     name = f"nel-action-test/{target}:{digest(*BUILD_INPUTS, text=base)}"
     options = ["--network", "host", "--build-arg", f"BASE={base}", "--target", target, "--label", LABEL, "--tag", name]

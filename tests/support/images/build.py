@@ -1,4 +1,4 @@
-"""Building images for tests: named by what goes into them, so that a second build finds the first."""
+"""Building images for tests; an image is named by a digest of its inputs, so that it is built once."""
 
 from __future__ import annotations
 
@@ -11,37 +11,46 @@ import tarfile
 from pathlib import Path
 from typing import Final
 
-__all__ = ["LABEL", "build", "digest", "docker", "engine_here", "have"]
+__all__ = ["LABEL", "build", "digest", "docker", "engine_available", "image_exists"]
 
 CLIENT: Final = "docker"
 LABEL: Final = "nel-action.test.stand-in=true"
-"""On every image that is made here: it stands in for one that a registry would serve."""
+"""Label of every image that is built for tests."""
 
 
-def engine_here() -> bool:
+def engine_available() -> bool:
     """Whether a Docker engine answers."""
     return shutil.which(CLIENT) is not None and bool(docker("info", "--format", "{{.ServerVersion}}", check=False))
 
 
-def docker(*words: str, stdin: bytes | None = None, check: bool = True) -> str:
-    """Run Docker's client; return what it says."""
-    # NOTE: the plain builder, which both old and new clients have without a plug-in.
+def docker(*argv: str, stdin: bytes | None = None, check: bool = True) -> str:
+    """Run the Docker client and return its output.
+
+    Args:
+        argv: its arguments.
+        stdin: its standard input.
+        check: raise an error if it fails; otherwise its output is empty.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    # NOTE: the classic builder, which old and new clients have without a plug-in.
     env = os.environ | {"DOCKER_BUILDKIT": "0"}
-    done = subprocess.run([CLIENT, *words], input=stdin, capture_output=True, env=env, check=False)
-    if check and done.returncode:
-        said = (done.stdout + done.stderr).decode()[-2000:]
-        msg = f"docker {words[0]} ended with {done.returncode}: {said}"
+    process = subprocess.run([CLIENT, *argv], input=stdin, capture_output=True, env=env, check=False)
+    if check and process.returncode:
+        output = (process.stdout + process.stderr).decode()[-2000:]
+        msg = f"docker {argv[0]} failed with status {process.returncode}: {output}"
         raise RuntimeError(msg)
-    return done.stdout.decode() if not done.returncode else ""
+    return process.stdout.decode() if not process.returncode else ""
 
 
-def have(name: str) -> bool:
+def image_exists(name: str) -> bool:
     """Whether the engine has the image."""
     return bool(docker("image", "inspect", "--format", "{{.Id}}", name, check=False))
 
 
 def digest(*paths: Path, text: str = "") -> str:
-    """Return 12 hex digits for the contents of files and folders."""
+    """Return 12 hex digits that identify the contents of files and directories."""
     total = hashlib.sha256(text.encode())
     for path in paths:
         for file in sorted(item for item in (path.rglob("*") if path.is_dir() else [path]) if item.is_file()):
@@ -50,13 +59,19 @@ def digest(*paths: Path, text: str = "") -> str:
     return total.hexdigest()[:12]
 
 
-def build(name: str, dockerfile: str, **folders: Path) -> None:
-    """Build an image; each folder stands in the build's context under its keyword."""
+def build(name: str, dockerfile: str, **directories: Path) -> None:
+    """Build an image.
+
+    Args:
+        name: its name.
+        dockerfile: the text of the Dockerfile.
+        directories: name in the build context → directory.
+    """
     buffer = io.BytesIO()
-    # NOTE: the client knows an archive by its first 512 bytes, which must be no extended header.
+    # NOTE: the client detects an archive by its first 512 bytes, which must not be an extended header.
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
-        for inside, folder in folders.items():
-            tar.add(folder, inside)
+        for path, directory in directories.items():
+            tar.add(directory, path)
         member = tarfile.TarInfo("Dockerfile")
         member.size = len(dockerfile.encode())
         tar.addfile(member, io.BytesIO(dockerfile.encode()))

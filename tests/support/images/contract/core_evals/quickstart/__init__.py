@@ -1,1 +1,1 @@
-"""The quickstart's benchmarks behind the nemo-evaluator container contract."""
+"""The quickstart's benchmarks as a package that implements the nemo-evaluator container contract."""

@@ -1,6 +1,6 @@
-"""Put the items of one of the quickstart's tasks to a model: same questions, same limits, same reading as lm-eval's.
+"""Evaluate a model on one of the quickstart's tasks, with the same prompts, limits and answer extraction as lm-eval.
 
-A second, independent reading of the same task files, so that both ways through the quickstart can be held together.
+An independent implementation of the same task files, so that the results of both routes can be compared.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ def ask(options: argparse.Namespace, task: dict[str, Any], question: str) -> dic
 def record(task: dict[str, Any], item: dict[str, Any], answer: dict[str, Any]) -> dict[str, Any]:
     rule = task["filter_list"][0]["filter"][0]
     text = answer["choices"][0]["message"]["content"]
-    found = re.findall(rule["regex_pattern"], text)
-    read = found[rule.get("group_select", 0)] if found else None
-    right = Template(task["doc_to_target"]).render(**item)
+    matches = re.findall(rule["regex_pattern"], text)
+    answer_text = matches[rule.get("group_select", 0)] if matches else None
+    expected = Template(task["doc_to_target"]).render(**item)
     return {
         "id": item["id"],
         "generation": text,
         "num_generated_tokens": answer["usage"]["completion_tokens"],
         "num_prompt_tokens": answer["usage"]["prompt_tokens"],
-        "score": int(read == right),
+        "score": int(answer_text == expected),
         "score_name": "exact_match",
         "query": Template(task["doc_to_text"]).render(**item),
-        "answer": read,
-        "ground_truth": right,
+        "answer": answer_text,
+        "ground_truth": expected,
     }
 
 
@@ -62,9 +62,9 @@ def evaluate(options: argparse.Namespace) -> None:
     items = [json.loads(line) for line in lines][: options.limit]
     prompt = Template(task["doc_to_text"])
     records = [record(task, item, ask(options, task, prompt.render(**item))) for item in items]
-    folder = Path(options.output_dir) / SAMPLES
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{options.task}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in records))
+    directory = Path(options.output_dir) / SAMPLES
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / f"{options.task}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in records))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Turn the records into the contract's result."""
+"""Convert the records to the result of the contract."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from nemo_evaluator.api.api_dataclasses import (  # type: ignore[import-not-foun
 
 def parse_output(output_dir: str) -> EvaluationResult:
     (path,) = (Path(output_dir) / "nemo-evaluator-per-sample-outputs").glob("*.jsonl")
-    hits = [json.loads(line)["score"] for line in path.read_text().splitlines()]
-    stats = ScoreStats(count=len(hits), stderr=statistics.stdev(hits) / len(hits) ** 0.5)
-    score = Score(value=statistics.fmean(hits), stats=stats)
+    scores = [json.loads(line)["score"] for line in path.read_text().splitlines()]
+    stats = ScoreStats(count=len(scores), stderr=statistics.stdev(scores) / len(scores) ** 0.5)
+    score = Score(value=statistics.fmean(scores), stats=stats)
     metric = MetricResult(scores={"exact_match": score})
     return EvaluationResult(tasks={path.stem: TaskResult(metrics={"exact_match": metric})})
