@@ -1,4 +1,4 @@
-"""Where annotations point, what counts as stricter, and whose log is shown."""
+"""Publication of a gate: locations of policies, stricter conclusions, logs of failed jobs, history."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ gate:
 """
 
 
-def test_a_tasks_place_is_its_policy_or_else_where_it_is_named(make_context: MakeContext) -> None:
+def test_policy_location_is_the_policy_or_the_task(make_context: MakeContext) -> None:
     context = make_context()
     (context.root / "evals").mkdir()
     path = context.root / "evals/gate.yaml"
     path.write_text(SPEC)
-    places = policy_locations(context, load_spec(path))
+    locations = policy_locations(context, load_spec(path))
     lines = SPEC.splitlines()
-    shown = {task: (file, lines[line - 1].strip()) for task, (file, line) in places.items()}
+    shown = {task: (file, lines[line - 1].strip()) for task, (file, line) in locations.items()}
     assert shown == {
         "ifeval": ("evals/gate.yaml", "ifeval: {min: 0.5}"),
         "lm-evaluation-harness.gsm8k": ("evals/gate.yaml", "gsm8k: {min: 0.5}"),
@@ -59,18 +59,18 @@ def test_a_tasks_place_is_its_policy_or_else_where_it_is_named(make_context: Mak
         (ExitCode.UNMEASURABLE, Verdict.UNMEASURABLE, "never", None),
     ],
 )
-def test_a_workflow_may_be_stricter_than_its_policy_and_never_laxer(
+def test_stricter_conclusion_follows_fail_on(
     make_context: MakeContext, code: ExitCode, verdict: Verdict, fail_on: str, expected: Conclusion | None
 ) -> None:
     assert finalize_module._stricter_conclusion(make_context(fail_on=fail_on), code, verdict) is expected
 
 
-def view(state: str) -> Any:  # noqa: ANN401 - what the function looks at
+def view(state: str) -> Any:  # noqa: ANN401 - the attributes that are read
     return SimpleNamespace(job=SimpleNamespace(name="arith"), state=JobState(state))
 
 
 @pytest.mark.parametrize(("state", "shown"), [("failed", True), ("succeeded", False)])
-def test_only_a_failed_jobs_log_is_shown_its_end_masked_and_inert(
+def test_end_of_failed_jobs_log_is_printed_redacted_and_untrusted(
     make_context: MakeContext, log: io.StringIO, tmp_path: Path, state: str, *, shown: bool
 ) -> None:
     context = make_context(environ={"MODEL_KEY": "s3cret-value"})
@@ -79,16 +79,16 @@ def test_only_a_failed_jobs_log_is_shown_its_end_masked_and_inert(
     (tmp_path / "arith/logs/stdout.log").write_text("\n".join(lines))
     session = SimpleNamespace(invocation=SimpleNamespace(job_dir=lambda _job: tmp_path / "arith"))
     finalize_module._print_failed_logs(context, cast("Any", session), [view(state)])
-    said = log.getvalue()
-    assert ("line 499" in said) is shown
-    assert "line 100\n" not in said
-    assert "s3cret-value" not in said
+    printed = log.getvalue()
+    assert ("line 499" in printed) is shown
+    assert "line 100\n" not in printed
+    assert "s3cret-value" not in printed
     if shown:
-        inside = said.partition("::stop-commands::")[2]
-        assert "::set-output" in inside.rpartition("::")[0]
+        untrusted = printed.partition("::stop-commands::")[2]
+        assert "::set-output" in untrusted.rpartition("::")[0]
 
 
-def test_a_pull_request_is_no_night(make_context: MakeContext, hub: GitHubDouble) -> None:
+def test_pull_request_is_not_added_to_history(make_context: MakeContext, hub: GitHubDouble) -> None:
     context = make_context(history_branch="data")
     assert finalize_module._add_to_history(context, cast("Any", None), context.event, cast("Any", None)) == []
     assert hub.seen == []

@@ -1,4 +1,4 @@
-"""The step that always runs: after an end of its own, a kill, a crash, or nothing at all."""
+"""The final step, after a completed, killed, crashed or missing main step."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from nel_action.github.outcome import Outcome
 
 
 def outputs(context: ActionContext) -> dict[str, str]:
-    found = outputs_of(Path(context.environ["GITHUB_OUTPUT"]))
-    assert set(found) == {*OUTPUTS, "artifact-name", "artifact-path"}
-    return found
+    values = outputs_of(Path(context.environ["GITHUB_OUTPUT"]))
+    assert set(values) == {*OUTPUTS, "artifact-name", "artifact-path"}
+    return values
 
 
-def opened(context: ActionContext) -> int:
+def open_check(context: ActionContext) -> int:
     publisher = context.publisher()
-    publisher.open(external_id="0123456789abcdef:x", summary="begun")
+    publisher.open(external_id="0123456789abcdef:x", summary="started")
     assert publisher.check_id is not None
     return publisher.check_id
 
@@ -43,94 +43,96 @@ def opened(context: ActionContext) -> int:
         (ExitCode.CANCELLED, "none", "cancelled"),
     ],
 )
-def test_every_output_is_set_in_every_ending(
+def test_all_outputs_are_set_for_all_outcomes(
     make_context: MakeContext, hub: GitHubDouble, code: ExitCode, verdict: str, state: str
 ) -> None:
     context = make_context()
-    known = {"invocation": "0" * 16, "results": "/r/results.json", "report": "/r/report.md", "summary": "so it is"}
-    context.state.update(outcome=Outcome(code=int(code), verdict=verdict, state=state, **known), concluded=True)
+    fields = {"invocation": "0" * 16, "results": "/r/results.json", "report": "/r/report.md", "summary": "the reason"}
+    context.state.update(outcome=Outcome(code=int(code), verdict=verdict, state=state, **fields), concluded=True)
     finish(context)
-    said = outputs(context)
-    assert (said["exit-code"], said["verdict"], said["state"]) == (str(int(code)), verdict, state)
-    assert (said["invocation-id"], said["summary"]) == ("0" * 16, "so it is")
-    assert (said["results-path"], said["report-path"]) == ("/r/results.json", "/r/report.md")
-    assert hub.seen == [], "who concluded has told everybody already"
+    values = outputs(context)
+    assert (values["exit-code"], values["verdict"], values["state"]) == (str(int(code)), verdict, state)
+    assert (values["invocation-id"], values["summary"]) == ("0" * 16, "the reason")
+    assert (values["results-path"], values["report-path"]) == ("/r/results.json", "/r/report.md")
+    assert hub.seen == [], "the main step has already published the outcome"
 
 
-def test_nothing_begun_is_an_error_and_touches_nothing(make_context: MakeContext, hub: GitHubDouble) -> None:
+def test_missing_main_step_is_an_error_without_requests(make_context: MakeContext, hub: GitHubDouble) -> None:
     context = make_context()
     finish(context)
-    said = outputs(context)
-    assert (said["exit-code"], said["verdict"], said["artifact-path"]) == ("3", "none", "")
+    values = outputs(context)
+    assert (values["exit-code"], values["verdict"], values["artifact-path"]) == ("3", "none", "")
     assert hub.seen == []
 
 
-def test_a_kill_before_anything_was_submitted_ends_the_check(make_context: MakeContext, hub: GitHubDouble) -> None:
+def test_kill_before_submission_cancels_the_check(make_context: MakeContext, hub: GitHubDouble) -> None:
     context = make_context()
-    context.state.update(check_id=opened(context), head_sha=HEAD)
+    context.state.update(check_id=open_check(context), head_sha=HEAD)
     finish(context)
-    said = outputs(context)
-    assert (said["exit-code"], said["state"], said["verdict"]) == ("130", "cancelled", "none")
+    values = outputs(context)
+    assert (values["exit-code"], values["state"], values["verdict"]) == ("130", "cancelled", "none")
     (check,) = hub.store.checks_of(HEAD)
     assert check["conclusion"] == "cancelled"
     assert "before anything was submitted" in check["output"]["summary"]
 
 
-def test_a_kill_while_jobs_run_elsewhere_keeps_them_and_the_check(make_context: MakeContext, hub: GitHubDouble) -> None:
+def test_kill_with_remote_jobs_keeps_jobs_and_check(make_context: MakeContext, hub: GitHubDouble) -> None:
     context = make_context()
     running = Outcome(code=int(ExitCode.RUNNING), invocation="0123456789abcdef", state="running")
-    context.state.update(check_id=opened(context), run_dir="/gone", outlives=True, on_cancel="keep", outcome=running)
+    context.state.update(
+        check_id=open_check(context), run_dir="/gone", outlives=True, on_cancel="keep", outcome=running
+    )
     finish(context)
-    said = outputs(context)
-    assert (said["exit-code"], said["invocation-id"]) == ("130", "0123456789abcdef")
+    values = outputs(context)
+    assert (values["exit-code"], values["invocation-id"]) == ("130", "0123456789abcdef")
     (check,) = hub.store.checks_of(HEAD)
     assert check["status"] == "in_progress"
-    assert "collect" in said["summary"]
+    assert "collect" in values["summary"]
 
 
-def test_without_a_check_nobody_waits_so_the_kept_jobs_are_told(make_context: MakeContext, hub: GitHubDouble) -> None:
+def test_kill_without_check_reports_kept_jobs_in_comment(make_context: MakeContext, hub: GitHubDouble) -> None:
     hub.grant(contents="read", pull_requests="write")
     context = make_context()
     context.state.update(run_dir="/gone", outlives=True, on_cancel="keep")
     finish(context)
-    assert "go on" in outputs(context)["summary"]
+    assert "continue" in outputs(context)["summary"]
     (comment,) = hub.store.comments_of(2)
-    assert "go on" in comment["body"]
+    assert "continue" in comment["body"]
 
 
-def test_jobs_that_cannot_be_cancelled_are_told_and_not_hidden(make_context: MakeContext, log: io.StringIO) -> None:
+def test_failed_cancellation_is_reported(make_context: MakeContext, log: io.StringIO) -> None:
     context = make_context()
-    context.state.update(check_id=opened(context), run_dir="/no/such/run", outlives=True, on_cancel="cancel")
+    context.state.update(check_id=open_check(context), run_dir="/no/such/run", outlives=True, on_cancel="cancel")
     finish(context)
     assert "may still run" in outputs(context)["summary"]
     assert "::error title=Jobs may still run::" in log.getvalue()
 
 
-def test_a_crash_is_neither_a_cancel_nor_a_verdict(make_context: MakeContext, hub: GitHubDouble) -> None:
+def test_crash_is_an_error_without_verdict(make_context: MakeContext, hub: GitHubDouble) -> None:
     context = make_context()
-    context.state.update(check_id=opened(context), crash="TypeError: <b>x</b>")
+    context.state.update(check_id=open_check(context), crash="TypeError: <b>x</b>")
     finish(context)
-    said = outputs(context)
-    assert (said["exit-code"], said["state"], said["verdict"]) == ("3", "error", "none")
+    values = outputs(context)
+    assert (values["exit-code"], values["state"], values["verdict"]) == ("3", "error", "none")
     (check,) = hub.store.checks_of(HEAD)
     assert check["conclusion"] == "failure"
     assert "nel-action itself failed" in check["output"]["summary"]
     assert "<b>" not in check["output"]["summary"]
 
 
-def test_all_that_one_call_concluded_is_kept(make_context: MakeContext, tmp_path: Path) -> None:
+def test_artifact_contains_all_runs_of_one_call(make_context: MakeContext, tmp_path: Path) -> None:
     context = make_context()
-    for name in ("one", "two", "two"):
+    for name in ("first", "second", "second"):
         (tmp_path / name).mkdir(exist_ok=True)
         (tmp_path / name / "results.json").write_text(f'"{name}"')
         context.state.update(run_dir=str(tmp_path / name), concluded=True)
     finish(context)
-    kept = Path(outputs(context)["artifact-path"])
-    assert (kept / "results.json").read_text() == '"two"'
-    assert (kept / "one/results.json").read_text() == '"one"'
+    artifact = Path(outputs(context)["artifact-path"])
+    assert (artifact / "results.json").read_text() == '"second"'
+    assert (artifact / "first/results.json").read_text() == '"first"'
 
 
-def test_a_forks_word_is_kept_under_a_name_that_is_nobodys_baseline(make_context: MakeContext) -> None:
+def test_artifact_of_fork_results_has_separate_name(make_context: MakeContext) -> None:
     context = make_context()
     (context.temp_dir / "fork").mkdir(parents=True)
     (context.temp_dir / "fork/results.json").write_text("{}")
@@ -139,15 +141,15 @@ def test_a_forks_word_is_kept_under_a_name_that_is_nobodys_baseline(make_context
     assert outputs(context)["artifact-name"] == "nel-action-benchmark-gate-fork"
 
 
-def test_what_is_kept_is_laid_out_without_secrets(make_context: MakeContext, tmp_path: Path) -> None:
+def test_artifact_contains_no_secrets(make_context: MakeContext, tmp_path: Path) -> None:
     run = tmp_path / "run"
     (run / "arith/logs").mkdir(parents=True)
     (run / "results.json").write_text("{}")
     (run / "arith/logs/stdout.log").write_text("the key is s3cret-value\n")
     context = make_context(environ={"MODEL_LOGIN": "s3cret-value"})
-    done = Outcome(code=0, verdict="pass", state="finished")
-    context.state.update(outcome=done, concluded=True, run_dir=str(run), secrets=("MODEL_LOGIN",))
+    outcome = Outcome(code=0, verdict="pass", state="finished")
+    context.state.update(outcome=outcome, concluded=True, run_dir=str(run), secrets=("MODEL_LOGIN",))
     finish(context)
-    kept = Path(outputs(context)["artifact-path"])
-    assert json.loads((kept / "results.json").read_text()) == {}
-    assert (kept / "arith/logs/stdout.log").read_text() == "the key is ***\n"
+    artifact = Path(outputs(context)["artifact-path"])
+    assert json.loads((artifact / "results.json").read_text()) == {}
+    assert (artifact / "arith/logs/stdout.log").read_text() == "the key is ***\n"

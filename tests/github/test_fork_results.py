@@ -1,4 +1,4 @@
-"""Stage two believes nothing that stage one says, least of all which pull request it is about."""
+"""The second stage for forks: lookup of the pull request, and validation of untrusted results."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.github.test_artifacts import zipped
 from tests.support.gate_runs import archive_of, make_report, make_results
 
 from nel_action.errors import NotFoundError, ResultsError, UsageError
-from nel_action.github import fork_results as forks
+from nel_action.github import fork_results as fork_results_module
 from nel_action.github.api import GitHubApi
 from nel_action.github.event import EventKind, WorkflowEvent
 from nel_action.github.fork_results import derive_pull_request, fetch_fork_results
@@ -31,42 +31,42 @@ EVENT = WorkflowEvent(
 )
 
 
-def test_the_pull_request_comes_from_the_api(api: GitHubApi, hub: GitHubDouble) -> None:
+def test_pull_request_is_derived_from_api(api: GitHubApi, hub: GitHubDouble) -> None:
     hub.store.add_pull(6, head="d" * 40, base=BASE, head_repository=FORK)
     hub.store.add_pull(7, head=HEAD, base=BASE, head_repository=FORK)
     hub.store.add_pull(8, head=HEAD, base=BASE, head_repository="eve/Hello-World")
     hub.store.add_pull(9, head=HEAD, base=BASE, head_repository=FORK, state="closed")
-    found = derive_pull_request(api, EVENT)
-    assert (found.pull_request, found.base_sha, found.base_ref, found.fork) == (7, BASE, "main", True)
+    event = derive_pull_request(api, EVENT)
+    assert (event.pull_request, event.base_sha, event.base_ref, event.fork) == (7, BASE, "main", True)
 
 
-def test_a_head_that_moved_on_has_no_pull_request(api: GitHubApi, hub: GitHubDouble) -> None:
+def test_outdated_head_has_no_pull_request(api: GitHubApi, hub: GitHubDouble) -> None:
     hub.store.add_pull(7, head="d" * 40, base=BASE, head_repository=FORK)
     with pytest.raises(NotFoundError, match="moved on"):
         derive_pull_request(api, EVENT)
 
 
-def test_two_pull_requests_of_one_head_are_not_guessed_between(api: GitHubApi, hub: GitHubDouble) -> None:
+def test_ambiguous_pull_request_is_refused(api: GitHubApi, hub: GitHubDouble) -> None:
     for number in (7, 8):
         hub.store.add_pull(number, head=HEAD, base=BASE, head_repository=FORK)
     with pytest.raises(NotFoundError, match="2 open pull requests"):
         derive_pull_request(api, EVENT)
 
 
-def test_a_fork_that_is_gone_has_none(api: GitHubApi) -> None:
-    with pytest.raises(NotFoundError, match="gone"):
+def test_deleted_fork_has_no_pull_request(api: GitHubApi) -> None:
+    with pytest.raises(NotFoundError, match="deleted"):
         derive_pull_request(api, replace(EVENT, head_repository=None))
 
 
-def test_results_about_this_commit_are_taken(api: GitHubApi, hub: GitHubDouble, tmp_path: Path) -> None:
+def test_results_about_this_commit_are_returned(api: GitHubApi, hub: GitHubDouble, tmp_path: Path) -> None:
     results = make_results(commit=HEAD)
     hub.store.add_artifact(42, "gate", archive_of(make_report(results=results), tmp_path / "made"))
-    _, found = fetch_fork_results(api, EVENT, "gate", tmp_path / "got")
-    assert found == results
+    _, fetched = fetch_fork_results(api, EVENT, "gate", tmp_path / "got")
+    assert fetched == results
 
 
 @pytest.mark.parametrize(
-    ("results", "said"),
+    ("results", "message"),
     [
         (make_results(commit="d" * 40).model_dump(mode="json"), "ddddddd"),
         (make_results(commit=None).model_dump(mode="json"), "no commit"),
@@ -75,39 +75,39 @@ def test_results_about_this_commit_are_taken(api: GitHubApi, hub: GitHubDouble, 
         ([], "schema version"),
     ],
 )
-def test_results_of_another_shape_or_commit_are_refused(
-    api: GitHubApi, hub: GitHubDouble, tmp_path: Path, results: object, said: str
+def test_malformed_results_or_results_of_another_commit_are_refused(
+    api: GitHubApi, hub: GitHubDouble, tmp_path: Path, results: object, message: str
 ) -> None:
     hub.store.add_artifact(42, "gate", zipped(**{"results.json": json.dumps(results).encode()}))
-    with pytest.raises(ResultsError, match=said):
+    with pytest.raises(ResultsError, match=message):
         fetch_fork_results(api, EVENT, "gate", tmp_path)
 
 
-def test_a_score_that_is_no_number_is_refused(api: GitHubApi, hub: GitHubDouble, tmp_path: Path) -> None:
+def test_nan_score_is_refused(api: GitHubApi, hub: GitHubDouble, tmp_path: Path) -> None:
     text = make_results(commit=HEAD).model_dump_json().replace("0.8", "NaN")
     hub.store.add_artifact(42, "gate", zipped(**{"results.json": text.encode()}))
     with pytest.raises(ResultsError):
         fetch_fork_results(api, EVENT, "gate", tmp_path)
 
 
-def test_results_that_are_too_large_are_refused(
+def test_large_results_are_refused(
     api: GitHubApi, hub: GitHubDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forks, "RESULTS_LIMIT", 100)
+    monkeypatch.setattr(fork_results_module, "RESULTS_LIMIT", 100)
     hub.store.add_artifact(42, "gate", archive_of(make_report(), tmp_path / "made"))
-    with pytest.raises(ResultsError, match="more than 100"):
+    with pytest.raises(ResultsError, match="more than 100 B"):
         fetch_fork_results(api, EVENT, "gate", tmp_path / "got")
 
 
-def test_too_many_tasks_are_refused(api: GitHubApi, hub: GitHubDouble, tmp_path: Path) -> None:
+def test_results_with_too_many_tasks_are_refused(api: GitHubApi, hub: GitHubDouble, tmp_path: Path) -> None:
     results = make_results(commit=HEAD, tasks=tuple(f"t{number}" for number in range(501)))
     hub.store.add_artifact(42, "gate", archive_of(make_report(results=results), tmp_path / "made"))
     with pytest.raises(ResultsError, match="501 tasks"):
         fetch_fork_results(api, EVENT, "gate", tmp_path / "got")
 
 
-def test_nothing_left_and_nothing_finished_are_told(api: GitHubApi, tmp_path: Path) -> None:
-    with pytest.raises(NotFoundError, match="no artifact called gate"):
+def test_missing_artifact_and_wrong_event_are_reported(api: GitHubApi, tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="no artifact named gate"):
         fetch_fork_results(api, EVENT, "gate", tmp_path)
     with pytest.raises(UsageError, match="workflow_run"):
         fetch_fork_results(api, replace(EVENT, event_run_id=None), "gate", tmp_path)

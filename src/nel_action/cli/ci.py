@@ -147,7 +147,7 @@ def _collect(context: ActionContext) -> Outcome:
     """Conclude the open checks of earlier runs, or judge a fork's results."""
     from nel_action.github.collect import collect
     from nel_action.github.event import EventKind
-    from nel_action.github.fork_stage import judge_fork
+    from nel_action.github.fork_results import judge_fork
     from nel_action.github.outcome import Outcome
     from nel_action.github.workflow import Level
 

@@ -1,7 +1,7 @@
 """Mode `collect`: poll the invocations of open checks once, and conclude those whose jobs have finished.
 
 Needs neither the disk of an earlier run nor a checkout of the change: the check contains what was run, and the jobs are
-found by their keys. Nothing is submitted, not even confirmation runs: the text of a check is data, not an order.
+found by their keys. Nothing is submitted, not even confirmation runs, because the text of a check is untrusted.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def collect(context: ActionContext) -> Outcome:
             with context.workflow.group(f"{check.name} on {sha[:7]}"):
                 outcomes.append(_collect_check(context, check))
     if not outcomes:
-        return Outcome(code=ExitCode.PASS, state="finished", summary="no check of ours is open")
+        return Outcome(code=ExitCode.PASS, state="finished", summary="no open check")
     return min(outcomes, key=lambda outcome: WORST_FIRST.index(outcome.code))
 
 
@@ -79,7 +79,7 @@ def candidate_commits(
     requested = event.payload.get("sha")
     if isinstance(requested, str) and requested:
         if not re.fullmatch(r"[0-9a-f]{40}", requested):
-            msg = f"the dispatch asks for the commit '{requested[:60]}'"
+            msg = f"the dispatch requests an invalid commit: '{requested[:60]}'"
             raise UsageError(msg, hint="`sha` must be a complete commit ID: 40 hex digits")
         yield requested
         return
@@ -122,7 +122,7 @@ def _collect_check(context: ActionContext, check: OpenCheck) -> Outcome:
             context.publisher(event, name=check.name, check_id=check.id).report_error(error)
         else:
             # NOTE: the cause may be temporary, so the check stays open for the next call.
-            context.workflow.annotate(Level.WARNING, str(error), title=f"{check.name}: nothing could be observed")
+            context.workflow.annotate(Level.WARNING, str(error), title=f"{check.name}: the jobs could not be observed")
             return Outcome(code=ExitCode.RUNNING, invocation=invocation, state="running", summary=str(error))
         return Outcome(code=int(error.exit_code), invocation=invocation, summary=error.problems[0].message)
 

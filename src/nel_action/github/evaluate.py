@@ -156,7 +156,7 @@ class _Evaluation:
         check_plan(prepared, self._around)
 
     def _consume(self, events: Events) -> Outcome:
-        """Publish the events; return how the evaluation ended."""
+        """Publish the events and return the outcome."""
         from rich.console import Console
 
         log = ProgressView(Console(stderr=False, width=160, no_color=True, force_terminal=False))
@@ -168,7 +168,7 @@ class _Evaluation:
                 elif isinstance(event, Created | Submitted | Extended):
                     self._submitted(event)
                 else:
-                    outcome = self._ended(event, outcome)
+                    outcome = self._finished(event, outcome)
         finally:
             log.close()
         return outcome
@@ -195,7 +195,7 @@ class _Evaluation:
             log.update(rows)
             self._publisher.show_progress(rows)
 
-    def _ended(self, event: Event, outcome: Outcome) -> Outcome:
+    def _finished(self, event: Event, outcome: Outcome) -> Outcome:
         """Publish a verdict, log an export, or leave; return the outcome so far."""
         match event:
             case Reported(report):
@@ -235,7 +235,7 @@ class _Evaluation:
         self._publisher.open(external_id=snapshot.external_id, text=snapshot.text, url=event.run_url, summary=summary)
 
     def _leave(self, code: ExitCode) -> Outcome:
-        """Leave while jobs are active: cancelled, to be collected later, or ended with this machine."""
+        """Leave while jobs are active: after a cancellation, for a later `collect`, or after cancelling local jobs."""
         session = self._require_session()
         name = session.invocation.id
         if code is ExitCode.CANCELLED:
@@ -250,7 +250,9 @@ class _Evaluation:
         if not self._around.may_submit:
             msg = f"the jobs of invocation {name} were cancelled, but it could not be observed that they have stopped"
             raise UnreachableError(msg, hint="see the log of this step")
-        message = f"invocation {name} is still running; `mode: collect` or `nel-action wait {name}` brings the verdict"
+        message = (
+            f"invocation {name} is still running; `mode: collect` or `nel-action wait {name}` publishes the verdict"
+        )
         self._publisher.leave_open(message)
         outcome = Outcome(code=code, invocation=name, state="running", summary=message)
         return _save_outcome(self._context, outcome, concluded=True)

@@ -70,7 +70,7 @@ def test_submit_leaves_check_open_and_collect_concludes_it(gate: Gate, workplace
     assert (result.code, gate.check["conclusion"]) == (0, "success"), result.log
     (comment,) = workplace.hub.store.comments_of(2)
     assert "arith" in comment["body"]
-    assert workplace.act("schedule", {}, mode="collect", spec="").outputs["summary"] == "no check of ours is open"
+    assert workplace.act("schedule", {}, mode="collect", spec="").outputs["summary"] == "no open check"
 
 
 def test_collect_applies_policy_at_submission(workplace: Workplace, tmp_path: Path) -> None:
