@@ -16,6 +16,7 @@ from tests.support.local_jobs import job as plain_job
 from nel_action.executors.local.store import Store
 from nel_action.model.job import JobState, Reason
 from nel_action.planning.jobs import Job
+from nel_action.spec.auxiliary import AuxiliaryGeneric
 from nel_action.spec.deployment import GenericDeployment
 
 if TYPE_CHECKING:
@@ -96,6 +97,18 @@ def test_a_process_reaches_a_server_in_a_container(bench: Bench, engine: DockerC
     executor = bench.executor(runtime="process")
     job = served("one", ASK, deployment={"runtime": "docker"}, image=None)
     attempt = executor.submit(job, 1, INVOCATION)
+    assert wait(executor, [attempt])[key("one")].state is JobState.SUCCEEDED
+    assert list(executor.logs(attempt, follow=False)) == ["answer", ""]
+    assert leftovers(bench, engine) == []
+
+
+def test_an_auxiliary_server_in_a_container_is_removed(bench: Bench, engine: DockerClient, image: str) -> None:
+    judge = AuxiliaryGeneric.model_validate(
+        {"image": image, "command": ("sh", "-c", SERVE), "runtime": "docker", "served_model_name": "wise"}
+    )
+    script = "import os, urllib.request; print(urllib.request.urlopen(os.environ['JUDGE_CHAT_URL']).read().decode())"
+    executor = bench.executor(runtime="process")
+    attempt = executor.submit(plain_job("one", script, auxiliary={"judge": judge}), 1, INVOCATION)
     assert wait(executor, [attempt])[key("one")].state is JobState.SUCCEEDED
     assert list(executor.logs(attempt, follow=False)) == ["answer", ""]
     assert leftovers(bench, engine) == []

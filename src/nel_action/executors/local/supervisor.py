@@ -40,6 +40,7 @@ from nel_action.executors.local.store import Queue, Store
 from nel_action.log import log_to_file
 from nel_action.model.job import JobState, Reason
 from nel_action.redaction import MutableRedactor
+from nel_action.spec.deployment import ServedDeployment
 
 __all__ = ["MODULE", "Supervisor", "ensure_supervisor", "last_error", "main"]
 
@@ -202,7 +203,7 @@ class Supervisor:
             detail = str(error).replace("\n", "; ")
             attempt.write_exit_record(ExitRecord.now(JobState.FAILED, Reason.INFRASTRUCTURE, detail))
             return
-        self._uses_containers |= "docker" in {record.settings.runtime, getattr(record.job.deployment, "runtime", None)}
+        self._uses_containers |= _uses_containers(record)
         if record.invocation == self._queue.invocation:
             self._pending[attempt.name] = attempt, record
             self.redactor.add(known_secrets(attempt, record, self._context.environ))
@@ -246,6 +247,13 @@ class Supervisor:
 def _abort(runner: AttemptRunner, error: AttemptError) -> None:
     if not runner.stop.done():
         runner.stop.set_result(error)
+
+
+def _uses_containers(record: JobRecord) -> bool:
+    """Whether the harness or a model server of a job runs in a container."""
+    servers = [record.job.deployment, *record.job.auxiliary.values()]
+    runtimes = {server.runtime for server in servers if isinstance(server, ServedDeployment)}
+    return "docker" in {record.settings.runtime, *runtimes}
 
 
 def _slots(record: JobRecord, jobs: int) -> int:
