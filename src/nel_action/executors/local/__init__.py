@@ -1,1 +1,1 @@
-"""This machine: containers or plain processes, kept by an agent that outlives whoever asked."""
+"""The local executor: containers or processes on this machine, under a supervisor that outlives the submitter."""
