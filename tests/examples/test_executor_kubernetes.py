@@ -1,4 +1,4 @@
-"""The example executor, built and installed for real: the suite on it, and what is its own."""
+"""The example executor, built and installed: the conformance suite, and tests of its own features."""
 
 from __future__ import annotations
 
@@ -31,22 +31,22 @@ pytestmark = [pytest.mark.package, pytest.mark.xdist_group("package")]
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the package beside this environment; return the folder it is in."""
+    """Build and install the package outside this environment; return its directory."""
     uv = shutil.which("uv")
     require("package", uv is not None, "uv is not installed")
-    require("package", can_contain(), "making namespaces (unshare) is not allowed here")
-    folder = tmp_path_factory.mktemp("installed")
+    require("package", can_contain(), "creating namespaces (unshare) is not permitted")
+    directory = tmp_path_factory.mktemp("installed")
     source = shutil.copytree(EXAMPLE, tmp_path_factory.mktemp("source") / "plugin")
-    words = [str(uv), "pip", "install", "--quiet", "--no-deps", "--python", sys.executable, "--target", str(folder)]
-    done = subprocess.run([*words, str(source)], capture_output=True, text=True, check=False, timeout=240)
-    require("package", done.returncode == 0, f"the example cannot be built here: {done.stderr[-500:]}")
-    return folder
+    argv = [str(uv), "pip", "install", "--quiet", "--no-deps", "--python", sys.executable, "--target", str(directory)]
+    completed = subprocess.run([*argv, str(source)], capture_output=True, text=True, check=False, timeout=240)
+    require("package", completed.returncode == 0, f"cannot build the example: {completed.stderr[-500:]}")
+    return directory
 
 
 @pytest.fixture
 def double(tmp_path: Path) -> Iterator[Cluster]:
-    with cluster(tmp_path / "cluster") as found:
-        yield found
+    with cluster(tmp_path / "cluster") as running:
+        yield running
 
 
 @pytest.fixture
@@ -55,10 +55,10 @@ def bench(installed: Path, double: Cluster, tmp_path: Path, monkeypatch: pytest.
 
     @contextmanager
     def disconnect() -> Iterator[None]:
-        silence = Fault(".", None, times=1000)
-        double.faults.append(silence)
+        fault = Fault(".", None, times=1000)
+        double.faults.append(fault)
         yield
-        double.faults.remove(silence)
+        double.faults.remove(fault)
 
     return ExecutorBench(
         execution={"type": "kubernetes", "namespace": "evals", "image": "harness:1"},
@@ -67,7 +67,7 @@ def bench(installed: Path, double: Cluster, tmp_path: Path, monkeypatch: pytest.
         environ={"KUBECONFIG": str(double.kubeconfig)},
         disconnect=disconnect,
         lose_response=lambda: double.faults.append(Fault("POST .*/jobs", None, after=True)),
-        count_requests=lambda: len(double.seen),
+        count_requests=lambda: len(double.requests),
     )
 
 
@@ -75,7 +75,7 @@ class TestKubernetes(RemoteExecutorSuite):
     pass
 
 
-def test_a_preempted_pod_is_told_as_one(bench: ExecutorBench, double: Cluster) -> None:
+def test_poll_reports_a_preempted_pod(bench: ExecutorBench, double: Cluster) -> None:
     job, lock = bench.blocking_job()
     executor = bench.open()
     attempt = executor.submit(job, 1, INVOCATION)
@@ -85,18 +85,18 @@ def test_a_preempted_pod_is_told_as_one(bench: ExecutorBench, double: Cluster) -
     assert (status.state, status.reason) == (JobState.FAILED, Reason.PREEMPTED)
 
 
-def test_results_whose_log_was_cut_are_an_error(bench: ExecutorBench, double: Cluster) -> None:
+def test_collect_rejects_a_truncated_log(bench: ExecutorBench, double: Cluster) -> None:
     executor = bench.open()
     attempt = executor.submit(bench.job('seq 9 > "$NEL_OUTPUT_DIR/numbers"'), 1, INVOCATION)
     bench.wait_until_final(executor, attempt)
     double.faults.append(Fault("GET .*/log.*container=results", cut=120))
-    with pytest.raises(CollectError, match="did not come whole"):
+    with pytest.raises(CollectError, match="incomplete results"):
         executor.collect(attempt, bench.home / "out")
     assert not (bench.home / "out").exists()
     executor.collect(attempt, bench.home / "out")
 
 
-def test_an_api_key_and_dollars_arrive_as_they_are(bench: ExecutorBench) -> None:
+def test_api_keys_and_dollar_signs_reach_the_job_unchanged(bench: ExecutorBench) -> None:
     bench.environ = {**bench.environ, "MODEL_API_KEY": "$(HOME) $$"}
     script = """test "$MODEL_API_KEY:$NEL_TASK:$1" = '$(HOME) $$:$$a:$(PATH)'"""
     endpoint = ApiEndpoint(url="http://127.0.0.1:9/v1", model_id="tiny", api_key_name="MODEL_API_KEY")
@@ -107,18 +107,18 @@ def test_an_api_key_and_dollars_arrive_as_they_are(bench: ExecutorBench) -> None
     assert status.state is JobState.SUCCEEDED
 
 
-def test_secrets_go_with_their_job(bench: ExecutorBench, double: Cluster) -> None:
+def test_secrets_are_deleted_with_their_job(bench: ExecutorBench, double: Cluster) -> None:
     bench.environ = {**bench.environ, "KEY": "sk-made-up"}
     executor = bench.open()
     job = bench.job("true", env={"KEY": "host:KEY"})
     bench.wait_until_final(executor, executor.submit(job, 1, INVOCATION))
-    assert "sk-made-up" not in json.dumps(double.store.things["jobs"])
+    assert "sk-made-up" not in json.dumps(double.store.objects["jobs"])
     with double.lock:
         double.store.delete("jobs", f"{job.key}-1")
-    assert double.store.things["secrets"] == {}
+    assert double.store.objects["secrets"] == {}
 
 
-def test_a_token_that_is_not_valid_is_no_silence(bench: ExecutorBench, double: Cluster) -> None:
+def test_an_invalid_token_is_reported_as_an_engine_error(bench: ExecutorBench, double: Cluster) -> None:
     double.token = "another"
     with pytest.raises(EngineError, match="Unauthorized"):
         bench.open().find([bench.job("true").key])
@@ -126,13 +126,13 @@ def test_a_token_that_is_not_valid_is_no_silence(bench: ExecutorBench, double: C
     assert "Unauthorized" in problem.message
 
 
-def test_what_it_leaves_out_is_said_before(bench: ExecutorBench) -> None:
+def test_check_reports_unsupported_features(bench: ExecutorBench) -> None:
     bench.execution = {"type": "kubernetes", "namespace": "evals"}
     job = bench.job("true", pre_cmd="echo", env={"A": "runtime:A"})
     assert len(bench.open().check(bench.plan(job))) == 3
 
 
-def test_its_settings_are_checked(bench: ExecutorBench) -> None:
+def test_unknown_settings_are_rejected(bench: ExecutorBench) -> None:
     bench.execution = {"type": "kubernetes", "namespaec": "evals"}
     with pytest.raises(SpecError, match=r"execution\.namespaec"):
         bench.open()
@@ -144,9 +144,7 @@ def model() -> Iterator[OpenAIServer]:
         yield server
 
 
-def test_a_spec_is_evaluated_from_end_to_end(
-    installed: Path, double: Cluster, model: OpenAIServer, tmp_path: Path
-) -> None:
+def test_run_evaluates_a_spec(installed: Path, double: Cluster, model: OpenAIServer, tmp_path: Path) -> None:
     score = 'echo \'{"scores": {"accuracy": 0.75}, "n_items": 4}\' > "$NEL_OUTPUT_DIR/scores.json"'
     spec = {
         "target": {"api_endpoint": {"model_id": "tiny", "url": model.url()}},
@@ -156,7 +154,7 @@ def test_a_spec_is_evaluated_from_end_to_end(
     (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
     environ = {name: value for name, value in os.environ.items() if not name.startswith("NEL_")}
     environ |= {"PYTHONPATH": str(installed), "NEL_ACTION_HOME": str(tmp_path / "home")}
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "nel_action", "run", "spec.yaml", "--wait"],
         cwd=tmp_path,
         env=environ | {"KUBECONFIG": str(double.kubeconfig)},
@@ -165,7 +163,7 @@ def test_a_spec_is_evaluated_from_end_to_end(
         check=False,
         timeout=120,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert completed.returncode == 0, completed.stdout + completed.stderr
     (results,) = (tmp_path / "runs").glob("*/results.json")
     (task,) = json.loads(results.read_text())["tasks"]
     assert task["scores"][0]["value"] == 0.75

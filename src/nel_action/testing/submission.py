@@ -45,9 +45,9 @@ class SubmissionTests:
             executor = bench.open()
             attempts = executor.find([other.key, job.key])
             expect(list(attempts) == [job.key], f"find() returned {attempts} {moment}")
-            found = attempts[job.key]
-            expect(_same(found, submitted), f"find() returned {found} {moment}; submit() returned {submitted}")
-            bench.wait_until_final(executor, found)
+            attempt = attempts[job.key]
+            expect(_same(attempt, submitted), f"find() returned {attempt} {moment}; submit() returned {submitted}")
+            bench.wait_until_final(executor, attempt)
 
     def test_submit_returns_an_existing_attempt(self, bench: ExecutorBench) -> None:
         """`submit` is idempotent, for every caller and at any time."""

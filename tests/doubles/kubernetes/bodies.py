@@ -1,4 +1,4 @@
-"""Bodies that come in and go out, each held against the official client's own models."""
+"""Request and response bodies, validated with the official client's models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from kubernetes import client
 from pydantic import BaseModel, ValidationError
 
-__all__ = ["MODELS", "Refused", "known", "read"]
+__all__ = ["MODELS", "ApiError", "parse", "validated"]
 
 MODELS: dict[str, type[BaseModel]] = {
     "jobs": client.V1Job,
@@ -17,8 +17,8 @@ MODELS: dict[str, type[BaseModel]] = {
 }
 
 
-class Refused(Exception):  # noqa: N818 it is an answer
-    """What the API server answers instead of doing what was asked."""
+class ApiError(Exception):
+    """An error response of the API server."""
 
     def __init__(self, status: int, reason: str, message: str) -> None:
         super().__init__(message)
@@ -33,33 +33,34 @@ class Refused(Exception):  # noqa: N818 it is an answer
         }
 
 
-def known(kind: type[BaseModel], body: dict[str, Any]) -> dict[str, Any]:
-    """Return the body as the client's model writes it; it must hold everything that the body holds."""
+def validated(model_type: type[BaseModel], body: dict[str, Any]) -> dict[str, Any]:
+    """Return the body as the client's model serializes it; reject fields that the model does not have."""
     try:
-        model = kind.model_validate(body)
+        model = model_type.model_validate(body)
     except ValidationError as error:
-        raise Refused(422, "Invalid", str(error)) from error
-    shown: dict[str, Any] = json.loads(model.model_dump_json(by_alias=True, exclude_none=True))
-    if strange := sorted(_strange(body, shown, "")):
-        raise Refused(400, "BadRequest", f"strict decoding error: unknown field {', '.join(strange)}")
-    return shown
+        raise ApiError(422, "Invalid", str(error)) from error
+    serialized: dict[str, Any] = json.loads(model.model_dump_json(by_alias=True, exclude_none=True))
+    if unknown := sorted(_unknown_fields(body, serialized, "")):
+        raise ApiError(400, "BadRequest", f"strict decoding error: unknown field {', '.join(unknown)}")
+    return serialized
 
 
-def read(kind: str, body: dict[str, Any]) -> dict[str, Any]:
-    """Read what a client sends as an object of that kind."""
-    return known(MODELS[kind], body)
+def parse(kind: str, body: dict[str, Any]) -> dict[str, Any]:
+    """Parse an object that a client sends."""
+    return validated(MODELS[kind], body)
 
 
-def _strange(body: object, shown: object, where: str) -> list[str]:
-    found: list[str] = []
+def _unknown_fields(body: object, serialized: object, parent: str) -> list[str]:
+    """Return the paths of fields that the model did not keep."""
+    unknown: list[str] = []
     if isinstance(body, dict):
-        shown = shown if isinstance(shown, dict) else {}
+        serialized = serialized if isinstance(serialized, dict) else {}
         for name, value in body.items():
-            if name not in shown and value not in (None, {}, []):
-                found.append(where + name)
+            if name not in serialized and value not in (None, {}, []):
+                unknown.append(parent + name)
             else:
-                found += _strange(value, shown.get(name), f"{where}{name}.")
-    if isinstance(body, list) and isinstance(shown, list):
-        for inner, outer in zip(body, shown, strict=False):
-            found += _strange(inner, outer, where)
-    return found
+                unknown += _unknown_fields(value, serialized.get(name), f"{parent}{name}.")
+    if isinstance(body, list) and isinstance(serialized, list):
+        for body_item, serialized_item in zip(body, serialized, strict=False):
+            unknown += _unknown_fields(body_item, serialized_item, parent)
+    return unknown

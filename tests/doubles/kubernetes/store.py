@@ -1,4 +1,4 @@
-"""What a cluster remembers: objects by kind and name, with ids, versions and owners."""
+"""The objects of a cluster by kind and name, with ids, versions and owners."""
 
 from __future__ import annotations
 
@@ -7,75 +7,76 @@ import uuid
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.doubles.kubernetes.bodies import MODELS, Refused, known, read
+from tests.doubles.kubernetes.bodies import MODELS, ApiError, parse, validated
 from tests.doubles.lepton.bodies import merge
 
-__all__ = ["Store", "moment", "selected"]
+__all__ = ["Store", "matches_selector", "timestamp"]
 
 
-def moment() -> str:
-    """Now, as Kubernetes writes it."""
+def timestamp() -> str:
+    """Return the current time in the format of Kubernetes."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def selected(thing: dict[str, Any], selector: str) -> bool:
-    """Whether an object's labels are as a selector of equalities says."""
-    labels = thing["metadata"].get("labels") or {}
+def matches_selector(resource: dict[str, Any], selector: str) -> bool:
+    """Whether an object's labels match an equality-based selector."""
+    labels = resource["metadata"].get("labels") or {}
     pairs = [pair.partition("=")[::2] for pair in selector.split(",") if pair]
     return all(labels.get(name) == value for name, value in pairs)
 
 
 class Store:
-    """One namespace's objects; each answer is held against the client's models."""
+    """The objects of one namespace; the client's models validate every response."""
 
     def __init__(self) -> None:
-        self.things: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in MODELS}
+        self.objects: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in MODELS}
         self._versions = itertools.count(1)
 
     def create(self, kind: str, body: dict[str, Any], *, keep: bool = True) -> dict[str, Any]:
-        """Enter an object; a name is taken once."""
-        thing = read(kind, body)
-        name = thing["metadata"]["name"]
-        if name in self.things[kind]:
-            raise Refused(409, "AlreadyExists", f'{kind} "{name}" already exists')
-        thing["metadata"] |= {"uid": str(uuid.uuid4()), "creationTimestamp": moment(), "namespace": "evals"}
+        """Create an object; names are unique."""
+        resource = parse(kind, body)
+        name = resource["metadata"]["name"]
+        if name in self.objects[kind]:
+            raise ApiError(409, "AlreadyExists", f'{kind} "{name}" already exists')
+        resource["metadata"] |= {"uid": str(uuid.uuid4()), "creationTimestamp": timestamp(), "namespace": "evals"}
         if keep:
-            self.things[kind][name] = thing
-            self.touch(thing)
-        return thing
+            self.objects[kind][name] = resource
+            self.touch(resource)
+        return resource
 
-    def touch(self, thing: dict[str, Any]) -> None:
-        """Give an object a new version."""
-        thing["metadata"]["resourceVersion"] = str(next(self._versions))
+    def touch(self, resource: dict[str, Any]) -> None:
+        """Assign a new version to an object."""
+        resource["metadata"]["resourceVersion"] = str(next(self._versions))
 
     def get(self, kind: str, name: str) -> dict[str, Any]:
-        if name not in self.things[kind]:
-            raise Refused(404, "NotFound", f'{kind} "{name}" not found')
-        return self.things[kind][name]
+        if name not in self.objects[kind]:
+            raise ApiError(404, "NotFound", f'{kind} "{name}" not found')
+        return self.objects[kind][name]
 
     def listing(self, kind: str, selector: str) -> dict[str, Any]:
-        """Return a list as the API does."""
-        found = [known(MODELS[kind], thing) for thing in self.things[kind].values() if selected(thing, selector)]
-        return {"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": found}
+        """Return a list in the format of the API."""
+        resources = self.objects[kind].values()
+        items = [validated(MODELS[kind], each) for each in resources if matches_selector(each, selector)]
+        return {"apiVersion": "v1", "kind": "List", "metadata": {"resourceVersion": "1"}, "items": items}
 
     def patch(self, kind: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Merge a change in."""
-        thing = self.get(kind, name)
-        merged = known(MODELS[kind], merge(thing, body))
-        thing.clear()
-        thing.update(merged)
-        self.touch(thing)
-        return thing
+        """Apply a merge patch."""
+        resource = self.get(kind, name)
+        merged = validated(MODELS[kind], merge(resource, body))
+        resource.clear()
+        resource.update(merged)
+        self.touch(resource)
+        return resource
 
     def delete(self, kind: str, name: str) -> list[tuple[str, str]]:
-        """Remove an object and what it owns; return all that went."""
-        thing = self.get(kind, name)
-        uid = thing["metadata"]["uid"]
-        del self.things[kind][name]
+        """Delete an object and the objects that it owns; return kind and name of each."""
+        resource = self.get(kind, name)
+        uid = resource["metadata"]["uid"]
+        del self.objects[kind][name]
         owned = [
             (other, each["metadata"]["name"])
-            for other, things in self.things.items()
-            for each in things.values()
+            for other, resources in self.objects.items()
+            for each in resources.values()
             if any(owner["uid"] == uid for owner in each["metadata"].get("ownerReferences") or [])
         ]
-        return [(kind, name), *(gone for other, each in owned for gone in self.delete(other, each))]
+        return [(kind, name), *(deleted for other, each in owned for deleted in self.delete(other, each))]

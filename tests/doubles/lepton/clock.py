@@ -1,4 +1,4 @@
-"""The platform's time: it flows, and a test may push it forward."""
+"""The platform's clock, which a test can advance."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ __all__ = ["Clock"]
 
 
 class Clock:
-    """Real time and what was added to it."""
+    """The real time plus an offset."""
 
     def __init__(self) -> None:
-        self._ahead = 0.0
-        self._last = 0
+        self._offset = 0.0
+        self._last_nanos = 0
 
     def advance(self, seconds: float) -> None:
-        """Let that much time pass at once: what has a time limit meets it."""
-        self._ahead += seconds
+        """Move the clock forward."""
+        self._offset += seconds
 
     def now(self) -> float:
-        """Seconds since 1970."""
-        return time.time() + self._ahead
+        """Return seconds since 1970."""
+        return time.time() + self._offset
 
     def millis(self) -> int:
-        """The unit of the platform's metadata."""
+        """Return milliseconds since 1970, the unit of the platform's metadata."""
         return int(self.now() * 1000)
 
     def nanos(self) -> int:
-        """The unit of its logs; never the same twice, so that lines have an order."""
-        self._last = max(self._last + 1, int(self.now() * 1e9))
-        return self._last
+        """Return nanoseconds since 1970, the unit of log timestamps; increases with every call."""
+        self._last_nanos = max(self._last_nanos + 1, int(self.now() * 1e9))
+        return self._last_nanos

@@ -1,4 +1,4 @@
-"""The double and the real SDK's client of it."""
+"""The double, and the SDK's client for it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One endpoint: its spec, its server's process, and why it is not ready."""
+"""An endpoint: its spec, the process of its server, and its readiness."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.doubles.lepton.clock import Clock
 from tests.doubles.lepton.container import Container
 from tests.doubles.lepton.gateway import Gateway
 from tests.doubles.lepton.logs import Line, Log
-from tests.doubles.lepton.running import Workload, start
 from tests.doubles.lepton.settings import Settings
+from tests.doubles.lepton.workload import Workload, start
 
 __all__ = ["Endpoint"]
 
@@ -27,14 +27,15 @@ DEFAULT_PORT = 40000
 
 @dataclass(slots=True)
 class Endpoint:
-    """An endpoint that the platform knows."""
+    """An endpoint of the workspace."""
 
     model: LeptonDeployment
     raw: dict[str, object] | None
-    """The body as the newer routes have it."""
-    folder: Path
+    """The request body of the newer API."""
+    directory: Path
     gateway: Gateway
-    looks: int
+    remaining_requests: int
+    """Number of requests until the state changes."""
     state: LeptonDeploymentState = State.Starting
     reason: ReplicaReadinessReason = Reason.InProgress
     message: str = ""
@@ -42,9 +43,9 @@ class Endpoint:
     container: Container | None = None
     runs: int = 0
     since: float = 0
-    """When its process was started."""
+    """When its process was started, in seconds since 1970."""
     asleep: bool = False
-    """Scaled to zero by the platform."""
+    """Whether the platform has scaled it to zero."""
     terminations: list[ReplicaTermination] = field(default_factory=list)
 
     @property
@@ -55,15 +56,15 @@ class Endpoint:
 
     @property
     def running(self) -> bool:
-        """Whether a process of it lives."""
+        """Whether its process runs."""
         return self.container is not None and self.container.exit_code is None
 
     @property
-    def wanted(self) -> int:
-        """How many replicas there should be."""
+    def desired_replicas(self) -> int:
+        """Number of replicas that the platform tries to run."""
         requirement = self.model.spec.resource_requirement if self.model.spec else None
-        least = requirement.min_replicas if requirement else None
-        return 0 if self.asleep else 1 if least is None else least
+        min_replicas = requirement.min_replicas if requirement else None
+        return 0 if self.asleep else 1 if min_replicas is None else min_replicas
 
     @property
     def ready(self) -> bool:
@@ -78,34 +79,35 @@ class Endpoint:
         assert self.model.spec
         return self.model.spec.resource_requirement.resource_shape if self.model.spec.resource_requirement else None
 
-    def to(self, state: LeptonDeploymentState, reason: ReplicaReadinessReason, message: str = "") -> None:
+    def set_state(self, state: LeptonDeploymentState, reason: ReplicaReadinessReason, message: str = "") -> None:
+        """Change the state and its reason; the gateway is open only while the endpoint is ready."""
         self.state, self.reason, self.message = state, reason, message
         self.gateway.open = state is State.Ready
 
     def launch(self, settings: Settings, clock: Clock) -> None:
-        """Start the server on a free port, which takes the place of the declared one wherever the command says it."""
+        """Start the server; a free port replaces the declared one in its command."""
         assert self.model.spec
         assert self.model.spec.container
         self.runs, self.since = self.runs + 1, clock.now()
         spec, container = self.model.spec, self.model.spec.container
         declared = container.ports[0].container_port if container.ports else DEFAULT_PORT
         self.gateway.port = _free_port()
-        place = re.compile(rf"(?<!\d){declared}(?!\d)")
+        port_pattern = re.compile(rf"(?<!\d){declared}(?!\d)")
         replica = self.replica
         self.container = start(
             settings,
             Workload(
                 image=container.image,
-                command=[place.sub(str(self.gateway.port), word) for word in container.command or []],
+                command=[port_pattern.sub(str(self.gateway.port), argument) for argument in container.command or []],
                 envs=spec.envs,
                 mounts=spec.mounts,
-                given={"LEPTON_DEPLOYMENT_NAME": self.name, "LEPTON_WORKSPACE_ID": settings.workspace},
+                platform_envs={"LEPTON_DEPLOYMENT_NAME": self.name, "LEPTON_WORKSPACE_ID": settings.workspace},
             ),
-            self.folder / f"run-{self.runs}",
-            line=lambda text: self.log.add(Line(clock.nanos(), text, replica, replica)),
-            ended=lambda: None,
+            self.directory / f"run-{self.runs}",
+            on_line=lambda text: self.log.add(Line(clock.nanos(), text, replica, replica)),
+            on_exit=lambda: None,
         )
-        self.to(State.Starting, Reason.InProgress)
+        self.set_state(State.Starting, Reason.InProgress)
 
     def listens(self) -> bool:
         """Whether the server accepts connections."""
@@ -115,8 +117,8 @@ class Endpoint:
         except OSError:
             return False
 
-    def end(self) -> None:
-        """End the server, at once."""
+    def kill(self) -> None:
+        """Kill the server and wait until it has exited."""
         if self.container:
             self.container.kill()
             self.container.wait()

@@ -1,4 +1,4 @@
-"""How an endpoint looks through either family of routes."""
+"""The representation of an endpoint in both APIs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from leptonai.api.v2.types.deployment import (
     LeptonDeploymentState,
     LeptonDeploymentStatus,
 )
-from tests.doubles.lepton.bodies import Refused, read, show
+from tests.doubles.lepton.bodies import ApiError, parse, serialize
 from tests.doubles.lepton.endpoint import Endpoint
 
 __all__ = ["as_deployment", "as_endpoint", "from_endpoint"]
@@ -21,57 +21,57 @@ __all__ = ["as_deployment", "as_endpoint", "from_endpoint"]
 State = LeptonDeploymentState
 
 
-def as_deployment(endpoint: Endpoint, *, whole: bool = False) -> dict[str, Any]:
-    """Return the body of `/deployments`; tokens only when it was just created."""
+def as_deployment(endpoint: Endpoint, *, with_tokens: bool = False) -> dict[str, Any]:
+    """Return the body of `/deployments`; only the response to a creation contains tokens."""
     model = endpoint.model.model_copy(deep=True)
     gone = endpoint.state in {State.Stopping, State.Stopped}
     model.status = LeptonDeploymentStatus(
         state=State.NotReady if gone else endpoint.state,
         phase=endpoint.state,
         endpoint=DeploymentEndpoint(internal_endpoint=endpoint.gateway.url, external_endpoint=endpoint.gateway.url),
-        autoscaler_status=AutoScalerStatus(desired_replicas=endpoint.wanted),
+        autoscaler_status=AutoScalerStatus(desired_replicas=endpoint.desired_replicas),
     )
-    body = show(model)
-    if not whole:
-        _hide(body["spec"])
+    body = serialize(model)
+    if not with_tokens:
+        _redact_tokens(body["spec"])
     return body
 
 
-def as_endpoint(endpoint: Endpoint, *, whole: bool = False) -> dict[str, Any]:
-    """Return the body of `/endpoints`, held against the SDK's own reading of it."""
+def as_endpoint(endpoint: Endpoint, *, with_tokens: bool = False) -> dict[str, Any]:
+    """Return the body of `/endpoints`, verified with the SDK's parser."""
     assert endpoint.raw is not None
     assert endpoint.model.metadata
     body: dict[str, Any] = copy.deepcopy(endpoint.raw)
     body["metadata"] |= {"name": endpoint.name, "created_at": endpoint.model.metadata.created_at}
     if endpoint.model.spec and endpoint.model.spec.api_tokens:
-        body["spec"]["api_tokens"] = [show(token) for token in endpoint.model.spec.api_tokens]
+        body["spec"]["api_tokens"] = [serialize(token) for token in endpoint.model.spec.api_tokens]
     state = "NotReady" if endpoint.state is State.NotReady else endpoint.state.value
     body["status"] = {"state": state, "external_url": endpoint.gateway.url}
     if endpoint.ready:
-        body["status"]["ready_replicas"] = endpoint.wanted
-    body["status"]["auto_scaler_status"] = {"desired_replicas": endpoint.wanted}
-    if not whole:
-        _hide(body["spec"])
+        body["status"]["ready_replicas"] = endpoint.desired_replicas
+    body["status"]["auto_scaler_status"] = {"desired_replicas": endpoint.desired_replicas}
+    if not with_tokens:
+        _redact_tokens(body["spec"])
     LeptonDeployment(**translation.http_endpoint_to_legacy(body))
     return body
 
 
-def _hide(spec: dict[str, Any]) -> None:
+def _redact_tokens(spec: dict[str, Any]) -> None:
     for token in spec.get("api_tokens") or []:
         if "value" in token:
             token["value"] = "***"
 
 
 def from_endpoint(raw: object) -> LeptonDeployment:
-    """Read a body of `/endpoints`; nothing in it may get lost on the SDK's way back."""
+    """Parse a body of `/endpoints`; reject fields that the SDK's translation loses."""
     if not isinstance(raw, dict) or len(raw.get("spec", {}).get("components", [])) != 1:
-        raise Refused(400, "InvalidRequest", "an endpoint has metadata and one component")
+        raise ApiError(400, "InvalidRequest", "an endpoint has metadata and one component")
     legacy = translation.http_endpoint_to_legacy(raw)
     legacy.pop("status")
-    model = read(LeptonDeployment, legacy)
-    back = translation.legacy_to_http_endpoint(show(model))
+    model = parse(LeptonDeployment, legacy)
+    back = translation.legacy_to_http_endpoint(serialize(model))
     lost = {name for name in raw["spec"]["components"][0] if name not in back["spec"]["components"][0]}
     lost |= {name for name in raw["spec"] if name not in back["spec"]} - {"api_tokens"}
     if lost:
-        raise Refused(400, "InvalidRequest", f"an endpoint has no {', '.join(sorted(lost))}")
+        raise ApiError(400, "InvalidRequest", f"an endpoint has no {', '.join(sorted(lost))}")
     return model

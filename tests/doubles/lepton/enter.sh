@@ -1,20 +1,20 @@
 #!/bin/sh
-# The inside of a container: the machine's own files with folders mounted over them, seen by this process alone.
-# enter.sh ROOT FOLDER SOURCE:TARGET... -- COMMAND...
+# Runs a command in a root directory that consists of the machine's files and further mounts.
+# enter.sh ROOT WORK_DIR SOURCE:TARGET... -- COMMAND...
 set -eu
-root=$1 folder=$2
+root=$1 work_dir=$2
 shift 2
 if [ "$1" = -- ]; then
     shift
-    cd "$folder"
+    cd "$work_dir"
     exec "$@"
 fi
 
-open() { # make folder $1 of the root our own, with what the machine has in it
-    [ ! -e "$root$1/.ours" ] || return 0
+open() { # create directory $1 below the root, with bind mounts of the entries that the machine has in it
+    [ ! -e "$root$1/.opened" ] || return 0
     mkdir -p "$root$1"
     mount -t tmpfs tmpfs "$root$1"
-    : > "$root$1/.ours"
+    : > "$root$1/.opened"
     for entry in "$1"/* "$1"/.[!.]*; do
         if [ -L "$entry" ]; then
             cp -P "$entry" "$root$entry"
@@ -39,4 +39,4 @@ while [ "$1" != -- ]; do
     mount --bind "$source" "$root$target"
 done
 shift
-exec chroot "$root" env -C "$folder" -- "$@"
+exec chroot "$root" env -C "$work_dir" -- "$@"

@@ -1,42 +1,42 @@
-"""What may go wrong between a client and the platform."""
+"""Faults between a client and a double; shared by the doubles of Lepton and Kubernetes."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
 
-__all__ = ["Fault", "take"]
+__all__ = ["Fault", "next_fault"]
 
 
 @dataclass(slots=True)
 class Fault:
-    """What to answer in place of the truth, to requests that match."""
+    """What happens to matching requests instead of a normal response."""
 
     pattern: str
-    """Matched against `METHOD /jobs?…`: the path after the workspace."""
+    """Regular expression, searched in `METHOD /jobs?…`: the path after the workspace."""
     status: int | None = 500
-    """None hangs up without an answer."""
+    """Status of the response; None closes the connection without one."""
     message: str = "injected"
     headers: dict[str, str] = field(default_factory=dict)
     times: int = 1
-    """So many requests get it."""
+    """Number of requests that are affected."""
     skip: int = 0
-    """So many matching requests are answered well before."""
+    """Number of matching requests that are processed normally before."""
     after: bool = False
-    """Carry the request out first: the answer is lost, the work is done."""
+    """Process the request first: only its response is lost."""
     silent: bool = False
-    """Never answer, until the client gives up or the double closes: a time-out."""
+    """Do not respond until the client gives up or the double closes: a timeout."""
     cut: int | None = None
-    """Answer the truth, but only so many bytes of it, and hang up."""
+    """Process the request, send only this many bytes of the response, and close the connection."""
 
     @property
-    def carries_out(self) -> bool:
-        """Whether the platform does what was asked."""
+    def processes_request(self) -> bool:
+        """Whether the request is processed."""
         return self.after or self.cut is not None
 
 
-def take(faults: list[Fault], request: str) -> Fault | None:
-    """Return the fault that this request meets, and count it."""
+def next_fault(faults: list[Fault], request: str) -> Fault | None:
+    """Return the fault that applies to a request, and count the request."""
     for fault in faults:
         if not fault.times or not re.search(fault.pattern, request):
             continue

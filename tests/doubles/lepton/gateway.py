@@ -1,4 +1,4 @@
-"""The public address of an endpoint: it checks tokens, counts traffic and passes requests to the server behind it."""
+"""The public address of an endpoint: a proxy that checks tokens and counts traffic."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 __all__ = ["Gateway"]
 
-HOP = {"connection", "transfer-encoding", "keep-alive", "content-length", "host"}
+HOP_BY_HOP = {"connection", "transfer-encoding", "keep-alive", "content-length", "host"}
 
 
 class Gateway:
-    """One address for as long as the endpoint exists; its server comes and goes."""
+    """Keeps its address while the endpoint exists and its server restarts."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.open = False
-        """Whether the server may be asked."""
+        """Whether requests are forwarded."""
         self.port = 0
         self.tokens: set[str] = set()
-        """Who knows one of these may ask; empty: everybody."""
+        """Accepted tokens; empty accepts every request."""
         self.requests = 0
         self.last_traffic = now()
         self.now = now
@@ -37,7 +37,7 @@ class Gateway:
         return f"http://127.0.0.1:{self._server.server_port}"
 
     def touch(self) -> None:
-        """Note traffic."""
+        """Record traffic."""
         self.requests += 1
         self.last_traffic = self.now()
 
@@ -55,7 +55,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Say nothing."""
+        """Suppress the access log."""
 
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -63,34 +63,34 @@ class _Handler(BaseHTTPRequestHandler):
         gateway = self.server.gateway
         with suppress(BrokenPipeError, ConnectionResetError):
             if gateway.tokens and token not in gateway.tokens:
-                self._say(401, "invalid token")
+                self._send_error(401, "invalid token")
             elif not gateway.open:
-                self._say(503, "no replica is ready")
+                self._send_error(503, "no replica is ready")
             else:
                 gateway.touch()
-                self._pass_on(body)
+                self._forward(body)
 
-    def _pass_on(self, body: bytes) -> None:
+    def _forward(self, body: bytes) -> None:
         gateway = self.server.gateway
-        onward = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=300)
+        upstream = http.client.HTTPConnection("127.0.0.1", gateway.port, timeout=300)
         try:
-            headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP}
-            onward.request(self.command, self.path, body or None, headers)
-            answer = onward.getresponse()
-            self.send_response(answer.status)
-            for name, value in answer.getheaders():
-                if name.lower() not in HOP:
+            headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP_BY_HOP}
+            upstream.request(self.command, self.path, body or None, headers)
+            response = upstream.getresponse()
+            self.send_response(response.status)
+            for name, value in response.getheaders():
+                if name.lower() not in HOP_BY_HOP:
                     self.send_header(name, value)
             self.end_headers()
-            while part := answer.read1(65536):
+            while part := response.read1(65536):
                 self.wfile.write(part)
             gateway.touch()
         except (OSError, http.client.HTTPException) as error:
-            self._say(502, str(error))
+            self._send_error(502, str(error))
         finally:
-            onward.close()
+            upstream.close()
 
-    def _say(self, status: int, message: str) -> None:
+    def _send_error(self, status: int, message: str) -> None:
         data = json.dumps({"message": message}).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

@@ -1,4 +1,4 @@
-"""One job: what the platform shows of it, and the process behind it."""
+"""A job: its status and its process."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from leptonai.api.v2.types.job import LeptonJob, LeptonJobState, LeptonJobStatus
 from tests.doubles.lepton.clock import Clock
 from tests.doubles.lepton.container import Container
 from tests.doubles.lepton.logs import Line, Log
-from tests.doubles.lepton.running import Workload, start
 from tests.doubles.lepton.settings import Settings
+from tests.doubles.lepton.workload import Workload, start
 
-__all__ = ["ENDED", "Record"]
+__all__ = ["FINISHED", "Record"]
 
 State = LeptonJobState
-ENDED = frozenset({State.Completed, State.Failed, State.Stopped, State.Archived, State.Deleted})
+FINISHED = frozenset({State.Completed, State.Failed, State.Stopped, State.Archived, State.Deleted})
 
 
 @dataclass(slots=True)
 class Record:
-    """A job that the platform knows."""
+    """A job of the workspace."""
 
     job: LeptonJob
-    folder: Path
-    looks: int
-    """So many looks until the next state."""
+    directory: Path
+    remaining_requests: int
+    """Number of requests until the state changes."""
     log: Log = field(default_factory=Log)
     container: Container | None = None
     events: list[tuple[str, str]] = field(default_factory=list)
     runs: int = 0
     replica_failures: int = 0
     job_failures: int = 0
-    ended_at: float = 0
-    """When its last process ended."""
+    exited_at: float = 0
+    """When its last process exited, in seconds since 1970."""
     finished: float | None = None
     archived: bool = False
 
@@ -54,19 +54,19 @@ class Record:
 
     @property
     def running(self) -> bool:
-        """Whether a process of it lives."""
+        """Whether its process runs."""
         return self.container is not None and self.container.exit_code is None
 
-    def to(self, state: LeptonJobState, looks: int = 0) -> None:
-        """Change the state and what is counted with it."""
-        alive = int(state is State.Running)
-        self.status.state, self.looks = state, looks
-        self.status.active = self.status.ready = alive
+    def set_state(self, state: LeptonJobState, requests: int = 0) -> None:
+        """Change the state and the counts that depend on it; the state lasts for `requests` requests."""
+        running = int(state is State.Running)
+        self.status.state, self.remaining_requests = state, requests
+        self.status.active = self.status.ready = running
         self.events.append(("Normal", state.value))
 
     @property
     def run_name(self) -> str:
-        """The present try's name in the history."""
+        """Name of the current run in the history."""
         return f"{self.id}-{len(self.status.job_history)}"
 
     @property
@@ -76,7 +76,7 @@ class Record:
     def launch(self, settings: Settings, clock: Clock) -> None:
         """Start the process."""
         self.runs += 1
-        given = {"LEPTON_JOB_NAME": self.id, "LEPTON_WORKSPACE_ID": settings.workspace}
+        platform_envs = {"LEPTON_JOB_NAME": self.id, "LEPTON_WORKSPACE_ID": settings.workspace}
         spec = self.job.spec
         replica, run = self.replica, self.run_name
         self.container = start(
@@ -86,27 +86,27 @@ class Record:
                 command=spec.container.command or [],
                 envs=spec.envs,
                 mounts=spec.mounts,
-                given=given,
+                platform_envs=platform_envs,
             ),
-            self.folder / f"run-{self.runs}",
-            line=lambda text: self.log.add(Line(clock.nanos(), text, replica, run)),
-            ended=lambda: self._stamp(clock.now()),
+            self.directory / f"run-{self.runs}",
+            on_line=lambda text: self.log.add(Line(clock.nanos(), text, replica, run)),
+            on_exit=lambda: self._record_exit(clock.now()),
         )
-        self.to(State.Running)
+        self.set_state(State.Running)
 
-    def _stamp(self, now: float) -> None:
-        self.ended_at = now
+    def _record_exit(self, now: float) -> None:
+        self.exited_at = now
 
-    def remember(self, state: LeptonJobState) -> None:
-        """Put the try that ended into the history, and forget its counts."""
+    def archive_run(self, state: LeptonJobState) -> None:
+        """Append the finished run to the history."""
         past = LeptonJobStatusDetails.model_validate(self.status.model_dump(exclude={"job_history"}))
         past.job_name, past.state = self.run_name, state
         self.status.job_history.append(past)
         self.container = None
 
     def finish(self, state: LeptonJobState, now: float) -> None:
-        """Nothing more will happen to it."""
-        self.to(state)
+        """Set the final state."""
+        self.set_state(state)
         self.status.succeeded = int(state is State.Completed)
         self.status.failed = int(state is State.Failed)
         self.status.completion_time = int(now * 1000)

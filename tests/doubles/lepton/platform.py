@@ -1,4 +1,4 @@
-"""The platform behind the routes: jobs, endpoints and the time they live in."""
+"""The state of the platform: jobs, endpoints and the clock."""
 
 from __future__ import annotations
 
@@ -9,53 +9,53 @@ from pathlib import Path
 from tests.doubles.lepton.clock import Clock
 from tests.doubles.lepton.endpoints import Endpoints
 from tests.doubles.lepton.jobs import Jobs
-from tests.doubles.lepton.running import Started
 from tests.doubles.lepton.settings import Settings
+from tests.doubles.lepton.workload import Started
 
 __all__ = ["Platform"]
 
 
 class Platform:
-    """One workspace of it."""
+    """One workspace."""
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(self, directory: Path, settings: Settings) -> None:
         self.settings = settings
         self.lock = threading.RLock()
         self.closing = threading.Event()
         self.clock = Clock()
         self.started: list[Started] = []
-        """Every process that really began, in order."""
-        self.jobs = Jobs(settings, self.clock, folder / "jobs", self.started)
-        self.endpoints = Endpoints(settings, self.clock, folder / "endpoints", self.started)
+        """Every process that was started, in order."""
+        self.jobs = Jobs(settings, self.clock, directory / "jobs", self.started)
+        self.endpoints = Endpoints(settings, self.clock, directory / "endpoints", self.started)
 
     def settle(self) -> None:
-        """Let everything happen that is due."""
+        """Apply all state changes that are due."""
         with self.lock:
             self.jobs.settle()
             self.endpoints.settle()
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the clock, and apply the state changes that are due then."""
         with self.lock:
             self.clock.advance(seconds)
             self.settle()
 
     def running(self) -> list[str]:
-        """Jobs and endpoints that have a process now, or will have one without anybody's doing."""
+        """Return jobs and endpoints that have a process, or will get one without further requests."""
         self.settle()
         with self.lock:
             jobs = [
                 record.id for record in self.jobs.records.values() if record.finished is None and not record.archived
             ]
-            return jobs + [endpoint.name for endpoint in self.endpoints.records.values() if endpoint.wanted]
+            return jobs + [endpoint.name for endpoint in self.endpoints.records.values() if endpoint.desired_replicas]
 
     def shapes_in_use(self) -> Iterable[str | None]:
-        """The machines that are taken."""
+        """Return the shapes of the machines in use."""
         jobs = [record.job.spec.resource_shape for record in self.jobs.records.values() if record.running]
         return jobs + [endpoint.shape for endpoint in self.endpoints.records.values() if endpoint.running]
 
     def close(self) -> None:
-        """End every process that it started."""
+        """Kill all processes."""
         self.closing.set()
         with self.lock:
             for record in self.jobs.records.values():
@@ -64,6 +64,6 @@ class Platform:
                     record.container.wait()
                 record.log.finish()
             for endpoint in self.endpoints.records.values():
-                endpoint.end()
+                endpoint.kill()
                 endpoint.log.finish()
                 endpoint.gateway.close()

@@ -1,4 +1,4 @@
-"""What a workspace may use at once."""
+"""The quota of a workspace."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.doubles.lepton.settings import Settings
 __all__ = ["fits", "quota"]
 
 
-def _sum(settings: Settings, shapes: Iterable[str | None]) -> TotalResource:
+def _total(settings: Settings, shapes: Iterable[str | None]) -> TotalResource:
     specs = [settings.shapes[shape].spec for shape in shapes if shape in settings.shapes]
     return TotalResource(
         cpu=sum(spec.cpu or 0 for spec in specs),
@@ -21,17 +21,17 @@ def _sum(settings: Settings, shapes: Iterable[str | None]) -> TotalResource:
 
 
 def quota(settings: Settings, used: Iterable[str | None]) -> ResourceQuota:
-    """Limit and use, as the workspace tells them."""
+    """Return limit and use in the platform's format."""
     cpu, memory, accelerators = settings.quota
     limit = TotalResource(cpu=cpu, memory=memory, accelerator_num=accelerators)
-    return ResourceQuota(limit=limit, used=_sum(settings, used))
+    return ResourceQuota(limit=limit, used=_total(settings, used))
 
 
 def fits(settings: Settings, used: Iterable[str | None], shape: str | None) -> bool:
-    """Whether one more machine of this shape is within the quota."""
-    whole = quota(settings, [*used, shape])
+    """Whether another machine of this shape is within the quota."""
+    total = quota(settings, [*used, shape])
     return bool(
-        whole.used.cpu <= whole.limit.cpu
-        and whole.used.memory <= whole.limit.memory
-        and whole.used.accelerator_num <= whole.limit.accelerator_num
+        total.used.cpu <= total.limit.cpu
+        and total.used.memory <= total.limit.memory
+        and total.used.accelerator_num <= total.limit.accelerator_num
     )

@@ -1,4 +1,4 @@
-"""What a workspace has, and how its platform behaves: for a test to change."""
+"""Contents of a workspace and behavior of the platform, for tests to change."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _shapes() -> dict[str, Shape]:
 
 @dataclass(slots=True)
 class Delays:
-    """How many looks of a client a state lasts; nothing here sleeps."""
+    """Number of requests for which a state lasts; nothing here sleeps."""
 
     queueing: int = 0
     starting: int = 0
@@ -41,7 +41,7 @@ class Delays:
 
 @dataclass(slots=True)
 class NodeGroup:
-    """Machines that belong to the workspace."""
+    """A node group of the workspace."""
 
     name: str
     nodes: tuple[str, ...] = ("node-1",)
@@ -55,33 +55,33 @@ class Settings:
     workspace: str = "ws"
     token: str = "tok-of-the-workspace"
     new_api: bool = False
-    """Endpoints live under `/endpoints` instead of `/deployments`."""
+    """Whether the endpoint API is `/endpoints` instead of `/deployments`."""
     secure_defaults: bool = False
-    """An endpoint without tokens is given one."""
+    """Whether an endpoint without tokens gets a generated one."""
     state: str = "normal"
     delays: Delays = field(default_factory=Delays)
     grace: float = 0.5
-    """Real seconds between asking a process to end and ending it."""
+    """Real seconds between SIGTERM and SIGKILL."""
     shapes: dict[str, Shape] = field(default_factory=_shapes)
     node_groups: dict[str, NodeGroup] = field(default_factory=lambda: {"ng-1": NodeGroup("group-one")})
     """By id."""
     quota: tuple[float, int, float] = (192, 4 << 20, 16)
-    """CPUs, memory in MiB, accelerators; who is over it queues."""
+    """CPUs, memory in MiB, accelerators; workloads above it are queued."""
     no_capacity: set[str] = field(default_factory=set)
-    """Shapes that no machine is free for."""
+    """Shapes without an available machine."""
     secrets: dict[str, str] = field(default_factory=dict)
     tokens: dict[str, str] = field(default_factory=dict)
-    """Named tokens that an endpoint may refer to."""
+    """Named tokens that endpoints may refer to."""
     registries: set[str] | None = None
     """Names of image pull secrets; None accepts any."""
     volumes: dict[str, Path] = field(default_factory=dict)
-    """What a mount's `from` means here (`node-nfs:fs`)."""
+    """Name of a volume (`node-nfs:fs`) to directory on this machine."""
     images: dict[str, Mapping[str, str]] = field(default_factory=dict)
-    """Variables that an image sets; PATH is put before the machine's own."""
+    """Variables that an image sets; its PATH precedes the machine's."""
     missing_images: set[str] = field(default_factory=set)
     archive_keeps_state: bool = False
-    """Show an archived job as it ended instead of `Archived`."""
+    """Whether an archived job keeps its final state instead of `Archived`."""
     max_page: int = 500
     max_log_lines: int = 5000
     log_lag: float = 0
-    """Seconds until a line is among the historical logs."""
+    """Seconds until the log service has stored a line."""

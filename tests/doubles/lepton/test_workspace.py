@@ -1,4 +1,4 @@
-"""What a workspace says of itself, through the real SDK."""
+"""The workspace of the double, used through the SDK."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.doubles.lepton.server import LeptonDouble
 from tests.doubles.lepton.settings import NodeGroup
 
 
-def test_it_has_quotas_and_features(double: LeptonDouble, client: APIClient) -> None:
+def test_workspace_has_a_quota_and_features(double: LeptonDouble, client: APIClient) -> None:
     double.settings.new_api = True
     info = client.info()
     assert (info.workspace_name, info.workspace_state.value) == ("ws", "normal")
@@ -18,7 +18,7 @@ def test_it_has_quotas_and_features(double: LeptonDouble, client: APIClient) -> 
     assert client.new_deployment_api_enabled
 
 
-def test_secrets_are_named_and_never_shown(double: LeptonDouble, client: APIClient) -> None:
+def test_listed_secrets_have_no_values(double: LeptonDouble, client: APIClient) -> None:
     assert client.secret.create([SecretItem(name="key", value="s3cr3t")])
     assert [(item.name, item.value) for item in client.secret.list_all()] == [("key", None)]
     with pytest.raises(ClientError, match="409"):
@@ -29,7 +29,7 @@ def test_secrets_are_named_and_never_shown(double: LeptonDouble, client: APIClie
         client.secret.delete("key")
 
 
-def test_machines(double: LeptonDouble, client: APIClient) -> None:
+def test_node_groups_list_their_nodes_and_shapes(double: LeptonDouble, client: APIClient) -> None:
     double.settings.node_groups["ng-2"] = NodeGroup("second", nodes=("a", "b"), unschedulable=("b",))
     groups = {group.metadata.id_: group.status.ready_nodes for group in client.nodegroup.list_all()}
     assert groups == {"ng-1": 1, "ng-2": 1}

@@ -1,4 +1,4 @@
-"""What a workspace says about itself: rights, machines, secrets, and the logs of everything in it."""
+"""Routes of the workspace: its description, machines, secrets and logs."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from leptonai.api.v2.types.dedicated_node_group import (
 )
 from leptonai.api.v2.types.secret import SecretItem
 from leptonai.api.v2.types.workspace import Workloads, WorkspaceFeatures, WorkspaceInfo, WorkspaceState
-from tests.doubles.lepton.bodies import Refused, read, show
-from tests.doubles.lepton.logs import Line, history
+from tests.doubles.lepton.bodies import ApiError, parse, serialize
+from tests.doubles.lepton.logs import Line, query_history
 from tests.doubles.lepton.quota import quota
+from tests.doubles.lepton.routing import Request, Response, Routes
 from tests.doubles.lepton.settings import NodeGroup
-from tests.doubles.lepton.table import Answer, Asked, Table
 
 __all__ = ["WORKSPACE"]
 
-WORKSPACE = Table()
+WORKSPACE = Routes()
 
 
 @WORKSPACE.on("GET", "/workspace")
-def workspace(asked: Asked) -> Answer:
-    platform, settings = asked.platform, asked.platform.settings
+def workspace(request: Request) -> Response:
+    platform, settings = request.platform, request.platform.settings
     info = WorkspaceInfo(
         build_time="2026-01-01T00:00:00Z",
         git_commit="1.0.0",
@@ -49,30 +49,30 @@ def workspace(asked: Asked) -> Answer:
             enable_new_deployment_api=settings.new_api, enable_secure_endpoint_defaults=settings.secure_defaults
         ),
     )
-    return Answer(show(info))
+    return Response(serialize(info))
 
 
 @WORKSPACE.on("GET", "/usersecrets")
-def secrets(asked: Asked) -> Answer:
-    return Answer([show(SecretItem(name=name)) for name in asked.platform.settings.secrets])
+def secrets(request: Request) -> Response:
+    return Response([serialize(SecretItem(name=name)) for name in request.platform.settings.secrets])
 
 
 @WORKSPACE.on("POST", "/usersecrets")
-def create_secrets(asked: Asked) -> Answer:
-    items = [read(SecretItem, item) for item in asked.body]
-    known = asked.platform.settings.secrets
+def create_secrets(request: Request) -> Response:
+    items = [parse(SecretItem, item) for item in request.body]
+    known = request.platform.settings.secrets
     for item in items:
         if item.name in known:
-            raise Refused(409, "Conflict", f"secret {item.name} already exists")
+            raise ApiError(409, "Conflict", f"secret {item.name} already exists")
     known.update({item.name: item.value or "" for item in items})
-    return Answer({}, 201)
+    return Response({}, 201)
 
 
 @WORKSPACE.on("DELETE", "/usersecrets/{name}")
-def delete_secret(asked: Asked) -> Answer:
-    if asked.platform.settings.secrets.pop(asked.parts["name"], None) is None:
-        raise Refused(404, "ResourceNotFound", f"secret {asked.parts['name']} not found")
-    return Answer({})
+def delete_secret(request: Request) -> Response:
+    if request.platform.settings.secrets.pop(request.parts["name"], None) is None:
+        raise ApiError(404, "ResourceNotFound", f"secret {request.parts['name']} not found")
+    return Response({})
 
 
 def _group(name: str, group: NodeGroup) -> DedicatedNodeGroup:
@@ -85,26 +85,26 @@ def _group(name: str, group: NodeGroup) -> DedicatedNodeGroup:
 
 
 @WORKSPACE.on("GET", "/dedicated-node-groups")
-def node_groups(asked: Asked) -> Answer:
-    return Answer([show(_group(name, group)) for name, group in asked.platform.settings.node_groups.items()])
+def node_groups(request: Request) -> Response:
+    return Response([serialize(_group(name, group)) for name, group in request.platform.settings.node_groups.items()])
 
 
-def _one_group(asked: Asked) -> tuple[str, NodeGroup]:
-    name = asked.parts["group"]
-    if name not in asked.platform.settings.node_groups:
-        raise Refused(404, "ResourceNotFound", f"dedicated node group {name} not found")
-    return name, asked.platform.settings.node_groups[name]
+def _find_group(request: Request) -> tuple[str, NodeGroup]:
+    name = request.parts["group"]
+    if name not in request.platform.settings.node_groups:
+        raise ApiError(404, "ResourceNotFound", f"dedicated node group {name} not found")
+    return name, request.platform.settings.node_groups[name]
 
 
 @WORKSPACE.on("GET", "/dedicated-node-groups/{group}")
-def node_group(asked: Asked) -> Answer:
-    return Answer(show(_group(*_one_group(asked))))
+def node_group(request: Request) -> Response:
+    return Response(serialize(_group(*_find_group(request))))
 
 
 @WORKSPACE.on("GET", "/dedicated-node-groups/{group}/nodes")
-def nodes(asked: Asked) -> Answer:
-    name, group = _one_group(asked)
-    found = [
+def nodes(request: Request) -> Response:
+    name, group = _find_group(request)
+    group_nodes = [
         Node(
             metadata=Metadata(id=node, name=node),
             spec=NodeSpec(dedicated_node_group=name, unschedulable=node in group.unschedulable),
@@ -112,26 +112,26 @@ def nodes(asked: Asked) -> Answer:
         )
         for node in group.nodes
     ]
-    return Answer([show(node) for node in found])
+    return Response([serialize(node) for node in group_nodes])
 
 
 @WORKSPACE.on("GET", "/shapes")
-def shapes(asked: Asked) -> Answer:
-    return Answer([show(shape) for shape in asked.platform.settings.shapes.values()])
+def shapes(request: Request) -> Response:
+    return Response([serialize(shape) for shape in request.platform.settings.shapes.values()])
 
 
 @WORKSPACE.on("GET", "/logs")
-def logs(asked: Asked) -> Answer:
-    platform, settings = asked.platform, asked.platform.settings
-    query = {name: values[0] for name, values in asked.query.items()}
+def logs(request: Request) -> Response:
+    platform, settings = request.platform, request.platform.settings
+    query = {name: values[0] for name, values in request.query.items()}
     if ("start" in query) != ("end" in query) or "0" in (query.get("start"), query.get("end")):
-        raise Refused(400, "InvalidRequest", "start and end go together and are not 0")
+        raise ApiError(400, "InvalidRequest", "start and end go together and are not 0")
     until = platform.clock.nanos() - int(settings.log_lag * 1e9)
-    return Answer(history(list(_lines(asked, query)), query, until=until, most=settings.max_log_lines))
+    return Response(query_history(list(_lines(request, query)), query, until=until, max_lines=settings.max_log_lines))
 
 
-def _lines(asked: Asked, query: dict[str, str]) -> Iterable[Line]:
-    platform = asked.platform
+def _lines(request: Request, query: dict[str, str]) -> Iterable[Line]:
+    platform = request.platform
     family = "endpoint" if platform.settings.new_api else "deployment"
     if job := query.get("job"):
         records = [platform.jobs.get(job, query.get("job_query_mode", "alive_and_archive"))]
@@ -140,8 +140,8 @@ def _lines(asked: Asked, query: dict[str, str]) -> Iterable[Line]:
     elif name := query.get(family):
         return platform.endpoints.get(name).log.lines
     else:
-        raise Refused(400, "InvalidRequest", f"job, {family} or job_history_name is needed")
-    kept = [
+        raise ApiError(400, "InvalidRequest", f"job, {family} or job_history_name is needed")
+    collected = [
         record for record in records if not (record.job.spec.log and record.job.spec.log.enable_collection is False)
     ]
-    return [line for record in kept for line in record.log.lines]
+    return [line for record in collected for line in record.log.lines]

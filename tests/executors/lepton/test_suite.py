@@ -43,7 +43,7 @@ def bench(tmp_path: Path, lepton_double: LeptonDouble, monkeypatch: pytest.Monke
         disconnect=disconnect,
         lose_response=lambda: lepton_double.faults.append(Fault("POST /jobs", status=None, after=True)),
         hold_jobs=hold_jobs,
-        count_requests=lambda: len(lepton_double.seen),
+        count_requests=lambda: len(lepton_double.received),
     )
 
 

@@ -1,1 +1,1 @@
-"""Evaluations as Kubernetes Jobs."""
+"""Runs evaluations as Kubernetes Jobs."""

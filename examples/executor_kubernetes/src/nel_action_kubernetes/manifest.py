@@ -1,4 +1,4 @@
-"""A job of nel-action as the objects of a cluster: a Job, and a Secret with what the Job needs."""
+"""The Job and the Secret of an attempt; pure functions."""
 
 from __future__ import annotations
 
@@ -15,64 +15,78 @@ from nel_action.model.job import attempt_name
 from nel_action.planning.jobs import Job
 from nel_action_kubernetes.settings import KubernetesExecution
 
-__all__ = ["ATTEMPT", "HARNESS", "KEY", "OURS", "RESULTS", "build_job", "build_secret", "harness_command"]
+__all__ = [
+    "HARNESS",
+    "KEY_LABEL",
+    "NUMBER_LABEL",
+    "RESULTS",
+    "SELECTOR",
+    "build_job",
+    "build_secret",
+    "harness_command",
+]
 
-KEY: Final = "nel-action/key"
-ATTEMPT: Final = "nel-action/attempt"
-INVOCATION: Final = "nel-action/invocation"
-OURS: Final = "app.kubernetes.io/managed-by=nel-action"
-"""Selects everything of ours."""
+KEY_LABEL: Final = "nel-action/key"
+NUMBER_LABEL: Final = "nel-action/attempt"
+INVOCATION_LABEL: Final = "nel-action/invocation"
+SELECTOR: Final = "app.kubernetes.io/managed-by=nel-action"
+"""Selects all objects that nel-action created."""
 
 HARNESS: Final = "harness"
-"""The container whose log is the harness's."""
+"""The init container that runs the harness; its log is the harness's log."""
 RESULTS: Final = "results"
-"""The container whose log is the results: it starts when the harness has ended, well or not."""
+"""The container that writes the results to its log; it starts when the harness has exited, with any status."""
 
-PLACE: Final = PurePosixPath("/nel-action")
-"""Where the pod's own folder is in both containers."""
+DIRECTORY: Final = PurePosixPath("/nel-action")
+"""Mount point of the pod's own volume in both containers."""
 
-NO_FILE: Final = "file.none"
+PLACEHOLDER_FILE: Final = "file.none"
 
-EVALUATE: Final = """\
+HARNESS_SCRIPT: Final = """\
 mkdir -p /nel-action/work /nel-action/artifacts && cp -R /nel-action-files/. /nel-action/work/ && cd /nel-action/work
 "$@" 2>&1
 echo $? > /nel-action/exit
 """
 
-PACK: Final = """\
+PACK_SCRIPT: Final = """\
 tar -C /nel-action/artifacts -czf /nel-action/packed . || exit 125
 echo "begin $(sha256sum < /nel-action/packed)"
 base64 /nel-action/packed
 echo end
 exit "$(cat /nel-action/exit)"
 """
-"""Results travel through the log of a container of their own: no volume and no storage are needed."""
+"""Writes the results with their digest to the log, so that neither volumes nor storage are needed."""
 
 
 def harness_command(job: Job) -> Command:
-    """Return what the harness says to run, bound to the places in the pod."""
+    """Return the harness's command with the paths of the pod."""
     endpoint = job.target.api_endpoint
     binding = Binding(
         url=endpoint.url or "",
         model_id=endpoint.model_id or "",
-        output_dir=PLACE / "artifacts",
-        work_dir=PLACE / "work",
+        output_dir=DIRECTORY / "artifacts",
+        work_dir=DIRECTORY / "work",
         api_key_name=endpoint.api_key_name,
     )
     return harness(job.harness).command(job.task, binding)
 
 
 def build_secret(job: Job, number: int, environ: Mapping[str, str]) -> dict[str, Any]:
-    """Return the Secret: the values of `host:` variables, and the command's files.
+    """Return the Secret with the values of the variables and the command's files.
+
+    Args:
+        job: the job.
+        number: the attempt's number.
+        environ: source of the values of `host:` variables.
 
     Raises:
-        SecretError: a variable has no value here.
+        SecretError: a variable is not set in `environ`.
     """
     command = harness_command(job)
     values = {name: _value(name, reference, environ) for name, reference in job.env.items()}
     values |= {name: values[source] for name, source in command.secret_env.items() if source in values}
     data = {f"env.{name}": value for name, value in values.items()}
-    data |= {NO_FILE: ""} | {f"file.{index}": text for index, text in enumerate(command.files.values())}
+    data |= {PLACEHOLDER_FILE: ""} | {f"file.{index}": text for index, text in enumerate(command.files.values())}
     return {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -86,17 +100,24 @@ def _value(name: str, reference: EnvRef, environ: Mapping[str, str]) -> str:
         return reference.literal_value
     if reference.host_name in environ:
         return environ[reference.value]
-    msg = f"{name}: the variable {reference.value} is not set here"
+    msg = f"{name}: the variable {reference.value} is not set"
     raise SecretError(msg, hint=f"export {reference.value}=…")
 
 
 def _labels(job: Job, number: int) -> dict[str, str]:
-    manager, _, us = OURS.partition("=")
-    return {manager: us, KEY: str(job.key), ATTEMPT: str(number)}
+    label, _, value = SELECTOR.partition("=")
+    return {label: value, KEY_LABEL: str(job.key), NUMBER_LABEL: str(number)}
 
 
 def build_job(job: Job, number: int, invocation: str, settings: KubernetesExecution) -> dict[str, Any]:
-    """Return the Job. One pod, never tried again by the cluster: a second try is another attempt of ours."""
+    """Return the Job: one pod that the cluster does not restart, since a retry is a new attempt.
+
+    Args:
+        job: the job.
+        number: the attempt's number.
+        invocation: id of the invocation.
+        settings: the settings of the executor.
+    """
     name, labels = attempt_name(job.key, number), _labels(job, number)
     pod: dict[str, Any] = {
         "restartPolicy": "Never",
@@ -105,12 +126,12 @@ def build_job(job: Job, number: int, invocation: str, settings: KubernetesExecut
             {
                 "name": RESULTS,
                 "image": job.image or settings.image,
-                "command": ["sh", "-c", _literal(PACK)],
-                "volumeMounts": [{"name": "place", "mountPath": str(PLACE)}],
+                "command": ["sh", "-c", _literal(PACK_SCRIPT)],
+                "volumeMounts": [{"name": "shared", "mountPath": str(DIRECTORY)}],
             }
         ],
         "volumes": [
-            {"name": "place", "emptyDir": {}},
+            {"name": "shared", "emptyDir": {}},
             {"name": "files", "secret": {"secretName": name, "items": _files(job)}},
         ],
     }
@@ -123,7 +144,7 @@ def build_job(job: Job, number: int, invocation: str, settings: KubernetesExecut
         "kind": "Job",
         "metadata": {
             "name": name,
-            "labels": {**labels, INVOCATION: invocation},
+            "labels": {**labels, INVOCATION_LABEL: invocation},
             "annotations": {"nel-action/task": job.name, "nel-action/model": job.model},
         },
         "spec": {
@@ -137,32 +158,30 @@ def build_job(job: Job, number: int, invocation: str, settings: KubernetesExecut
 
 def _files(job: Job) -> list[dict[str, str]]:
     paths = [{"key": f"file.{index}", "path": path} for index, path in enumerate(harness_command(job).files)]
-    # NOTE: a list that is empty would mean all keys of the Secret, the values of variables among them.
-    return paths or [{"key": NO_FILE, "path": ".none"}]
+    # NOTE: an empty list would select all keys of the Secret, including the values of variables.
+    return paths or [{"key": PLACEHOLDER_FILE, "path": ".none"}]
 
 
 def _literal(text: str) -> str:
-    """Keep Kubernetes from filling in `$(NAME)`, and from taking `$$` for `$`."""
+    """Escape a text in which Kubernetes would expand `$(NAME)` and `$$`."""
     return text.replace("$", "$$")
 
 
 def _harness(job: Job, name: str, settings: KubernetesExecution) -> dict[str, Any]:
     command = harness_command(job)
-    secret = [*job.env, *command.secret_env]
-    references = {
-        variable: {"secretKeyRef": {"name": name, "key": f"env.{variable}"}} for variable in dict.fromkeys(secret)
-    }
+    secret_variables = dict.fromkeys([*job.env, *command.secret_env])
+    references = {variable: {"secretKeyRef": {"name": name, "key": f"env.{variable}"}} for variable in secret_variables}
     return {
         "name": HARNESS,
         "image": job.image or settings.image,
-        "command": ["sh", "-c", *map(_literal, (EVALUATE, "sh", *command.argv))],
+        "command": ["sh", "-c", *map(_literal, (HARNESS_SCRIPT, "sh", *command.argv))],
         "env": [
             *({"name": variable, "value": _literal(value)} for variable, value in command.env.items()),
             *({"name": variable, "valueFrom": reference} for variable, reference in references.items()),
         ],
         "resources": settings.resources,
         "volumeMounts": [
-            {"name": "place", "mountPath": str(PLACE)},
+            {"name": "shared", "mountPath": str(DIRECTORY)},
             {"name": "files", "mountPath": "/nel-action-files", "readOnly": True},
         ],
     }

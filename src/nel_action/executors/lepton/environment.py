@@ -61,7 +61,7 @@ class SecretName:
 
     @classmethod
     def parse(cls, name: str) -> SecretName | None:
-        """Parse a secret's name; return None for a secret of somebody else."""
+        """Parse a secret's name; return None for a secret that nel-action did not create."""
         match = _SECRET_NAME.fullmatch(name)
         return cls(match[1], int(match[2], 16), match[3]) if match else None
 

@@ -68,7 +68,7 @@ class LeptonWorkspace:
         """Return the available machine shapes, by name.
 
         Args:
-            node_group: id of a node group; None for the whole workspace.
+            node_group: id of a node group; None for all machines of the workspace.
             purpose: `job` or `deployment`.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Which request goes where."""
+"""Routing of requests to handlers."""
 
 from __future__ import annotations
 
@@ -10,25 +10,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tests.doubles.lepton.platform import Platform
 
-__all__ = ["Answer", "Asked", "Table"]
+__all__ = ["Request", "Response", "Routes"]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request."""
+class Request:
+    """A request that matched a route."""
 
     platform: Platform
     parts: dict[str, str]
     query: dict[str, list[str]]
     body: Any
 
-    def one(self, name: str, default: str) -> str:
+    def parameter(self, name: str, default: str) -> str:
+        """Return the first value of a query parameter."""
         return self.query.get(name, [default])[0]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What goes back: JSON, or text as it comes."""
+class Response:
+    """A JSON response, or a stream of text."""
 
     json: Any = None
     status: int = 200
@@ -36,28 +37,29 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-Handler = Callable[[Asked], Answer]
+Handler = Callable[[Request], Response]
 
 
 @dataclass(slots=True)
-class Table:
-    """Routes; a later file adds its own."""
+class Routes:
+    """A table of routes."""
 
-    rows: list[tuple[str, re.Pattern[str], Handler]] = field(default_factory=list)
+    routes: list[tuple[str, re.Pattern[str], Handler]] = field(default_factory=list)
 
     def on(self, method: str, *paths: str) -> Callable[[Handler], Handler]:
-        """Register a handler; `{name}` takes one part of the path."""
+        """Register a handler; `{name}` matches one segment of the path."""
 
         def register(handler: Handler) -> Handler:
             for path in paths:
                 pattern = re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", path))
-                self.rows.append((method, pattern, handler))
+                self.routes.append((method, pattern, handler))
             return handler
 
         return register
 
     def find(self, method: str, path: str) -> tuple[Handler, dict[str, str]] | None:
-        for known, pattern, handler in self.rows:
-            if known == method and (match := pattern.fullmatch(path)):
+        """Return the handler of a request and the values of the path's variables."""
+        for route_method, pattern, handler in self.routes:
+            if route_method == method and (match := pattern.fullmatch(path)):
                 return handler, match.groupdict()
         return None

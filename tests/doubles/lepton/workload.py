@@ -1,4 +1,4 @@
-"""How a spec of the platform becomes a process here."""
+"""Starts the process of a job or endpoint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Started", "Workload", "start"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """A process that really began: what "exactly once" is told from."""
+    """A process that was started."""
 
     kind: str
     """`job` or `endpoint`."""
@@ -28,38 +28,46 @@ class Started:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """What a container runs, as the spec says it."""
+    """The part of a spec that describes a container."""
 
     image: str | None
     command: Sequence[str]
     envs: Iterable[EnvVar] | None
     mounts: Iterable[Mount] | None
-    given: dict[str, str]
-    """Variables of the platform's own."""
+    platform_envs: dict[str, str]
+    """Variables that the platform sets."""
 
 
 def start(
     settings: Settings,
     workload: Workload,
-    folder: Path,
+    directory: Path,
     *,
-    line: Callable[[str], None],
-    ended: Callable[[], None],
+    on_line: Callable[[str], None],
+    on_exit: Callable[[], None],
 ) -> Container:
-    """Start it, its secrets resolved and its mounts in place."""
+    """Start a container with its variables, secrets and mounts.
+
+    Args:
+        settings: the workspace.
+        workload: what to run.
+        directory: the container's directory on this machine.
+        on_line: called with each line of the output.
+        on_exit: called after the process has exited.
+    """
     image = dict(settings.images.get(workload.image or "", {}))
     path = ":".join(part for part in (image.pop("PATH", ""), os.environ.get("PATH", os.defpath)) if part)
-    environ = {"PATH": path} | image | workload.given
+    environ = {"PATH": path} | image | workload.platform_envs
     for variable in workload.envs or []:
         secret = variable.value_from.secret_name_ref if variable.value_from else None
         environ[variable.name] = settings.secrets[secret] if secret else variable.value or ""
     return Container(
         workload.command,
-        folder=folder,
+        directory=directory,
         environ=environ,
         mounts={mount.mount_path: _source(settings, mount) for mount in workload.mounts or []},
-        line=line,
-        ended=ended,
+        on_line=on_line,
+        on_exit=on_exit,
     )
 
 
