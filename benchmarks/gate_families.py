@@ -20,15 +20,12 @@ from benchmarks.gate_settings import (
     generator,
 )
 
-from nel_action.model.results import Score
-from nel_action.statistics.aggregate import difference_evidence
+from nel_action.statistics.aggregate import Aggregate, aggregate_difference
 from nel_action.statistics.binary import PairedProportions, Proportion, TwoProportions
-from nel_action.statistics.clustered import clustered_evidence
-from nel_action.statistics.continuous import mean_evidence
 from nel_action.statistics.estimates import Evidence
+from nel_action.statistics.means import mean_of_clusters, mean_of_items
 from nel_action.statistics.multiplicity import holm
-from nel_action.statistics.ratio import PairedRatio
-from nel_action.statistics.relative import contrast
+from nel_action.statistics.relative import PairedRatio, contrast_factor
 
 ALPHA = 0.05
 Grid = Sequence[tuple[float, float, float]]
@@ -51,8 +48,8 @@ def rates(setting: str, n: int, evidence: Iterable[tuple[Evidence, int]], limit:
     fails = passes = total = 0
     for one, count in evidence:
         total += count
-        fails += count * (one.fail_p(limit) <= ALPHA)
-        passes += count * (one.pass_p(limit) <= ALPHA)
+        fails += count * (one.p_value_at_least(limit) <= ALPHA)
+        passes += count * (one.p_value_at_most(limit) <= ALPHA)
     return Rates(setting, n, 100 * fails / total, 100 * passes / total)
 
 
@@ -105,22 +102,22 @@ def relative_unpaired(repeats: int, sizes: Iterable[int] = SIZES, grid: Grid = R
         for setting, _, (up, down, both, neither), _ in of_pairs((n,), [(rate, how, rate * share)]):
             drawn = generator("relative unpaired", n, setting).multinomial(n, (up, down, both, neither), size=repeats)
             right = np.stack([drawn[:, 0] + drawn[:, 2], drawn[:, 1] + drawn[:, 2]], axis=1)
-            yield rates(f"{setting}, share {share}", n, two_scores(right, n, contrast(share, higher=True)), 0.0)
+            yield rates(f"{setting}, share {share}", n, two_scores(right, n, contrast_factor(share, higher=True)), 0.0)
 
 
 def two_scores(right: np.ndarray[tuple[int, int], np.dtype[np.int64]], n: int, factor: float) -> Counted:
     """Turn two numbers of right items into what their scores say of the one less `factor` times the other."""
     for row, count in unique(right):
-        ours, theirs = (Score(metric="m", value=right / n, stderr=(right * (n - right) / n**3) ** 0.5) for right in row)
-        found = difference_evidence((ours, n), (theirs, n), higher=True, factor=factor)
-        assert not isinstance(found, str)  # noqa: S101 - shares have an error
+        candidate, baseline = (Aggregate(correct / n, (correct * (n - correct) / n**3) ** 0.5, n) for correct in row)
+        found = aggregate_difference(candidate, baseline, higher=True, factor=factor)
+        assert found is not None  # noqa: S101 - shares have an error
         yield found, count
 
 
 def relative_scores(repeats: int, sizes: Iterable[int] = SIZES) -> Iterator[Rates]:
     """Graded pairs that lost exactly the allowed share of the baseline's mean."""
     for n, (share, how) in product(sizes, product((0.02, 0.1, 0.25), (0.3, 0.9))):
-        random, factor = generator("relative scores", n, share, how), contrast(share, higher=True)
+        random, factor = generator("relative scores", n, share, how), contrast_factor(share, higher=True)
         yield rates(f"share {share}, noise {1 - how:.1g}", n, graded(random, n, repeats, factor, how), 0.0)
 
 
@@ -130,7 +127,7 @@ def graded(random: np.random.Generator, n: int, repeats: int, factor: float, how
         before = random.beta(2, 1, (block, n))
         after = factor * (how * before + (1 - how) * random.beta(2, 1, (block, n)))
         for row in after - factor * before:
-            yield mean_evidence(row, -factor, 1), 1
+            yield mean_of_items(row, -factor, 1), 1
 
 
 def floors(repeats: int, sizes: Iterable[int] = SIZES) -> Iterator[Rates]:
@@ -145,7 +142,7 @@ def drawn_means(n: int, name: str, repeats: int) -> Counted:
     draw, random = SHAPES[name][0], generator("continuous", n, name)
     for block in blocks(repeats, n):
         for row in draw(random, (block, n)):
-            yield mean_evidence(np.clip(row, -1, 1), -1, 1), 1
+            yield mean_of_items(np.clip(row, -1, 1), -1, 1), 1
 
 
 def continuous(repeats: int, sizes: Iterable[int] = SIZES, shapes: Iterable[str] = tuple(SHAPES)) -> Iterator[Rates]:
@@ -167,7 +164,7 @@ def lognormals(n: int, noise: float, margin: float, repeats: int) -> Counted:
         after = before - margin - noise * (random.exponential(1, (block, n)) - 1)
         for ours, theirs in zip(after, before, strict=True):
             width = max(ours.max(), theirs.max()) - min(ours.min(), theirs.min())
-            yield mean_evidence(ours - theirs, -width, width), 1
+            yield mean_of_items(ours - theirs, -width, width), 1
 
 
 def unbounded(repeats: int, sizes: Iterable[int] = SIZES) -> Iterator[Rates]:
@@ -180,7 +177,7 @@ def drawn_clusters(count: int, size: int, kind: str, repeats: int) -> Counted:
     """Draw clustered items, again and again."""
     random = generator("clusters", count, size, kind)
     for _ in range(repeats):
-        yield clustered_evidence(*clustered(random, count, size, kind), -1, 1), 1
+        yield mean_of_clusters(*clustered(random, count, size, kind), -1, 1), 1
 
 
 def clusters(repeats: int, counts: Iterable[int] = (8, 12, 20, 50, 200)) -> Iterator[Rates]:
@@ -194,8 +191,8 @@ def several(repeats: int, counts: Iterable[int] = (1, 2, 5, 10)) -> Iterator[Rat
     for tasks, n, kind in product(counts, (60, 198, 1_319), ("right or wrong", "skewed")):
         random = generator("several", tasks, n, kind)
         families = [[one_task(random, n, kind) for _ in range(tasks)] for _ in range(repeats)]
-        fails = sum(any(holm([one.fail_p(-0.05) for one in family], [ALPHA] * tasks)) for family in families)
-        passes = sum(family[0].pass_p(-0.05) <= ALPHA for family in families)
+        fails = sum(any(holm([one.p_value_at_least(-0.05) for one in family], [ALPHA] * tasks)) for family in families)
+        passes = sum(family[0].p_value_at_most(-0.05) <= ALPHA for family in families)
         yield Rates(f"{tasks} tasks, {kind}", n, 100 * fails / repeats, 100 * passes / repeats)
 
 
@@ -204,14 +201,14 @@ def one_task(random: np.random.Generator, n: int, kind: str) -> Evidence:
     if kind == "right or wrong":
         up, down, _ = random.multinomial(n, [0.05, 0.1, 0.85]).tolist()
         return PairedProportions(up, down, n)
-    return mean_evidence(np.clip(-0.05 - 0.15 * (random.exponential(1, n) - 1), -1, 1), -1, 1)
+    return mean_of_items(np.clip(-0.05 - 0.15 * (random.exponential(1, n) - 1), -1, 1), -1, 1)
 
 
 def coverage(repeats: int, sizes: Iterable[int] = SIZES) -> Iterator[Rates]:
     """How often each bound of the interval that is shown lies on the wrong side of the truth; 5 % each is nominal."""
     for n, name in product(sizes, ("normal, sd 0.2", "beta, sd 0.4", "quarters, 60 % move")):
         truth = -SHAPES[name][1]
-        ends = [(one.low(ALPHA), one.high(ALPHA)) for one, _ in drawn_means(n, name, repeats)]
+        ends = [(one.lower_bound(ALPHA), one.upper_bound(ALPHA)) for one, _ in drawn_means(n, name, repeats)]
         under, over = sum(high < truth for _, high in ends), sum(low > truth for low, _ in ends)
         yield Rates(name, n, 100 * under / repeats, 100 * over / repeats)
 

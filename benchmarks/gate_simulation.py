@@ -17,7 +17,7 @@ from itertools import product
 from benchmarks.gate_families import ALPHA, FAMILIES, Rates
 from benchmarks.gate_settings import generator
 
-from nel_action.statistics.continuous import GuardedMean, mean_evidence
+from nel_action.statistics.means import SkewAdjustedMean, mean_of_items
 from nel_action.statistics.power import items_to_settle, minimum_detectable
 
 MARGIN = 0.03
@@ -37,15 +37,17 @@ def power(repeats: int, sizes: Iterable[int] = (198, 400, 1_319)) -> Iterator[Po
     """How often a drop of the stated size is found, and the stated number of items settles."""
     for n, spread in product(sizes, (0.3, 0.5)):
         random = generator("power", n, spread)
-        pilot = mean_evidence(random.normal(0, spread, n), -2, 2)
-        assert isinstance(pilot, GuardedMean)  # noqa: S101 - there are enough items
-        pilot = replace(pilot, estimate=MARGIN / 3 - MARGIN, spread=spread / n**0.5, skew=0.0)
+        pilot = mean_of_items(random.normal(0, spread, n), -2, 2)
+        assert isinstance(pilot, SkewAdjustedMean)  # noqa: S101 - there are enough items
+        pilot = replace(pilot, estimate=MARGIN / 3 - MARGIN, sample_stderr=spread / n**0.5, skew=0.0)
         drop = minimum_detectable(pilot, MARGIN, ALPHA)
         more = items_to_settle(pilot, -MARGIN, n, fail_alpha=ALPHA, pass_alpha=ALPHA) or n
         found = settled = 0
         for _ in range(repeats):
-            found += mean_evidence(random.normal(-drop, spread, n), -2, 2).fail_p(-MARGIN) <= ALPHA
-            settled += mean_evidence(random.normal(pilot.estimate, spread, more), -2, 2).pass_p(-MARGIN) <= ALPHA
+            found += mean_of_items(random.normal(-drop, spread, n), -2, 2).p_value_at_least(-MARGIN) <= ALPHA
+            settled += (
+                mean_of_items(random.normal(pilot.estimate, spread, more), -2, 2).p_value_at_most(-MARGIN) <= ALPHA
+            )
         yield Power(f"sd {spread}, {more:,} items to settle", n, 100 * found / repeats, 100 * settled / repeats)
 
 

@@ -206,12 +206,12 @@ def gate(candidate: str | Path, *, baseline: str | Path | None = None, policy: G
         SpecError: the policy does not fit the tasks.
     """
     from nel_action.gating.external import open_run
-    from nel_action.gating.judge import judge_runs
+    from nel_action.gating.judge import judge_result_set
 
     results = open_run(_path(candidate))
     expected = list(dict.fromkeys(task.task for task in results.results.tasks))
     before = None if baseline is None else open_run(_path(baseline))
-    return judge_runs(results, policy=policy, baseline=before, expected=expected)
+    return judge_result_set(results, policy=policy, baseline=before, expected=expected)
 
 
 def _path(reference: str | Path) -> Path:

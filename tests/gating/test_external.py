@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.support.gate_results import results, saved, task
+from tests.support.gate_results import make_results, make_run, make_task
 
 from nel_action.cli.gate import gate
 from nel_action.errors import NotFoundError, ResultsError
@@ -161,11 +161,11 @@ def test_a_task_that_only_the_baseline_has_is_unmeasurable(tmp_path: Path) -> No
     bundle(tmp_path / "b" / "gsm8k", [1.0] * 50)
     outcome = run_gate(tmp_path / "a", tmp_path / "b", policy="defaults: {max_drop: 0.2}", folder=tmp_path)
     assert outcome.exit_code == 3
-    assert "mmlu: it has no result" in outcome.output
+    assert "mmlu: there is no result" in outcome.output
 
 
 def own_run(root: Path, items: list[float]) -> Path:
-    run = saved(root, items)
+    run = make_run(root, items)
     write_results(run.results, root / "results.json")
     return root
 
@@ -175,7 +175,7 @@ def test_gate_prints_own_run_directories_as_text_and_markdown(tmp_path: Path) ->
     after = own_run(tmp_path / "b", [0.0] * 40 + [1.0] * 120 + [0.0] * 40)
     text = run_gate(before, after, policy=POLICY, folder=tmp_path, output="text")
     assert text.exit_code == 1
-    assert "fail: fell 20 pp, more than the 5 pp allowed" in text.output
+    assert "fail: fell 20 pp, more than the allowed 5 pp" in text.output
     assert "40 items got worse, 0 better; worse: 0, 1, 2, 3, 4, …" in text.output
     assert f"fail (exit 1) against {before}" in text.output
     markdown = run_gate(before, after / "results.json", policy=POLICY, folder=tmp_path, output="markdown")
@@ -192,7 +192,7 @@ def test_gate_without_baseline_uses_thresholds_and_the_baseline_of_the_policy(tm
 
 
 def test_gate_escapes_control_characters_and_workflow_commands(tmp_path: Path) -> None:
-    hostile = results(task("a\x1b[2J", model="m\r\n::error::x"))
+    hostile = make_results(make_task("a\x1b[2J", model="m\r\n::error::x"))
     write_results(hostile, tmp_path / "results.json")
     outcome = CliRunner().invoke(gate, [str(tmp_path)])
     assert "\x1b" not in outcome.output
@@ -211,7 +211,7 @@ def test_open_run_rejects_missing_unknown_and_truncated_files(tmp_path: Path) ->
 
 def test_load_policy_reports_problems_with_their_locations(tmp_path: Path) -> None:
     from nel_action.errors import SpecError
-    from nel_action.gating.policy_file import load_policy
+    from nel_action.gating.policy import load_policy
 
     path = tmp_path / "policy.yaml"
     path.write_text("tasks:\n  gsm8k: {max_dorp: 0.1}\nconfidence: 3\n")
@@ -277,7 +277,7 @@ def test_history_judges_a_series_of_runs(tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text("tasks: {gsm8k: {max_drop: 0.02}}")
     outcome = CliRunner().invoke(history, [*names, "-p", str(file)], standalone_mode=False)
-    assert "gsm8k: fallen (5 runs judged together; max_drop 0.02: evidence" in outcome.output
+    assert "gsm8k: regressed (5 runs judged together; max_drop 2 pp: e-value" in outcome.output
     assert outcome.return_value == 1
     stable = CliRunner().invoke(history, [*names[:3], "-p", str(file), "--json"], standalone_mode=False)
     assert stable.return_value == 0

@@ -1,4 +1,4 @@
-"""Columns of one metric: read whole or not at all."""
+"""The strict reader of samples."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 
 from nel_action.errors import ResultsError
-from nel_action.gating.items import Collector, Items, read_items
+from nel_action.gating.items import Collector, read_items
+from nel_action.statistics.items import Items
 
 
-def lines(*records: object) -> bytes:
+def to_lines(*records: object) -> bytes:
     return b"".join(json.dumps(record).encode() + b"\n" for record in records)
 
 
-def sample(name: object = "a", value: object = 1.0, **more: object) -> dict[str, object]:
+def make_sample(name: object = "a", value: object = 1.0, **more: object) -> dict[str, object]:
     return {"id": name, "scores": {"acc": value}, **more}
 
 
@@ -27,9 +28,9 @@ def read(tmp_path: Path, data: bytes, name: str = "s.jsonl") -> Items:
 
 
 @pytest.mark.parametrize("name", ["s.jsonl", "s.jsonl.gz"])
-def test_values_clusters_and_questions_come_as_columns(tmp_path: Path, name: str) -> None:
-    rows = [sample("a", 1, cluster="x", input="q1"), sample("b", 0.5, cluster="x", input="q2")]
-    items = read(tmp_path, lines(*rows), name)
+def test_read_items_returns_values_clusters_and_inputs(tmp_path: Path, name: str) -> None:
+    rows = [make_sample("a", 1, cluster="x", input="q1"), make_sample("b", 0.5, cluster="x", input="q2")]
+    items = read(tmp_path, to_lines(*rows), name)
     assert items.index == {"a": 0, "b": 1}
     assert items.values.tolist() == [1.0, 0.5]
     assert items.clusters == ("x", "x")
@@ -38,21 +39,26 @@ def test_values_clusters_and_questions_come_as_columns(tmp_path: Path, name: str
     assert (items.low, items.high, items.samples, len(items)) == (0.5, 1.0, 2, 2)
 
 
-def test_repeats_are_averaged_within_their_item(tmp_path: Path) -> None:
-    rows = [sample("a", 1.0), sample("b", 0.0), sample("a", 0.0, repeat=1), sample("a", 0.5, repeat=2)]
-    items = read(tmp_path, lines(*rows))
+def test_read_items_averages_repeats(tmp_path: Path) -> None:
+    rows = [
+        make_sample("a", 1.0),
+        make_sample("b", 0.0),
+        make_sample("a", 0.0, repeat=1),
+        make_sample("a", 0.5, repeat=2),
+    ]
+    items = read(tmp_path, to_lines(*rows))
     assert items.values.tolist() == [0.5, 0.0]
     assert (items.samples, items.low, items.high) == (4, 0.0, 1.0)
 
 
-def test_more_than_a_batch_is_read_in_order(tmp_path: Path) -> None:
-    items = read(tmp_path, lines(*(sample(str(place), place / 2000) for place in range(2000))))
+def test_read_items_keeps_order_over_several_batches(tmp_path: Path) -> None:
+    items = read(tmp_path, to_lines(*(make_sample(str(index), index / 2000) for index in range(2000))))
     assert list(items.index)[::500] == ["0", "500", "1000", "1500"]
     assert items.values[1999] == pytest.approx(0.9995)
 
 
-def test_without_questions_or_clusters_there_are_none(tmp_path: Path) -> None:
-    items = read(tmp_path, lines(sample("a"), sample("b", input="only this one says")))
+def test_read_items_returns_no_inputs_and_clusters_if_any_or_all_lack_them(tmp_path: Path) -> None:
+    items = read(tmp_path, to_lines(make_sample("a"), make_sample("b", input="only this item has a prompt")))
     assert items.inputs is None
     assert items.clusters is None
 
@@ -61,9 +67,9 @@ HUGE = "1" + "0" * 400
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
-        (b"[]", "no JSON object"),
+        (b"[]", "not a JSON object"),
         (b'{"id": "a"}', "no 'acc'"),
         (b'{"id": "a", "scores": {"f1": 1}}', "no 'acc'"),
         (b'{"id": "a", "scores": {"acc": NaN}}', "not a finite number"),
@@ -72,9 +78,9 @@ HUGE = "1" + "0" * 400
         (b'{"id": "a", "scores": {"acc": null}}', "not a finite number"),
         (b'{"id": "a", "scores": {"acc": true}}', "not a finite number"),
         (b'{"id": "a", "scores": {"acc": %s}}' % HUGE.encode(), "not a finite number"),
-        (b'{"id": 7, "scores": {"acc": 1}}', "its id is no text"),
-        (b'{"id": "", "scores": {"acc": 1}}', "its id is no text"),
-        (b'{"id": "\\ud800", "scores": {"acc": 1}}', "its id is no text"),
+        (b'{"id": 7, "scores": {"acc": 1}}', "id is not a text"),
+        (b'{"id": "", "scores": {"acc": 1}}', "id is not a text"),
+        (b'{"id": "\\ud800", "scores": {"acc": 1}}', "id is not a text"),
         (b'{"id": "a", "scores": {"acc": 1}, "repeat": 0.5}', "repeat"),
         (b'{"id": "a", "scores": {"acc": 1}, "repeat": -1}', "repeat"),
         (b'{"id": "a", "scores": {"acc": 1}, "repeat": %s}' % HUGE.encode(), "repeat"),
@@ -85,25 +91,25 @@ HUGE = "1" + "0" * 400
         (b'{"id":' + b"[" * 100_000, "line 2"),
     ],
 )
-def test_one_spoilt_line_spoils_the_file(tmp_path: Path, line: bytes, said: str) -> None:
+def test_read_items_rejects_file_with_a_malformed_line(tmp_path: Path, line: bytes, message: str) -> None:
     with pytest.raises(ResultsError, match="cannot read samples") as raised:
-        read(tmp_path, lines(sample("z")) + line + b"\n" + lines(sample("y")))
-    assert said in str(raised.value)
+        read(tmp_path, to_lines(make_sample("z")) + line + b"\n" + to_lines(make_sample("y")))
+    assert message in str(raised.value)
 
 
-def test_nothing_missing_or_torn_is_no_file(tmp_path: Path) -> None:
-    with pytest.raises(ResultsError, match="there is no item"):
+def test_read_items_rejects_empty_missing_and_truncated_files(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="there are no items"):
         read(tmp_path, b"")
     with pytest.raises(ResultsError):
         read_items(tmp_path / "none.jsonl", "acc")
-    whole = gzip.compress(lines(*(sample(str(place)) for place in range(500))))
-    (tmp_path / "torn.jsonl.gz").write_bytes(whole[:-20])
+    complete = gzip.compress(to_lines(*(make_sample(str(index)) for index in range(500))))
+    (tmp_path / "truncated.jsonl.gz").write_bytes(complete[:-20])
     with pytest.raises(ResultsError):
-        read_items(tmp_path / "torn.jsonl.gz", "acc")
+        read_items(tmp_path / "truncated.jsonl.gz", "acc")
 
 
-def test_a_collector_says_where_a_sample_is_wrong() -> None:
+def test_collector_reports_line_of_malformed_sample() -> None:
     collector = Collector("acc")
-    collector.extend([sample("a")], 0)
+    collector.extend([make_sample("a")], 0)
     with pytest.raises(ValueError, match="line 8: acc is not a finite number"):
-        collector.extend([sample("b"), sample("c", None)], 6)
+        collector.extend([make_sample("b"), make_sample("c", None)], 6)

@@ -48,14 +48,14 @@ def test_the_paired_t_interval_would_not_do() -> None:
     from benchmarks.gate_families import of_pairs, rates, unique
     from benchmarks.gate_settings import generator
 
-    from nel_action.statistics.estimates import TEvidence
+    from nel_action.statistics.estimates import StudentMean
 
     setting, n, chances, margin = next(of_pairs((30,), [(0.97, 0.95, 0.02)]))
     drawn = unique(generator("t", n).multinomial(n, chances, size=3000)[:, :2])
 
-    def plain(up: int, down: int) -> TEvidence:
+    def plain(up: int, down: int) -> StudentMean:
         mean = (up - down) / n
-        return TEvidence(mean, max(((up + down) / n - mean**2) / (n - 1), 1e-30) ** 0.5, n - 1)
+        return StudentMean(mean, max(((up + down) / n - mean**2) / (n - 1), 1e-30) ** 0.5, n - 1)
 
     assert rates(setting, n, ((plain(*row), count) for row, count in drawn), -margin).false_pass > 30
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.support.gate_results import rule, saved
+from tests.support.gate_results import make_policy, make_run
 
-from nel_action.gating.judge import judge_runs
+from nel_action.gating.judge import judge_result_set
 from nel_action.gating.result_set import ResultSet
 from nel_action.gating.verdict import Verdict
 from nel_action.lifecycle.merging import merge_runs
@@ -21,20 +21,20 @@ def only_task(run: ResultSet) -> TaskResult:
 
 def both(root: Path, first: object, second: object, **changes: object) -> tuple[TaskResult, TaskResult]:
     """Save two runs in one folder, as an invocation does."""
-    before = only_task(saved(root, first))  # type: ignore[arg-type]
+    before = only_task(make_run(root, first))  # type: ignore[arg-type]
     (root / "samples" / "gsm8k.jsonl.gz").rename(root / "samples" / "first.jsonl.gz")
-    after = only_task(saved(root, second, **changes))  # type: ignore[arg-type]
+    after = only_task(make_run(root, second, **changes))  # type: ignore[arg-type]
     return before.model_copy(update={"samples": "samples/first.jsonl.gz"}), after
 
 
 def verdict(result: TaskResult, root: Path, baseline: ResultSet) -> Verdict:
     run = ResultSet.from_results(baseline.results.model_copy(update={"tasks": (result,)}), root, name="both")
-    policy = rule({"tasks": {"gsm8k": {"max_drop": 0.07}}})
-    return judge_runs(run, policy=policy, baseline=baseline, expected=["gsm8k"]).verdict
+    policy = make_policy({"tasks": {"gsm8k": {"max_drop": 0.07}}})
+    return judge_result_set(run, policy=policy, baseline=baseline, expected=["gsm8k"]).verdict
 
 
 def test_merged_runs_confirm_a_repeated_failure_and_clear_a_random_one(tmp_path: Path) -> None:
-    before = saved(tmp_path / "before", GOOD)
+    before = make_run(tmp_path / "before", GOOD)
     first, again = both(tmp_path / "a", BAD, BAD)
     assert verdict(first, tmp_path / "a", before) is Verdict.FAIL
     assert verdict(merge_runs(first, again, tmp_path / "a"), tmp_path / "a", before) is Verdict.FAIL

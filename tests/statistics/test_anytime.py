@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nel_action.statistics.anytime import Night, judge_history
+from nel_action.statistics.anytime import Observation, anytime_test
 
 NOISE = 0.01
 
 
-def history(random: np.random.Generator, drops: list[float], baseline_noise: float = NOISE) -> list[Night]:
+def history(random: np.random.Generator, drops: list[float], baseline_noise: float = NOISE) -> list[Observation]:
     luck = random.normal(0, baseline_noise)
-    return [Night(drop + luck + random.normal(0, NOISE), NOISE) for drop in drops]
+    return [Observation(drop + luck + random.normal(0, NOISE), NOISE) for drop in drops]
 
 
 def test_a_hundred_looks_cry_wolf_no_more_often_than_one() -> None:
@@ -19,15 +19,15 @@ def test_a_hundred_looks_cry_wolf_no_more_often_than_one() -> None:
     alarms = naive = 0
     for _ in range(300):
         nights = history(random, [0.02] * 100)
-        alarms += judge_history(nights, margin=0.02, baseline_stderr=NOISE).alarm is not None
-        naive += any(stats.norm.sf((night.drop - 0.02) / (NOISE * 2**0.5)) < 0.05 for night in nights)
+        alarms += anytime_test(nights, margin=0.02, baseline_stderr=NOISE).alarm is not None
+        naive += any(stats.norm.sf((night.loss - 0.02) / (NOISE * 2**0.5)) < 0.05 for night in nights)
     assert alarms / 300 <= 0.05
     assert naive / 300 > 0.5
 
 
 def test_without_a_fixed_baselines_luck_it_is_still_sound() -> None:
     random = np.random.default_rng(2)
-    found = [judge_history(history(random, [0.02] * 60, 0.0), margin=0.02, baseline_stderr=1e-9) for _ in range(300)]
+    found = [anytime_test(history(random, [0.02] * 60, 0.0), margin=0.02, baseline_stderr=1e-9) for _ in range(300)]
     assert sum(one.alarm is not None for one in found) / 300 <= 0.05
 
 
@@ -36,7 +36,7 @@ def test_a_late_drop_is_found_soon() -> None:
     delays = []
     for _ in range(50):
         nights = history(random, [0.0] * 60 + [0.1] * 15)
-        alarm = judge_history(nights, margin=0.02, baseline_stderr=NOISE).alarm
+        alarm = anytime_test(nights, margin=0.02, baseline_stderr=NOISE).alarm
         assert alarm is not None
         assert alarm >= 60
         delays.append(alarm - 60)
@@ -44,10 +44,10 @@ def test_a_late_drop_is_found_soon() -> None:
 
 
 def test_a_night_without_an_error_is_refused() -> None:
-    for night in (Night(0.1, 0.0), Night(float("nan"), 0.1), Night(0.1, float("inf"))):
-        with pytest.raises(ValueError, match="night 0"):
-            judge_history([night], margin=0.02, baseline_stderr=NOISE)
+    for night in (Observation(0.1, 0.0), Observation(float("nan"), 0.1), Observation(0.1, float("inf"))):
+        with pytest.raises(ValueError, match="observation 0"):
+            anytime_test([night], margin=0.02, baseline_stderr=NOISE)
 
 
 def test_no_night_says_nothing() -> None:
-    assert judge_history([], margin=0.02, baseline_stderr=NOISE).alarm is None
+    assert anytime_test([], margin=0.02, baseline_stderr=NOISE).alarm is None

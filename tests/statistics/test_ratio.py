@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from nel_action.statistics.ratio import PairedRatio
+from nel_action.statistics.relative import PairedRatio
 
 
 def likeliest(both: int, better: int, worse: int, n: int, ratio: float) -> float:
@@ -34,24 +34,24 @@ def test_the_score_test_is_that_of_the_likeliest_rates(
 ) -> None:
     from scipy.stats import norm
 
-    ours = PairedRatio(both, better, worse, n).pass_p(ratio)
+    ours = PairedRatio(both, better, worse, n).p_value_at_most(ratio)
     assert ours == pytest.approx(float(norm.sf(likeliest(both, better, worse, n, ratio))), abs=1e-4)
 
 
 def test_bounds_are_where_the_p_values_cross() -> None:
     known = PairedRatio(120, 10, 25, 200)
     assert known.estimate == pytest.approx(130 / 145)
-    assert known.pass_p(known.low(0.05)) == pytest.approx(0.05, abs=1e-6)
-    assert known.fail_p(known.high(0.05)) == pytest.approx(0.05, abs=1e-6)
-    assert known.low(0.05) < known.estimate < known.high(0.05)
+    assert known.p_value_at_most(known.lower_bound(0.05)) == pytest.approx(0.05, abs=1e-6)
+    assert known.p_value_at_least(known.upper_bound(0.05)) == pytest.approx(0.05, abs=1e-6)
+    assert known.lower_bound(0.05) < known.estimate < known.upper_bound(0.05)
     rates = np.linspace(0.3, 1.5, 50)
-    assert all(np.diff([known.pass_p(rate) for rate in rates]) >= 0)
-    assert all(np.diff([known.fail_p(rate) for rate in rates]) <= 0)
+    assert all(np.diff([known.p_value_at_most(rate) for rate in rates]) >= 0)
+    assert all(np.diff([known.p_value_at_least(rate) for rate in rates]) <= 0)
 
 
 @pytest.mark.parametrize("known", [PairedRatio(10, 0, 0, 10), PairedRatio(0, 0, 0, 10)])
 def test_no_spread_is_no_certainty(known: PairedRatio) -> None:
     assert known.stderr > 0
     assert math.isfinite(known.estimate)
-    assert known.pass_p(0.99) > 0.05
-    assert known.fail_p(0.99) > 0.05
+    assert known.p_value_at_most(0.99) > 0.05
+    assert known.p_value_at_least(0.99) > 0.05

@@ -1,4 +1,4 @@
-"""Results for the gate's tests: short to write, complete enough to be judged."""
+"""Small, complete results for tests of the gate."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from nel_action.gating.verdict import GateReport
 from nel_action.model.results import JobOutcome, Results, Sample, Score, TaskResult, write_samples
 from nel_action.spec.policy import GatePolicy
 
-__all__ = ["results", "rule", "saved", "task", "verdict"]
+__all__ = ["judge_results", "make_policy", "make_results", "make_run", "make_task"]
 
 
-def task(name: str = "gsm8k", /, **changes: object) -> TaskResult:
-    """Return a result that is all there: 160 of 200 right."""
+def make_task(name: str = "gsm8k", /, **changes: object) -> TaskResult:
+    """Return a complete result: 160 of 200 items are correct."""
     fields: dict[str, Any] = {
         "task": name,
         "model": "acme-7b",
@@ -32,19 +32,22 @@ def task(name: str = "gsm8k", /, **changes: object) -> TaskResult:
     return TaskResult.model_validate({**fields, **changes})
 
 
-def results(*tasks: TaskResult) -> Results:
-    """Return results of these tasks."""
+def make_results(*tasks: TaskResult) -> Results:
+    """Return results of these tasks, by default of one complete task."""
     return Results(
-        invocation="0123456789abcdef", created="2026-11-22T10:30:45Z", tool_version="0.1.0", tasks=tasks or (task(),)
+        invocation="0123456789abcdef",
+        created="2026-11-22T10:30:45Z",
+        tool_version="0.1.0",
+        tasks=tasks or (make_task(),),
     )
 
 
-def rule(policy: Mapping[str, Any]) -> GatePolicy:
-    """Return a policy as YAML would give it."""
+def make_policy(policy: Mapping[str, Any]) -> GatePolicy:
+    """Return a policy from values as YAML gives them."""
     return GatePolicy.model_validate(policy, strict=False)
 
 
-def verdict(
+def judge_results(
     candidate: Results,
     policy: Mapping[str, Any] | None,
     *,
@@ -52,13 +55,13 @@ def verdict(
     expected: Sequence[str] | None = None,
     root: Path = Path(),
 ) -> GateReport:
-    """Judge, with the candidate's own tasks expected unless said."""
+    """Judge results; by default exactly the candidate's tasks are expected."""
     names = expected if expected is not None else [result.task for result in candidate.tasks]
-    rules = rule(policy) if policy is not None else None
-    return judge(candidate, policy=rules, baseline=baseline, root=root, expected=names)
+    validated = make_policy(policy) if policy is not None else None
+    return judge(candidate, policy=validated, baseline=baseline, root=root, expected=names)
 
 
-def saved(
+def make_run(
     root: Path,
     items: Mapping[str, float] | Sequence[float],
     *,
@@ -66,15 +69,23 @@ def saved(
     clusters: Sequence[str] | None = None,
     **changes: object,
 ) -> ResultSet:
-    """Write a task's items and return a run that holds them; the score is their mean."""
-    named = items if isinstance(items, Mapping) else {str(place): value for place, value in enumerate(items)}
-    groups: Sequence[str | None] = clusters or [None] * len(named)
+    """Write the items of a task and return a run with them; its score is their mean.
+
+    Args:
+        root: directory of the run.
+        items: score of each item, with or without its id.
+        name: name of the task.
+        clusters: cluster of each item.
+        changes: other fields of the result.
+    """
+    by_id = items if isinstance(items, Mapping) else {str(index): value for index, value in enumerate(items)}
+    item_clusters: Sequence[str | None] = clusters or [None] * len(by_id)
     file = root / "samples" / f"{name}.jsonl.gz"
-    rows = zip(named.items(), groups, strict=True)
-    write_samples((Sample(id=key, scores={"acc": value}, cluster=group) for (key, value), group in rows), file)
-    n, mean = len(named), sum(named.values()) / len(named)
-    spread = (sum((value - mean) ** 2 for value in named.values()) / max(n - 1, 1) / n) ** 0.5
-    score = Score(metric="acc", value=mean, stderr=spread, n=n, higher_is_better=True)
+    rows = zip(by_id.items(), item_clusters, strict=True)
+    write_samples((Sample(id=key, scores={"acc": value}, cluster=cluster) for (key, value), cluster in rows), file)
+    n, mean = len(by_id), sum(by_id.values()) / len(by_id)
+    stderr = (sum((value - mean) ** 2 for value in by_id.values()) / max(n - 1, 1) / n) ** 0.5
+    score = Score(metric="acc", value=mean, stderr=stderr, n=n, higher_is_better=True)
     fields: dict[str, object] = {
         "scores": (score,),
         "n_items": n,
@@ -82,7 +93,7 @@ def saved(
         "samples": f"samples/{file.name}",
         **changes,
     }
-    # NOTE: another folder is another run.
-    identity = hashlib.sha256(str(root).encode()).hexdigest()[:16]
-    found = results(task(name, **fields)).model_copy(update={"invocation": identity})
-    return ResultSet.from_results(found, root, name=root.name)
+    # NOTE: each directory is a run of its own.
+    invocation = hashlib.sha256(str(root).encode()).hexdigest()[:16]
+    results = make_results(make_task(name, **fields)).model_copy(update={"invocation": invocation})
+    return ResultSet.from_results(results, root, name=root.name)

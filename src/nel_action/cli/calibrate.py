@@ -1,4 +1,4 @@
-"""`nel-action calibrate`: how often a policy would have cried wolf."""
+"""`nel-action calibrate`: measure the false alarm rate of a policy."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from nel_action.gating.calibrate import Calibration
 
 __all__ = ["calibrate"]
@@ -15,32 +17,44 @@ __all__ = ["calibrate"]
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN…")
-@click.option("-p", "--policy", required=True, type=click.Path(path_type=Path), help="The policy to try.")
+@click.option(
+    "-p",
+    "--policy",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="File with the limits (`gate:` of a spec).",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def calibrate(runs: tuple[str, ...], policy: Path, as_json: bool) -> None:  # noqa: FBT001 - click's way
-    """Hold repeated runs of the same model against each other.
+def calibrate(runs: tuple[str, ...], policy: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
+    """Compare repeated runs of the same model with each other.
 
-    Nothing changed between them, so whatever fails is a false alarm. Each RUN is a file, a folder, an invocation
-    or mlflow:<run>, as for `gate`.
+    Nothing changed between them, so every failure is a false alarm. Each RUN is a file, a directory, an invocation or
+    mlflow:<run>, as for `gate`.
     """
     from nel_action.cli.common import open_reference
-    from nel_action.gating.calibrate import calibrate as try_policy
-    from nel_action.gating.policy_file import load_policy
+    from nel_action.gating.calibrate import calibrate as calibrate_policy
+    from nel_action.gating.policy import load_policy
 
-    found = try_policy([open_reference(run) for run in runs], load_policy(policy))
-    click.echo(found.model_dump_json(indent=2) if as_json else _text(found))
+    calibration = calibrate_policy([open_reference(run) for run in runs], load_policy(policy))
+    click.echo(calibration.model_dump_json(indent=2) if as_json else _to_text(calibration))
 
 
-def _text(found: Calibration) -> str:
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(found.verdicts.items()))
+def _to_text(calibration: Calibration) -> str:
+    from nel_action.formatting import percentage
+    from nel_action.report.text_table import single_line
+
+    false_alarms, at_most = percentage(calibration.false_fails, 1), percentage(calibration.at_most)
     lines = [
-        f"{found.runs} runs, {found.comparisons} comparisons: {counts}",
-        f"false alarms: {found.false_fails:.1%} (with so few runs, up to {found.at_most:.0%} cannot be ruled out)",
+        f"{calibration.runs} runs, {calibration.comparisons} comparisons: {_counts(calibration.verdicts)}",
+        f"false alarms: {false_alarms} (upper confidence bound with this number of runs: {at_most})",
     ]
-    for task in found.tasks:
-        counts = ", ".join(f"{count} {verdict}" for verdict, count in sorted(task.verdicts.items()))
-        name = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in task.task)
-        lines.append(f"{name}: {counts}; two runs differ by {task.spread:.4g} on average")
+    for task in calibration.tasks:
+        difference = task.unit.amount(task.spread)
+        lines.append(f"{single_line(task.task)}: {_counts(task.verdicts)}; mean difference of two runs: {difference}")
         if task.detectable is not None:
-            lines.append(f"  a drop of {task.detectable:.4g} would be found with 80 % power")
+            lines.append(f"  detectable drop (80 % power): {task.unit.amount(task.detectable)}")
     return "\n".join(lines)
+
+
+def _counts(verdicts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items()))

@@ -1,4 +1,4 @@
-"""`nel-action gate`: judge result files, wherever they come from."""
+"""`nel-action gate`: judge result files of any supported format."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
 __all__ = ["gate"]
 
 
-@click.command(epilog="The exit code is the verdict's: 0 pass, 1 fail, 3 unmeasurable, 4 inconclusive.")
+@click.command(epilog="Exit codes: 0 pass, 1 fail, 3 unmeasurable, 4 inconclusive.")
 @click.argument("runs", nargs=-1, required=True, metavar="[BASELINE] CANDIDATE")
 @click.option(
     "-p",
     "--policy",
     type=click.Path(path_type=Path),
-    help="A file with what would stand under `gate:` in a spec; without one, everything must be there.",
+    help="File with the limits (the `gate:` section of a spec); without one, every task must have a complete result.",
 )
 @click.option("--format", "form", type=click.Choice(["text", "json", "markdown"]), default="text", show_default=True)
 @click.pass_context
 def gate(context: click.Context, runs: tuple[str, ...], policy: Path | None, form: str) -> None:
-    """Judge a run against a baseline and a policy.
+    """Judge a run by a policy and a baseline.
 
-    Each run is a file or a folder (a results.json of nel-action, lm-eval results with their samples, inspect logs, a
-    nemo-evaluator results.yml, or its bundles: eval-*.json with results.jsonl), an invocation of this machine by the
-    beginning of its id, or mlflow:<run>. The baseline may also be a branch: the newest run of it here that passed.
+    Each run is a file or a directory (results.json of nel-action, results and samples of lm-eval, inspect logs,
+    results.yml or bundles, eval-*.json with results.jsonl, of nemo-evaluator), the id or id prefix of an invocation on
+    this machine, or mlflow:<run>. The baseline can also be a branch: the latest passing run of it on this machine.
     """
-    from nel_action.gating.policy_file import load_policy
+    from nel_action.gating.policy import load_policy
 
     if len(runs) > 2:  # noqa: PLR2004 - a baseline and a candidate
-        msg = f"takes a baseline and a candidate, or a candidate alone; got {len(runs)} paths"
+        msg = f"expected a candidate, or a baseline and a candidate; got {len(runs)} arguments"
         raise click.UsageError(msg, context)
     rules = load_policy(policy) if policy else None
     candidate, report = _judge(runs, rules, policy.parent if policy else Path())
@@ -47,39 +47,47 @@ def gate(context: click.Context, runs: tuple[str, ...], policy: Path | None, for
     context.exit(report.exit_code)
 
 
-def _judge(runs: tuple[str, ...], rules: GatePolicy | None, folder: Path) -> tuple[ResultSet, GateReport]:
+def _judge(runs: tuple[str, ...], policy: GatePolicy | None, directory: Path) -> tuple[ResultSet, GateReport]:
+    """Judge the candidate.
+
+    Args:
+        runs: an optional baseline and the candidate.
+        policy: the limits, if there are any.
+        directory: directory of the policy, which the paths in it start from.
+    """
     from nel_action.cli.common import open_reference
-    from nel_action.gating.judge import judge_runs
+    from nel_action.gating.judge import judge_result_set
 
     candidate, baseline = open_reference(runs[-1]), None
     if len(runs) > 1:
-        baseline = open_reference(runs[0]) if Path(runs[0]).exists() else _there(_named(runs[0], Path()), runs[0])
-    elif rules is not None and rules.baseline is not None:
-        baseline = _named(rules.baseline, folder)
-    # NOTE: a task that only the baseline has is expected all the same: it must not vanish unseen.
-    sides = [side for side in (candidate, baseline) if side]
-    expected = list(dict.fromkeys(result.task for side in sides for result in side.results.tasks))
-    return candidate, judge_runs(candidate, policy=rules, baseline=baseline, expected=expected)
+        baseline = open_reference(runs[0]) if Path(runs[0]).exists() else _required_baseline(runs[0])
+    elif policy is not None and policy.baseline is not None:
+        baseline = _open_baseline(policy.baseline, directory)
+    # NOTE: a task that only the baseline has is expected as well, so that a dropped task is unmeasurable.
+    result_sets = [result_set for result_set in (candidate, baseline) if result_set]
+    expected = list(dict.fromkeys(result.task for result_set in result_sets for result in result_set.results.tasks))
+    return candidate, judge_result_set(candidate, policy=policy, baseline=baseline, expected=expected)
 
 
-def _named(reference: str, folder: Path) -> ResultSet | None:
-    """Open a baseline by whatever name a policy may give it."""
+def _open_baseline(reference: str, directory: Path) -> ResultSet | None:
+    """Open a baseline of any kind that a policy can name; None for a branch without a passing run."""
     from nel_action.cli.common import home_dir
     from nel_action.driver.baselines import open_baseline
 
-    return open_baseline(reference, folder=folder, home=home_dir(), environ=os.environ)
+    return open_baseline(reference, folder=directory, home=home_dir(), environ=os.environ)
 
 
-def _there(found: ResultSet | None, reference: str) -> ResultSet:
-    """Refuse a baseline that was named and has no run.
+def _required_baseline(reference: str) -> ResultSet:
+    """Open a baseline that was named on the command line.
 
     Raises:
-        NotFoundError: it has none.
+        NotFoundError: it has no run.
     """
-    if found is None:
-        msg = f"no passing run of '{reference}' on this machine"
-        raise NotFoundError(msg, hint="nel-action ls runs shows what there is; a path or an invocation works too")
-    return found
+    baseline = _open_baseline(reference, Path())
+    if baseline is None:
+        msg = f"baseline not found: '{reference}' has no passing run on this machine"
+        raise NotFoundError(msg, hint="name a path or an invocation; nel-action ls runs lists the latter")
+    return baseline
 
 
 def _render(form: str, candidate: ResultSet, report: GateReport) -> str:

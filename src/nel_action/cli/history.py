@@ -1,4 +1,4 @@
-"""`nel-action history`: judge a row of runs, by a test that stays valid however often one looks."""
+"""`nel-action history`: test a series of runs for a regression."""
 
 from __future__ import annotations
 
@@ -18,56 +18,62 @@ if TYPE_CHECKING:
 __all__ = ["history"]
 
 
-@click.command(epilog="The exit code is 1 where a task has fallen, else 0.")
+@click.command(epilog="Exit codes: 1 if a task has regressed, else 0.")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN…")
-@click.option("-p", "--policy", required=True, type=click.Path(path_type=Path), help="The limits; the last run's hold.")
-@click.option("-b", "--baseline", help="What all are held against; the first run unless said.")
+@click.option(
+    "-p", "--policy", required=True, type=click.Path(path_type=Path), help="File with the limits (`gate:` of a spec)."
+)
+@click.option("-b", "--baseline", help="Run to compare all runs with; by default the first one.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def history(*, runs: tuple[str, ...], policy: Path, baseline: str | None, as_json: bool) -> int:
-    """Judge RUNs, oldest first, as one history.
+    """Test a series of runs, oldest first, for a regression.
 
-    A fresh test every night cries wolf sooner or later; this one is valid however often one looks. Each RUN is a file,
-    a folder, an invocation or mlflow:<run>, as for `gate`.
+    The test is anytime-valid: its false alarm rate holds for the whole series, however often it is repeated. Each RUN
+    is a file, a directory, an invocation or mlflow:<run>, as for `gate`.
     """
     from nel_action.cli.common import open_reference
-    from nel_action.gating.policy_file import load_policy
+    from nel_action.gating.policy import load_policy
     from nel_action.gating.trend import group_by_task, judge_trend
 
     rules = load_policy(policy)
-    rows = [open_reference(run) for run in runs]
-    nights = _nights(rows, open_reference(baseline) if baseline else None, rules)
-    found = [judge_trend(marks, confidence=rules.confidence) for marks in group_by_task(nights).values()]
-    click.echo(_json(found) if as_json else "\n".join(_line(one) for one in found))
-    return ExitCode.FAIL if any(one.regressed for one in found) else ExitCode.PASS
+    result_sets = [open_reference(run) for run in runs]
+    entries = _judge_runs(result_sets, open_reference(baseline) if baseline else None, rules)
+    verdicts = [judge_trend(series, confidence=rules.confidence) for series in group_by_task(entries).values()]
+    click.echo(_to_json(verdicts) if as_json else "\n".join(_to_line(verdict) for verdict in verdicts))
+    return ExitCode.FAIL if any(verdict.regressed for verdict in verdicts) else ExitCode.PASS
 
 
-def _nights(rows: Sequence[ResultSet], baseline: ResultSet | None, rules: GatePolicy) -> list[tuple[TrendEntry, ...]]:
-    """Hold each run against the same baseline.
+def _judge_runs(
+    runs: Sequence[ResultSet], baseline: ResultSet | None, policy: GatePolicy
+) -> list[tuple[TrendEntry, ...]]:
+    """Compare each run with the baseline, by default the first run.
 
     Raises:
-        UsageError: there is one run alone, and nothing to hold it against.
+        UsageError: there is a single run and no baseline.
     """
-    from nel_action.gating.judge import judge_runs
+    from nel_action.gating.judge import judge_result_set
     from nel_action.gating.trend import trend_entries
 
-    if baseline is None and len(rows) < 2:  # noqa: PLR2004 - a pair
-        msg = "a history takes at least two runs, or a baseline"
+    if baseline is None and len(runs) < 2:  # noqa: PLR2004 - a comparison
+        msg = "history needs at least two runs, or a baseline"
         raise UsageError(msg)
-    nights = []
-    for place, run in enumerate(rows):
-        against = baseline or (rows[0] if place else None)
+    entries = []
+    for index, run in enumerate(runs):
+        run_baseline = baseline or (runs[0] if index else None)
         expected = list(dict.fromkeys(result.task for result in run.results.tasks))
-        report = judge_runs(run, policy=rules, baseline=against, expected=expected)
-        nights.append(trend_entries(run.results, report, rules, fixed=True))
-    return nights
+        report = judge_result_set(run, policy=policy, baseline=run_baseline, expected=expected)
+        entries.append(trend_entries(run.results, report, policy, fixed=True))
+    return entries
 
 
-def _line(one: TrendVerdict) -> str:
-    name = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in one.task)
-    return f"{name}: {'fallen' if one.regressed else 'holds'} ({one.runs} runs judged together; {one.reason})"
+def _to_line(verdict: TrendVerdict) -> str:
+    from nel_action.report.text_table import single_line
+
+    status = "regressed" if verdict.regressed else "no regression"
+    return f"{single_line(verdict.task)}: {status} ({verdict.runs} runs judged together; {verdict.reason})"
 
 
-def _json(found: Sequence[TrendVerdict]) -> str:
+def _to_json(verdicts: Sequence[TrendVerdict]) -> str:
     import json
 
     rows = [
@@ -78,6 +84,6 @@ def _json(found: Sequence[TrendVerdict]) -> str:
             "fallen": verdict.regressed,
             "said": verdict.reason,
         }
-        for verdict in found
+        for verdict in verdicts
     ]
     return json.dumps(rows, indent=2)

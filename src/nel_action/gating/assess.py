@@ -1,20 +1,18 @@
-"""One task: what can be said of it, before the whole is judged."""
+"""The assessment of one task on one model: its estimates and the tests of its limits."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from nel_action.errors import ResultsError
-from nel_action.gating.comparison import Against, compare, gain_claims
-from nel_action.gating.limit_check import Claim
-from nel_action.gating.messages import Unit
-from nel_action.gating.policy import needs_baseline
-from nel_action.gating.result_set import ResultSet
-from nel_action.gating.task_samples import Side, load_side
-from nel_action.gating.thresholds import floor_claims, side_evidence
-from nel_action.gating.validation import pick_score, what_is_missing
+from nel_action.formatting import Unit
+from nel_action.gating.comparison import TaskComparison, compare, score_evidence
+from nel_action.gating.limits import Measured, evaluate_limits, exceeded_usage
+from nel_action.gating.result_set import ResultSet, TaskSamples, load_samples
+from nel_action.gating.validation import select_score, validate_result
+from nel_action.gating.verdict import LimitTest
 from nel_action.model.results import Interval, Score, TaskResult
+from nel_action.model.unmeasurable import Unmeasurable
 from nel_action.spec.policy import GatePolicy, TaskPolicy
 
 __all__ = ["Assessment", "assess"]
@@ -22,134 +20,132 @@ __all__ = ["Assessment", "assess"]
 
 @dataclass(slots=True, eq=False)
 class Assessment:
-    """What was found of one task on one model."""
+    """The estimates and tests of one task on one model, before correction for multiplicity."""
 
     task: str
     model: str
-    rules: TaskPolicy
-    side: Side | None = None
-    """The candidate's, where it can be measured."""
+    policy: TaskPolicy
     score: Score | None = None
     n: int | None = None
     interval: Interval | None = None
-    """Of the score."""
-    against: Against | None = None
+    """Confidence interval of the score."""
+    samples: TaskSamples | None = None
+    """None if the score cannot be judged."""
+    comparison: TaskComparison | None = None
+    tests: list[LimitTest] = field(default_factory=list)
+    violated: list[str] = field(default_factory=list)
+    """Reasons for violated usage limits, which need no statistics."""
     unmeasurable: list[str] = field(default_factory=list)
-    """Why something that is asked for cannot be judged."""
-    breaches: list[str] = field(default_factory=list)
-    """What failed without any statistics."""
-    claims: list[Claim] = field(default_factory=list)
+    """Reasons why a stated limit cannot be tested."""
     notes: list[str] = field(default_factory=list)
 
     @property
-    def higher(self) -> bool | None:
-        """Which way is better, where that is known."""
-        if self.against is not None:
-            return self.against.higher
+    def higher_is_better(self) -> bool | None:
+        """Direction of the metric; None if unknown."""
+        if self.comparison is not None:
+            return self.comparison.higher
         return self.score.higher_is_better if self.score else None
 
     @property
     def unit(self) -> Unit:
-        """How amounts of the metric are said."""
-        scores = [side.score.value for side in (self.side, self.against and self.against.baseline) if side]
-        return Unit(share=all(0 <= score <= 1 for score in scores), higher=self.higher is not False)
+        """Unit of the metric in texts for people, the same as in the columns of a report."""
+        baseline = self.comparison.baseline.score.value if self.comparison else None
+        score = self.score.value if self.score else None
+        floor = self.policy.min if self.policy.min is not None else self.policy.max
+        return Unit.of(score, baseline, floor, higher_is_better=self.higher_is_better)
 
     @property
     def alpha(self) -> float:
-        """Chance of error of each one-sided bound."""
-        return 1 - (self.rules.confidence or GatePolicy().confidence)
+        """Error rate of each one-sided bound."""
+        return 1 - (self.policy.confidence or GatePolicy().confidence)
 
 
 def assess(
     task: str,
     model: str,
-    rules: TaskPolicy,
+    policy: TaskPolicy,
     result: TaskResult | None,
     *,
     candidate: ResultSet,
     baseline: ResultSet | None,
 ) -> Assessment:
-    """Look at one task; never raises for what is wrong with its results.
+    """Assess one task; defects of its results become reasons, not errors.
 
     Args:
-        task: its name in the spec.
-        model: the target's name.
-        rules: what holds for it, as `policy.task_policy` gives it.
-        result: what came out, if anything did.
-        candidate: the run that is judged.
-        baseline: what it is compared with, if there is anything.
+        task: name of the task in the spec.
+        model: name of the model.
+        policy: limits of the task, as `policy.task_policy` returns them.
+        result: result of the task, if there is one.
+        candidate: the judged run.
+        baseline: the run to compare with, if there is one.
     """
-    found = Assessment(task, model, rules)
-    found.unmeasurable += what_is_missing(result, rules)
-    if found.unmeasurable or result is None:
-        return found
-    score = pick_score(result, rules)
-    if isinstance(score, str):
-        found.unmeasurable.append(score)
-        return found
-    found.score, found.n = score, score.n if score.n is not None else result.n_items
-    _cost(found, result)
+    assessment = Assessment(task, model, policy)
+    score = validate_result(result, policy) or (select_score(result, policy) if result else None)
+    if result is None or score is None or isinstance(score, Unmeasurable):
+        assessment.unmeasurable += score.reasons if isinstance(score, Unmeasurable) else ()
+        return assessment
+    assessment.score, assessment.n = score, score.n if score.n is not None else result.n_items
+    violated, unreported = exceeded_usage(policy, result)
+    assessment.violated += violated
+    assessment.unmeasurable += unreported
     try:
-        _statistics(found, load_side(candidate, result, score), candidate, baseline)
+        _estimate(assessment, load_samples(candidate, result, score), candidate, baseline)
     except ResultsError as error:
-        found.unmeasurable.append(str(error))
-    return found
+        assessment.unmeasurable.append(str(error))
+    return assessment
 
 
-def _statistics(found: Assessment, side: Side, candidate: ResultSet, baseline: ResultSet | None) -> None:
-    found.side, found.n = side, side.n
-    found.notes += side.notes
-    _floors(found, side)
+def _estimate(assessment: Assessment, samples: TaskSamples, candidate: ResultSet, baseline: ResultSet | None) -> None:
+    """Add the estimates of a task and the tests of its limits.
+
+    Raises:
+        ResultsError: items are malformed or incomplete.
+    """
+    assessment.samples, assessment.n = samples, samples.n
+    assessment.notes += samples.notes
+    policy, alpha = assessment.policy, assessment.alpha
+    score = score_evidence(samples, policy)
+    if not isinstance(score, Unmeasurable):
+        low, high = score.lower_bound(alpha), score.upper_bound(alpha)
+        assessment.interval = Interval(low=low, high=high, level=1 - 2 * alpha, method=score.method)
+    measured = Measured(policy=policy, alpha=alpha, samples=samples, score=score)
+    _test_limits(assessment, measured, needs_baseline=False)
     if baseline is None:
         return
-    theirs = baseline.counterpart(side.result, candidate)
-    if needs_baseline(found.rules):
-        _against(found, side, baseline, theirs)
-    else:
-        _shown(found, side, baseline, theirs)
+    _compare(assessment, samples, candidate, baseline)
+    if assessment.comparison is not None:
+        _test_limits(assessment, replace(measured, comparison=assessment.comparison), needs_baseline=True)
 
 
-def _cost(found: Assessment, result: TaskResult) -> None:
-    """Hold what the task cost against the policy's limits."""
-    limits = found.rules.limits.model_dump(exclude_none=True) if found.rules.limits else {}
-    for name, limit in limits.items():
-        spent = result.seconds if name == "seconds" else result.usage.get(name)
-        if spent is None or not math.isfinite(spent) or spent < 0:
-            found.unmeasurable.append(f"{name} is limited, and the harness does not report it")
-        elif spent > limit:
-            found.breaches.append(f"{name} is {spent:g}, more than the {limit:g} allowed")
+def _test_limits(assessment: Assessment, measured: Measured, *, needs_baseline: bool) -> None:
+    for outcome in evaluate_limits(measured, needs_baseline=needs_baseline):
+        if isinstance(outcome, Unmeasurable):
+            assessment.unmeasurable += outcome.reasons
+        else:
+            assessment.tests.append(outcome)
 
 
-def _floors(found: Assessment, side: Side) -> None:
-    evidence = side_evidence(side, found.rules)
-    if not isinstance(evidence, str):
-        low, high = evidence.low(found.alpha), evidence.high(found.alpha)
-        found.interval = Interval(low=low, high=high, level=1 - 2 * found.alpha, method=evidence.method)
-    claims, problems = floor_claims(side, found.rules, evidence, found.alpha)
-    found.claims += claims
-    found.unmeasurable += problems
+def _compare(assessment: Assessment, samples: TaskSamples, candidate: ResultSet, baseline: ResultSet) -> None:
+    """Compare with the baseline.
 
-
-def _against(found: Assessment, side: Side, baseline: ResultSet, theirs: TaskResult | str) -> None:
-    against = [theirs] if isinstance(theirs, str) else compare(side, found.rules, baseline, theirs)
-    if isinstance(against, list):
-        found.unmeasurable += against
-        return
-    found.against = against
-    found.notes += against.notes
-    claims, problems = gain_claims(against, found.rules, found.alpha)
-    found.claims += claims
-    found.unmeasurable += problems
-
-
-def _shown(found: Assessment, side: Side, baseline: ResultSet, theirs: TaskResult | str) -> None:
-    """Show how far a task moved of which nothing is asked; what cannot be compared is no harm then."""
-    if isinstance(theirs, str):
-        return
+    Raises:
+        ResultsError: items are malformed or incomplete, and a limit needs the comparison.
+    """
+    counterpart = baseline.counterpart(samples.result, candidate)
+    # NOTE: without a limit on the change, the comparison is only shown; if it is impossible, nothing is missing.
+    is_required = assessment.policy.needs_baseline
+    comparison: TaskComparison | Unmeasurable
     try:
-        against = compare(side, found.rules, baseline, theirs)
-    except ResultsError as error:
-        against = [error.problems[0].message]
-    if isinstance(against, Against):
-        found.against = against
-        found.notes += against.notes
+        if isinstance(counterpart, Unmeasurable):
+            comparison = counterpart
+        else:
+            comparison = compare(samples, assessment.policy, baseline, counterpart)
+    except ResultsError:
+        if is_required:
+            raise
+        return
+    if isinstance(comparison, TaskComparison):
+        assessment.comparison = comparison
+        assessment.notes += comparison.notes
+    elif is_required:
+        assessment.unmeasurable += comparison.reasons

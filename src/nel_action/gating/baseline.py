@@ -1,4 +1,4 @@
-"""What to compare with: found by the reference that a policy names."""
+"""The baseline that a policy's reference names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nel_action.gating.result_set import ResultSet
 __all__ = ["Resolver", "load_baseline"]
 
 Resolver = Callable[[str], Path | None]
-"""From a reference to the run directory or results file that it stands for; None where it stands for nothing."""
+"""Resolve a reference to a run directory or results file; None if it has none."""
 
 _INVOCATION: Final = re.compile(r"[0-9a-f]{4,16}")
 
@@ -27,45 +27,45 @@ def load_baseline(
     branch: Resolver | None = None,
     mlflow: Resolver | None = None,
 ) -> ResultSet | None:
-    """Find and read what a reference stands for.
+    """Resolve and read a baseline.
 
-    A path that exists comes first, then an invocation, then a branch; `mlflow:<run>` is always MLflow's.
+    `mlflow:<run>` is always an MLflow run. Any other reference is an existing path, else an invocation, else a branch.
 
     Args:
         reference: a results file, a run directory, an invocation id or its prefix, a branch, or `mlflow:<run>`.
-        folder: where relative paths start: the spec's folder.
-        invocation: finds an invocation's run directory on this machine.
-        branch: finds the newest passing run of a branch; may fetch it first.
-        mlflow: finds the artifacts of an MLflow run; the `mlflow` extra brings one.
+        folder: directory of the spec, which relative paths start from.
+        invocation: resolves an invocation to its run directory on this machine.
+        branch: resolves a branch to its latest passing run, which it may download.
+        mlflow: resolves an MLflow run to its downloaded artifacts; provided by the `mlflow` extra.
 
     Returns:
-        The baseline; None where the reference is good and there is no run under it yet (a first run).
+        The baseline; None if a branch has no run yet.
 
     Raises:
-        NotFoundError: the reference is a path, an invocation or an MLflow run that does not exist.
-        ResultsError: its results are not whole.
+        NotFoundError: the path, the invocation or the MLflow run does not exist.
+        ResultsError: the results are incomplete.
     """
-    scheme, _, rest = reference.partition(":")
-    if scheme == "mlflow" and rest:
-        return open_run(_must(mlflow, rest, reference, "no MLflow run"), name=reference)
+    scheme, _, mlflow_run = reference.partition(":")
+    if scheme == "mlflow" and mlflow_run:
+        return open_run(_resolve_mlflow(mlflow, mlflow_run, reference), name=reference)
     path = folder / reference
     if path.exists():
         return open_run(path, name=reference)
-    if invocation and _INVOCATION.fullmatch(reference) and (found := invocation(reference)):
-        return open_run(found, name=f"invocation {reference}")
+    if invocation and _INVOCATION.fullmatch(reference) and (run_dir := invocation(reference)):
+        return open_run(run_dir, name=f"invocation {reference}")
     if "/" in reference and Path(reference).suffix in (".json", ".yml", ".yaml"):
-        msg = f"no baseline at {path}"
-        raise NotFoundError(msg, hint="gate.baseline names a file that is not there; commit it, or name a branch")
+        msg = f"baseline file not found: {path}"
+        raise NotFoundError(msg, hint="commit the file that gate.baseline names, or name a branch")
     if branch is None:
-        msg = f"no baseline {reference!r}: no such path or invocation here, and branches cannot be looked up"
-        raise NotFoundError(msg, hint="branches are looked up in a workflow, where GitHub can be asked")
-    found = branch(reference)
-    return open_run(found, name=reference) if found else None
+        msg = f"baseline not found: {reference!r} is neither a path nor an invocation on this machine"
+        raise NotFoundError(msg, hint="branches are available as baselines in a workflow only")
+    run_dir = branch(reference)
+    return open_run(run_dir, name=reference) if run_dir else None
 
 
-def _must(resolve: Resolver | None, what: str, reference: str, missing: str) -> Path:
-    found = resolve(what) if resolve else None
-    if found is None:
-        msg = f"{missing} for the baseline {reference!r}"
-        raise NotFoundError(msg, hint=None if resolve else "install the extra that brings MLflow: nel-action[mlflow]")
-    return found
+def _resolve_mlflow(resolve: Resolver | None, run: str, reference: str) -> Path:
+    path = resolve(run) if resolve else None
+    if path is None:
+        msg = f"baseline not found: {reference!r}; there is no such MLflow run"
+        raise NotFoundError(msg, hint=None if resolve else "install the mlflow extra: nel-action[mlflow]")
+    return path

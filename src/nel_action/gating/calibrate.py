@@ -1,4 +1,4 @@
-"""How often a policy would have cried wolf: repeated runs of the same model held against each other."""
+"""The false alarm rate of a policy, from repeated runs of the same model."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import permutations
 from statistics import mean
+from typing import Annotated
+
+from pydantic import Field
 
 from nel_action.errors import UsageError
-from nel_action.gating.judge import judge_runs
+from nel_action.formatting import Unit
+from nel_action.gating.judge import judge_result_set
 from nel_action.gating.result_set import ResultSet
-from nel_action.gating.verdict import GateReport, TaskVerdict, Verdict
+from nel_action.gating.verdict import GateReport, Verdict
 from nel_action.model.results import Record
 from nel_action.spec.policy import GatePolicy
 from nel_action.statistics.binary import Proportion
@@ -19,72 +23,75 @@ __all__ = ["Calibration", "TaskCalibration", "calibrate"]
 
 
 class TaskCalibration(Record):
-    """One task over all pairs of runs."""
+    """One task in all comparisons."""
 
     task: str
     verdicts: dict[str, int]
-    """Verdict to number of comparisons."""
+    """Number of comparisons by verdict."""
     spread: float
-    """Mean absolute difference between two runs, in the metric's unit."""
+    """Mean absolute difference of two runs, in the unit of the metric."""
     detectable: float | None = None
-    """The smallest drop that would be found with 80 % power, on average; None where nothing was compared."""
+    """Mean of the smallest drops that would be detected with 80 % power; None without a comparison."""
     margin: float | None = None
-    """The drop that the policy allows."""
+    """The allowed drop."""
+    unit: Annotated[Unit, Field(exclude=True)] = Unit.PLAIN
+    """Unit of the metric in texts for people."""
 
 
 class Calibration(Record):
-    """What a policy does to runs between which nothing changed."""
+    """Verdicts of a policy on runs between which nothing changed."""
 
     runs: int
     comparisons: int
-    """Every run against every other, both ways; they are not independent."""
+    """Every run against every other one in both directions; they are not independent."""
     verdicts: dict[str, int]
     false_fails: float
-    """Share of comparisons in which the whole gate failed."""
+    """Fraction of the comparisons in which the gate failed."""
     at_most: float
-    """What that share may be with 95 % confidence, counting each run once: half as many pairs as runs."""
+    """Upper confidence bound (95 %) of that fraction, for runs / 2 independent comparisons."""
     tasks: tuple[TaskCalibration, ...]
 
 
 def calibrate(runs: Sequence[ResultSet], policy: GatePolicy) -> Calibration:
-    """Judge every run against every other.
+    """Judge every run against every other one.
 
     Args:
         runs: at least two, of the same model and tasks.
-        policy: as it would stand in the gate.
+        policy: the policy to calibrate.
 
     Raises:
         UsageError: there are fewer than two runs.
-        SpecError: the policy names a task that no run has, or limits nothing.
+        SpecError: the policy names a task that no run has, or states no limit.
     """
-    if len(runs) < 2:  # noqa: PLR2004 - a pair
-        msg = "calibrating takes at least two runs of the same model"
+    if len(runs) < 2:  # noqa: PLR2004 - a comparison
+        msg = f"calibrate needs at least two runs of the same model, got {len(runs)}"
         raise UsageError(msg)
     expected = list(dict.fromkeys(result.task for run in runs for result in run.results.tasks))
     reports = [
-        judge_runs(candidate, policy=policy, baseline=baseline, expected=expected)
+        judge_result_set(candidate, policy=policy, baseline=baseline, expected=expected)
         for baseline, candidate in permutations(runs, 2)
     ]
     verdicts = Counter(report.verdict.value for report in reports)
-    independent, share = len(runs) // 2, verdicts[Verdict.FAIL.value] / len(reports)
+    independent, false_fails = len(runs) // 2, verdicts[Verdict.FAIL.value] / len(reports)
     return Calibration(
         runs=len(runs),
         comparisons=len(reports),
         verdicts=dict(verdicts),
-        false_fails=share,
-        at_most=Proportion(round(share * independent), independent).high(0.05),
-        tasks=tuple(_task(task, reports) for task in expected),
+        false_fails=false_fails,
+        at_most=Proportion(round(false_fails * independent), independent).upper_bound(0.05),
+        tasks=tuple(_calibrate_task(task, reports) for task in expected),
     )
 
 
-def _task(task: str, reports: Sequence[GateReport]) -> TaskCalibration:
-    found: list[TaskVerdict] = [one for report in reports for one in report.tasks if one.task == task]
-    compared = [one.comparison for one in found if one.comparison is not None]
-    detectable = [one.minimum_detectable for one in compared if one.minimum_detectable is not None]
+def _calibrate_task(task: str, reports: Sequence[GateReport]) -> TaskCalibration:
+    verdicts = [verdict for report in reports for verdict in report.tasks if verdict.task == task]
+    compared = [verdict.comparison for verdict in verdicts if verdict.comparison is not None]
+    detectable = [each.minimum_detectable for each in compared if each.minimum_detectable is not None]
     return TaskCalibration(
         task=task,
-        verdicts=dict(Counter(one.verdict.value for one in found)),
-        spread=mean(abs(one.difference) for one in compared) if compared else 0.0,
+        verdicts=dict(Counter(verdict.verdict.value for verdict in verdicts)),
+        spread=mean(abs(each.difference) for each in compared) if compared else 0.0,
         detectable=mean(detectable) if detectable else None,
-        margin=found[0].margin,
+        margin=verdicts[0].margin,
+        unit=Unit.of(*(verdict.score for verdict in verdicts), higher_is_better=verdicts[0].higher_is_better),
     )

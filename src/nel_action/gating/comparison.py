@@ -1,57 +1,63 @@
-"""Limits on what is lost or gained against the baseline."""
+"""The comparison of one task with its baseline."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from nel_action.errors import ResultsError
-from nel_action.gating.compatibility import not_comparable
-from nel_action.gating.differences import Gain, gain_from_pairs, gain_from_scores
-from nel_action.gating.limit_check import Claim, Rule
-from nel_action.gating.pairs import Pairs, pair
-from nel_action.gating.result_set import ResultSet
-from nel_action.gating.task_samples import Side, load_side
-from nel_action.gating.validation import pick_score, what_is_missing
-from nel_action.gating.verdict import Comparison
+from nel_action.gating import messages
+from nel_action.gating.result_set import ResultSet, TaskSamples, load_samples
+from nel_action.gating.validation import differences, select_score, validate_result
+from nel_action.gating.verdict import Comparison, Flip
 from nel_action.model.results import Interval, Score, TaskResult
+from nel_action.model.unmeasurable import Unmeasurable
 from nel_action.spec.policy import Difference, Direction, TaskPolicy
-from nel_action.statistics.distributions import normal_quantile
+from nel_action.statistics.aggregate import aggregate_mean, aggregate_stderr
+from nel_action.statistics.estimates import Evidence
+from nel_action.statistics.gains import Gain, paired_gain, score_of_items, unpaired_gain
+from nel_action.statistics.items import ItemRange, Items, Pairs, item_range, pair_items
+from nel_action.statistics.means import SingleClusterError
 from nel_action.statistics.power import items_to_settle, minimum_detectable
-from nel_action.statistics.relative import share_lost
 
-__all__ = ["Against", "compare", "gain_claims"]
+__all__ = ["TaskComparison", "compare", "score_evidence"]
+
+_MOST_FLIPS: Final = 1000
+"""Items that a report names in each direction."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Against:
-    """One task held against its baseline."""
+class TaskComparison:
+    """One task compared with its baseline."""
 
-    baseline: Side
+    baseline: TaskSamples
     gain: Gain
     pairs: Pairs | None
+    """None if only the scores could be compared."""
     higher: bool
-    """Whether more of the metric is better."""
+    """Whether larger values of the metric are better."""
     notes: tuple[str, ...] = ()
 
-    def comparison(self, alpha: float, fail_alpha: float, margin: float | None) -> Comparison:
-        """Return what a report shows.
+    def to_report(self, alpha: float, fail_alpha: float, margin: float | None) -> Comparison:
+        """Return the comparison for a report.
 
         Args:
-            alpha: chance of error of each bound of the interval.
-            fail_alpha: what the correction over all claims leaves of it for a failure.
-            margin: the loss that is allowed, if any is stated.
+            alpha: error rate of each bound of the interval.
+            fail_alpha: error rate of a failure after correction for multiplicity.
+            margin: the allowed loss in the unit of the metric, if one is stated.
         """
         evidence, sign = self.gain.evidence, 1 if self.higher else -1
-        ends = sorted((sign * evidence.low(alpha), sign * evidence.high(alpha)))
-        n_worse, worse = self.pairs.flips(-sign) if self.pairs else (0, ())
-        n_better, better = self.pairs.flips(sign) if self.pairs else (0, ())
-        settle = None
+        low, high = sorted((sign * evidence.lower_bound(alpha), sign * evidence.upper_bound(alpha)))
+        n_worse, worse = self._flips(-sign)
+        n_better, better = self._flips(sign)
+        to_settle = None
         if margin is not None and self.gain.n:
-            settle = items_to_settle(evidence, -margin, self.gain.n, fail_alpha=fail_alpha, pass_alpha=alpha)
+            to_settle = items_to_settle(evidence, -margin, self.gain.n, fail_alpha=fail_alpha, pass_alpha=alpha)
         return Comparison(
             baseline=self.baseline.score.value,
             difference=sign * evidence.estimate,
-            interval=Interval(low=ends[0], high=ends[1], level=1 - 2 * alpha, method=evidence.method),
+            interval=Interval(low=low, high=high, level=1 - 2 * alpha, method=evidence.method),
             stderr=evidence.stderr,
             n_paired=self.gain.n,
             worse=worse,
@@ -59,99 +65,147 @@ class Against:
             n_worse=n_worse,
             n_better=n_better,
             minimum_detectable=minimum_detectable(evidence, margin or 0.0, fail_alpha),
-            items_to_settle=settle,
+            items_to_settle=to_settle,
+        )
+
+    def _flips(self, sign: int) -> tuple[int, tuple[Flip, ...]]:
+        """Return the number of items that moved in the direction of `sign`, and those that moved most."""
+        if self.pairs is None:
+            return 0, ()
+        pairs, rows = self.pairs, self.pairs.changed(sign)
+        return len(rows), tuple(
+            Flip(id=pairs.ids[row], baseline=float(pairs.baseline[row]), candidate=float(pairs.candidate[row]))
+            for row in rows[:_MOST_FLIPS].tolist()
         )
 
 
-def _higher_is_better(rules: TaskPolicy, ours: Score, theirs: Score) -> bool:
-    """Say which way is better.
+def score_evidence(samples: TaskSamples, policy: TaskPolicy) -> Evidence | Unmeasurable:
+    """Estimate the true score of a task.
 
     Raises:
-        ResultsError: nobody says.
+        ResultsError: an item is outside the stated bounds, or all items are in one cluster.
     """
-    if rules.direction is not None:
-        return rules.direction is Direction.HIGHER
-    said = {score.higher_is_better for score in (ours, theirs)} - {None}
-    if len(said) != 1:
-        msg = f"whether more or less of {ours.metric} is better is not {'agreed' if said else 'known'}; set direction"
-        raise ResultsError(msg)
-    return said == {True}
+    items = samples.items
+    if items is None:
+        evidence = aggregate_mean(samples.aggregate)
+        return Unmeasurable(messages.no_standard_error(samples.score.metric)) if evidence is None else evidence
+    possible = _item_range(items, policy, samples.scale)
+    try:
+        return score_of_items(items, possible, scale=samples.scale)
+    except SingleClusterError as error:
+        raise ResultsError(messages.ONE_CLUSTER) from error
 
 
-def compare(candidate: Side, rules: TaskPolicy, baseline: ResultSet, theirs: TaskResult) -> Against | list[str]:
-    """Hold a task against its baseline.
+def compare(
+    candidate: TaskSamples, policy: TaskPolicy, baseline: ResultSet, baseline_result: TaskResult
+) -> TaskComparison | Unmeasurable:
+    """Compare a task with its baseline.
 
     Args:
-        candidate: the side that is judged.
-        rules: what holds for the task.
-        baseline: the whole run to compare with.
-        theirs: its result of the same task.
-
-    Returns:
-        What was found, or why the two cannot be compared.
+        candidate: the judged score.
+        policy: limits of the task.
+        baseline: the run to compare with.
+        baseline_result: its result of the same task.
 
     Raises:
-        ResultsError: items are not whole, do not pair, or lie outside their bounds.
+        ResultsError: items are malformed, incomplete, or outside the stated bounds, or none is in both runs.
     """
-    refused, allowed = not_comparable(candidate.result, theirs, rules.allow)
-    if refused:
-        return refused
-    if theirs.model != candidate.result.model:
-        allowed.append(f"the model is called {candidate.result.model}, and {theirs.model} in the baseline")
-    same_metric = rules.model_copy(update={"metric": candidate.score.metric, "min_items": None})
-    if missing := what_is_missing(theirs, same_metric):
-        return [f"in the baseline, {reason}" for reason in missing]
-    score = pick_score(theirs, same_metric)
-    if isinstance(score, str):
-        return [f"in the baseline, {score}"]
-    side = load_side(baseline, theirs, score)
-    return _gain(candidate, side, rules, tuple(allowed) + side.notes)
-
-
-def _gain(candidate: Side, baseline: Side, rules: TaskPolicy, notes: tuple[str, ...]) -> Against | list[str]:
-    higher = _higher_is_better(rules, candidate.score, baseline.score)
-    share = rules.max_relative_drop
-    if share is not None and baseline.score.value <= 0:
-        return [f"the baseline's score is {baseline.score.value:g}, of which no share can be lost"]
-    if candidate.items is not None and baseline.items is not None and candidate.scale != baseline.scale:
-        return ["its score is a percentage on one side and a share on the other"]
-    if candidate.items is None or baseline.items is None:
-        gain = gain_from_scores(candidate.measured, baseline.measured, higher=higher, share=share)
-        return [gain] if isinstance(gain, str) else Against(baseline, gain, None, higher, notes + gain.notes)
-    pairs = pair(candidate.items, baseline.items)
-    if problems := _uneven(pairs, rules):
-        return problems
-    gain = gain_from_pairs(pairs, bounds=rules.bounds, higher=higher, scale=candidate.scale, share=share)
-    return Against(baseline, gain, pairs, higher, notes + gain.notes)
-
-
-def _uneven(pairs: Pairs, rules: TaskPolicy) -> list[str]:
-    """Say which items are not on both sides, or were asked something else."""
-    problems = []
-    if rules.min_items is not None and len(pairs) < rules.min_items:
-        problems.append(f"only {len(pairs):,} items are on both sides, fewer than the {rules.min_items:,} asked for")
-    missing = {"this run": pairs.only_baseline, "the baseline": pairs.only_candidate}
-    if Difference.ITEMS not in rules.allow:
-        problems += [f"{count:,} items are missing from {where}" for where, count in missing.items() if count]
-    if pairs.asked_otherwise and Difference.INPUTS not in rules.allow:
-        problems.append(f"{pairs.asked_otherwise:,} items were asked otherwise; `allow: [inputs]` lets it pass")
-    return problems
-
-
-def gain_claims(found: Against, rules: TaskPolicy, alpha: float) -> tuple[list[Claim], list[str]]:
-    """Return the claims that the limits against the baseline make, and why one cannot be tested."""
-    evidence, n = found.gain.evidence, found.gain.n
-    claims, problems = [], []
-    if rules.max_drop is not None:
-        claims.append(Claim(Rule.MAX_DROP, evidence, -rules.max_drop, rules.max_drop, alpha, n))
-    if rules.min_gain is not None:
-        claims.append(Claim(Rule.MIN_GAIN, evidence, rules.min_gain, rules.min_gain, alpha, n))
-    if rules.max_relative_drop is not None:
-        relative = found.gain.relative
-        if relative is None:
-            problems.append("its relative drop cannot be told from these scores")
+    notes, refused = [], []
+    for name, text in differences(candidate.result, baseline_result):
+        if name in policy.allow:
+            notes.append(messages.accepted(text))
         else:
-            said = share_lost(relative.moments, normal_quantile(1 - alpha), higher=found.higher)
-            rule = Rule.MAX_RELATIVE_DROP
-            claims.append(Claim(rule, relative.evidence, relative.limit, relative.share, alpha, n, said))
-    return claims, problems
+            refused.append(messages.refused(text, name))
+    if refused:
+        return Unmeasurable.because(refused)
+    if baseline_result.model != candidate.result.model:
+        notes.append(messages.model_renamed(candidate.result.model, baseline_result.model))
+    score = _baseline_score(baseline_result, candidate, policy)
+    if isinstance(score, Unmeasurable):
+        return Unmeasurable(messages.in_baseline(score.reason))
+    samples = load_samples(baseline, baseline_result, score)
+    return _estimate_gain(candidate, samples, policy, (*notes, *samples.notes))
+
+
+def _baseline_score(result: TaskResult, candidate: TaskSamples, policy: TaskPolicy) -> Score | Unmeasurable:
+    same_metric = policy.model_copy(update={"metric": candidate.score.metric, "min_items": None})
+    return validate_result(result, same_metric) or select_score(result, same_metric)
+
+
+def _estimate_gain(
+    candidate: TaskSamples, baseline: TaskSamples, policy: TaskPolicy, notes: tuple[str, ...]
+) -> TaskComparison | Unmeasurable:
+    higher = _is_higher_better(policy, candidate.score, baseline.score)
+    if isinstance(higher, Unmeasurable):
+        return higher
+    relative_limit = policy.max_relative_drop
+    if relative_limit is not None and baseline.score.value <= 0:
+        return Unmeasurable(messages.undefined_relative_drop(baseline.score.value))
+    if candidate.items is None or baseline.items is None:
+        return _compare_scores(candidate, baseline, relative_limit, notes, higher=higher)
+    if candidate.scale != baseline.scale:
+        return Unmeasurable(messages.MIXED_SCALES)
+    pairs = pair_items(candidate.items, baseline.items)
+    if pairs is None:
+        raise ResultsError(messages.NO_COMMON_ITEMS)
+    if problems := list(_pairing_problems(pairs, policy)):
+        return Unmeasurable.because(problems)
+    possible = _item_range(pairs, policy, candidate.scale)
+    try:
+        gain = paired_gain(pairs, possible, higher=higher, scale=candidate.scale, relative_limit=relative_limit)
+    except SingleClusterError as error:
+        raise ResultsError(messages.ONE_CLUSTER) from error
+    if possible.observed:
+        notes += (messages.observed_range(possible),)
+    return TaskComparison(baseline, gain, pairs, higher, notes)
+
+
+def _is_higher_better(policy: TaskPolicy, candidate: Score, baseline: Score) -> bool | Unmeasurable:
+    if policy.direction is not None:
+        return policy.direction is Direction.HIGHER
+    directions = {score.higher_is_better for score in (candidate, baseline)} - {None}
+    if len(directions) != 1:
+        return Unmeasurable(messages.unknown_direction(candidate.metric, disagreement=bool(directions)))
+    return directions == {True}
+
+
+def _compare_scores(
+    candidate: TaskSamples,
+    baseline: TaskSamples,
+    relative_limit: float | None,
+    notes: tuple[str, ...],
+    *,
+    higher: bool,
+) -> TaskComparison | Unmeasurable:
+    gain = unpaired_gain(candidate.aggregate, baseline.aggregate, higher=higher, relative_limit=relative_limit)
+    if gain is None:
+        run, side = (
+            ("this run", candidate) if aggregate_stderr(candidate.aggregate) is None else ("the baseline", baseline)
+        )
+        return Unmeasurable(messages.no_standard_error(side.score.metric, run=run))
+    return TaskComparison(baseline, gain, None, higher, (*notes, messages.UNPAIRED))
+
+
+def _pairing_problems(pairs: Pairs, policy: TaskPolicy) -> Iterator[str]:
+    """Yield why the items in both runs cannot be compared as pairs."""
+    if policy.min_items is not None and len(pairs) < policy.min_items:
+        yield messages.too_few_items(len(pairs), policy.min_items, paired=True)
+    missing = {"this run": pairs.only_baseline, "the baseline": pairs.only_candidate}
+    if Difference.ITEMS not in policy.allow:
+        yield from (messages.items_missing(number, run) for run, number in missing.items() if number)
+    if pairs.changed_inputs and Difference.INPUTS not in policy.allow:
+        yield messages.inputs_changed(pairs.changed_inputs)
+
+
+def _item_range(samples: Items | Pairs, policy: TaskPolicy, scale: float) -> ItemRange:
+    """Return the possible scores of an item.
+
+    Raises:
+        ResultsError: an item is outside the stated bounds.
+    """
+    if policy.bounds is not None:
+        low, high = samples.low * scale, samples.high * scale
+        if low < policy.bounds[0] or high > policy.bounds[1]:
+            outside = low if low < policy.bounds[0] else high
+            raise ResultsError(messages.item_out_of_bounds(outside, policy.bounds))
+    return item_range(samples.low, samples.high, scale=scale, stated=policy.bounds)

@@ -1,8 +1,7 @@
-"""A second look before a change is blamed: which tasks to run once more.
+"""Confirmation: which failing tasks are run a second time before the gate fails.
 
-A task is blamed only if it fails on the first run and again on both runs taken together, as repeats of the same items.
-That can only make false failures rarer, and keeps nearly all of the power, for the second run halves the noise of
-sampling.
+A task fails only if it fails in the first run and again in both runs together, as repeats of the same items. This makes
+false failures rarer and keeps nearly all of the power, since the second run halves the variance of the answers.
 """
 
 from __future__ import annotations
@@ -10,71 +9,88 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nel_action.gating.limit_check import Rule
+from nel_action.gating import messages
+from nel_action.gating.limits import RULES
 from nel_action.gating.verdict import GateReport, TaskVerdict, Verdict
 from nel_action.model.results import Results
+from nel_action.spec.limits import LIMITS
 from nel_action.spec.policy import Confirm, Tier
 
-__all__ = ["Cell", "ConfirmationRun", "confirmation_notes", "tasks_to_confirm", "why_none"]
-
-Cell = tuple[str, str]
-"""A task and a model."""
+__all__ = ["ConfirmationRun", "confirmation_notes", "tasks_to_confirm", "unconfirmed_reason"]
 
 
 @dataclass(frozen=True, slots=True)
 class ConfirmationRun:
-    """A second run."""
+    """The second run of one task on one model."""
 
     task: str
     model: str
     seed: int
     ended: str | None
-    """How it ended where it did not succeed, in words."""
+    """How it ended, for people; None if it succeeded."""
 
 
-def tasks_to_confirm(report: GateReport, rule: Confirm, results: Results) -> tuple[Cell, ...]:
-    """Return the failing tasks that are to be run once more, with another seed.
+def tasks_to_confirm(report: GateReport, rule: Confirm, results: Results) -> tuple[tuple[str, str], ...]:
+    """Return the failing tasks that are run a second time, as pairs of task and model.
 
-    None where more failed than chance explains, or where the first runs took longer than the budget.
+    Args:
+        report: verdict of the first runs.
+        rule: the policy's `confirm`.
+        results: results of the first runs.
+
+    Returns:
+        Empty if more tasks failed than chance explains, or if the first runs exceeded the time budget.
     """
-    failing = _failing(report)
-    return () if why_none(report, rule, results) else tuple(dict.fromkeys((one.task, one.model) for one in failing))
+    if unconfirmed_reason(report, rule, results):
+        return ()
+    return tuple(dict.fromkeys((task.task, task.model) for task in _confirmable(report)))
 
 
-def why_none(report: GateReport, rule: Confirm, results: Results) -> str | None:
-    """Return why failing tasks are not run once more; None where they are, or where none failed."""
-    failing = {(one.task, one.model) for one in _failing(report)}
+def unconfirmed_reason(report: GateReport, rule: Confirm, results: Results) -> str | None:
+    """Return why failing tasks are not run a second time; None if they are, or if none failed.
+
+    Args:
+        report: verdict of the first runs.
+        rule: the policy's `confirm`.
+        results: results of the first runs.
+    """
+    failing = {(task.task, task.model) for task in _confirmable(report)}
     if len(failing) > rule.max_tasks:
-        return f"{len(failing)} tasks failed, more than the {rule.max_tasks} that `confirm` runs once more"
-    spent = sum(one.seconds or 0.0 for one in results.tasks if (one.task, one.model) in failing)
-    if rule.max_seconds is not None and spent > rule.max_seconds:
-        return f"what failed took {spent:.0f} s, more than the {rule.max_seconds:g} s that `confirm` may take again"
+        return messages.too_many_to_confirm(len(failing), rule)
+    seconds = sum(result.seconds or 0.0 for result in results.tasks if (result.task, result.model) in failing)
+    if rule.max_seconds is not None and seconds > rule.max_seconds:
+        return messages.too_long_to_confirm(seconds, rule)
     return None
 
 
 def confirmation_notes(
-    rule: Confirm | None, report: GateReport, results: Results, seconds: Sequence[ConfirmationRun]
+    rule: Confirm | None, report: GateReport, results: Results, runs: Sequence[ConfirmationRun]
 ) -> tuple[str, ...]:
-    """Say which tasks were run once more and what that changed, or why none was."""
+    """Return the effect of the second runs, or why there are none, as notes.
+
+    Args:
+        rule: the policy's `confirm`; None without one.
+        report: verdict of all runs.
+        results: results of all runs.
+        runs: the second runs.
+    """
     if rule is None:
         return ()
-    if not seconds and _failing(report):
-        return (f"{why_none(report, rule, results) or 'what failed was not run once more'}; one run decides",)
-    both = {(one.task, one.model) for one in results.tasks if one.runs > 1}
-    return tuple(_note(one, together=(one.task, one.model) in both) for one in seconds)
+    if not runs and _confirmable(report):
+        return (messages.not_confirmed(unconfirmed_reason(report, rule, results)),)
+    merged = {(result.task, result.model) for result in results.tasks if result.runs > 1}
+    return tuple(
+        messages.confirmation_note(run.task, run.seed, merged=(run.task, run.model) in merged, ended=run.ended)
+        for run in runs
+    )
 
 
-def _note(second: ConfirmationRun, *, together: bool) -> str:
-    if together:
-        return f"{second.task} failed and was run once more, with seed {second.seed}: both runs are judged together"
-    ended = second.ended or "did not give the same items and metrics"
-    return f"{second.task} failed; its second run, with seed {second.seed}, {ended}: the first run decides"
-
-
-def _failing(report: GateReport) -> list[TaskVerdict]:
-    """Name the failures that another run could change: those of measured scores."""
+def _confirmable(report: GateReport) -> list[TaskVerdict]:
+    """Return the failing tasks whose verdict another run can change: those with a violated limit on a score."""
     return [
-        one
-        for one in report.tasks
-        if one.verdict is Verdict.FAIL and one.tier is not Tier.ADVISORY and set(one.failed) & set(Rule)
+        task
+        for task in report.tasks
+        if task.verdict is Verdict.FAIL
+        and task.tier is not Tier.ADVISORY
+        and any(key in LIMITS and LIMITS[key].rule in RULES for key in task.failed)
     ]

@@ -13,11 +13,12 @@ from typing import Any, Final
 from nel_action.errors import NelActionError, NotFoundError, ResultsError
 from nel_action.formats import nemo_bundle
 from nel_action.formats.parsing import DetectedResult, ParsedResult
-from nel_action.gating.items import Collector, Items
+from nel_action.gating.items import Collector
 from nel_action.gating.result_set import ResultSet
 from nel_action.harnesses.registry import BUILT_IN, harness, plugin_names
 from nel_action.model.results import JobOutcome, Results, Sample, TaskResult, read_results
 from nel_action.model.task import HarnessTask
+from nel_action.statistics.items import Items
 
 __all__ = ["open_run"]
 

@@ -1,170 +1,86 @@
-"""From results, a baseline and a policy to a report: the gate itself."""
+"""The gate: a report from results, a baseline and a policy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from nel_action.errors import ExitCode, SpecError
+from nel_action.gating import messages
 from nel_action.gating.assess import Assessment, assess
-from nel_action.gating.limit_check import Claim
-from nel_action.gating.messages import claim_reason
-from nel_action.gating.policy import check_policy, needs_baseline, task_policy
+from nel_action.gating.policy import check_policy, task_policy
 from nel_action.gating.result_set import ResultSet
-from nel_action.gating.verdict import GateReport, TaskVerdict, Verdict
+from nel_action.gating.verdict import GateReport, LimitTest, TaskVerdict, Verdict
 from nel_action.model.results import Results, TaskResult
 from nel_action.spec.policy import Correction, GatePolicy, OnInconclusive, Tier
 from nel_action.statistics.multiplicity import holm
 from nel_action.statistics.power import items_to_settle
 
-__all__ = ["judge", "judge_runs"]
+__all__ = ["judge", "judge_result_set"]
 
-_WORST_FIRST = (Verdict.FAIL, Verdict.UNMEASURABLE, Verdict.INCONCLUSIVE, Verdict.PASS)
+_BY_SEVERITY: Final = (Verdict.FAIL, Verdict.UNMEASURABLE, Verdict.INCONCLUSIVE, Verdict.PASS)
 
 
 def judge(
-    candidate: Results, *, policy: GatePolicy | None, baseline: ResultSet | None, root: Path, expected: Sequence[str]
+    candidate: Results,
+    *,
+    policy: GatePolicy | None,
+    baseline: ResultSet | None,
+    root: Path,
+    expected: Sequence[str],
 ) -> GateReport:
-    """Judge results against a policy.
+    """Judge the results of an invocation by a policy.
 
     Args:
-        candidate: what came out.
-        policy: what is allowed; None asks only that every task is there and measurable.
-        baseline: what to compare with, from `baseline.load_baseline`; None where there is none.
-        root: folder of the candidate's `results.json`, where its samples' paths start.
-        expected: names of the tasks that the spec asks for; one that is not in `candidate` is unmeasurable.
-
-    Returns:
-        The verdict with its reasons; `exit_code` is what the command should end with.
+        candidate: content of `results.json`.
+        policy: the limits; without a policy, every task must be measurable.
+        baseline: the run to compare with, if there is one.
+        root: directory of the candidate's `results.json`.
+        expected: names of the tasks in the spec; one without a result is unmeasurable.
 
     Raises:
-        SpecError: the policy names a task that is not there, or limits nothing.
+        SpecError: the policy names an unknown task, or states no limit.
     """
-    return judge_runs(
-        ResultSet.from_results(candidate, root, name="this run"), policy=policy, baseline=baseline, expected=expected
-    )
+    result_set = ResultSet.from_results(candidate, root, name="this run")
+    return judge_result_set(result_set, policy=policy, baseline=baseline, expected=expected)
 
 
-def judge_runs(
+def judge_result_set(
     candidate: ResultSet, *, policy: GatePolicy | None, baseline: ResultSet | None, expected: Sequence[str]
 ) -> GateReport:
-    """Judge one run, wherever it comes from, as `judge` does."""
+    """Judge a run of any file format by a policy.
+
+    Args:
+        candidate: the judged run.
+        policy: the limits; without a policy, every task must be measurable.
+        baseline: the run to compare with, if there is one.
+        expected: names of the tasks; one without a result is unmeasurable.
+
+    Raises:
+        SpecError: the policy names an unknown task, or states no limit.
+    """
     if policy is not None and (problems := check_policy(policy, expected)):
         raise SpecError(problems)
-    limited, policy = policy is not None, policy or GatePolicy()
-    found = [
+    has_policy, policy = policy is not None, policy or GatePolicy()
+    assessments = [
         assess(task, model, task_policy(policy, task), result, candidate=candidate, baseline=baseline)
-        for task, model, result in _cells(candidate, expected)
+        for task, model, result in _expected_results(candidate, expected)
     ]
-    correction = _correct(policy, found)
-    tasks = tuple(_task_verdict(one, correction, baseline, policy) for one in found)
-    report = _whole(policy, found, tasks, baseline)
-    notes = tuple(_about_baseline(candidate, baseline, expected, limited=limited)) if baseline else ()
-    return report.model_copy(update={"notes": report.notes + notes})
-
-
-def _cells(run: ResultSet, expected: Sequence[str]) -> Iterator[tuple[str, str, TaskResult | None]]:
-    """Name every task on every model with its result: all that there are, and tasks without any."""
-    for task in dict.fromkeys(expected):
-        here = run.of_task(task)
-        yield from ((task, result.model, result) for result in here)
-        if not here:
-            yield task, "", None
-
-
-def _about_baseline(run: ResultSet, baseline: ResultSet, expected: Sequence[str], *, limited: bool) -> Iterator[str]:
-    """Say what makes the comparison mean less than it seems to."""
-    if not limited:
-        yield "there is no policy: nothing that fell can fail this gate"
-    if baseline.results.invocation == run.results.invocation and set(run.results.invocation) != {"0"}:
-        yield "the baseline is this very run: nothing could have changed"
-    for task in dict.fromkeys(expected):
-        here, there = ({one.model for one in side.of_task(task)} for side in (run, baseline))
-        if here and len(there) > len(here) and (gone := sorted(there - here)):
-            yield f"{task}: the baseline also has {', '.join(gone)}, which this run lacks"
-
-
-@dataclass(frozen=True, slots=True)
-class _Correction:
-    """What the correction over all claims came to."""
-
-    fails: set[int]
-    """Identities of the claims that fail."""
-    family: int
-    """Claims that could have failed the gate; 1 where nothing was corrected."""
-
-
-def _correct(policy: GatePolicy, found: Sequence[Assessment]) -> _Correction:
-    """Decide which claims fail; advisory ones are tested by themselves, for they decide nothing."""
-    tested = [(one, claim) for one in found for claim in one.claims if not claim.point]
-    corrected = policy.correction is Correction.HOLM
-    deciding = [claim for one, claim in tested if corrected and one.rules.tier is not Tier.ADVISORY]
-    alone = [claim for one, claim in tested if not corrected or one.rules.tier is Tier.ADVISORY]
-    fails = holm([claim.fail_p for claim in deciding], [claim.alpha for claim in deciding])
-    failing = [claim for claim, fail in zip(deciding, fails, strict=True) if fail]
-    failing += [claim for claim in alone if claim.fail_p <= claim.alpha]
-    return _Correction({id(claim) for claim in failing}, max(1, len(deciding)))
-
-
-def _task_verdict(
-    found: Assessment, correction: _Correction, baseline: ResultSet | None, policy: GatePolicy
-) -> TaskVerdict:
-    reasons: dict[Verdict, list[str]] = {
-        Verdict.FAIL: list(found.breaches),
-        Verdict.UNMEASURABLE: list(found.unmeasurable),
-    }
-    failed = ["limits"] if found.breaches else []
-    if not found.unmeasurable and baseline is None and needs_baseline(found.rules):
-        missing = Verdict.FAIL if policy.on_missing_baseline == "fail" else Verdict.PASS
-        reasons.setdefault(missing, []).append("no baseline to compare with")
-        failed += ["baseline"] if missing is Verdict.FAIL else []
-    fail_alpha = found.alpha / correction.family
-    for claim in found.claims:
-        verdict = claim.judge(fails=id(claim) in correction.fails)
-        failed += [claim.rule.value] if verdict is Verdict.FAIL else []
-        reason = claim_reason(claim, verdict, found.unit, _settle(claim, verdict, fail_alpha))
-        reasons.setdefault(verdict, []).append(reason)
-    verdict = next((one for one in _WORST_FIRST if reasons.get(one)), Verdict.PASS)
-    said = [reason for one in _WORST_FIRST for reason in reasons.get(one, [])]
-    rules, score = found.rules, found.score
-    return TaskVerdict(
-        task=found.task,
-        model=found.model,
-        metric=score.metric if score else rules.metric,
-        tier=rules.tier,
-        verdict=verdict,
-        reasons=tuple(said or ["measured; the policy sets no limit"]),
-        failed=tuple(failed),
-        score=score.value if score else None,
-        stderr=score.stderr if score else None,
-        n=found.n,
-        interval=found.interval,
-        floor=rules.min if rules.min is not None else rules.max,
-        margin=rules.max_drop,
-        higher_is_better=found.higher,
-        comparison=found.against.comparison(found.alpha, fail_alpha, rules.max_drop) if found.against else None,
-    )
-
-
-def _settle(claim: Claim, verdict: Verdict, fail_alpha: float) -> int | None:
-    if verdict is not Verdict.INCONCLUSIVE or not claim.n:
-        return None
-    return items_to_settle(claim.evidence, claim.limit, claim.n, fail_alpha=fail_alpha, pass_alpha=claim.alpha)
-
-
-def _whole(
-    policy: GatePolicy, found: Sequence[Assessment], tasks: Sequence[TaskVerdict], baseline: ResultSet | None
-) -> GateReport:
-    verdict, code = _decide(policy, tasks, found)
-    notes = [f"{one.task}: {note}" for one in found for note in one.notes]
-    if baseline is None and any(needs_baseline(one.rules) for one in found):
-        notes.append(f"there is no baseline; the policy lets that {policy.on_missing_baseline}")
+    correction = _correct(policy, assessments)
+    tasks = tuple(_judge_task(each, correction, policy, has_baseline=baseline is not None) for each in assessments)
+    verdict, code = _decide(policy, tasks, assessments)
+    notes = [messages.of_task(each.task, note) for each in assessments for note in each.notes]
+    if baseline is None and any(each.policy.needs_baseline for each in assessments):
+        notes.append(messages.missing_baseline(policy.on_missing_baseline))
+    if baseline is not None:
+        notes += _baseline_notes(candidate, baseline, expected, has_policy=has_policy)
     return GateReport(
         verdict=verdict,
         exit_code=int(code),
         reasons=_reasons(tasks, verdict),
-        tasks=tuple(tasks),
+        tasks=tasks,
         baseline=baseline.name if baseline else None,
         confidence=policy.confidence,
         correction=policy.correction.value,
@@ -172,9 +88,114 @@ def _whole(
     )
 
 
-def _decide(policy: GatePolicy, tasks: Sequence[TaskVerdict], found: Sequence[Assessment]) -> tuple[Verdict, ExitCode]:
-    """Make one verdict of many: a measured failure of a critical task, what cannot be measured, any failure."""
-    deciding = [(task, one) for task, one in zip(tasks, found, strict=True) if task.tier is not Tier.ADVISORY]
+def _expected_results(run: ResultSet, expected: Sequence[str]) -> Iterator[tuple[str, str, TaskResult | None]]:
+    """Yield each expected task with each of its models and results; None for a task without a result."""
+    for task in dict.fromkeys(expected):
+        results = run.of_task(task)
+        yield from ((task, result.model, result) for result in results)
+        if not results:
+            yield task, "", None
+
+
+def _baseline_notes(run: ResultSet, baseline: ResultSet, expected: Sequence[str], *, has_policy: bool) -> Iterator[str]:
+    """Yield circumstances that weaken the comparison."""
+    if not has_policy:
+        yield messages.NO_POLICY
+    if baseline.results.invocation == run.results.invocation and set(run.results.invocation) != {"0"}:
+        yield messages.OWN_BASELINE
+    for task in dict.fromkeys(expected):
+        models, baseline_models = ({result.model for result in side.of_task(task)} for side in (run, baseline))
+        missing = sorted(baseline_models - models)
+        if models and len(baseline_models) > len(models) and missing:
+            yield messages.models_missing(task, missing)
+
+
+@dataclass(frozen=True, slots=True)
+class _Correction:
+    """Outcome of the correction for multiplicity."""
+
+    rejected: frozenset[int]
+    """Identities of the tests that fail."""
+    family_size: int
+    """Number of tests that could have failed the gate; 1 without correction."""
+
+    def rejects(self, test: LimitTest) -> bool:
+        return id(test) in self.rejected
+
+
+def _correct(policy: GatePolicy, assessments: Sequence[Assessment]) -> _Correction:
+    """Decide which tests fail; those of advisory tasks do not affect the gate and are not corrected."""
+    tested = [(each, test) for each in assessments for test in each.tests if not test.point]
+    corrects = policy.correction is Correction.HOLM
+    family = [test for each, test in tested if corrects and each.policy.tier is not Tier.ADVISORY]
+    single = [test for each, test in tested if not corrects or each.policy.tier is Tier.ADVISORY]
+    rejected = holm([test.fail_p_value for test in family], [test.alpha for test in family])
+    failing = [test for test, is_rejected in zip(family, rejected, strict=True) if is_rejected]
+    failing += [test for test in single if test.fail_p_value <= test.alpha]
+    return _Correction(frozenset(id(test) for test in failing), max(1, len(family)))
+
+
+def _judge_task(
+    assessment: Assessment, correction: _Correction, policy: GatePolicy, *, has_baseline: bool
+) -> TaskVerdict:
+    """Return the verdict of a task: the most severe one of its limits."""
+    reasons: dict[Verdict, list[str]] = {
+        Verdict.FAIL: list(assessment.violated),
+        Verdict.UNMEASURABLE: list(assessment.unmeasurable),
+    }
+    failed = ["limits"] if assessment.violated else []
+    if not assessment.unmeasurable and not has_baseline and assessment.policy.needs_baseline:
+        effect = Verdict.FAIL if policy.on_missing_baseline == "fail" else Verdict.PASS
+        reasons.setdefault(effect, []).append(messages.NO_BASELINE)
+        failed += ["baseline"] if effect is Verdict.FAIL else []
+    fail_alpha = assessment.alpha / correction.family_size
+    for test in assessment.tests:
+        verdict = test.verdict(rejected=correction.rejects(test))
+        failed += [test.limit.key] if verdict is Verdict.FAIL else []
+        reason = messages.limit_reason(
+            test,
+            verdict,
+            assessment.unit,
+            higher=assessment.higher_is_better is not False,
+            to_settle=_items_to_settle(test, verdict, fail_alpha),
+        )
+        reasons.setdefault(verdict, []).append(reason)
+    verdict = next((each for each in _BY_SEVERITY if reasons.get(each)), Verdict.PASS)
+    ordered = [reason for each in _BY_SEVERITY for reason in reasons.get(each, [])]
+    limits, score, comparison = assessment.policy, assessment.score, assessment.comparison
+    return TaskVerdict(
+        task=assessment.task,
+        model=assessment.model,
+        metric=score.metric if score else limits.metric,
+        tier=limits.tier,
+        verdict=verdict,
+        reasons=tuple(ordered or [messages.NO_LIMIT]),
+        failed=tuple(failed),
+        score=score.value if score else None,
+        stderr=score.stderr if score else None,
+        n=assessment.n,
+        interval=assessment.interval,
+        floor=limits.min if limits.min is not None else limits.max,
+        margin=limits.max_drop,
+        higher_is_better=assessment.higher_is_better,
+        comparison=comparison.to_report(assessment.alpha, fail_alpha, limits.max_drop) if comparison else None,
+    )
+
+
+def _items_to_settle(test: LimitTest, verdict: Verdict, fail_alpha: float) -> int | None:
+    if verdict is not Verdict.INCONCLUSIVE or not test.n:
+        return None
+    return items_to_settle(test.evidence, test.threshold, test.n, fail_alpha=fail_alpha, pass_alpha=test.alpha)
+
+
+def _decide(
+    policy: GatePolicy, tasks: Sequence[TaskVerdict], assessments: Sequence[Assessment]
+) -> tuple[Verdict, ExitCode]:
+    """Return the verdict of the gate and its exit code.
+
+    In this order: a failing critical task, an unmeasurable task, a failing task, an inconclusive task, a pass.
+    """
+    deciding = [(task, each) for task, each in zip(tasks, assessments, strict=True) if task.tier is not Tier.ADVISORY]
     verdicts = {task.verdict for task, _ in deciding}
     if any(task.verdict is Verdict.FAIL and task.tier is Tier.CRITICAL for task, _ in deciding):
         return Verdict.FAIL, ExitCode.FAIL
@@ -183,23 +204,23 @@ def _decide(policy: GatePolicy, tasks: Sequence[TaskVerdict], found: Sequence[As
     if Verdict.FAIL in verdicts:
         return Verdict.FAIL, ExitCode.FAIL
     if Verdict.INCONCLUSIVE in verdicts:
-        unsettled = {one.rules.on_inconclusive for task, one in deciding if task.verdict is Verdict.INCONCLUSIVE}
-        return Verdict.INCONCLUSIVE, _unsettled_code(policy, unsettled)
+        effects = {each.policy.on_inconclusive for task, each in deciding if task.verdict is Verdict.INCONCLUSIVE}
+        return Verdict.INCONCLUSIVE, _inconclusive_code(policy, effects)
     return Verdict.PASS, ExitCode.PASS
 
 
-def _unsettled_code(policy: GatePolicy, asked: set[OnInconclusive | None]) -> ExitCode:
-    """Return the exit code of the strictest of the unsettled tasks' rules."""
-    rules = {rule or policy.on_inconclusive for rule in asked}
-    if OnInconclusive.FAIL in rules:
+def _inconclusive_code(policy: GatePolicy, effects: set[OnInconclusive | None]) -> ExitCode:
+    """Return the exit code of the strictest `on_inconclusive` of the inconclusive tasks."""
+    effective = {effect or policy.on_inconclusive for effect in effects}
+    if OnInconclusive.FAIL in effective:
         return ExitCode.FAIL
-    return ExitCode.INCONCLUSIVE if OnInconclusive.WARN in rules else ExitCode.PASS
+    return ExitCode.INCONCLUSIVE if OnInconclusive.WARN in effective else ExitCode.PASS
 
 
 def _reasons(tasks: Sequence[TaskVerdict], verdict: Verdict) -> tuple[str, ...]:
-    """Return the first reason of every task that kept the verdict from being a pass, the deciding ones first."""
+    """Return the first reason of each task that did not pass, the tasks that decided the verdict first."""
     if not tasks:
-        return ("no task was judged",)
-    against = [task for task in tasks if task.tier is not Tier.ADVISORY and task.verdict is not Verdict.PASS]
-    against.sort(key=lambda task: (task.verdict is not verdict, task.tier is not Tier.CRITICAL))
-    return tuple(f"{task.task}: {task.reasons[0]}" for task in against)
+        return (messages.NO_TASK,)
+    not_passed = [task for task in tasks if task.tier is not Tier.ADVISORY and task.verdict is not Verdict.PASS]
+    not_passed.sort(key=lambda task: (task.verdict is not verdict, task.tier is not Tier.CRITICAL))
+    return tuple(messages.of_task(task.task, task.reasons[0]) for task in not_passed)

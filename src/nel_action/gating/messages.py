@@ -1,120 +1,373 @@
-"""The gate's words: amounts in the metric's unit, and reasons that a person can act on."""
+"""All texts of the gate: the reasons and notes of verdicts, with figures formatted for people.
+
+Texts are single lines without a full stop. The texts of the limits are in their table (`spec.limits`).
+"""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import assert_never
+from collections.abc import Sequence
+from difflib import get_close_matches
+from typing import Final
 
-from nel_action.gating.limit_check import Claim, Rule
-from nel_action.gating.verdict import Verdict
+from nel_action.formatting import Unit, approximate_count, count, duration, percentage, plural
+from nel_action.gating.verdict import LimitTest, Verdict
+from nel_action.model.results import JobOutcome, Score, TaskResult
+from nel_action.spec.limits import Limit, LimitUnit
+from nel_action.spec.policy import Confirm, Difference
+from nel_action.statistics.items import ItemRange
+from nel_action.statistics.relative import RelativeLoss
 
-__all__ = ["Unit", "claim_reason", "items", "number"]
+_OUTCOMES: Final = {
+    JobOutcome.FAILED: "the job failed",
+    JobOutcome.CANCELLED: "the job was cancelled",
+    JobOutcome.UNKNOWN: "the state of the job is unknown",
+    JobOutcome.RUNNING: "the job is still running",
+}
+_DIFFERENCES: Final = {
+    Difference.HARNESS: "the harness",
+    Difference.HARNESS_VERSION: "the version of the harness",
+    Difference.TASK_VERSION: "the version of the task",
+    Difference.TASK_HASH: "the prompt or the task",
+    Difference.N_SHOT: "the number of few-shot examples",
+    Difference.CHAT_TEMPLATE: "the chat template",
+    Difference.ITEMS: "the number of items",
+    Difference.LIMIT: "limit_samples",
+}
+_MOST_NAMES: Final = 8
+_LONGEST_VALUE: Final = 40
+_UNCHANGED: Final = 1e-9
+"""Changes below this are rounding errors."""
+_LARGE_E_VALUE: Final = 1000
+
+NO_RESULT: Final = "there is no result"
+NO_SCORE: Final = "there is no score: the results have no finite value"
+NO_ITEMS: Final = "no items were evaluated"
+UNKNOWN_ITEM_COUNT: Final = "the number of evaluated items is unknown"
+NO_COMMON_ITEMS: Final = "no item id is in both runs"
+ONE_CLUSTER: Final = "all items are in one cluster; a standard error needs at least two"
+MIXED_SCALES: Final = "the score is a percentage in one run and a fraction in the other"
+DUPLICATE_RESULTS: Final = "several results have the same task and model; give each model a unique name"
+NO_RELATIVE_CHANGE: Final = "the relative change cannot be estimated from these scores"
+UNPAIRED: Final = "the items could not be paired; comparing two scores has less power"
+NO_LIMIT: Final = "measured; the policy states no limit for this task"
+NO_TASK: Final = "no task was judged"
+NO_BASELINE: Final = "there is no baseline"
+NO_POLICY: Final = "there is no policy: a lower score cannot fail this gate"
+OWN_BASELINE: Final = "the baseline is the judged run itself: no change is possible"
+NOT_TESTED: Final = "no stated limit could be tested"
 
 
-def number(value: float) -> str:
-    """Write a score: three decimals, or four digits where it is large."""
-    return f"{value:.3f}" if abs(value) < 10 else f"{value:.4g}"  # noqa: PLR2004 - from two digits on
+def unknown_metric(metric: str | None, result: TaskResult) -> str:
+    """Return that the judged metric is not among the scores, with the nearest names."""
+    names = [score.metric for score in result.scores]
+    listed = ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
+    if metric is None:
+        return f"the primary metric is unknown; set metric to one of {listed}"
+    # NOTE: harnesses append filters, so that `exact_match` should suggest `exact_match,strict-match`.
+    near = [name for name in names if name.startswith(metric) or metric.startswith(name)]
+    near += [name for name in get_close_matches(metric, names, n=3, cutoff=0.5) if name not in near]
+    return f"there is no metric {metric!r}; " + (f"nearest: {', '.join(near)}" if near else f"available: {listed}")
 
 
-def items(count: int) -> str:
-    """Write a number of items that was worked out: rounded up to three digits, for it is no more exact."""
-    step = 10 ** max(0, len(str(count)) - 3)
-    return f"{math.ceil(count / step) * step:,} items"
+def job_outcome(result: TaskResult) -> str:
+    """Return how a job without results ended."""
+    detail = result.detail or result.reason
+    return _OUTCOMES[result.outcome] + (f": {detail}" if detail else "")
 
 
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """How amounts of a metric are said."""
-
-    share: bool
-    """The metric is a share of 1: amounts are percentage points."""
-    higher: bool
-    """More is better."""
-
-    def amount(self, value: float) -> str:
-        """Write an amount of change, without its sign."""
-        return f"{abs(value) * 100:.3g} pp" if self.share else f"{abs(value):.3g}"
-
-    def moved(self, gain: float) -> str:
-        """Say how the score moved, where `gain` is positive for better."""
-        if abs(gain) < 1e-9:  # noqa: PLR2004 - rounding
-            return "did not move"
-        if self.higher:
-            return f"{'rose' if gain > 0 else 'fell'} {self.amount(gain)}"
-        return f"{'improved' if gain > 0 else 'got worse'} by {self.amount(gain)}"
+def unreadable_results(result: TaskResult) -> str:
+    """Return that the results of a job could not be read."""
+    return f"its results could not be read: {result.detail or result.reason}"
 
 
-def claim_reason(claim: Claim, verdict: Verdict, unit: Unit, settle: int | None) -> str:
-    """Say what a claim came to, in one sentence without a full stop.
+def missing_items(n: int, expected: int) -> str:
+    """Return that fewer items were evaluated than the task has."""
+    return f"only {count(n)} of {plural(expected, 'item')} were evaluated"
+
+
+def partial_score(score: Score, n: int) -> str:
+    """Return that a score was computed from a part of the evaluated items."""
+    return f"{score.metric} was computed from only {count(score.n or 0)} of {plural(n, 'item')}"
+
+
+def too_few_items(n: int, limit: float, *, paired: bool = False) -> str:
+    """Return that `min_items` is not reached.
 
     Args:
-        claim: the limit and its evidence.
-        verdict: what was decided.
-        unit: of the metric.
-        settle: items that would settle it, where that is known.
+        n: number of items.
+        limit: value of `min_items`.
+        paired: the items are those in both runs.
     """
-    match claim.rule:
-        case Rule.MIN | Rule.MAX:
-            said = _floor(claim, verdict)
-        case Rule.MAX_DROP:
-            said = _drop(claim, verdict, unit)
-        case Rule.MIN_GAIN:
-            said = _gain(claim, verdict, unit)
-        case Rule.MAX_RELATIVE_DROP:
-            said = _relative(claim, verdict)
+    return f"only {plural(n, 'item')} {'are in both runs' if paired else 'were evaluated'}; min_items is {count(limit)}"
+
+
+def difference(name: Difference, candidate: object, baseline: object) -> str:
+    """Return how two results of a task differ.
+
+    Args:
+        name: the kind of difference.
+        candidate: value in the candidate; None if unknown.
+        baseline: value in the baseline; None if unknown.
+    """
+    unknown = "none" if name is Difference.LIMIT else "unknown"
+    before, after = (_shorten(unknown if value is None else str(value)) for value in (baseline, candidate))
+    return f"{_DIFFERENCES[name]} differs: {before} in the baseline, {after} now"
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 3] + "…"
+
+
+def accepted(text: str) -> str:
+    """Return a difference that the policy allows, as a note."""
+    return f"{text} (allowed)"
+
+
+def refused(text: str, name: Difference) -> str:
+    """Return a difference that the policy does not allow, with the way to allow it."""
+    return f"{text}; add `allow: [{name}]` to accept this"
+
+
+def items_missing(missing: int, run: str) -> str:
+    """Return that one of the two runs lacks items."""
+    return refused(f"{plural(missing, 'item')} of the other run {_are(missing)} missing from {run}", Difference.ITEMS)
+
+
+def inputs_changed(changed: int) -> str:
+    """Return that items have other prompts than in the baseline."""
+    return refused(f"{plural(changed, 'item')} {_have(changed)} another prompt than in the baseline", Difference.INPUTS)
+
+
+def _are(number_of: int) -> str:
+    return "is" if number_of == 1 else "are"
+
+
+def _have(number_of: int) -> str:
+    return "has" if number_of == 1 else "have"
+
+
+def model_renamed(candidate: str, baseline: str) -> str:
+    """Return that the two runs name their only model differently."""
+    return f"the model is named {candidate}, and {baseline} in the baseline"
+
+
+def no_counterpart(model: str | None) -> str:
+    """Return that the baseline lacks the task, or the task on one model."""
+    return "the baseline has no result of this task" + (f" on {model}" if model else "")
+
+
+def in_baseline(reason: str) -> str:
+    """Return a reason that concerns the baseline."""
+    return f"in the baseline: {reason}"
+
+
+def unknown_direction(metric: str, *, disagreement: bool) -> str:
+    """Return that the better direction of a metric is not known."""
+    problem = "differs between the two runs" if disagreement else "is unknown"
+    return f"whether larger values of {metric} are better {problem}; set direction"
+
+
+def undefined_relative_drop(baseline: float) -> str:
+    """Return that a relative drop needs a positive baseline."""
+    return f"a relative drop is undefined: the baseline's score is {baseline:g} and must be positive"
+
+
+def item_out_of_bounds(value: float, bounds: tuple[float, float]) -> str:
+    """Return that an item contradicts the stated bounds."""
+    return f"an item has the score {value:g}, outside the stated bounds {bounds[0]:g} to {bounds[1]:g}"
+
+
+def observed_range(item_range: ItemRange) -> str:
+    """Return that the range of an item is known from the samples only."""
+    low, high = item_range.low, item_range.high
+    return f"the range of an item's score is unknown; the observed {low:g} to {high:g} is used; `bounds` states another"
+
+
+def incomplete_samples(n: int, expected: int) -> str:
+    """Return that a samples file lacks items."""
+    return f"the samples file has only {count(n)} of {plural(expected, 'item')}"
+
+
+def not_mean_of_items(metric: str) -> str:
+    """Return that the items of a score cannot be used."""
+    return f"{metric} is not the mean of its items; its standard error is used instead"
+
+
+def no_standard_error(metric: str, *, run: str | None = None) -> str:
+    """Return that a score has no known error.
+
+    Args:
+        metric: name of the score.
+        run: the run it belongs to, if two were to be compared.
+    """
+    if run is None:
+        return f"{metric} has no standard error, and no items to compute one from"
+    return f"{metric} of {run} has no standard error, and there are no items to pair"
+
+
+def point_only(reason: str, limit: Limit) -> str:
+    """Return that a limit on the score can be tested without a standard error only."""
+    return f"{reason}; only `floor: point` can test {limit.key}"
+
+
+def unreported_usage(limit: Limit) -> str:
+    """Return that a limited quantity is not reported."""
+    return f"{limit.key} has a limit, but the harness does not report it"
+
+
+def usage_reason(limit: Limit, stated: float, value: float) -> str:
+    """Return that a reported quantity exceeds its limit.
+
+    Args:
+        limit: row of the limit.
+        stated: value of the limit in the policy.
+        value: reported quantity.
+    """
+    return limit.failed.format(key=limit.key, value=_usage(limit, value), limit=_usage(limit, stated))
+
+
+def _usage(limit: Limit, value: float) -> str:
+    match limit.unit:
+        case LimitUnit.FRACTION:
+            return f"{value * 100:.4g} %"
+        case LimitUnit.TOKENS:
+            return f"{count(value)} tokens"
+        case LimitUnit.SECONDS:
+            return duration(value) if value >= 60 else f"{value:g} s"  # noqa: PLR2004 - a minute
         case _:
-            assert_never(claim.rule)
-    if verdict is not Verdict.INCONCLUSIVE:
-        return said
-    if settle is None:
-        return f"{said}: too near the limit for any number of items" if claim.n else said
-    return f"{said}; {items(settle)} would settle it"
+            return f"{value:g} {limit.unit}"
 
 
-def _floor(claim: Claim, verdict: Verdict) -> str:
-    floor = claim.rule is Rule.MIN
-    score = number(claim.evidence.estimate if floor else -claim.evidence.estimate)
-    word, wrong, right = ("floor", "below", "above") if floor else ("ceiling", "above", "below")
-    limit = f"the {word} of {number(claim.stated)}"
-    sure = "" if claim.point else f" at {1 - claim.alpha:.0%} confidence"
-    match verdict:
-        case Verdict.FAIL:
-            return f"{score} is {wrong} {limit}{sure}"
-        case Verdict.PASS:
-            return f"{score} is {right} {limit}{sure}" if not claim.point else f"{score} keeps {limit}"
+def limit_reason(test: LimitTest, verdict: Verdict, unit: Unit, *, higher: bool, to_settle: int | None) -> str:
+    """Return the outcome of a tested limit, from the texts of its row.
+
+    Placeholders of those texts: `{score}` and `{limit}` in the unit of the metric, `{change}` and `{relative_change}`
+    as a clause ("fell 5.3 pp"), `{confidence}` as a suffix, empty for a test by the estimate alone.
+
+    Args:
+        test: the limit with its evidence.
+        verdict: outcome of the test.
+        unit: unit of the metric.
+        higher: whether larger values of the metric are better.
+        to_settle: number of items that would decide an inconclusive test; None if unattainable or unknown.
+    """
+    limit = test.limit
+    templates = {Verdict.FAIL: limit.failed, Verdict.PASS: limit.passed, Verdict.INCONCLUSIVE: limit.inconclusive}
+    text = templates[verdict].format(
+        score=unit.score(test.value),
+        limit=limit_value(limit, test.stated, unit),
+        change=_change(test.value, unit, higher=higher),
+        relative_change=_relative_change(test.relative_loss) if test.relative_loss else "",
+        confidence="" if test.point else f" at {_confidence(1 - test.alpha)} confidence",
+    )
+    if verdict is not Verdict.INCONCLUSIVE or not test.n:
+        return text
+    if to_settle is None:
+        return f"{text}; the estimate is too close to the limit for any number of items"
+    return f"{text}; {approximate_count(to_settle)} items would settle it"
+
+
+def limit_value(limit: Limit, stated: float, unit: Unit) -> str:
+    """Return a stated limit in the unit of its metric.
+
+    Args:
+        limit: row of the limit.
+        stated: value of the limit in the policy.
+        unit: unit of the metric.
+    """
+    match limit.unit:
+        case LimitUnit.SCORE:
+            return unit.limit(stated)
+        case LimitUnit.CHANGE:
+            return unit.amount(stated)
         case _:
-            return f"whether {score} is truly {right} {limit} is not settled"
+            return f"{stated * 100:.3g} %"
 
 
-def _drop(claim: Claim, verdict: Verdict, unit: Unit) -> str:
-    moved, allowed = unit.moved(claim.evidence.estimate), unit.amount(claim.stated)
-    match verdict:
-        case Verdict.FAIL:
-            return f"{moved}, more than the {allowed} allowed"
-        case Verdict.PASS:
-            return f"{moved}; a loss of more than {allowed} is ruled out"
-        case _:
-            return f"{moved}; whether it lost more than {allowed} is not settled"
+def _confidence(level: float) -> str:
+    return f"{round(level * 100, 6):g} %"
 
 
-def _gain(claim: Claim, verdict: Verdict, unit: Unit) -> str:
-    moved, asked = unit.moved(claim.evidence.estimate), unit.amount(claim.stated)
-    match verdict:
-        case Verdict.FAIL:
-            return f"{moved}, less than the gain of {asked} asked for"
-        case Verdict.PASS:
-            return f"{moved}, at least the {asked} asked for"
-        case _:
-            return f"{moved}; whether it gained {asked} is not settled"
+def _change(gain: float, unit: Unit, *, higher: bool) -> str:
+    """Return the change of the score as a clause; `gain` is positive if it improved."""
+    if abs(gain) < _UNCHANGED:
+        return "did not change"
+    if higher:
+        return f"{'rose' if gain > 0 else 'fell'} {unit.amount(gain)}"
+    return f"{'improved' if gain > 0 else 'got worse'} by {unit.amount(gain)}"
 
 
-def _relative(claim: Claim, verdict: Verdict) -> str:
-    lost, allowed = claim.detail, f"{claim.stated * 100:.3g} %"
-    match verdict:
-        case Verdict.FAIL:
-            return f"{lost}, more than the {allowed} allowed"
-        case Verdict.PASS:
-            return f"{lost}; a loss of more than {allowed} is ruled out"
-        case _:
-            return f"{lost}; whether more than {allowed} is not settled"
+def _relative_change(loss: RelativeLoss) -> str:
+    text = f"{'lost' if loss.estimate >= 0 else 'gained'} {percentage(abs(loss.estimate), 1)} of the baseline"
+    if loss.interval is None:
+        return text
+    low, high = (percentage(end, 1) for end in loss.interval)
+    return f"{text} (interval of the loss: {low} to {high})"
+
+
+def missing_baseline(effect: str) -> str:
+    """Return the effect of `on_missing_baseline` as a note."""
+    return f"there is no baseline yet; on_missing_baseline is `{effect}`"
+
+
+def models_missing(task: str, models: Sequence[str]) -> str:
+    """Return that the baseline has more models of a task than the run."""
+    return f"{task}: the baseline also has results of {', '.join(models)}, which this run lacks"
+
+
+def of_task(task: str, text: str) -> str:
+    """Return a reason or note with the name of its task."""
+    return f"{task}: {text}"
+
+
+def too_many_to_confirm(failing: int, rule: Confirm) -> str:
+    """Return that too many tasks failed for a confirmation."""
+    return f"{failing} tasks failed; confirm.max_tasks is {rule.max_tasks}"
+
+
+def too_long_to_confirm(seconds: float, rule: Confirm) -> str:
+    """Return that a confirmation would take too long."""
+    return f"the failing tasks took {seconds:.0f} s; confirm.max_seconds is {rule.max_seconds:g}"
+
+
+def not_confirmed(reason: str | None) -> str:
+    """Return why no second run was made, as a note."""
+    return f"{reason or 'the failing tasks were not run a second time'}; the first run decides"
+
+
+def confirmation_note(task: str, seed: int, *, merged: bool, ended: str | None) -> str:
+    """Return the effect of a second run, as a note.
+
+    Args:
+        task: name of the task.
+        seed: seed of the second run.
+        merged: both runs were judged together.
+        ended: how the second run ended if it did not succeed.
+    """
+    if merged:
+        return f"{task} failed and was run a second time with seed {seed}; both runs are judged together"
+    outcome = ended or "has other items or metrics than the first one"
+    return f"{task} failed; the second run, with seed {seed}, {outcome}; the first run decides"
+
+
+def trend_reason(limit: Limit, value: str, *, e_value: float, threshold: float) -> str:
+    """Return the evidence of a series of runs against a limit.
+
+    Args:
+        limit: row of the limit.
+        value: the stated limit, formatted.
+        e_value: evidence after the last run.
+        threshold: evidence that an alarm requires.
+    """
+    evidence = f"over {count(_LARGE_E_VALUE)}" if e_value > _LARGE_E_VALUE else f"{e_value:.3g}"
+    return f"{limit.key} {value}: e-value {evidence}, alarm from {threshold:.3g}"
+
+
+def untested_trend(limit: Limit) -> str:
+    """Return that no run of a series could be tested."""
+    return f"{limit.key}: no run could be tested"
+
+
+def usage_trend(runs: int) -> str:
+    """Return that usage exceeded its limits in consecutive runs."""
+    return f"usage exceeded its limits in each of the last {runs} runs"

@@ -1,73 +1,84 @@
-"""What a policy means for each task, and what is wrong with one before anything is run."""
+"""The policy of each task, the checks of a policy against a spec, and policy files."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
-from nel_action.errors import Problem
+from nel_action.errors import Problem, SpecError
 from nel_action.spec.policy import GatePolicy, TaskPolicy
 
-__all__ = ["check_policy", "needs_baseline", "task_policy"]
-
-_LIMITS = ("min", "max", "max_drop", "max_relative_drop", "min_gain", "min_items", "limits")
-_AGAINST_BASELINE = ("max_drop", "max_relative_drop", "min_gain")
+__all__ = ["check_policy", "load_policy", "task_policy"]
 
 
-def _entry(policy: GatePolicy, task: str) -> str | None:
-    """Find the policy's name for a task: its own, or the part behind the harness's (`ifeval`)."""
+def load_policy(path: Path) -> GatePolicy:
+    """Read a policy file, which has the content of a spec's `gate:` section.
+
+    Raises:
+        SpecError: the file is missing, no YAML, or no valid policy; each problem has its position in the file.
+    """
+    from nel_action.spec.source_positions import Document, Sources
+    from nel_action.spec.validate import validate
+
+    document = Document.read(path)
+    # NOTE: validated as the gate section of a spec, which gives the same messages with positions in this file.
+    sources = Sources(user=document, layers=[], overrides=[], moved=[(("gate",), ())])
+    spec, problems = validate({"gate": dict(document.data)}, sources)
+    if problems or spec is None or spec.gate is None:
+        raise SpecError(problems)
+    return spec.gate
+
+
+def task_policy(policy: GatePolicy, task: str) -> TaskPolicy:
+    """Return the policy of one task: its own entry over `defaults`, key by key, with the levels of the policy."""
+    name = _entry_name(policy, task)
+    own = policy.tasks[name] if name is not None else TaskPolicy()
+    merged = policy.defaults.model_copy(update={key: getattr(own, key) for key in own.model_fields_set})
+    inherited = {
+        "confidence": merged.confidence or policy.confidence,
+        "on_inconclusive": merged.on_inconclusive or policy.on_inconclusive,
+    }
+    return merged.model_copy(update=inherited)
+
+
+def _entry_name(policy: GatePolicy, task: str) -> str | None:
+    """Return the name of a task's entry: the full name, or the part after the harness (`ifeval`)."""
     if task in policy.tasks:
         return task
     short = task.rsplit(".", maxsplit=1)[-1]
     return short if short in policy.tasks else None
 
 
-def task_policy(policy: GatePolicy, task: str) -> TaskPolicy:
-    """Return what holds for one task: its own entry over `defaults`, key by key, over the policy's own."""
-    name = _entry(policy, task)
-    own = policy.tasks[name] if name is not None else TaskPolicy()
-    said = {key: getattr(own, key) for key in own.model_fields_set}
-    merged = policy.defaults.model_copy(update=said)
-    filled = {
-        "confidence": merged.confidence or policy.confidence,
-        "on_inconclusive": merged.on_inconclusive or policy.on_inconclusive,
-    }
-    return merged.model_copy(update=filled)
-
-
-def needs_baseline(rules: TaskPolicy) -> bool:
-    """Say whether a task is to be compared with anything."""
-    return any(getattr(rules, key) is not None for key in _AGAINST_BASELINE)
-
-
 def check_policy(policy: GatePolicy, tasks: Sequence[str]) -> list[Problem]:
-    """Say what in the policy fits no task, and whether it limits anything at all.
+    """Return the problems of a policy: entries that match no task or several, and a policy without any limit.
 
     Args:
         policy: the policy.
-        tasks: names of the tasks that the spec runs.
+        tasks: names of the tasks in the spec.
     """
     if not tasks:
         return [Problem("there is no task to gate", hint="name at least one under evaluation.tasks")]
-    known = {name for task in tasks if (name := _entry(policy, task)) is not None}
-    problems = [_unknown(name, tasks) for name in policy.tasks if name not in known]
-    shorts = [_entry(policy, task) for task in tasks]
+    entries = [_entry_name(policy, task) for task in tasks]
+    matched = {name for name in entries if name is not None}
+    problems = [_unknown_task(name, tasks) for name in policy.tasks if name not in matched]
     problems += [
-        Problem(f"gate.tasks.{name} fits several tasks", hint="write the full names: " + ", ".join(tasks))
-        for name in sorted(known)
-        if name not in tasks and shorts.count(name) > 1
+        Problem(f"gate.tasks.{name} matches several tasks", hint="write the full names: " + ", ".join(tasks))
+        for name in sorted(matched)
+        if name not in tasks and entries.count(name) > 1
     ]
-    if not problems and not any(_limits(task_policy(policy, task)) for task in tasks):
-        problems.append(Problem("the gate limits nothing", hint="give gate.tasks or gate.defaults a limit"))
+    if not problems and not any(_has_limits(task_policy(policy, task)) for task in tasks):
+        problems.append(Problem("the gate states no limit", hint="add a limit to gate.tasks or gate.defaults"))
     return problems
 
 
-def _limits(rules: TaskPolicy) -> bool:
-    return any(getattr(rules, key) is not None for key in _LIMITS)
+def _has_limits(policy: TaskPolicy) -> bool:
+    # NOTE: an empty `limits:` section counts; it is a request to report usage.
+    return policy.limits is not None or any(True for _ in policy.stated_limits())
 
 
-def _unknown(name: str, tasks: Sequence[str]) -> Problem:
-    shorts = {task.rsplit(".", maxsplit=1)[-1]: task for task in tasks}
-    near = get_close_matches(name, [*tasks, *shorts], n=3, cutoff=0.5)
-    names = list(dict.fromkeys(shorts.get(word, word) for word in near)) or sorted(tasks)[:5]
-    return Problem(f"gate.tasks.{name}: the spec has no such task", hint="nearest: " + ", ".join(names))
+def _unknown_task(name: str, tasks: Sequence[str]) -> Problem:
+    by_short_name = {task.rsplit(".", maxsplit=1)[-1]: task for task in tasks}
+    matches = get_close_matches(name, [*tasks, *by_short_name], n=3, cutoff=0.5)
+    nearest = list(dict.fromkeys(by_short_name.get(match, match) for match in matches)) or sorted(tasks)[:5]
+    return Problem(f"gate.tasks.{name}: the spec has no such task", hint="nearest: " + ", ".join(nearest))

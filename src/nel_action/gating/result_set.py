@@ -1,4 +1,4 @@
-"""A set of task results with access to the items behind each score."""
+"""The results of a run with access to the items behind each score."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Self
 
 from nel_action.errors import ResultsError
-from nel_action.gating.items import Items, read_items
-from nel_action.model.results import Results, TaskResult
+from nel_action.gating import messages
+from nel_action.gating.items import read_items
+from nel_action.model.results import Results, Score, TaskResult
+from nel_action.model.unmeasurable import Unmeasurable
+from nel_action.statistics.aggregate import Aggregate
+from nel_action.statistics.items import Items, scale_to_score
 
-__all__ = ["ResultSet"]
+__all__ = ["ResultSet", "TaskSamples", "load_samples"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +56,65 @@ class ResultSet:
         """Return the task's results, one for each model."""
         return [result for result in self.results.tasks if result.task == task]
 
-    def counterpart(self, result: TaskResult, run: ResultSet) -> TaskResult | str:
-        """Return this run's result of the same task and model, or why there is none.
+    def counterpart(self, result: TaskResult, candidate: ResultSet) -> TaskResult | Unmeasurable:
+        """Return this run's result of the same task and model.
 
-        A model that was renamed is found where both runs have one alone.
+        If each run has a single model of the task, these two correspond even under different names.
 
         Args:
-            result: of another run.
-            run: that run.
+            result: a result of the candidate.
+            candidate: the run that `result` belongs to.
         """
-        found = self.of_task(result.task)
-        same = [one for one in found if one.model == result.model]
-        ours = [one for one in run.of_task(result.task) if one.model == result.model]
-        if len(same) > 1 or len(ours) > 1:
-            return "it is there more than once, and which belongs to which cannot be told: give each a name of its own"
-        if same:
-            return same[0]
-        if len(found) == 1 and len(run.of_task(result.task)) == 1:
-            return found[0]
-        return "the baseline has no result of this task" + (f" on {result.model}" if found else "")
+        here, there = self.of_task(result.task), candidate.of_task(result.task)
+        same_model = [each for each in here if each.model == result.model]
+        if len(same_model) > 1 or sum(each.model == result.model for each in there) > 1:
+            return Unmeasurable(messages.DUPLICATE_RESULTS)
+        if same_model:
+            return same_model[0]
+        if len(here) == 1 and len(there) == 1:
+            return here[0]
+        return Unmeasurable(messages.no_counterpart(result.model if here else None))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TaskSamples:
+    """One score of a task, with its items if it is their mean."""
+
+    result: TaskResult
+    score: Score
+    n: int | None
+    """Number of items that the score was computed from."""
+    items: Items | None = None
+    """None if there are none, or if the score is not their mean."""
+    scale: float = 1.0
+    """Factor from the mean of the items to the score."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def aggregate(self) -> Aggregate:
+        """The score without its items."""
+        return Aggregate(self.score.value, self.score.stderr, self.n)
+
+
+def load_samples(run: ResultSet, result: TaskResult, score: Score) -> TaskSamples:
+    """Read the items of a score and verify that they are complete.
+
+    Args:
+        run: the run that the result belongs to.
+        result: result of the task.
+        score: one of its scores.
+
+    Raises:
+        ResultsError: the items are malformed or incomplete.
+    """
+    n = score.n if score.n is not None else result.n_items
+    items = run.items(result, score.metric)
+    if items is None:
+        return TaskSamples(result, score, n)
+    expected = result.n_items if result.n_items is not None else n
+    if expected is not None and len(items) < expected and items.samples < expected:
+        raise ResultsError(messages.incomplete_samples(len(items), expected))
+    scale = scale_to_score(items, score.value)
+    if scale is None:
+        return TaskSamples(result, score, n, notes=(messages.not_mean_of_items(score.metric),))
+    return TaskSamples(result, score, len(items), items, scale)

@@ -1,64 +1,70 @@
-"""One task over many nights: what each night leaves for its successors, and what all of them say together.
+"""The trend of one task over a series of scheduled runs.
 
-All nights ask the same items. So what luck there is in the choice of items, and in the baseline's own answers, is the
-same every night: it widens the margin once. What differs from night to night is evidence (`sequential`).
+All runs evaluate the same items. The error of their choice and of the baseline's answers is therefore the same in every
+run: it widens the limit once. What differs from run to run is evidence (`statistics.anytime`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Final
 
 from pydantic import Field
 
+from nel_action.formatting import Unit
+from nel_action.gating import messages
+from nel_action.gating.limits import RULES, RunScore
 from nel_action.gating.policy import task_policy
 from nel_action.gating.verdict import GateReport, TaskVerdict, Verdict
 from nel_action.model.results import Record, Results, TaskResult
+from nel_action.spec.limits import LIMITS, Limit
 from nel_action.spec.policy import GatePolicy, Tier
-from nel_action.statistics.anytime import Night, judge_history
+from nel_action.statistics.anytime import Observation, detect_regression
+from nel_action.statistics.binary import agresti_coull_stderr
 
 __all__ = ["TrendEntry", "TrendVerdict", "group_by_task", "judge_trend", "trend_entries"]
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-_LIMITS: Final = ("min", "max", "max_drop", "max_relative_drop", "min_gain")
-_ASKED: Final = ("harness", "harness_version", "task_version", "task_hash", "n_shot", "chat_template")
-_NIGHTS: Final = 2
-"""Nights that must lie beyond a limit: what broke for one night is no regression."""
+_IDENTITY_FIELDS: Final = ("harness", "harness_version", "task_version", "task_hash", "n_shot", "chat_template")
+_MIN_EXCEEDING: Final = 2
+"""Runs that must exceed a limit before an alarm: a single failed run is not a regression."""
 
 
 class TrendEntry(Record):
-    """One task on one night."""
+    """One task in one run of a series; a part of the history file, whose keys are these names."""
 
     task: str
     model: str
     metric: str | None = None
     value: Finite | None = None
+    """The score."""
     stderr: Finite | None = None
+    """Standard error of the score."""
     n: int | None = None
+    """Number of items."""
     verdict: Verdict
     failed: tuple[str, ...] = ()
     """As in `TaskVerdict`."""
     baseline: Finite | None = None
-    """Score of the baseline that it was held against."""
+    """Score of the baseline of this run."""
     fixed: bool = False
-    """Whether the baseline stays where it is: a file, not a branch that moves."""
+    """The baseline is fixed (a file), not a branch whose latest run changes."""
     noise: Finite | None = None
     """Standard error of the difference from the baseline."""
     higher: bool | None = None
-    """Whether more is better."""
+    """Whether larger values of the metric are better."""
     limits: dict[str, Finite] = Field(default_factory=dict)
-    """The policy's limits on that night; none for an advisory task."""
+    """Stated limits that are tested statistically, by key; empty for an advisory task."""
     asked: str | None = None
-    """Digest of what was asked and how; nights of another one are another history."""
+    """Digest of the harness, the prompt and the parameters; runs with another one form another series."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrendVerdict:
-    """What all nights say of one task."""
+    """Verdict of a series of runs of one task."""
 
     task: str
     model: str
@@ -73,22 +79,22 @@ class TrendVerdict:
 def trend_entries(
     results: Results, gate: GateReport, policy: GatePolicy | None, *, fixed: bool
 ) -> tuple[TrendEntry, ...]:
-    """Return what a run leaves for its successors.
+    """Return the entries of a run for the history.
 
     Args:
-        results: what came out.
-        gate: how it was judged.
-        policy: the limits.
-        fixed: whether the baseline stays where it is.
+        results: results of the run.
+        gate: verdict of the run.
+        policy: the limits, if there are any.
+        fixed: whether the baseline is fixed (a file), not a branch whose latest run changes.
     """
-    found = {(one.task, one.model): one for one in results.tasks}
-    return tuple(_mark(one, found.get((one.task, one.model)), policy, fixed=fixed) for one in gate.tasks)
+    by_task = {(result.task, result.model): result for result in results.tasks}
+    return tuple(_entry(task, by_task.get((task.task, task.model)), policy, fixed=fixed) for task in gate.tasks)
 
 
-def _mark(verdict: TaskVerdict, result: TaskResult | None, policy: GatePolicy | None, *, fixed: bool) -> TrendEntry:
-    rules = task_policy(policy, verdict.task) if policy and verdict.tier is not Tier.ADVISORY else None
-    limits = {name: value for name in _LIMITS if rules and (value := getattr(rules, name)) is not None}
-    compared = verdict.comparison
+def _entry(verdict: TaskVerdict, result: TaskResult | None, policy: GatePolicy | None, *, fixed: bool) -> TrendEntry:
+    has_limits = policy is not None and verdict.tier is not Tier.ADVISORY
+    stated = task_policy(policy, verdict.task).stated_limits(*RULES) if policy and has_limits else ()
+    comparison = verdict.comparison
     return TrendEntry(
         task=verdict.task,
         model=verdict.model,
@@ -98,132 +104,137 @@ def _mark(verdict: TaskVerdict, result: TaskResult | None, policy: GatePolicy | 
         n=verdict.n,
         verdict=verdict.verdict,
         failed=verdict.failed,
-        baseline=compared.baseline if compared else None,
-        fixed=fixed and compared is not None,
-        noise=compared.stderr if compared else None,
+        baseline=comparison.baseline if comparison else None,
+        fixed=fixed and comparison is not None,
+        noise=comparison.stderr if comparison else None,
         higher=verdict.higher_is_better,
-        limits=limits,
-        asked=_digest(result) if result else None,
+        limits={limit.key: value for limit, value in stated},
+        asked=_identity(result) if result else None,
     )
 
 
-def _digest(result: TaskResult) -> str:
-    asked = [getattr(result, name) for name in _ASKED] + [result.params.get("limit_samples")]
-    return hashlib.sha256(json.dumps(asked, default=str).encode()).hexdigest()[:16]
+def _identity(result: TaskResult) -> str:
+    """Return the digest of what makes two runs of a task comparable."""
+    values = [getattr(result, name) for name in _IDENTITY_FIELDS] + [result.params.get("limit_samples")]
+    return hashlib.sha256(json.dumps(values, default=str).encode()).hexdigest()[:16]
 
 
-def judge_trend(marks: Sequence[TrendEntry], *, confidence: float = 0.95) -> TrendVerdict:
-    """Say whether a task has fallen, by all of its nights.
+def group_by_task(runs: Sequence[Sequence[TrendEntry]]) -> Mapping[tuple[str, str], list[TrendEntry]]:
+    """Group the entries of several runs by task and model, for those of the last run only."""
+    last = runs[-1] if runs else ()
+    groups: dict[tuple[str, str], list[TrendEntry]] = {(entry.task, entry.model): [] for entry in last}
+    for entries in runs:
+        for entry in entries:
+            if (entry.task, entry.model) in groups:
+                groups[entry.task, entry.model].append(entry)
+    return groups
+
+
+def judge_trend(entries: Sequence[TrendEntry], *, confidence: float = 0.95) -> TrendVerdict:
+    """Test a series of runs of one task for a regression.
 
     Args:
-        marks: of one task on one model, oldest first; at least one. The last one's limits hold.
-        confidence: over the whole history; after each recovery it starts anew.
+        entries: of one task on one model, oldest first, at least one; the limits of the last one apply.
+        confidence: of the series between two recoveries, over all limits together.
     """
-    last = marks[-1]
-    limits = dict(last.limits)
-    found = [_held(marks, rule, limit, confidence, len(limits)) for rule, limit in limits.items()]
-    if _breached(marks):
-        found.append(("its costs were beyond their limits on each of the last two nights", _NIGHTS, True))
-    worst = max(found, key=lambda one: one[2], default=("nothing that is limited could be judged", 0, False))
-    return TrendVerdict(last.task, last.model, worst[1], worst[2], worst[0])
+    last = entries[-1]
+    alpha = (1 - confidence) / max(1, len(last.limits))
+    tests = [_test(entries, LIMITS[key], stated, alpha) for key, stated in last.limits.items() if key in LIMITS]
+    if _exceeds_usage(entries):
+        tests.append(_LimitTrend(regressed=True, runs=_MIN_EXCEEDING, reason=messages.usage_trend(_MIN_EXCEEDING)))
+    worst = max(
+        tests, key=lambda test: test.regressed, default=_LimitTrend(regressed=False, runs=0, reason=messages.NOT_TESTED)
+    )
+    return TrendVerdict(last.task, last.model, worst.runs, worst.regressed, worst.reason)
 
 
-def _breached(marks: Sequence[TrendEntry]) -> bool:
-    """Tell of costs, which are no sample: beyond their limit on the last nights that measured them."""
-    seen = ["limits" in mark.failed for mark in marks if mark.verdict is not Verdict.UNMEASURABLE]
-    return len(seen) >= _NIGHTS and all(seen[-_NIGHTS:])
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LimitTrend:
+    """The test of a series against one limit."""
+
+    regressed: bool
+    runs: int
+    reason: str
 
 
-def _held(marks: Sequence[TrendEntry], rule: str, limit: float, confidence: float, tests: int) -> tuple[str, int, bool]:
-    """Hold one task against one limit: what is said, of how many nights, and whether it has fallen."""
-    nights, shared = _losses(_same(marks), rule, limit)
-    if not nights:
-        return f"{rule}: no night could be judged", 0, False
-    alpha = (1 - confidence) / tests
-    start, fallen, said = 0, False, ""
-    while start < len(nights):
-        history = judge_history(nights[start:], margin=0.0, baseline_stderr=shared, confidence=1 - alpha)
-        said = (
-            f"{rule} {limit:g}: evidence {min(history.evidence, 1e6):.3g}, of which {history.threshold:.3g} is enough"
-        )
-        alarm = _alarm(nights[start:], history.course, history.threshold)
-        if alarm is None:
-            fallen = False
-            break
-        fallen = True
-        back = next((place for place in range(start + alarm + 1, len(nights)) if nights[place].drop <= 0), None)
-        if back is None:
-            break
-        start, fallen = back + 1, False
-    return said, len(nights), fallen
+def _exceeds_usage(entries: Sequence[TrendEntry]) -> bool:
+    """Return whether usage, which has no sampling error, exceeded its limits in the last measured runs."""
+    measured = ["limits" in entry.failed for entry in entries if entry.verdict is not Verdict.UNMEASURABLE]
+    return len(measured) >= _MIN_EXCEEDING and all(measured[-_MIN_EXCEEDING:])
 
 
-def _alarm(nights: Sequence[Night], course: Sequence[float], threshold: float) -> int | None:
-    beyond = 0
-    for place, (night, evidence) in enumerate(zip(nights, course, strict=True)):
-        beyond += night.drop > 0
-        if evidence >= threshold and beyond >= _NIGHTS:
-            return place
-    return None
+def _test(entries: Sequence[TrendEntry], limit: Limit, stated: float, alpha: float) -> _LimitTrend:
+    """Test a series against one limit.
+
+    Args:
+        entries: oldest first.
+        limit: row of the limit.
+        stated: value of the limit.
+        alpha: error rate of the series.
+    """
+    series = _same_series(entries)
+    observations, shared_stderr = _observe(series, limit, stated)
+    if not observations:
+        return _LimitTrend(regressed=False, runs=0, reason=messages.untested_trend(limit))
+    state = detect_regression(
+        observations, shared_stderr=shared_stderr, confidence=1 - alpha, min_exceeding=_MIN_EXCEEDING
+    )
+    unit = Unit.of(*(entry.value for entry in series), higher_is_better=series[-1].higher)
+    value = messages.limit_value(limit, stated, unit)
+    reason = messages.trend_reason(limit, value, e_value=state.e_value, threshold=state.threshold)
+    return _LimitTrend(regressed=state.regressed, runs=len(observations), reason=reason)
 
 
-def _same(marks: Sequence[TrendEntry]) -> list[TrendEntry]:
-    """Return the nights since the last one that asked something else, or was held against another fixed baseline."""
-    measured = [mark for mark in marks if mark.value is not None]
-    kept: list[TrendEntry] = []
-    for mark in reversed(measured):
+def _same_series(entries: Sequence[TrendEntry]) -> list[TrendEntry]:
+    """Return the measured runs since the last change of the metric, the items, the prompt or a fixed baseline."""
+    measured = [entry for entry in entries if entry.value is not None]
+    series: list[TrendEntry] = []
+    for entry in reversed(measured):
         last = measured[-1]
-        if (mark.metric, mark.n, mark.asked) != (last.metric, last.n, last.asked):
+        if (entry.metric, entry.n, entry.asked) != (last.metric, last.n, last.asked):
             break
-        if last.fixed and mark.fixed and mark.baseline != last.baseline:
+        if last.fixed and entry.fixed and entry.baseline != last.baseline:
             break
-        kept.append(mark)
-    return kept[::-1]
+        series.append(entry)
+    return series[::-1]
 
 
-def _losses(marks: Sequence[TrendEntry], rule: str, limit: float) -> tuple[list[Night], float]:
-    """Return how far each night lies beyond the limit (worse is positive), and the noise that all nights share."""
-    rows = [(mark, _spread(mark, rule)) for mark in marks]
-    known = [(mark, spread) for mark, spread in rows if spread is not None]
+def _observe(series: Sequence[TrendEntry], limit: Limit, stated: float) -> tuple[list[Observation], float]:
+    """Return the excess of each run over a limit, and the standard error that all runs share.
+
+    The first baseline is the reference of the whole series, since one that follows a slow decline would hide it. If the
+    first run has no baseline, it is the reference itself.
+    """
+    known = [
+        (entry.value, stderr, entry)
+        for entry in series
+        if entry.value is not None and (stderr := _stderr(entry, limit)) is not None
+    ]
     if not known:
         return [], 0.0
-    anchor = known[0][0].baseline
-    if rule in {"min", "max"}:
-        losses = [Night((limit - _value(mark)) * (1 if rule == "min" else -1), spread) for mark, spread in known]
-    else:
-        first = anchor if anchor is not None else _value(known[0][0])
-        known = known if anchor is not None else known[1:]
-        allowed = {"max_drop": limit, "max_relative_drop": limit * abs(first), "min_gain": -limit}[rule]
-        losses = [
-            Night((first - _value(mark)) * (-1 if mark.higher is False else 1) - allowed, spread)
-            for mark, spread in known
-        ]
-    return losses, max((spread for _, spread in known), default=0.0)
+    value, _, first = known[0]
+    reference = value
+    if limit.needs_baseline and first.baseline is not None:
+        reference = first.baseline
+    elif limit.needs_baseline:
+        known = known[1:]
+    rule = RULES[limit.rule]
+    observations = [
+        Observation(
+            rule.excess(limit, stated, RunScore(value=value, reference=reference, higher=entry.higher is not False)),
+            stderr,
+        )
+        for value, stderr, entry in known
+    ]
+    return observations, max((stderr for _, stderr, _ in known), default=0.0)
 
 
-def _value(mark: TrendEntry) -> float:
-    return mark.value if mark.value is not None else math.nan
-
-
-def _spread(mark: TrendEntry, rule: str) -> float | None:
-    """Return a night's standard error: of the paired difference where there is one; never zero."""
-    if mark.noise and rule not in {"min", "max"}:
-        return mark.noise
-    if mark.stderr:
-        return mark.stderr
-    if mark.n and mark.value is not None and 0 <= mark.value <= 1:
-        share = (mark.value * mark.n + 2) / (mark.n + 4)
-        return math.sqrt(share * (1 - share) / (mark.n + 4))
+def _stderr(entry: TrendEntry, limit: Limit) -> float | None:
+    """Return the standard error of a run: of the difference for a limit on the change; never zero, None if unknown."""
+    if entry.noise and limit.needs_baseline:
+        return entry.noise
+    if entry.stderr:
+        return entry.stderr
+    if entry.n and entry.value is not None and 0 <= entry.value <= 1:
+        return agresti_coull_stderr(entry.value * entry.n, entry.n)
     return None
-
-
-def group_by_task(nights: Sequence[Sequence[TrendEntry]]) -> Mapping[tuple[str, str], list[TrendEntry]]:
-    """Sort nights' marks by task and model; only what the last night has."""
-    rows: dict[tuple[str, str], list[TrendEntry]] = (
-        {(mark.task, mark.model): [] for mark in nights[-1]} if nights else {}
-    )
-    for night in nights:
-        for mark in night:
-            if (mark.task, mark.model) in rows:
-                rows[mark.task, mark.model].append(mark)
-    return rows

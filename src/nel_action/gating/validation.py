@@ -1,72 +1,73 @@
-"""Whether a task's result is all there: what is not cannot pass."""
+"""Whether a result is complete, and whether two results of a task are comparable."""
 
 from __future__ import annotations
 
-from difflib import get_close_matches
+from collections.abc import Iterator
 from typing import Final
 
+from nel_action.gating import messages
 from nel_action.model.results import JobOutcome, Score, TaskResult
-from nel_action.spec.policy import TaskPolicy
+from nel_action.model.unmeasurable import Unmeasurable
+from nel_action.spec.policy import Difference, TaskPolicy
 
-__all__ = ["pick_score", "what_is_missing"]
+__all__ = ["differences", "select_score", "validate_result"]
 
-_ENDED: Final = {
-    JobOutcome.FAILED: "its job failed",
-    JobOutcome.CANCELLED: "its job was cancelled",
-    JobOutcome.UNKNOWN: "its job's state could not be seen",
-    JobOutcome.RUNNING: "its job is still running",
+_COMPARED_FIELDS: Final = {
+    Difference.HARNESS: "harness",
+    Difference.HARNESS_VERSION: "harness_version",
+    Difference.TASK_VERSION: "task_version",
+    Difference.TASK_HASH: "task_hash",
+    Difference.N_SHOT: "n_shot",
+    Difference.CHAT_TEMPLATE: "chat_template",
+    Difference.ITEMS: "n_items",
 }
 
 
-def pick_score(result: TaskResult, rules: TaskPolicy) -> Score | str:
-    """Return the score that is judged, or why there is none."""
-    metric = rules.metric or result.primary_metric
+def select_score(result: TaskResult, policy: TaskPolicy) -> Score | Unmeasurable:
+    """Return the score that is judged: that of the policy's metric, else of the primary or only metric."""
+    metric = policy.metric or result.primary_metric
     if not result.scores:
-        return "it has no score: nothing finite was found in its results"
-    if metric is None:
-        if len(result.scores) == 1:
-            return result.scores[0]
-        return f"its primary metric is not known; set metric to one of {_names(result)}"
-    return result.score(metric) or f"it has no metric {metric!r}; {_nearest(metric, result)}"
+        return Unmeasurable(messages.NO_SCORE)
+    if metric is None and len(result.scores) == 1:
+        return result.scores[0]
+    score = None if metric is None else result.score(metric)
+    return Unmeasurable(messages.unknown_metric(metric, result)) if score is None else score
 
 
-def _names(result: TaskResult) -> str:
-    names = [score.metric for score in result.scores]
-    return ", ".join(names[:8]) + (" and more" if len(names) > 8 else "")  # noqa: PLR2004 - enough to choose from
-
-
-def _nearest(metric: str, result: TaskResult) -> str:
-    """Name metrics alike, filters included (`exact_match` finds `exact_match,strict-match`)."""
-    names = [score.metric for score in result.scores]
-    near = [name for name in names if name.startswith(metric) or metric.startswith(name)]
-    near += [name for name in get_close_matches(metric, names, n=3, cutoff=0.5) if name not in near]
-    return f"nearest: {', '.join(near)}" if near else f"it has {_names(result)}"
-
-
-def what_is_missing(result: TaskResult | None, rules: TaskPolicy) -> list[str]:
-    """Say why a result cannot be judged at all; an empty list says that it can."""
+def validate_result(result: TaskResult | None, policy: TaskPolicy) -> Unmeasurable | None:
+    """Return why a result cannot be judged; None if it is complete."""
     if result is None:
-        return ["it has no result"]
-    if result.outcome in _ENDED:
-        detail = result.detail or result.reason
-        return [_ENDED[result.outcome] + (f": {detail}" if detail else "")]
+        return Unmeasurable(messages.NO_RESULT)
+    if result.outcome is not JobOutcome.SUCCEEDED:
+        return Unmeasurable(messages.job_outcome(result))
     if result.reason:
-        return [f"its results could not be read: {result.detail or result.reason}"]
-    score = pick_score(result, rules)
-    return [score] if isinstance(score, str) else _items(result, score, rules)
+        return Unmeasurable(messages.unreadable_results(result))
+    score = select_score(result, policy)
+    return score if isinstance(score, Unmeasurable) else _validate_items(result, score, policy)
 
 
-def _items(result: TaskResult, score: Score, rules: TaskPolicy) -> list[str]:
+def _validate_items(result: TaskResult, score: Score, policy: TaskPolicy) -> Unmeasurable | None:
     n = result.n_items if result.n_items is not None else score.n
     if n == 0:
-        return ["no item was evaluated"]
+        return Unmeasurable(messages.NO_ITEMS)
     if n is None:
-        asked = result.n_expected or rules.min_items
-        return ["how many items were evaluated is not known"] if asked else []
+        is_required = result.n_expected or policy.min_items
+        return Unmeasurable(messages.UNKNOWN_ITEM_COUNT) if is_required else None
     if result.n_expected is not None and n < result.n_expected:
-        return [f"only {n:,} of {result.n_expected:,} items were evaluated"]
+        return Unmeasurable(messages.missing_items(n, result.n_expected))
     if score.n is not None and score.n < n:
-        return [f"{score.metric} was computed from only {score.n:,} of {n:,} items"]
-    if rules.min_items is not None and n < rules.min_items:
-        return [f"{n:,} items are fewer than the {rules.min_items:,} that the policy asks for"]
-    return []
+        return Unmeasurable(messages.partial_score(score, n))
+    if policy.min_items is not None and n < policy.min_items:
+        return Unmeasurable(messages.too_few_items(n, policy.min_items))
+    return None
+
+
+def differences(candidate: TaskResult, baseline: TaskResult) -> Iterator[tuple[Difference, str]]:
+    """Yield each difference that makes two results incomparable, with its message; unknown differs from known."""
+    for name, field in _COMPARED_FIELDS.items():
+        after, before = getattr(candidate, field), getattr(baseline, field)
+        if after != before:
+            yield name, messages.difference(name, after, before)
+    after, before = candidate.params.get("limit_samples"), baseline.params.get("limit_samples")
+    if after != before:
+        yield Difference.LIMIT, messages.difference(Difference.LIMIT, after, before)

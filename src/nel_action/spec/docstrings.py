@@ -7,8 +7,11 @@ import inspect
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated, get_args, get_origin
 
 from pydantic import BaseModel
+
+from nel_action.spec.limits import Limit
 
 __all__ = ["field_docs"]
 
@@ -19,7 +22,19 @@ def field_docs(model: type[BaseModel]) -> dict[str, str]:
     for part in reversed(model.__mro__):
         if issubclass(part, BaseModel) and part is not BaseModel:
             docs |= _of_class(Path(str(inspect.getsourcefile(part))), part.__name__)
-    return docs
+    return _limit_docs(model) | docs
+
+
+def _limit_docs(model: type[BaseModel]) -> dict[str, str]:
+    """Return the descriptions of the fields that are annotated with a row of the table of limits."""
+    return {
+        name: item.description
+        for name, field in model.model_fields.items()
+        for argument in (field.annotation, *get_args(field.annotation))
+        if get_origin(argument) is Annotated
+        for item in get_args(argument)
+        if isinstance(item, Limit)
+    }
 
 
 def _of_class(file: Path, name: str) -> dict[str, str]:

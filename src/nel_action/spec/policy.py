@@ -1,13 +1,31 @@
-"""The gate's policy: what is allowed, for each task."""
+"""The gate's policy: the baseline and the limits of each task."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from nel_action.spec.base import SpecModel
+from nel_action.spec.limits import (
+    COMPLETION_TOKENS,
+    COST_USD,
+    ERROR_RATE,
+    LATENCY_MS,
+    LIMITS,
+    MAX,
+    MAX_DROP,
+    MAX_RELATIVE_DROP,
+    MIN,
+    MIN_GAIN,
+    MIN_ITEMS,
+    PROMPT_TOKENS,
+    SECONDS,
+    Limit,
+    Rule,
+)
 
 __all__ = [
     "Confirm",
@@ -16,56 +34,60 @@ __all__ = [
     "Direction",
     "FloorRule",
     "GatePolicy",
-    "Limits",
     "OnInconclusive",
     "TaskPolicy",
     "Tier",
+    "UsageLimits",
 ]
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Confidence = Annotated[float, Field(gt=0.5, lt=1)]
 
 
 class Tier(StrEnum):
-    """How much a task weighs."""
+    """Weight of a task in the gate's verdict."""
 
     CRITICAL = "critical"
+    """A failure fails the gate, even if other tasks are unmeasurable."""
     SUPPORTING = "supporting"
+    """A failure fails the gate."""
     ADVISORY = "advisory"
+    """Shown, without effect on the gate."""
 
 
 class Direction(StrEnum):
-    """Which way is better."""
+    """Whether larger or smaller values of a metric are better."""
 
     HIGHER = "higher_is_better"
     LOWER = "lower_is_better"
 
 
 class FloorRule(StrEnum):
-    """When a floor is passed."""
+    """How `min` and `max` are tested."""
 
     CONFIDENT = "confident"
+    """By the confidence bound of the score."""
     POINT = "point"
+    """By the score itself."""
 
 
 class OnInconclusive(StrEnum):
-    """What an inconclusive verdict does to the exit code: 1, 4 or 0."""
+    """Exit code of an inconclusive verdict: 1, 4 or 0."""
 
     FAIL = "fail"
     WARN = "warn"
-    PASS = "pass"  # noqa: S105 - a policy's word, no secret
+    PASS = "pass"  # noqa: S105 - a value of the policy, no secret
 
 
 class Correction(StrEnum):
-    """How the chance of a false failure is kept over several tests."""
+    """Correction for multiple tests, which bounds the probability of any false failure."""
 
     HOLM = "holm"
     NONE = "none"
 
 
 class Difference(StrEnum):
-    """What may differ between a run and its baseline so that they cannot be compared."""
+    """A difference between two results that makes them incomparable unless the policy allows it."""
 
     HARNESS = "harness"
     HARNESS_VERSION = "harness_version"
@@ -78,96 +100,103 @@ class Difference(StrEnum):
     INPUTS = "inputs"
 
 
-class Limits(SpecModel):
-    """Ceilings on what a task costs, held against what the harness reports of itself."""
+class UsageLimits(SpecModel):
+    """Maxima of the cost, latency, tokens and errors that the harness reports for a task."""
 
-    cost_usd: NonNegative | None = None
-    """US dollars, the whole task."""
-    latency_ms: NonNegative | None = None
-    """Milliseconds of one request, as the harness averages them."""
-    prompt_tokens: NonNegative | None = None
-    """Tokens sent, the whole task."""
-    completion_tokens: NonNegative | None = None
-    """Tokens generated, the whole task."""
-    error_rate: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Share of requests that failed."""
-    seconds: NonNegative | None = None
-    """Wall time of the job."""
+    cost_usd: Annotated[float, COST_USD] | None = None
+    latency_ms: Annotated[float, LATENCY_MS] | None = None
+    prompt_tokens: Annotated[float, PROMPT_TOKENS] | None = None
+    completion_tokens: Annotated[float, COMPLETION_TOKENS] | None = None
+    error_rate: Annotated[float, ERROR_RATE] | None = None
+    seconds: Annotated[float, SECONDS] | None = None
 
 
 class TaskPolicy(SpecModel):
-    """What one task must show. A limit that is not given is not tested."""
+    """The limits of one task. A limit that is not stated is not tested."""
 
     metric: str | None = None
-    """The metric; the task's primary one unless said."""
+    """The judged metric; by default the primary metric of the task."""
     direction: Direction | None = None
-    """Which way is better, where neither harness nor catalog says."""
+    """Required if neither the harness nor the catalog states whether larger values are better."""
     tier: Tier = Tier.SUPPORTING
-    """`advisory` tasks are shown and never decide."""
-    min: Finite | None = None
-    """Floor of the score, in the metric's unit."""
-    max: Finite | None = None
-    """Ceiling of the score, in the metric's unit."""
+    """A failing `critical` task fails the gate in any case; an `advisory` task is shown and has no effect."""
+    min: Annotated[float, MIN] | None = None
+    max: Annotated[float, MAX] | None = None
     floor: FloorRule = FloorRule.CONFIDENT
-    """`confident`: the data say so at the stated confidence; `point`: the score itself."""
-    max_drop: NonNegative | None = None
-    """Largest allowed loss against the baseline, in the metric's unit."""
-    max_relative_drop: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """Largest allowed loss as a share of the baseline's score."""
-    min_gain: NonNegative | None = None
-    """Smallest required gain over the baseline, in the metric's unit."""
-    min_items: Annotated[int, Field(gt=0)] | None = None
-    """Fewer items make the task unmeasurable."""
+    """How `min` and `max` are tested: `confident` by the confidence bound of the score, `point` by the score itself."""
+    max_drop: Annotated[float, MAX_DROP] | None = None
+    max_relative_drop: Annotated[float, MAX_RELATIVE_DROP] | None = None
+    min_gain: Annotated[float, MIN_GAIN] | None = None
+    min_items: Annotated[int, MIN_ITEMS] | None = None
     bounds: Annotated[tuple[Finite, Finite], Field(strict=False)] | None = None
-    """Smallest and largest value that one item can score; 0 and 1 where all items lie between them, else those seen."""
-    limits: Limits | None = None
-    """Ceilings on cost, latency, tokens and errors."""
+    """Smallest and largest possible score of one item; by default 0 and 1 if all items are within, else the observed
+    ones."""
+    limits: UsageLimits | None = None
+    """Maxima of cost, latency, tokens and errors."""
     confidence: Confidence | None = None
-    """Of each one-sided bound; the policy's own unless said."""
+    """Confidence level of each one-sided bound; by default that of the policy."""
     on_inconclusive: OnInconclusive | None = None
-    """What this task does when it is not settled; the policy's own rule unless said."""
+    """Effect of an inconclusive result on the exit code; by default that of the policy."""
     allow: Annotated[tuple[Difference, ...], Field(strict=False)] = ()
-    """Differences from the baseline that do not matter here."""
+    """Accepted differences from the baseline."""
 
     @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    def _validate_order(self) -> Self:
         if self.min is not None and self.max is not None and self.min > self.max:
-            msg = f"min ({self.min:g}) is above max ({self.max:g})"
+            msg = f"min ({self.min:g}) is larger than max ({self.max:g})"
             raise ValueError(msg)
         if self.bounds is not None and self.bounds[0] >= self.bounds[1]:
-            msg = "bounds need the smaller value first"
+            msg = f"bounds: {self.bounds[0]:g}, {self.bounds[1]:g}; the smaller value must come first"
             raise ValueError(msg)
         return self
 
+    def stated_limits(self, *rules: Rule) -> Iterator[tuple[Limit, float]]:
+        """Yield each limit that the policy states, with its value, in the order of the table.
+
+        Args:
+            rules: only limits of these rules; all limits if none are given.
+        """
+        for key, limit in LIMITS.items():
+            section = self.limits if limit.rule is Rule.USAGE else self
+            value = getattr(section, key, None)
+            if value is not None and (not rules or limit.rule in rules):
+                yield limit, value
+
+    @property
+    def needs_baseline(self) -> bool:
+        """Whether any stated limit compares with the baseline."""
+        return any(limit.needs_baseline for limit, _ in self.stated_limits())
+
 
 class Confirm(SpecModel):
-    """Run what fails once more, with another seed, and judge both runs together, before the change is blamed.
+    """Run failing tasks a second time with another seed and judge both runs together.
 
-    Whoever waits for the jobs does so; `mode: collect` submits nothing, and lets the first run decide.
+    The process that waits for the jobs submits the second run; `mode: collect` submits nothing and judges the first run
+    alone.
     """
 
     max_tasks: Annotated[int, Field(gt=0)] = 3
-    """More failing tasks than this are believed at once: so much does not fail by chance."""
+    """With more failing tasks, the first run decides: so many do not fail by chance."""
     max_seconds: Annotated[float, Field(gt=0)] | None = None
-    """Wall time that the second runs may take together, judged by the first ones; no limit unless said."""
+    """Maximum total wall time of the second runs, estimated by the first ones; unlimited by default."""
 
 
 class GatePolicy(SpecModel):
-    """What the gate compares with and what it allows."""
+    """The baseline and the limits of the gate."""
 
     baseline: str | None = None
     """A branch, a committed file, a run directory, an invocation id, or `mlflow:<run>`."""
     defaults: TaskPolicy = TaskPolicy()
-    """What every task must show; a task's own entry comes first, key by key."""
+    """Limits of every task; each key of a task's own entry replaces the one here."""
     tasks: dict[str, TaskPolicy] = {}
-    """By the task's name in the spec."""
+    """Limits by the name of the task in the spec."""
     confidence: Confidence = 0.95
-    """Of each one-sided bound."""
+    """Confidence level of each one-sided bound."""
     correction: Correction = Correction.HOLM
-    """Over the tests that could fail the gate."""
+    """Correction for multiple tests over all tests that can fail the gate."""
     on_inconclusive: OnInconclusive = OnInconclusive.WARN
-    """What an unsettled comparison does."""
+    """Effect of an inconclusive verdict on the exit code."""
     on_missing_baseline: Literal["fail", "pass"] = "pass"
-    """What a first run without a baseline does; it is said in the report either way."""
+    """Verdict of a first run that has no baseline yet; the report states it in both cases."""
     confirm: Confirm | None = None
-    """Run failing tasks once more before blaming the change."""
+    """Run failing tasks a second time before the gate fails."""

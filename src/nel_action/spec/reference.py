@@ -8,7 +8,7 @@ from enum import StrEnum
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -175,7 +175,12 @@ def _words(annotation: Any) -> Iterator[str]:  # noqa: ANN401
 
 def _flat(limits: list[Any]) -> Iterator[Any]:
     for limit in limits:
-        yield from limit.metadata if isinstance(limit, FieldInfo) else (limit,)
+        if isinstance(limit, FieldInfo):
+            yield from limit.metadata
+        elif isinstance(limit, GroupedMetadata):
+            yield from limit
+        else:
+            yield limit
 
 
 def _default(field: FieldInfo) -> str:

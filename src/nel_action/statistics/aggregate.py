@@ -1,4 +1,4 @@
-"""Scores without their items: what a value, its standard error and a number of items allow to say."""
+"""Estimates from a reported score, its standard error and its number of items, without the items."""
 
 from __future__ import annotations
 
@@ -6,59 +6,77 @@ import math
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from nel_action.model.results import Score
-from nel_action.statistics.binary import Proportion, TwoProportions
-from nel_action.statistics.estimates import Evidence, Negated, Stricter, TEvidence
+from nel_action.statistics.binary import Proportion, TwoProportions, agresti_coull_stderr
+from nel_action.statistics.estimates import Evidence, MostConservative, Negated, StudentMean
 
-__all__ = ["ChernoffMean", "as_proportion", "difference_evidence", "score_evidence", "stderr_of"]
+__all__ = [
+    "Aggregate",
+    "HoeffdingMean",
+    "aggregate_difference",
+    "aggregate_mean",
+    "aggregate_stderr",
+    "as_proportion",
+]
 
-_ALIKE: Final = 0.02
-"""Relative difference of two standard errors that are the same but for rounding and n or n - 1."""
+_STDERR_TOLERANCE: Final = 0.02
+"""Relative difference of two standard errors that are equal except for rounding and n versus n - 1."""
+
+
+class Aggregate(NamedTuple):
+    """A reported score."""
+
+    value: float
+    stderr: float | None
+    """Standard error of the value; None if unknown."""
+    n: int | None
+    """Number of items; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
-class ChernoffMean:
-    """A mean of items that each lie in 0..1, of unknown spread (Hoeffding, 1963, theorem 1): valid at any n."""
+class HoeffdingMean:
+    """A mean of items in 0..1 with unknown variance.
+
+    The tail bound exp(-n KL(estimate, limit)) holds for every number of items (Hoeffding, 1963, theorem 1).
+    """
 
     estimate: float
     n: int
     method: str = "Chernoff-Hoeffding"
-    reach: float = 1.0
+    max_item_deviation: float = 1.0
 
     @property
     def stderr(self) -> float:
-        """The largest that a mean of such items can have, never zero."""
-        share = (self.estimate * self.n + 2) / (self.n + 4)
-        return math.sqrt(share * (1 - share) / (self.n + 4))
+        """Largest standard error of such a mean, that of binary items; see `agresti_coull_stderr`."""
+        return agresti_coull_stderr(self.estimate * self.n, self.n)
 
-    def _p(self, limit: float) -> float:
-        return math.exp(-self.n * _divergence(self.estimate, limit))
+    def _tail_bound(self, limit: float) -> float:
+        return math.exp(-self.n * _bernoulli_divergence(self.estimate, limit))
 
-    def fail_p(self, limit: float) -> float:
-        """See `Evidence.fail_p`."""
-        return self._p(limit) if limit > self.estimate else 1.0
+    def p_value_at_least(self, limit: float) -> float:
+        """See `Evidence.p_value_at_least`."""
+        return self._tail_bound(limit) if limit > self.estimate else 1.0
 
-    def pass_p(self, limit: float) -> float:
-        """See `Evidence.pass_p`."""
-        return self._p(limit) if limit < self.estimate else 1.0
+    def p_value_at_most(self, limit: float) -> float:
+        """See `Evidence.p_value_at_most`."""
+        return self._tail_bound(limit) if limit < self.estimate else 1.0
 
-    def high(self, alpha: float) -> float:
-        """See `Evidence.high`."""
+    def upper_bound(self, alpha: float) -> float:
+        """See `Evidence.upper_bound`."""
         return self._bound(alpha, self.estimate, 1.0)
 
-    def low(self, alpha: float) -> float:
-        """See `Evidence.low`."""
+    def lower_bound(self, alpha: float) -> float:
+        """See `Evidence.lower_bound`."""
         return self._bound(alpha, self.estimate, 0.0)
 
     def _bound(self, alpha: float, inside: float, outside: float) -> float:
         for _ in range(60):
             middle = (inside + outside) / 2
-            inside, outside = (middle, outside) if self._p(middle) > alpha else (inside, middle)
+            inside, outside = (middle, outside) if self._tail_bound(middle) > alpha else (inside, middle)
         return outside
 
 
-def _divergence(a: float, b: float) -> float:
-    """Kullback-Leibler divergence of two coins."""
+def _bernoulli_divergence(a: float, b: float) -> float:
+    """Return the Kullback-Leibler divergence of Bernoulli(a) from Bernoulli(b)."""
     total = 0.0
     for p, q in ((a, b), (1 - a, 1 - b)):
         if p > 0:
@@ -66,94 +84,91 @@ def _divergence(a: float, b: float) -> float:
     return total
 
 
-def as_proportion(score: Score, n: int | None) -> Proportion | None:
-    """Read a score as so many right of `n`, where value and standard error are those of right-or-wrong items."""
-    if not n or not 0 <= score.value <= 1:
+def as_proportion(score: Aggregate) -> Proportion | None:
+    """Return the score as a proportion if its value and standard error are those of binary items, else None."""
+    value, stderr, n = score
+    if not n or not 0 <= value <= 1:
         return None
-    right = round(score.value * n)
-    if not score.stderr:
-        return Proportion(right, n) if abs(score.value * n - right) < 1e-6 * n else None
-    spread = math.sqrt(score.value * (1 - score.value) / n)
-    return Proportion(right, n) if abs(score.stderr - spread) <= _ALIKE * spread + spread / n else None
+    successes = round(value * n)
+    if not stderr:
+        return Proportion(successes, n) if abs(value * n - successes) < 1e-6 * n else None
+    binary_stderr = math.sqrt(value * (1 - value) / n)
+    is_binary = abs(stderr - binary_stderr) <= _STDERR_TOLERANCE * binary_stderr + binary_stderr / n
+    return Proportion(successes, n) if is_binary else None
 
 
-def score_evidence(score: Score, n: int | None) -> Evidence | str:
-    """Return what is known of a score's true value from the score itself, or why that is nothing.
-
-    Args:
-        score: as the harness reports it.
-        n: items that it was computed from.
-    """
-    proportion = as_proportion(score, n)
+def aggregate_mean(score: Aggregate) -> Evidence | None:
+    """Return an estimate of the true score; None without a standard error if no bound exists either."""
+    proportion = as_proportion(score)
     if proportion is not None:
         return proportion
-    if score.stderr and n != 1:
-        return TEvidence(score.value, score.stderr, df=n - 1 if n else math.inf, method="t, from the score")
-    if n and 0 <= score.value <= 1:
-        return ChernoffMean(score.value, n)
-    return f"{score.metric} has no standard error and no items to compute one from"
+    value, stderr, n = score
+    if stderr and n != 1:
+        return StudentMean(value, stderr, df=n - 1 if n else math.inf, method="t, from the score")
+    return HoeffdingMean(value, n) if n and 0 <= value <= 1 else None
 
 
-def stderr_of(score: Score, n: int | None) -> float | None:
-    """Return a score's standard error: its own, or the widest that its value allows; None where nothing is known."""
-    proportion = as_proportion(score, n)
+def aggregate_stderr(score: Aggregate) -> float | None:
+    """Return the standard error of a score: its own one, else the largest that its value allows; None if unknown."""
+    proportion = as_proportion(score)
     if proportion is not None:
         return proportion.stderr
-    if score.stderr and n != 1:
-        return score.stderr
-    return ChernoffMean(score.value, n).stderr if n and 0 <= score.value <= 1 else None
+    value, stderr, n = score
+    if stderr and n != 1:
+        return stderr
+    return HoeffdingMean(value, n).stderr if n and 0 <= value <= 1 else None
 
 
-def difference_evidence(
-    candidate: tuple[Score, int | None], baseline: tuple[Score, int | None], *, higher: bool, factor: float = 1.0
-) -> Evidence | str:
-    """Return what two scores without common items say of candidate - factor x baseline, turned so that more is better.
+def aggregate_difference(
+    candidate: Aggregate, baseline: Aggregate, *, higher: bool, factor: float = 1.0
+) -> Evidence | None:
+    """Estimate candidate - factor x baseline from two scores without common items.
+
+    Two proportions use `TwoProportions`; with a factor other than 1, the more conservative of two Welch tests, with
+    and without a success and a failure added to each side (Agresti and Caffo, 2000). Other scores use Welch's test.
 
     Args:
-        candidate: its score and number of items.
-        baseline: the same of the baseline.
-        higher: whether more of the metric is better.
-        factor: what the baseline is multiplied with.
+        candidate: score of the candidate.
+        baseline: score of the baseline.
+        higher: whether larger values of the metric are better.
+        factor: multiplier of the baseline.
 
     Returns:
-        The evidence, or why there is none.
+        The estimate, oriented so that larger is better; None if a standard error is unknown.
     """
-    ours, theirs = as_proportion(*candidate), as_proportion(*baseline)
-    if ours is not None and theirs is not None and factor == 1:
-        return TwoProportions(ours, theirs) if higher else TwoProportions(theirs, ours)
-    for side, words in ((candidate, "this run"), (baseline, "the baseline")):
-        if stderr_of(*side) is None:
-            return f"{side[0].metric} of {words} has no standard error, and there are no items to pair"
-    first, second = (_Mean(score.value, stderr_of(score, n) or 0.0, n) for score, n in (candidate, baseline))
-    plain: Evidence = _welch(first, second, factor)
-    if ours is not None and theirs is not None:
-        plain = Stricter(plain, _welch(_moved(ours), _moved(theirs), factor))
-    return plain if higher else Negated(plain)
+    candidate_proportion, baseline_proportion = as_proportion(candidate), as_proportion(baseline)
+    if candidate_proportion is not None and baseline_proportion is not None and factor == 1:
+        better, worse = candidate_proportion, baseline_proportion
+        return TwoProportions(better, worse) if higher else TwoProportions(worse, better)
+    candidate_stderr, baseline_stderr = aggregate_stderr(candidate), aggregate_stderr(baseline)
+    if candidate_stderr is None or baseline_stderr is None:
+        return None
+    first = Aggregate(candidate.value, candidate_stderr, candidate.n)
+    second = Aggregate(baseline.value, baseline_stderr, baseline.n)
+    difference: Evidence = _welch(first, second, factor)
+    if candidate_proportion is not None and baseline_proportion is not None:
+        adjusted = _welch(_agresti_caffo(candidate_proportion), _agresti_caffo(baseline_proportion), factor)
+        difference = MostConservative(difference, adjusted)
+    return difference if higher else Negated(difference)
 
 
-class _Mean(NamedTuple):
-    value: float
-    stderr: float
-    n: int | None
+def _agresti_caffo(sample: Proportion) -> Aggregate:
+    """Return the proportion with one success and one failure added (Agresti and Caffo, 2000)."""
+    p = (sample.successes + 1) / (sample.n + 2)
+    return Aggregate(p, math.sqrt(p * (1 - p) / (sample.n + 2)), sample.n)
 
 
-def _moved(side: Proportion) -> _Mean:
-    """Return a share with one item more that is right and one that is wrong, as Agresti and Caffo (2000) have it."""
-    share = (side.right + 1) / (side.n + 2)
-    return _Mean(share, math.sqrt(share * (1 - share) / (side.n + 2)), side.n)
-
-
-def _welch(candidate: _Mean, baseline: _Mean, factor: float) -> TEvidence:
-    """Add the variances of two independent means, and their degrees of freedom as Welch (1947) does."""
+def _welch(candidate: Aggregate, baseline: Aggregate, factor: float) -> StudentMean:
+    """Return candidate - factor x baseline with the degrees of freedom of Welch (1947)."""
     parts = [
-        ((weight * side.stderr) ** 2, side.n - 1 if side.n else math.inf)
-        for side, weight in ((candidate, 1.0), (baseline, factor))
+        ((weight * (score.stderr or 0.0)) ** 2, score.n - 1 if score.n else math.inf)
+        for score, weight in ((candidate, 1.0), (baseline, factor))
     ]
     variance = sum(part for part, _ in parts)
-    doubt = sum(part * part / df for part, df in parts)
-    return TEvidence(
+    df_denominator = sum(part * part / df for part, df in parts)
+    return StudentMean(
         candidate.value - factor * baseline.value,
         math.sqrt(variance),
-        df=variance * variance / doubt if doubt else math.inf,
+        df=variance * variance / df_denominator if df_denominator else math.inf,
         method="unpaired t",
     )

@@ -1,9 +1,10 @@
-"""A history that is looked at every night: a test that stays valid however often one looks.
+"""An anytime-valid test of a series of runs: its false alarm rate holds however often it is evaluated.
 
-A fresh 5 % every night cries wolf sooner or later. Here one chance of error is spent on the whole history: evidence
-is an e-value, a fair bettor's wealth, which reaches 1/alpha at any time with chance alpha at most (Ville, 1939). Each
-night might be the one on which things got worse, so the stake is spread over all starts; from each, the wealth is
-Robbins' one-sided normal mixture (Howard, Ramdas, McAuliffe and Sekhon, Time-uniform confidence sequences, 2021).
+A new 5 % test after every run raises a false alarm sooner or later. Here one error rate is spent on the whole series.
+The evidence is an e-value, the wealth of a bettor against "no run is worse than allowed", which reaches 1 / alpha at
+any time with probability alpha at most (Ville, 1939). A regression may start at any run, so the stake is spread over
+all starts; from each start, the wealth is Robbins' one-sided normal mixture (Howard, Ramdas, McAuliffe and Sekhon,
+2021, "Time-uniform, nonparametric, nonasymptotic confidence sequences").
 """
 
 from __future__ import annotations
@@ -14,71 +15,129 @@ from dataclasses import dataclass
 
 from nel_action.statistics.distributions import normal_cdf, normal_quantile
 
-__all__ = ["History", "Night", "judge_history"]
+__all__ = ["AnytimeTest", "Observation", "RegressionState", "anytime_test", "detect_regression"]
+
+_LARGEST_EXPONENT = 600.0
+"""Keeps the exponential within the range of a float."""
 
 
 @dataclass(frozen=True, slots=True)
-class Night:
-    """One run's loss against the baseline."""
+class Observation:
+    """One run's loss."""
 
-    drop: float
-    """Positive for worse, in the metric's unit."""
+    loss: float
+    """Positive for a worse score, in the unit of the metric."""
     stderr: float
-    """Of the night's own score."""
+    """Standard error of the loss without the baseline's part, which all runs share."""
 
 
 @dataclass(frozen=True, slots=True)
-class History:
-    """What all nights together say."""
+class AnytimeTest:
+    """The outcome of an anytime-valid test after each run of a series."""
 
     alarm: int | None
-    """The first night, counted from 0, on which the loss was surely beyond the margin; None where there was none."""
-    evidence: float
-    """The e-value of the last night; an alarm needs `threshold` of it."""
+    """Index of the first run at which the evidence reached the threshold; None if it never did."""
+    e_value: float
+    """Evidence after the last run."""
     threshold: float
-    course: tuple[float, ...] = ()
-    """The e-value of every night."""
+    """Evidence that an alarm requires."""
+    e_values: tuple[float, ...] = ()
+    """Evidence after each run."""
 
 
-def judge_history(
-    nights: Sequence[Night], *, margin: float, baseline_stderr: float, confidence: float = 0.95
-) -> History:
-    """Say whether and when a history fell beyond the margin.
+def anytime_test(
+    observations: Sequence[Observation], *, margin: float, baseline_stderr: float, confidence: float = 0.95
+) -> AnytimeTest:
+    """Test a series of losses against a margin.
 
-    In all nights together the chance of a false alarm is at most 1 - confidence. Half of it is spent on the baseline,
-    whose own luck all nights share, and which therefore widens the margin.
+    Over the whole series, the false alarm rate is at most 1 - confidence. Half of it is spent on the error of the
+    baseline, which all runs share and which therefore widens the margin once.
 
     Args:
-        nights: oldest first.
-        margin: the loss that is allowed.
+        observations: oldest first.
+        margin: the allowed loss, in the unit of the metric.
         baseline_stderr: standard error of the baseline's score.
-        confidence: over the whole history.
+        confidence: of the whole series.
 
     Raises:
-        ValueError: a night has no standard error, or a value is not finite.
+        ValueError: an observation is not finite or has no positive standard error.
     """
-    half = (1 - confidence) / 2
-    allowed = margin + normal_quantile(1 - half) * baseline_stderr
-    sums: list[tuple[float, float, float]] = []
-    course: list[float] = []
-    threshold = 1 / half
-    for place, night in enumerate(nights):
-        if not (math.isfinite(night.drop) and math.isfinite(night.stderr) and night.stderr > 0):
-            msg = f"night {place} has no finite drop with a standard error"
+    half_alpha = (1 - confidence) / 2
+    allowed = margin + normal_quantile(1 - half_alpha) * baseline_stderr
+    starts: list[tuple[float, float, float]] = []
+    """For each start: sum of the excess losses, sum of their variances, and the variance of the first."""
+    e_values: list[float] = []
+    threshold = 1 / half_alpha
+    for index, observation in enumerate(observations):
+        loss, stderr = observation.loss, observation.stderr
+        if not (math.isfinite(loss) and math.isfinite(stderr) and stderr > 0):
+            msg = f"observation {index}: loss {loss}, standard error {stderr}; need finite values and a positive error"
             raise ValueError(msg)
-        square = night.stderr**2
-        sums = [(total + night.drop - allowed, spread + square, first) for total, spread, first in sums]
-        sums.append((night.drop - allowed, square, square))
-        # NOTE: a start on night j has weight 1 / (j (j + 1)); what is left stands for starts that are yet to come.
-        evidence = 1 / (len(sums) + 1)
-        evidence += sum(_wealth(*one) / (start * (start + 1)) for start, one in enumerate(sums, 1))
-        course.append(evidence)
-    alarm = next((place for place, evidence in enumerate(course) if evidence >= threshold), None)
-    return History(alarm, course[-1] if course else 1.0, threshold, tuple(course))
+        variance = stderr**2
+        starts = [(total + loss - allowed, spread + variance, first) for total, spread, first in starts]
+        starts.append((loss - allowed, variance, variance))
+        # NOTE: start j has the weight 1 / (j (j + 1)); the rest of the stake is kept for future starts.
+        e_value = 1 / (len(starts) + 1)
+        e_value += sum(_mixture_wealth(*start) / (number * (number + 1)) for number, start in enumerate(starts, 1))
+        e_values.append(e_value)
+    alarm = next((index for index, e_value in enumerate(e_values) if e_value >= threshold), None)
+    return AnytimeTest(alarm, e_values[-1] if e_values else 1.0, threshold, tuple(e_values))
 
 
-def _wealth(total: float, spread: float, first: float) -> float:
-    """The one-sided normal mixture, its prior as wide as the first night's noise."""
-    whole = spread + first
-    exponent = min(total * total / (2 * whole), 600.0)
-    return 2 * math.sqrt(first / whole) * math.exp(exponent) * normal_cdf(total / math.sqrt(whole))
+def _mixture_wealth(total: float, variance: float, prior_variance: float) -> float:
+    """Return the wealth of the one-sided normal mixture martingale (Robbins, 1970).
+
+    2 sqrt(r / (v + r)) exp(s^2 / (2 (v + r))) Phi(s / sqrt(v + r)) for the sum s, its variance v and the prior
+    variance r; r is the variance of the first observation.
+    """
+    mixture_variance = variance + prior_variance
+    exponent = min(total * total / (2 * mixture_variance), _LARGEST_EXPONENT)
+    scale = 2 * math.sqrt(prior_variance / mixture_variance)
+    return scale * math.exp(exponent) * normal_cdf(total / math.sqrt(mixture_variance))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegressionState:
+    """State of a series after its last observation."""
+
+    regressed: bool
+    """An alarm was raised and no later loss was zero or less."""
+    e_value: float
+    """Evidence since the last recovery."""
+    threshold: float
+
+
+def detect_regression(
+    observations: Sequence[Observation], *, shared_stderr: float, confidence: float, min_exceeding: int
+) -> RegressionState:
+    """Test a series of losses beyond a limit; the test restarts after each recovery.
+
+    Args:
+        observations: losses beyond the limit, oldest first, at least one; zero or less is within the limit.
+        shared_stderr: standard error that all observations share: the choice of items and the baseline.
+        confidence: of the series between two recoveries.
+        min_exceeding: observations that must exceed the limit before an alarm.
+    """
+    start = 0
+    while True:
+        rest = observations[start:]
+        test = anytime_test(rest, margin=0.0, baseline_stderr=shared_stderr, confidence=confidence)
+        alarm = _first_alarm(rest, test, min_exceeding)
+        if alarm is None:
+            return RegressionState(regressed=False, e_value=test.e_value, threshold=test.threshold)
+        recovery = next((index for index in range(alarm + 1, len(rest)) if rest[index].loss <= 0), None)
+        if recovery is None:
+            return RegressionState(regressed=True, e_value=test.e_value, threshold=test.threshold)
+        if start + recovery + 1 == len(observations):
+            return RegressionState(regressed=False, e_value=test.e_value, threshold=test.threshold)
+        start += recovery + 1
+
+
+def _first_alarm(observations: Sequence[Observation], test: AnytimeTest, min_exceeding: int) -> int | None:
+    """Return the first index with enough evidence and enough exceeding observations."""
+    exceeding = 0
+    for index, (observation, e_value) in enumerate(zip(observations, test.e_values, strict=True)):
+        exceeding += observation.loss > 0
+        if e_value >= test.threshold and exceeding >= min_exceeding:
+            return index
+    return None

@@ -1,7 +1,7 @@
-"""Right or wrong: one proportion, pairs of the same items, and two unpaired proportions.
+"""Binary items: one proportion, paired proportions, and two independent proportions.
 
-Each pair of methods is chosen for the error that it is asked about: a failure rests on the bound that does not
-fail too often at the margin, a pass on the bound that does not pass too often (`docs/statistics.md`).
+Each side has the method that holds its error rate at the margin: a failure is tested by an adjusted Wald interval,
+which does not reject too often, a pass by a score interval (simulations: `docs/statistics.md`).
 """
 
 from __future__ import annotations
@@ -21,137 +21,148 @@ from nel_action.statistics.distributions import (
     normal_sf,
 )
 
-__all__ = ["PairedProportions", "Proportion", "TwoProportions", "lowest"]
+__all__ = ["PairedProportions", "Proportion", "TwoProportions", "agresti_coull_stderr", "largest_passing_limit"]
+
+
+def agresti_coull_stderr(successes: float, n: int) -> float:
+    """Return the standard error of a proportion, never zero (Agresti and Coull, 1998).
+
+    sqrt(p (1 - p) / (n + 4)) with p = (successes + 2) / (n + 4).
+    """
+    proportion = (successes + 2) / (n + 4)
+    return math.sqrt(proportion * (1 - proportion) / (n + 4))
 
 
 @dataclass(frozen=True, slots=True)
 class Proportion:
-    """So many right of so many, by the binomial distribution itself (Clopper and Pearson, 1934).
+    """A proportion with exact binomial tests and bounds (Clopper and Pearson, 1934).
 
-    It never errs more often than it says, at any number of items and at any rate.
+    The error rates are at most the nominal ones for every number of items and every true proportion.
     """
 
-    right: int
+    successes: int
     n: int
     method: ClassVar[str] = "exact binomial"
-    reach: ClassVar[float] = 1.0
+    max_item_deviation: ClassVar[float] = 1.0
 
     @property
     def estimate(self) -> float:
-        """Share of items that are right."""
-        return self.right / self.n
+        """Proportion of successes in the sample."""
+        return self.successes / self.n
 
     @property
     def stderr(self) -> float:
-        """Standard error with two right and two wrong added, so that it is never zero (Agresti and Coull, 1998)."""
-        share = (self.right + 2) / (self.n + 4)
-        return math.sqrt(share * (1 - share) / (self.n + 4))
+        """See `agresti_coull_stderr`."""
+        return agresti_coull_stderr(self.successes, self.n)
 
-    def fail_p(self, limit: float) -> float:
-        """See `Evidence.fail_p`."""
+    def p_value_at_least(self, limit: float) -> float:
+        """See `Evidence.p_value_at_least`."""
         if limit <= 0:
             return 1.0
-        return binomial_at_most(self.right, self.n, limit) if limit <= 1 else 0.0
+        return binomial_at_most(self.successes, self.n, limit) if limit <= 1 else 0.0
 
-    def pass_p(self, limit: float) -> float:
-        """See `Evidence.pass_p`."""
+    def p_value_at_most(self, limit: float) -> float:
+        """See `Evidence.p_value_at_most`."""
         if limit >= 1:
             return 1.0
-        return binomial_at_least(self.right, self.n, limit) if limit >= 0 else 0.0
+        return binomial_at_least(self.successes, self.n, limit) if limit >= 0 else 0.0
 
-    def high(self, alpha: float) -> float:
-        """See `Evidence.high`."""
-        return 1.0 if self.right >= self.n else beta_quantile(1 - alpha, self.right + 1, self.n - self.right)
+    def upper_bound(self, alpha: float) -> float:
+        """See `Evidence.upper_bound`."""
+        if self.successes >= self.n:
+            return 1.0
+        return beta_quantile(1 - alpha, self.successes + 1, self.n - self.successes)
 
-    def low(self, alpha: float) -> float:
-        """See `Evidence.low`."""
-        return 0.0 if self.right <= 0 else beta_quantile(alpha, self.right, self.n - self.right + 1)
+    def lower_bound(self, alpha: float) -> float:
+        """See `Evidence.lower_bound`."""
+        return 0.0 if self.successes <= 0 else beta_quantile(alpha, self.successes, self.n - self.successes + 1)
 
 
-class _Difference:
-    """A gain in the share of right items: fails on an adjusted interval, passes on a score interval.
+class _ProportionDifference:
+    """A difference of proportions: an adjusted Wald interval for failures, a score interval for passes.
 
-    Which ones is the matter of the two classes below.
+    Subclasses provide the adjusted moments and the restricted variance of their design.
     """
 
     __slots__ = ()
-    reach: ClassVar[float] = 1.0
+    max_item_deviation: ClassVar[float] = 1.0
 
     @property
     @abstractmethod
     def estimate(self) -> float:
-        """Gain in the share of right items."""
+        """Difference of the proportions in the sample."""
 
     @property
     @abstractmethod
     def _adjusted(self) -> tuple[float, float]:
-        """The gain and its standard error with items of each kind added."""
+        """Difference and standard error with pseudo-observations added."""
 
     @abstractmethod
-    def _spread_at(self, limit: float) -> float:
-        """Variance of the gain under the likeliest rates whose difference is `limit`."""
+    def _variance_at(self, limit: float) -> float:
+        """Return the variance of the difference under the restricted maximum-likelihood estimate at `limit`."""
 
     @property
     def stderr(self) -> float:
-        """Standard error after adjustment; never zero."""
+        """Standard error of the adjusted difference; never zero."""
         return self._adjusted[1]
 
-    def fail_p(self, limit: float) -> float:
-        """See `Evidence.fail_p`."""
-        gain, stderr = self._adjusted
-        return normal_cdf((gain - limit) / stderr)
+    def p_value_at_least(self, limit: float) -> float:
+        """See `Evidence.p_value_at_least`."""
+        difference, stderr = self._adjusted
+        return normal_cdf((difference - limit) / stderr)
 
-    def pass_p(self, limit: float) -> float:
-        """See `Evidence.pass_p`."""
+    def p_value_at_most(self, limit: float) -> float:
+        """See `Evidence.p_value_at_most`."""
         if not -1 < limit < 1:
             return 0.0 if limit <= -1 else 1.0
-        spread, distance = self._spread_at(limit), self.estimate - limit
-        if spread <= 0:
+        variance, distance = self._variance_at(limit), self.estimate - limit
+        if variance <= 0:
             return 0.0 if distance > 0 else 1.0
-        return normal_sf(distance / math.sqrt(spread))
+        return normal_sf(distance / math.sqrt(variance))
 
-    def high(self, alpha: float) -> float:
-        """See `Evidence.high`."""
-        gain, stderr = self._adjusted
-        return min(1.0, gain + normal_quantile(1 - alpha) * stderr)
+    def upper_bound(self, alpha: float) -> float:
+        """See `Evidence.upper_bound`."""
+        difference, stderr = self._adjusted
+        return min(1.0, difference + normal_quantile(1 - alpha) * stderr)
 
-    def low(self, alpha: float) -> float:
-        """See `Evidence.low`."""
-        return lowest(lambda limit: self.pass_p(limit) <= alpha, -1.0, self.estimate)
+    def lower_bound(self, alpha: float) -> float:
+        """See `Evidence.lower_bound`."""
+        return largest_passing_limit(lambda limit: self.p_value_at_most(limit) <= alpha, -1.0, self.estimate)
 
 
 @dataclass(frozen=True, slots=True)
-class PairedProportions(_Difference):
-    """The same items, right or wrong on both sides; the mean is the gain in the share of right ones.
+class PairedProportions(_ProportionDifference):
+    """The difference of two proportions of the same items, from the discordant pairs.
 
-    A failure rests on the adjusted interval of Bonett and Price (2012), a pass on the score interval of Tango (1998).
+    Failures use the adjusted Wald interval of Bonett and Price (2012), passes the score interval of Tango (1998).
     """
 
     better: int
-    """Items that are right now and were wrong."""
+    """Items that only the candidate solves."""
     worse: int
-    """Items that are wrong now and were right."""
+    """Items that only the baseline solves."""
     n: int
+    """All pairs."""
     method: ClassVar[str] = "paired: Bonett-Price, Tango"
 
     @property
     def estimate(self) -> float:
-        """Gain in the share of right items."""
+        """Candidate minus baseline."""
         return (self.better - self.worse) / self.n
 
     @property
     def _adjusted(self) -> tuple[float, float]:
-        """The gain and its standard error with one item of each kind added."""
+        """Difference and standard error with one discordant pair of each kind added (Bonett and Price, 2012)."""
         n = self.n + 2
-        up, down = (self.better + 1) / n, (self.worse + 1) / n
-        return up - down, math.sqrt((up + down - (up - down) ** 2) / n)
+        p_better, p_worse = (self.better + 1) / n, (self.worse + 1) / n
+        return p_better - p_worse, math.sqrt((p_better + p_worse - (p_better - p_worse) ** 2) / n)
 
-    def _spread_at(self, limit: float) -> float:
-        """Variance of the gain if the true gain were `limit`."""
-        return (2 * self._down_at(limit) + limit * (1 - limit)) / self.n
+    def _variance_at(self, limit: float) -> float:
+        """Return (2 q + limit (1 - limit)) / n, the variance under the restricted estimate q (Tango, 1998)."""
+        return (2 * self._p_worse_at(limit) + limit * (1 - limit)) / self.n
 
-    def _down_at(self, limit: float) -> float:
-        """Most likely chance of getting worse if the true gain were `limit`."""
+    def _p_worse_at(self, limit: float) -> float:
+        """Return the maximum-likelihood probability of "worse" if the true difference is `limit` (Tango, 1998)."""
         a = 2 * self.n
         b = -self.better - self.worse + (2 * self.n - self.better + self.worse) * limit
         c = -self.worse * limit * (1 - limit)
@@ -159,11 +170,11 @@ class PairedProportions(_Difference):
 
 
 @dataclass(frozen=True, slots=True)
-class TwoProportions(_Difference):
-    """Two shares of right items that cannot be paired; the mean is the gain.
+class TwoProportions(_ProportionDifference):
+    """The difference of two proportions without pairs.
 
-    A failure rests on the adjusted interval of Agresti and Caffo (2000), a pass on the score interval of Miettinen
-    and Nurminen (1985). Where the items were in truth the same, both err less than they say, and find less.
+    Failures use the adjusted Wald interval of Agresti and Caffo (2000), passes the score interval of Miettinen and
+    Nurminen (1985). If the items are in fact the same, both are conservative.
     """
 
     candidate: Proportion
@@ -172,25 +183,29 @@ class TwoProportions(_Difference):
 
     @property
     def estimate(self) -> float:
-        """Gain in the share of right items."""
+        """Candidate minus baseline."""
         return self.candidate.estimate - self.baseline.estimate
 
     @property
     def n(self) -> int:
-        """Items of the smaller side."""
+        """Items of the smaller sample."""
         return min(self.candidate.n, self.baseline.n)
 
     @property
     def _adjusted(self) -> tuple[float, float]:
-        gain, variance = 0.0, 0.0
-        for sign, side in ((1, self.candidate), (-1, self.baseline)):
-            share = (side.right + 1) / (side.n + 2)
-            gain += sign * share
-            variance += share * (1 - share) / (side.n + 2)
-        return gain, math.sqrt(variance)
+        """Difference and standard error with a success and a failure added to each sample (Agresti and Caffo, 2000)."""
+        difference, variance = 0.0, 0.0
+        for sign, sample in ((1, self.candidate), (-1, self.baseline)):
+            p = (sample.successes + 1) / (sample.n + 2)
+            difference += sign * p
+            variance += p * (1 - p) / (sample.n + 2)
+        return difference, math.sqrt(variance)
 
-    def _spread_at(self, limit: float) -> float:
-        """Variance of the gain under the likeliest rates that differ by `limit` (Farrington and Manning, 1990)."""
+    def _variance_at(self, limit: float) -> float:
+        """Return the variance under the restricted estimates, in the closed form of Farrington and Manning (1990).
+
+        The factor (n1 + n0) / (n1 + n0 - 1) is that of Miettinen and Nurminen (1985).
+        """
         n1, n0 = self.candidate.n, self.baseline.n
         p1, p0, ratio = self.candidate.estimate, self.baseline.estimate, n0 / n1
         a = 1 + ratio
@@ -205,9 +220,15 @@ class TwoProportions(_Difference):
         return (rate1 * (1 - rate1) / n1 + rate0 * (1 - rate0) / n0) * (n1 + n0) / (n1 + n0 - 1)
 
 
-def lowest(passes: Callable[[float], bool], bottom: float, top: float) -> float:
-    """Return the highest limit that is still passed."""
+def largest_passing_limit(passes: Callable[[float], bool], low: float, high: float) -> float:
+    """Return the largest limit between `low` and `high` that a test passes, by bisection.
+
+    Args:
+        passes: whether the test passes a limit; must be true below the result and false above it.
+        low: a limit that passes.
+        high: a limit that does not pass.
+    """
     for _ in range(60):
-        middle = (bottom + top) / 2
-        bottom, top = (middle, top) if passes(middle) else (bottom, middle)
-    return bottom
+        middle = (low + high) / 2
+        low, high = (middle, high) if passes(middle) else (low, middle)
+    return low

@@ -1,7 +1,7 @@
-"""The few distribution functions that the gate needs: normal, Student's t, beta and binomial.
+"""Distribution functions: normal, Student's t, beta and binomial.
 
-NOTE: scipy has them all, but importing `scipy.special` takes longer than judging fourteen thousand items may
-take altogether, and it would be most of what this program weighs. The tests hold these against scipy.
+NOTE: scipy provides all of them, but importing `scipy.special` takes longer than judging 14,000 items, and scipy would
+be most of the installed size. The tests compare every function with scipy.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ __all__ = [
     "t_sf",
 ]
 
-_STANDARD: Final = NormalDist()
-_TINY: Final = 1e-300
-_LIKE_NORMAL: Final = 1e7
-"""Degrees of freedom from which t and normal agree to seven digits."""
+_STANDARD_NORMAL: Final = NormalDist()
+_SMALLEST_DENOMINATOR: Final = 1e-300
+_NORMAL_FROM_DF: Final = 1e7
+"""Degrees of freedom from which t and normal distribution agree to seven digits."""
 
 
 def normal_cdf(z: float) -> float:
-    """Chance that a standard normal is at most `z`; keeps its relative precision far out on the left."""
+    """Return P(Z <= z) of a standard normal, with full relative precision in the left tail."""
     return 0.5 * math.erfc(-z / math.sqrt(2))
 
 
 def normal_sf(z: float) -> float:
-    """Chance that a standard normal is above `z`; keeps its relative precision far out on the right."""
+    """Return P(Z > z) of a standard normal, with full relative precision in the right tail."""
     return 0.5 * math.erfc(z / math.sqrt(2))
 
 
 def normal_quantile(p: float) -> float:
-    """Value that a standard normal stays below with chance `p`, 0 < p < 1."""
-    return _STANDARD.inv_cdf(p)
+    """Return the quantile of a standard normal for 0 < p < 1."""
+    return _STANDARD_NORMAL.inv_cdf(p)
 
 
 def beta_cdf(x: float, a: float, b: float) -> float:
-    """Regularised incomplete beta function: chance that a Beta(a, b) is at most `x`."""
+    """Return P(X <= x) of a Beta(a, b) variable, the regularised incomplete beta function."""
     if x <= 0:
         return 0.0
     if x >= 1:
@@ -58,7 +58,7 @@ def beta_cdf(x: float, a: float, b: float) -> float:
 
 
 def _continued_fraction(x: float, a: float, b: float) -> float:
-    """Lentz's method on the continued fraction 26.5.8 of Abramowitz and Stegun."""
+    """Evaluate the continued fraction 26.5.8 of Abramowitz and Stegun (1964) by Lentz's method (1976)."""
     c, d = 1.0, _inverse(1 - (a + b) * x / (a + 1))
     result = d
     for m in range(1, 100_000):
@@ -74,33 +74,33 @@ def _continued_fraction(x: float, a: float, b: float) -> float:
 
 
 def _inverse(value: float) -> float:
-    return 1 / (value if abs(value) > _TINY else _TINY)
+    return 1 / (value if abs(value) > _SMALLEST_DENOMINATOR else _SMALLEST_DENOMINATOR)
 
 
 def beta_quantile(p: float, a: float, b: float) -> float:
-    """Value that a Beta(a, b) stays below with chance `p`."""
+    """Return the quantile of a Beta(a, b) variable for 0 < p < 1."""
     return _bisect(lambda x: beta_cdf(x, a, b) < p, 0.0, 1.0)
 
 
 def binomial_at_least(k: int, n: int, p: float) -> float:
-    """Chance of `k` or more successes in `n` tries of chance `p`."""
+    """Return P(K >= k) for K successes in `n` trials of success probability `p`."""
     if k <= 0:
         return 1.0
     return 0.0 if k > n else beta_cdf(p, k, n - k + 1)
 
 
 def binomial_at_most(k: int, n: int, p: float) -> float:
-    """Chance of `k` or fewer successes in `n` tries of chance `p`."""
+    """Return P(K <= k) for K successes in `n` trials of success probability `p`."""
     if k >= n:
         return 1.0
     return 0.0 if k < 0 else beta_cdf(1 - p, n - k, k + 1)
 
 
 def t_sf(t: float, df: float) -> float:
-    """Chance that Student's t with `df` degrees of freedom is above `t`."""
+    """Return P(T > t) of Student's t distribution with `df` degrees of freedom."""
     if math.isinf(t):
         return 0.0 if t > 0 else 1.0
-    if df >= _LIKE_NORMAL:
+    if df >= _NORMAL_FROM_DF:
         return normal_sf(t)
     tail = 0.5 * beta_cdf(df / (df + t * t), df / 2, 0.5)
     return tail if t >= 0 else 1 - tail
@@ -108,22 +108,22 @@ def t_sf(t: float, df: float) -> float:
 
 @cache
 def t_quantile(p: float, df: float) -> float:
-    """Value that Student's t with `df` degrees of freedom stays below with chance `p`, 0 < p < 1."""
-    if p < 0.5:  # noqa: PLR2004 - the middle
+    """Return the quantile of Student's t distribution with `df` degrees of freedom for 0 < p < 1."""
+    if p < 0.5:  # noqa: PLR2004 - the median
         return -t_quantile(1 - p, df)
-    if df >= _LIKE_NORMAL:
+    if df >= _NORMAL_FROM_DF:
         return normal_quantile(p)
-    top = 1.0
-    while t_sf(top, df) > 1 - p:
-        top *= 2
-    return _bisect(lambda t: t_sf(t, df) > 1 - p, 0.0, top)
+    upper = 1.0
+    while t_sf(upper, df) > 1 - p:
+        upper *= 2
+    return _bisect(lambda t: t_sf(t, df) > 1 - p, 0.0, upper)
 
 
-def _bisect(too_low: Callable[[float], bool], low: float, high: float) -> float:
-    """Halve the interval until floats end."""
+def _bisect(is_too_low: Callable[[float], bool], low: float, high: float) -> float:
+    """Bisect the interval down to the resolution of a float."""
     for _ in range(200):
         middle = (low + high) / 2
         if middle in (low, high):
             break
-        low, high = (middle, high) if too_low(middle) else (low, middle)
+        low, high = (middle, high) if is_too_low(middle) else (low, middle)
     return (low + high) / 2

@@ -1,87 +1,118 @@
-"""What data say of one mean: the protocol that every method of `docs/statistics.md` fulfils, and the plain one.
+"""The interface of all estimates of a mean, and the estimates that do not need the items.
 
-All evidence is held so that more is better; whoever builds it turns the sign where less is.
+Estimates are oriented so that larger values are better; `Negated` adapts metrics of which smaller values are better.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from nel_action.statistics.distributions import t_quantile, t_sf
 
-__all__ = ["Evidence", "Negated", "Stricter", "TEvidence"]
+__all__ = ["Evidence", "MostConservative", "Negated", "PointEstimate", "StudentMean"]
 
 
 class Evidence(Protocol):
-    """What is known of one true mean, from one sample."""
+    """An estimate of one true mean with one-sided tests and confidence bounds.
+
+    The two sides may use different methods: `p_value_at_least` and `upper_bound` decide whether a limit is violated,
+    `p_value_at_most` and `lower_bound` whether it is met.
+    """
 
     @property
     def estimate(self) -> float:
-        """The mean as measured."""
+        """The mean of the sample."""
 
     @property
     def stderr(self) -> float:
-        """Standard error of the estimate, for planning; the bounds do not rest on it alone."""
+        """Standard error of the estimate, never zero; used for planning, not by the bounds alone."""
 
     @property
-    def reach(self) -> float:
-        """How far an item that was not seen can lie from the mean, for planning; 0 where that is not known."""
+    def max_item_deviation(self) -> float:
+        """Largest distance of a possible item from the mean, used for planning; 0 if unknown."""
 
     @property
     def method(self) -> str:
-        """As `docs/statistics.md` names it."""
+        """Name of the method, as in `docs/statistics.md`."""
 
-    def fail_p(self, limit: float) -> float:
-        """How surprising these data were if the true mean were at or above `limit`: small says it is below."""
+    def p_value_at_least(self, limit: float) -> float:
+        """Return the p-value of the hypothesis "the true mean is at least `limit`"; a small one rejects it."""
 
-    def pass_p(self, limit: float) -> float:
-        """How surprising these data were if the true mean were at or below `limit`: small says it is above."""
+    def p_value_at_most(self, limit: float) -> float:
+        """Return the p-value of the hypothesis "the true mean is at most `limit`"; a small one rejects it."""
 
-    def high(self, alpha: float) -> float:
-        """The bound that a failure rests on: the true mean is above it at most a share `alpha` of the time."""
+    def upper_bound(self, alpha: float) -> float:
+        """Return the one-sided upper confidence bound at level 1 - alpha."""
 
-    def low(self, alpha: float) -> float:
-        """The bound that a pass rests on: the true mean is below it at most a share `alpha` of the time."""
+    def lower_bound(self, alpha: float) -> float:
+        """Return the one-sided lower confidence bound at level 1 - alpha."""
 
 
 @dataclass(frozen=True, slots=True)
-class TEvidence:
-    """A mean and its standard error, with so many degrees of freedom that the error is known by."""
+class StudentMean:
+    """A mean with a standard error, tested by Student's t distribution."""
 
     estimate: float
     stderr: float
     df: float = math.inf
+    """Degrees of freedom of the standard error; infinite for a normal distribution."""
     method: str = "t"
-    reach: float = 0.0
+    max_item_deviation: float = 0.0
 
     def __post_init__(self) -> None:
-        # NOTE: no spread at all means that it was not seen, not that there is none.
+        # NOTE: a sample without spread does not show that the population has none.
         if not self.stderr > 0:
-            msg = "a standard error of zero is no evidence"
+            msg = f"the standard error must be positive, not {self.stderr:g}"
             raise ValueError(msg)
 
-    def fail_p(self, limit: float) -> float:
-        """See `Evidence.fail_p`."""
+    def p_value_at_least(self, limit: float) -> float:
+        """See `Evidence.p_value_at_least`."""
         return t_sf((limit - self.estimate) / self.stderr, self.df)
 
-    def pass_p(self, limit: float) -> float:
-        """See `Evidence.pass_p`."""
+    def p_value_at_most(self, limit: float) -> float:
+        """See `Evidence.p_value_at_most`."""
         return t_sf((self.estimate - limit) / self.stderr, self.df)
 
-    def high(self, alpha: float) -> float:
-        """See `Evidence.high`."""
+    def upper_bound(self, alpha: float) -> float:
+        """See `Evidence.upper_bound`."""
         return self.estimate + t_quantile(1 - alpha, self.df) * self.stderr
 
-    def low(self, alpha: float) -> float:
-        """See `Evidence.low`."""
+    def lower_bound(self, alpha: float) -> float:
+        """See `Evidence.lower_bound`."""
         return self.estimate - t_quantile(1 - alpha, self.df) * self.stderr
 
 
 @dataclass(frozen=True, slots=True)
+class PointEstimate:
+    """A value without uncertainty: every bound is the value itself."""
+
+    estimate: float
+    stderr: ClassVar[float] = math.inf
+    max_item_deviation: ClassVar[float] = 0.0
+    method: ClassVar[str] = "point"
+
+    def p_value_at_least(self, limit: float) -> float:
+        """See `Evidence.p_value_at_least`."""
+        return 1.0 if self.estimate >= limit else 0.0
+
+    def p_value_at_most(self, limit: float) -> float:
+        """See `Evidence.p_value_at_most`."""
+        return 1.0 - self.p_value_at_least(limit)
+
+    def upper_bound(self, _alpha: float) -> float:
+        """See `Evidence.upper_bound`."""
+        return self.estimate
+
+    def lower_bound(self, _alpha: float) -> float:
+        """See `Evidence.lower_bound`."""
+        return self.estimate
+
+
+@dataclass(frozen=True, slots=True)
 class Negated:
-    """The same evidence about the mean with its sign turned: for metrics of which less is better, and for ceilings."""
+    """An estimate of the negative mean, for metrics of which smaller values are better and for maxima."""
 
     inner: Evidence
 
@@ -96,38 +127,41 @@ class Negated:
         return self.inner.stderr
 
     @property
-    def reach(self) -> float:
-        """See `Evidence.reach`."""
-        return self.inner.reach
+    def max_item_deviation(self) -> float:
+        """See `Evidence.max_item_deviation`."""
+        return self.inner.max_item_deviation
 
     @property
     def method(self) -> str:
         """See `Evidence.method`."""
         return self.inner.method
 
-    def fail_p(self, limit: float) -> float:
-        """See `Evidence.fail_p`."""
-        return self.inner.pass_p(-limit)
+    def p_value_at_least(self, limit: float) -> float:
+        """See `Evidence.p_value_at_least`."""
+        return self.inner.p_value_at_most(-limit)
 
-    def pass_p(self, limit: float) -> float:
-        """See `Evidence.pass_p`."""
-        return self.inner.fail_p(-limit)
+    def p_value_at_most(self, limit: float) -> float:
+        """See `Evidence.p_value_at_most`."""
+        return self.inner.p_value_at_least(-limit)
 
-    def high(self, alpha: float) -> float:
-        """See `Evidence.high`."""
-        return -self.inner.low(alpha)
+    def upper_bound(self, alpha: float) -> float:
+        """See `Evidence.upper_bound`."""
+        return -self.inner.lower_bound(alpha)
 
-    def low(self, alpha: float) -> float:
-        """See `Evidence.low`."""
-        return -self.inner.high(alpha)
+    def lower_bound(self, alpha: float) -> float:
+        """See `Evidence.lower_bound`."""
+        return -self.inner.upper_bound(alpha)
 
 
 @dataclass(frozen=True, slots=True)
-class Stricter:
-    """Two methods for one mean, each too bold where the other is not: whichever is less sure decides."""
+class MostConservative:
+    """Two estimates of the same mean; each test and bound is the more conservative one of the two.
+
+    Used where either method alone is anti-conservative in a part of the parameter space.
+    """
 
     first: Evidence
-    """Tells the estimate."""
+    """Provides the estimate and the name of the method."""
     second: Evidence
 
     @property
@@ -141,27 +175,27 @@ class Stricter:
         return max(self.first.stderr, self.second.stderr)
 
     @property
-    def reach(self) -> float:
-        """See `Evidence.reach`."""
-        return max(self.first.reach, self.second.reach)
+    def max_item_deviation(self) -> float:
+        """See `Evidence.max_item_deviation`."""
+        return max(self.first.max_item_deviation, self.second.max_item_deviation)
 
     @property
     def method(self) -> str:
         """See `Evidence.method`."""
         return self.first.method
 
-    def fail_p(self, limit: float) -> float:
-        """See `Evidence.fail_p`."""
-        return max(self.first.fail_p(limit), self.second.fail_p(limit))
+    def p_value_at_least(self, limit: float) -> float:
+        """See `Evidence.p_value_at_least`."""
+        return max(self.first.p_value_at_least(limit), self.second.p_value_at_least(limit))
 
-    def pass_p(self, limit: float) -> float:
-        """See `Evidence.pass_p`."""
-        return max(self.first.pass_p(limit), self.second.pass_p(limit))
+    def p_value_at_most(self, limit: float) -> float:
+        """See `Evidence.p_value_at_most`."""
+        return max(self.first.p_value_at_most(limit), self.second.p_value_at_most(limit))
 
-    def high(self, alpha: float) -> float:
-        """See `Evidence.high`."""
-        return max(self.first.high(alpha), self.second.high(alpha))
+    def upper_bound(self, alpha: float) -> float:
+        """See `Evidence.upper_bound`."""
+        return max(self.first.upper_bound(alpha), self.second.upper_bound(alpha))
 
-    def low(self, alpha: float) -> float:
-        """See `Evidence.low`."""
-        return min(self.first.low(alpha), self.second.low(alpha))
+    def lower_bound(self, alpha: float) -> float:
+        """See `Evidence.lower_bound`."""
+        return min(self.first.lower_bound(alpha), self.second.lower_bound(alpha))

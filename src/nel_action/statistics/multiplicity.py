@@ -1,4 +1,4 @@
-"""Keeping the chance of one false failure over several tests."""
+"""Control of the family-wise error rate over several tests."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ __all__ = ["holm"]
 
 
 def holm(p_values: Sequence[float], alphas: Sequence[float]) -> list[bool]:
-    """Say which tests fail when any failure fails the whole (Holm, 1979).
+    """Return which hypotheses Holm's step-down procedure rejects (Holm, 1979).
+
+    Tests with different error rates are ordered by p / alpha, the fraction of its error rate that each test uses
+    (a weighted Holm procedure with weights alpha).
 
     Args:
-        p_values: one for each test, against "it is within its limit".
-        alphas: the chance of error that each test may have on its own; tests of unlike confidence are
-            compared by the share of it that they use.
+        p_values: one p-value for each hypothesis.
+        alphas: error rate of each test on its own, of the same length.
 
     Returns:
-        Whether each test fails, in the order given.
+        Whether each hypothesis is rejected, in the order of `p_values`.
     """
-    shares = sorted((p / alpha, place) for place, (p, alpha) in enumerate(zip(p_values, alphas, strict=True)))
-    fails = [False] * len(shares)
-    for step, (share, place) in enumerate(shares):
-        if share * (len(shares) - step) > 1:
+    ratios = sorted((p / alpha, index) for index, (p, alpha) in enumerate(zip(p_values, alphas, strict=True)))
+    rejected = [False] * len(ratios)
+    for step, (ratio, index) in enumerate(ratios):
+        if ratio * (len(ratios) - step) > 1:
             break
-        fails[place] = True
-    return fails
+        rejected[index] = True
+    return rejected
