@@ -1,4 +1,4 @@
-"""A plan is a pure function of the spec, and a key of what decides a job's result."""
+"""Planning: jobs, keys, endpoint types, parameters and problems."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def with_target(**api: object) -> Spec:
     return make_spec(target=target)
 
 
-def test_the_same_spec_has_the_same_keys_and_tasks_have_their_own() -> None:
-    one, two = (make_plan(make_spec(), CONTEXT, base_dir=Path()) for _ in range(2))
-    assert [job.key for job in one.jobs] == [job.key for job in two.jobs]
-    assert len({job.key for job in one.jobs}) == 2
-    assert all(job.key.startswith("nel-") and len(job.key) == 20 for job in one.jobs)
+def test_keys_are_reproducible_and_differ_between_tasks() -> None:
+    first, second = (make_plan(make_spec(), CONTEXT, base_dir=Path()) for _ in range(2))
+    assert [job.key for job in first.jobs] == [job.key for job in second.jobs]
+    assert len({job.key for job in first.jobs}) == 2
+    assert all(job.key.startswith("nel-") and len(job.key) == 20 for job in first.jobs)
 
 
 @pytest.mark.parametrize(
@@ -61,16 +61,16 @@ def test_the_same_spec_has_the_same_keys_and_tasks_have_their_own() -> None:
         make_spec(execution=LocalExecution(runtime="process", salt="again")),
     ],
 )
-def test_what_decides_the_result_changes_the_key(changed: Spec) -> None:
+def test_key_depends_on_what_determines_the_result(changed: Spec) -> None:
     assert key_of(changed) != key_of(with_task())
 
 
-def test_what_does_not_decide_the_result_leaves_the_key() -> None:
-    patient = make_spec(execution=LocalExecution(runtime="process", parallelism=7, timeout=5.0, output_dir="elsewhere"))
-    assert key_of(patient) == key_of(make_spec())
+def test_key_does_not_depend_on_execution_limits() -> None:
+    changed = make_spec(execution=LocalExecution(runtime="process", parallelism=7, timeout=5.0, output_dir="elsewhere"))
+    assert key_of(changed) == key_of(make_spec())
 
 
-def test_commit_repository_and_salt_change_the_key_but_a_revision_stands_in_for_the_commit() -> None:
+def test_key_depends_on_commit_repository_and_salt_or_on_revision_instead_of_commit() -> None:
     plain = make_spec()
     contexts = [replace(CONTEXT, commit="z"), replace(CONTEXT, repository="z"), replace(CONTEXT, salt="z"), CONTEXT]
     assert len({key_of(plain, context) for context in contexts}) == 4
@@ -78,14 +78,14 @@ def test_commit_repository_and_salt_change_the_key_but_a_revision_stands_in_for_
     assert key_of(pinned) == key_of(pinned, replace(CONTEXT, commit="b" * 40))
 
 
-def test_only_commit_revision_or_salt_pin_a_model() -> None:
-    nothing = Context()
-    assert not make_plan(make_spec(), nothing, base_dir=Path()).jobs[0].pinned
+def test_job_is_pinned_by_commit_revision_or_salt() -> None:
+    empty = Context()
+    assert not make_plan(make_spec(), empty, base_dir=Path()).jobs[0].pinned
     assert make_plan(make_spec(), CONTEXT, base_dir=Path()).jobs[0].pinned
-    assert make_plan(make_spec(), replace(nothing, salt="s"), base_dir=Path()).jobs[0].pinned
+    assert make_plan(make_spec(), replace(empty, salt="s"), base_dir=Path()).jobs[0].pinned
 
 
-def test_the_contents_of_a_task_folder_are_part_of_the_key(tmp_path: Path) -> None:
+def test_key_depends_on_contents_of_task_dir(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "a.yaml").write_text("1")
     before = key_of(with_task(task_dir="own"), base_dir=tmp_path)
@@ -93,7 +93,7 @@ def test_the_contents_of_a_task_folder_are_part_of_the_key(tmp_path: Path) -> No
     assert key_of(with_task(task_dir="own"), base_dir=tmp_path) != before
 
 
-def test_several_targets_make_a_job_each_with_its_own_name() -> None:
+def test_each_target_has_a_job_with_its_own_name() -> None:
     targets = {
         name: Target(api_endpoint=ApiEndpoint(url=f"http://{name}/v1/chat/completions", model_id="m"))
         for name in ("old", "new")
@@ -103,11 +103,11 @@ def test_several_targets_make_a_job_each_with_its_own_name() -> None:
     assert [(job.index, job.name, job.model) for job in jobs] == [(0, "alpha@old", "old"), (1, "alpha@new", "new")]
 
 
-def test_the_same_task_twice_gets_names_of_its_own() -> None:
+def test_repeated_task_has_unique_names() -> None:
     assert [job.name for job in make_plan(make_spec("a", "a"), CONTEXT, base_dir=Path()).jobs] == ["a", "a.2"]
 
 
-def test_names_are_fit_for_a_directory() -> None:
+def test_job_names_are_valid_directory_names() -> None:
     assert make_plan(make_spec("../../etc/passwd"), CONTEXT, base_dir=Path()).jobs[0].name == "etc_passwd"
 
 
@@ -120,13 +120,13 @@ def test_names_are_fit_for_a_directory() -> None:
         ("http://x/whatever", EndpointType.CHAT),
     ],
 )
-def test_the_kind_of_endpoint_is_told_from_its_url(url: str, kind: EndpointType) -> None:
+def test_endpoint_type_is_derived_from_url(url: str, kind: EndpointType) -> None:
     job = make_plan(with_target(url=url), CONTEXT, base_dir=Path()).jobs[0]
     assert job.task.endpoint_type is kind
     assert job.target.api_endpoint.type is kind
 
 
-def test_parameters_are_laid_over_each_other() -> None:
+def test_parameters_are_merged_by_precedence() -> None:
     task = Task(
         name="a",
         harness="command",
@@ -142,12 +142,12 @@ def test_parameters_are_laid_over_each_other() -> None:
     assert (params.parallelism, params.max_retries) == (4, 5)
 
 
-def test_the_key_of_the_target_is_handed_on_by_name() -> None:
+def test_api_key_of_target_is_referenced_by_name() -> None:
     job = make_plan(with_target(api_key_name="MY_KEY"), CONTEXT, base_dir=Path()).jobs[0]
     assert job.env == {"MY_KEY": EnvRef.host("MY_KEY")}
 
 
-def test_a_served_model_takes_its_name_from_the_deployment() -> None:
+def test_model_id_is_taken_from_deployment() -> None:
     spec = make_spec(
         target=Target(), deployment=GenericDeployment(command=("serve",), served_model_name="mine", port=0)
     )
@@ -162,7 +162,7 @@ def problems(spec: Spec, base_dir: Path = Path()) -> list[str]:
     return [str(problem) for problem in caught.value.problems]
 
 
-def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_together(tmp_path: Path) -> None:
     tasks = (
         Task(name="one", harness="comand"),
         Task(name="two", harness="command"),
@@ -170,28 +170,28 @@ def test_everything_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
         Task(name="four", harness="command", command=("x",), pre_cmd="rm -rf /"),
     )
     spec = make_spec(target=Target()).model_copy(update={"evaluation": Evaluation(tasks=tasks)})
-    found = "\n".join(problems(spec, tmp_path))
+    messages = "\n".join(problems(spec, tmp_path))
     for text in (
         "target.api_endpoint.url is missing",
         "target.api_endpoint.model_id is missing",
         "no harness 'comand'",
         "two",
-        "no folder nowhere beside the spec",
+        f"no folder nowhere in {tmp_path}",
         "pre_cmd is shell text",
     ):
-        assert text in found
+        assert text in messages
 
 
-def test_no_tasks_is_a_mistake() -> None:
+def test_spec_without_tasks_is_reported() -> None:
     assert "evaluation.tasks is empty" in problems(make_spec().model_copy(update={"evaluation": Evaluation()}))[0]
 
 
-def test_unknown_parameters_in_the_long_form_are_told_with_the_nearest() -> None:
+def test_unknown_nested_parameter_is_reported_with_suggestion() -> None:
     wrong = with_task(nemo_evaluator_config={"config": {"params": {"limit_sample": 3}}})
     assert "unknown parameter 'limit_sample'; did you mean 'limit_samples'?" in problems(wrong)[0]
 
 
-def test_a_catalog_task_s_inner_name_is_a_parameter_and_not_its_type() -> None:
+def test_harness_name_of_catalog_task_is_a_parameter() -> None:
     task = {"name": "gsm8k", "harness": None, "command": None, "params": TaskParams(task="gsm8k_cot")}
     spec = with_task(**task, endpoint_type=EndpointType.COMPLETIONS).model_copy(update={"execution": LocalExecution()})
     (job,) = make_plan(spec, CONTEXT, base_dir=Path()).jobs
@@ -200,33 +200,33 @@ def test_a_catalog_task_s_inner_name_is_a_parameter_and_not_its_type() -> None:
     assert job.task.expected_items == 1319
 
 
-def test_another_harness_s_task_of_the_same_name_is_not_the_catalog_s() -> None:
+def test_task_of_another_harness_is_not_the_catalog_task() -> None:
     task = {"name": "gsm8k", "harness": "lm_eval", "command": None, "params": TaskParams(task="gsm8k_cot")}
     (job,) = make_plan(with_task(**task), CONTEXT, base_dir=Path()).jobs
     assert job.task.name == "gsm8k_cot"
     assert (job.task.metric, job.task.expected_items, job.task.params.temperature) == (None, None, None)
 
 
-def test_the_target_s_adapter_configuration_is_passed_whole_below_the_task_s_own() -> None:
+def test_adapter_configuration_of_target_is_merged_below_that_of_task() -> None:
     spec = with_target(adapter_config={"use_caching": False, "params_to_add": {"top_k": 1}})
-    own = {"target": {"api_endpoint": {"adapter_config": {"use_caching": True}}}}
-    task = Task(name="mine", harness="nemo", container="mine:1", nemo_evaluator_config=own)
+    task_config = {"target": {"api_endpoint": {"adapter_config": {"use_caching": True}}}}
+    task = Task(name="mine", harness="nemo", container="mine:1", nemo_evaluator_config=task_config)
     spec = spec.model_copy(update={"evaluation": Evaluation(tasks=(task,)), "execution": LocalExecution()})
     (job,) = make_plan(spec, CONTEXT, base_dir=Path()).jobs
     adapter = job.task.config["target"]["api_endpoint"]["adapter_config"]
     assert adapter == {"use_caching": True, "params_to_add": {"top_k": 1}}
 
 
-def test_a_container_harness_without_containers_says_what_to_do() -> None:
-    lost = Task(name="mmlu_thing", harness="nemo", container="registry.example/eval:1")
-    spec = make_spec().model_copy(update={"evaluation": Evaluation(tasks=(lost,))})
+def test_container_harness_is_planned_with_its_image() -> None:
+    container_task = Task(name="mmlu_thing", harness="nemo", container="registry.example/eval:1")
+    spec = make_spec().model_copy(update={"evaluation": Evaluation(tasks=(container_task,))})
     in_docker = spec.model_copy(update={"execution": LocalExecution(runtime="docker")})
     assert make_plan(in_docker, CONTEXT, base_dir=Path()).jobs[0].image == "registry.example/eval:1"
 
 
-def test_the_key_is_the_same_wherever_the_checkout_lies(tmp_path: Path) -> None:
+def test_key_does_not_depend_on_location_of_checkout(tmp_path: Path) -> None:
     keys = set()
-    for name in ("here", "there"):
+    for name in ("first", "second"):
         for folder in ("data", "own"):
             (tmp_path / name / folder).mkdir(parents=True)
         (tmp_path / name / "own" / "a.yaml").write_text("1")
@@ -234,13 +234,13 @@ def test_the_key_is_the_same_wherever_the_checkout_lies(tmp_path: Path) -> None:
     assert len(keys) == 1
 
 
-def test_a_task_of_another_route_gets_its_relatives_that_fit() -> None:
+def test_unsupported_endpoint_type_is_reported_with_alternatives() -> None:
     spec = with_task(name="gsm8k", harness=None, command=None).model_copy(update={"execution": LocalExecution()})
     with pytest.raises(SpecError, match=r"for chat: lm-evaluation-harness\.gsm8k_cot_instruct"):
         make_plan(spec, CONTEXT, base_dir=Path())
 
 
-def test_variables_of_the_whole_spec_reach_the_server_below_its_own() -> None:
+def test_variables_of_spec_are_added_to_deployment() -> None:
     served = GenericDeployment(command=("serve",), served_model_name="m", env_vars={"B": EnvRef.literal("own")})
     spec = make_spec(target=Target(), deployment=served, env_vars={"A": "lit:all", "B": "lit:all"})
     deployment = make_plan(spec, CONTEXT, base_dir=Path()).jobs[0].deployment

@@ -1,1 +1,1 @@
-"""From a spec to a plan: task resolution, checks and job keys."""
+"""Planning: task resolution, checks and job keys."""

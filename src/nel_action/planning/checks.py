@@ -1,4 +1,4 @@
-"""What can be wrong with a spec beyond the form of its keys, each with the line that is to blame."""
+"""Checks of a spec against the catalog and the file system, with source positions."""
 
 from __future__ import annotations
 
@@ -15,20 +15,31 @@ from nel_action.spec.deployment import NoDeployment
 from nel_action.spec.model import Spec
 from nel_action.spec.target import Target
 
-__all__ = ["check_auxiliary", "check_files", "check_kind", "check_targets", "check_trust", "homeless"]
+__all__ = [
+    "check_auxiliary",
+    "check_endpoint_type",
+    "check_files",
+    "check_targets",
+    "check_trust",
+    "no_environment",
+]
 
-NO_AUXILIARY: Final = ("lepton",)
-"""Executors of ours that start no servers besides the model's."""
-
+WITHOUT_AUXILIARY: Final = ("lepton",)
+"""Built-in executors that start no auxiliary servers."""
 AUXILIARY_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 PREFIX: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-
-RESERVED: Final = ("SLURM", "PRIMARY", "MODEL", "SERVER", "NEL")
-"""Beginnings of variables that mean something else."""
+RESERVED_PREFIXES: Final = ("SLURM", "PRIMARY", "MODEL", "SERVER", "NEL")
+"""Prefixes of environment variables with another meaning."""
 
 
 def check_targets(spec: Spec, targets: Mapping[str, Target], locate: Locate) -> Iterator[Problem]:
-    """Say what each target lacks."""
+    """Yield missing or contradictory keys of targets.
+
+    Args:
+        spec: the spec.
+        targets: the targets by label, completed from the deployment.
+        locate: maps a key to its source position.
+    """
     served = not isinstance(spec.deployment, NoDeployment)
     if spec.targets and spec.target.model_fields_set:
         yield Problem("give either target or targets, not both", locate(("targets",)))
@@ -38,77 +49,112 @@ def check_targets(spec: Spec, targets: Mapping[str, Target], locate: Locate) -> 
         path = ("targets", label, "api_endpoint") if spec.targets else ("target", "api_endpoint")
         name = ".".join(path)
         if not target.api_endpoint.model_id:
-            yield Problem(f"{name}.model_id is missing: the model's name as the endpoint knows it", locate(path))
+            yield Problem(f"{name}.model_id is missing: the model's name at the endpoint", locate(path))
         if not served and not target.api_endpoint.url:
             hint = "give the full URL of the route (https://host/v1/chat/completions), or a deployment"
             yield Problem(f"{name}.url is missing", locate(path), hint)
 
 
 def check_auxiliary(spec: Spec, locate: Locate) -> Iterator[Problem]:
-    """Say what keeps further servers from being told apart, and where nobody would start them."""
-    found = {name: one for name, one in spec.auxiliary_deployments.items() if isinstance(one, AuxiliaryKeys)}
-    if found and spec.execution.type in NO_AUXILIARY:
-        hint = "run it on Slurm or on one machine, or serve it yourself and write its URL where the task wants it"
-        yield Problem(
-            f"execution {spec.execution.type} starts no further servers", locate(("auxiliary_deployments",)), hint
-        )
-    seen: dict[str, str] = {}
-    for name, one in found.items():
-        place = locate(("auxiliary_deployments", name))
-        prefix = one.env_prefix or name.upper()
+    """Yield problems of auxiliary servers: unsupported executor, invalid names, ambiguous variables, node counts.
+
+    Args:
+        spec: the spec.
+        locate: maps a key to its source position.
+    """
+    servers = {
+        name: deployment
+        for name, deployment in spec.auxiliary_deployments.items()
+        if isinstance(deployment, AuxiliaryKeys)
+    }
+    if servers and spec.execution.type in WITHOUT_AUXILIARY:
+        hint = "use Slurm or local execution, or serve it yourself and give its URL to the task"
+        message = f"execution {spec.execution.type} starts no auxiliary servers"
+        yield Problem(message, locate(("auxiliary_deployments",)), hint)
+    names: dict[str, str] = {}
+    for name, server in servers.items():
+        location = locate(("auxiliary_deployments", name))
+        prefix = server.env_prefix or name.upper()
         if not AUXILIARY_NAME.fullmatch(name):
-            yield Problem(f"'{name}' is no name for a server", place, "use letters, digits, - and _")
-        elif not PREFIX.fullmatch(prefix) or prefix in RESERVED:
-            hint = "choose another with env_prefix: JUDGE2"
-            yield Problem(f"{prefix} cannot begin the names of {name}'s variables", place, hint)
-        elif prefix in seen:
-            hint = "give one of them another env_prefix"
-            yield Problem(f"{name} and {seen[prefix]} both have variables that begin with {prefix}", place, hint)
-        if one.num_nodes % one.num_instances:
-            hint = "num_instances must divide num_nodes"
-            yield Problem(f"{one.num_nodes} nodes cannot be shared by {one.num_instances} instances", place, hint)
-        seen[prefix] = name
+            yield Problem(f"invalid name of a server: '{name}'", location, "use letters, digits, - and _")
+        elif not PREFIX.fullmatch(prefix) or prefix in RESERVED_PREFIXES:
+            hint = "set another prefix, for example env_prefix: JUDGE2"
+            yield Problem(f"{prefix} cannot be the prefix of {name}'s variables", location, hint)
+        elif prefix in names:
+            hint = "set another env_prefix for one of them"
+            yield Problem(f"the variables of {name} and {names[prefix]} have the same prefix {prefix}", location, hint)
+        if server.num_nodes % server.num_instances:
+            message = f"{server.num_nodes} nodes cannot be divided among {server.num_instances} instances"
+            yield Problem(message, location, "num_instances must divide num_nodes")
+        names[prefix] = name
 
 
 def check_files(spec: Spec, index: int, base_dir: Path, locate: Locate) -> Iterator[Problem]:
-    """Say which files that a task names are not there."""
+    """Yield files and directories that a task names but that do not exist.
+
+    Args:
+        spec: the spec.
+        index: of the task.
+        base_dir: directory to which the paths are relative.
+        locate: maps a key to its source position.
+    """
     task = spec.evaluation.tasks[index]
-    for name, path, what in (
+    for name, path, exists in (
         ("task_dir", task.task_dir, Path.is_dir),
         ("dataset_dir", task.dataset_dir, Path.is_dir),
         ("requirements", task.requirements, Path.is_file),
     ):
-        if path and not what(base_dir / path):
+        if path and not exists(base_dir / path):
             kind = "file" if name == "requirements" else "folder"
-            yield Problem(f"{name}: no {kind} {path} beside the spec", locate(("evaluation", "tasks", index, name)))
+            yield Problem(f"{name}: no {kind} {path} in {base_dir}", locate(("evaluation", "tasks", index, name)))
 
 
 def check_trust(spec: Spec, index: int, locate: Locate) -> Iterator[Problem]:
-    """Say which shell text is not run because nobody said that it may."""
+    """Yield shell commands of a task that are not executed without `execution.trust_commands`.
+
+    Args:
+        spec: the spec.
+        index: of the task.
+        locate: maps a key to its source position.
+    """
     if spec.execution.trust_commands:
         return
-    own = ("evaluation", "tasks", index)
-    for owner, path in ((spec.evaluation.tasks[index], own), (spec.evaluation, own[:1])):
+    path = ("evaluation", "tasks", index)
+    for section, section_path in ((spec.evaluation.tasks[index], path), (spec.evaluation, path[:1])):
         for name in ("pre_cmd", "post_cmd"):
-            if getattr(owner, name):
-                message = f"{name} is shell text, which is not run unless it is trusted"
-                hint = "set execution.trust_commands: true if the spec's authors may run shell text here"
-                yield Problem(message, locate((*path, name)), hint)
+            if getattr(section, name):
+                message = f"{name} is shell text, which is executed only if it is trusted"
+                hint = "set execution.trust_commands: true if the spec's authors may execute shell commands here"
+                yield Problem(message, locate((*section_path, name)), hint)
 
 
-def check_kind(entry: CatalogTask | None, kind: str, place: Location | None) -> Iterator[Problem]:
-    """Say that a benchmark cannot speak to such an endpoint."""
-    if entry and kind not in entry.endpoint_types:
-        kinds = ", ".join(entry.endpoint_types)
-        others = ", ".join(task.full_name for task in relatives(entry, kind)[:3])
-        hint = f"for {kind}: {others}" if others else None
-        yield Problem(f"{entry.name} speaks to {kinds} endpoints, and this target is {kind}", place, hint)
+def check_endpoint_type(entry: CatalogTask | None, endpoint_type: str, location: Location | None) -> Iterator[Problem]:
+    """Yield a problem if a benchmark does not support the target's endpoint type.
+
+    Args:
+        entry: the benchmark; None if it is not in the catalog.
+        endpoint_type: of the target.
+        location: source position of the task.
+    """
+    if entry and endpoint_type not in entry.endpoint_types:
+        supported = ", ".join(entry.endpoint_types)
+        others = ", ".join(task.full_name for task in relatives(entry, endpoint_type)[:3])
+        hint = f"for {endpoint_type}: {others}" if others else None
+        message = f"{entry.name} requires a {supported} endpoint, but this target is {endpoint_type}"
+        yield Problem(message, location, hint)
 
 
-def homeless(name: str, who: str, place: Location | None, *, containers: bool) -> Problem:
-    """Say that nothing is known in which a task's harness could run."""
+def no_environment(name: str, harness: str, location: Location | None, *, containers: bool) -> Problem:
+    """Return the problem that neither an image nor requirements are known for a task's harness.
+
+    Args:
+        name: of the task.
+        harness: its harness.
+        location: source position of the task.
+        containers: whether harnesses run in containers.
+    """
     if containers:
-        hint = "name an image with container:, or set execution.runtime: process"
-        return Problem(f"{name}: no image is known for the harness '{who}'", place, hint)
-    hint = "set execution.runtime: docker, or name hashed requirements that hold it with requirements:"
-    return Problem(f"{name} comes in a container only", place, hint)
+        hint = "set an image with container:, or set execution.runtime: process"
+        return Problem(f"{name}: no image is known for the harness '{harness}'", location, hint)
+    hint = "set execution.runtime: docker, or hashed requirements of the harness with requirements:"
+    return Problem(f"{name} is available in a container only", location, hint)

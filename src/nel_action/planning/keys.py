@@ -1,4 +1,4 @@
-"""A job's key: the digest of what decides its result, the same on every machine."""
+"""Job keys: digests of everything that determines a job's result, equal on every machine."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["digest_key", "job_key"]
 
 
 def job_key(job: Job, task: Task, context: Context, salt: str) -> Key:
-    """Digest what decides the job's result.
+    """Return the key of a job.
 
     Args:
-        job: complete but for its key.
-        task: as the spec has it; paths are taken from here, since they are the same on every machine.
-        context: what pins the model.
-        salt: the spec's own.
+        job: complete except for its key.
+        task: the task in the spec; its paths are relative and therefore equal on every machine.
+        context: commit and repository that identify the model.
+        salt: `execution.salt`.
     """
     api = job.target.api_endpoint
     return digest_key(
@@ -33,7 +33,7 @@ def job_key(job: Job, task: Task, context: Context, salt: str) -> Key:
             "params": asdict(job.task.params),
             "task_dir": digest_tree(job.task.task_dir) if job.task.task_dir else None,
             "image": job.image_digest or job.image,
-            "requirements": _digest(job.requirements),
+            "requirements": _digest_file(job.requirements),
             "target": [api.url, api.model_id, api.type],
             "change": job.target.revision or context.commit,
             "deployment": job.deployment.model_dump(mode="json"),
@@ -43,20 +43,20 @@ def job_key(job: Job, task: Task, context: Context, salt: str) -> Key:
             "repository": context.repository,
             "salt": [context.salt, salt],
         }
-        # NOTE: only where there are any, so that the keys of all other jobs stay what they were
-        | ({"auxiliary": _auxiliary(job)} if job.auxiliary else {})
+        # NOTE: only if there are any, so that the keys of all other jobs do not change.
+        | ({"auxiliary": _dump_auxiliary(job)} if job.auxiliary else {})
     )
 
 
 def digest_key(identity: Mapping[str, Any]) -> Key:
-    """Turn what decides a job's result into its key."""
+    """Return the key for what determines a job's result."""
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), default=str)
     return Key(f"nel-{hashlib.sha256(text.encode()).hexdigest()[:16]}")
 
 
-def _auxiliary(job: Job) -> dict[str, Any]:
-    return {name: one.model_dump(mode="json") for name, one in job.auxiliary.items()}
+def _dump_auxiliary(job: Job) -> dict[str, Any]:
+    return {name: deployment.model_dump(mode="json") for name, deployment in job.auxiliary.items()}
 
 
-def _digest(path: str | None) -> str | None:
+def _digest_file(path: str | None) -> str | None:
     return hashlib.sha256(Path(path).read_bytes()).hexdigest() if path else None
