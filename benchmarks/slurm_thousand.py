@@ -1,10 +1,11 @@
-"""A thousand jobs on a real Slurm cluster over SSH: submitting them, and knowing where each is.
+"""Submit and poll a thousand jobs on a real Slurm cluster over SSH.
 
     .venv/bin/python benchmarks/slurm_thousand.py --jobs 1000          needs root, slurmd, sshd, MariaDB
 
-Starts a cluster with accounting on the loopback (tests/support/slurm), submits held jobs by `nel-action run`, and asks
-for their status in the queue, then again when all have ended and the controller has forgotten them. Beside it: the same
-questions put one by one, by `squeue` and `sacct` over one connection that is kept, measured for a part and scaled.
+Starts a cluster with accounting on the loopback interface (tests/support/slurm), submits held jobs with
+`nel-action run`, and measures their status in the queue and again after they have finished and the controller has
+forgotten them. For comparison, it queries some jobs one by one, with `squeue` and `sacct` over one open connection,
+and scales the time.
 """
 
 from __future__ import annotations
@@ -49,60 +50,59 @@ evaluation:
 """
 
 
-def seconds(act: Callable[[], object]) -> float:
+def seconds(call: Callable[[], object]) -> float:
+    """Return how many seconds a call takes."""
     start = time.perf_counter()
-    act()
+    call()
     return time.perf_counter() - start
 
 
-def nel(folder: Path, *words: str) -> str:
-    """Run the command line; return what it printed."""
-    # NOTE: with bytecode kept, as where it is installed
+def nel(folder: Path, *arguments: str) -> str:
+    """Run the command line and return its output."""
+    # NOTE: with bytecode caching, as in an installation
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    words = (sys.executable, "-m", "nel_action", *words)
-    done = subprocess.run(words, cwd=folder, env=environ, capture_output=True, text=True, check=False)
-    if done.returncode not in {0, 3, 5}:
-        raise SystemExit(done.stdout + done.stderr)
-    return done.stdout
+    argv = (sys.executable, "-m", "nel_action", *arguments)
+    result = subprocess.run(argv, cwd=folder, env=environ, capture_output=True, text=True, check=False)
+    if result.returncode not in {0, 3, 5}:
+        raise SystemExit(result.stdout + result.stderr)
+    return result.stdout
 
 
-def status(folder: Path, invocation: str, rounds: int, what: str) -> None:
-    """Measure the command, and count its round trips."""
+def measure_status(folder: Path, invocation: str, rounds: int, title: str) -> None:
+    """Measure the `status` command and count its round trips."""
     before = os.times()
     times = [seconds(lambda: nel(folder, "status", invocation)) for _ in range(rounds)]
     after = os.times()
-    busy = (after.children_user - before.children_user + after.children_system - before.children_system) / rounds
+    cpu_seconds = (after.children_user - before.children_user + after.children_system - before.children_system) / rounds
     with session(invocation) as opened:
         views = []
-        within = seconds(lambda: views.extend(refresh(opened)))
+        polling = seconds(lambda: views.extend(refresh(opened)))
         trips = opened.executor.remote.round_trips
     states = sorted({view.state.value for view in views})
-    print(f"status, {what}: {statistics.median(times):.2f} s ({min(times):.2f} to {max(times):.2f}), ", end="")
-    print(f"{busy:.2f} s of a processor; of it {within:.2f} s looking, connecting included; ", end="")
-    print(f"{trips} remote commands; {len(views)} jobs {states}")
+    print(f"status, {title}: {statistics.median(times):.2f} s ({min(times):.2f} to {max(times):.2f}), ", end="")
+    print(f"{cpu_seconds:.2f} s of CPU time; polling takes {polling:.2f} s, connecting included; ", end="")
+    print(f"{trips} round trips; {len(views)} jobs {states}")
 
 
-def look_again(invocation: str) -> None:
-    """Look at jobs that have ended as somebody does who has no record of that: in the accounts, and where they lay."""
+def measure_finished(invocation: str) -> None:
+    """Measure a poll of finished jobs whose end is not in the ledger: from accounting and exit records."""
     with session(invocation) as opened:
         attempts = [row.backend_attempt for row in opened.attempts().values()]
         opened.executor.remote.run(["true"])
         trips = opened.executor.remote.round_trips
-        taken = seconds(lambda: opened.executor.poll(attempts))
+        duration = seconds(lambda: opened.executor.poll(attempts))
         trips = opened.executor.remote.round_trips - trips
-    print(
-        f"a look at {len(attempts)} that ended and that the controller forgot: {taken:.2f} s, {trips} remote commands"
-    )
+    print(f"poll of {len(attempts)} finished jobs that the controller forgot: {duration:.2f} s, {trips} round trips")
 
 
 def export_each(sshd: Sshd, ids: list[str], part: int) -> None:
-    """Ask for each job alone, as a loop over jobs does."""
-    with_connection = open_remote(slurm_settings(sshd))
-    with_connection.run(["true"])
-    for words in (["squeue", "-h", "-o", "%T", "-j"], ["sacct", "-X", "-n", "-P", "-o", "State", "-j"]):
-        taken = seconds(lambda words=words: [with_connection.run([*words, one]) for one in ids[:part]])  # type: ignore[misc]
-        print(f"one query each, {words[0]}: {taken / part * len(ids):.0f} s for {len(ids)} (measured: {part})")
-    with_connection.close()
+    """Measure one query per job."""
+    remote = open_remote(slurm_settings(sshd))
+    remote.run(["true"])
+    for command in (["squeue", "-h", "-o", "%T", "-j"], ["sacct", "-X", "-n", "-P", "-o", "State", "-j"]):
+        duration = seconds(lambda argv=command: [remote.run([*argv, job]) for job in ids[:part]])  # type: ignore[misc]
+        print(f"one query per job, {command[0]}: {duration / part * len(ids):.0f} s for {len(ids)} (measured: {part})")
+    remote.close()
 
 
 def write_spec(folder: Path, cluster: Cluster, sshd: Sshd, jobs: int) -> None:
@@ -125,26 +125,26 @@ def measure(folder: Path, options: argparse.Namespace) -> None:
         Sshd(cluster.user.pw_name, slurm_conf=cluster.root / "slurm.conf") as sshd,
     ):
         write_spec(folder, cluster, sshd, options.jobs)
-        taken = seconds(lambda: nel(folder, "run", "spec.yaml", "--skip-endpoint-check"))
-        print(f"submit: {taken:.1f} s for {options.jobs} jobs, {1000 * taken / options.jobs:.0f} ms each")
+        duration = seconds(lambda: nel(folder, "run", "spec.yaml", "--skip-endpoint-check"))
+        print(f"submit: {duration:.1f} s for {options.jobs} jobs, {1000 * duration / options.jobs:.0f} ms each")
         ids = cluster.run("squeue", "-h", "-t", "all", "-o", "%A").split()
         script = next((cluster.scratch / "runs").glob("*/sbatch_*.sh"))
-        words = ["sbatch", "--parsable", f"--uid={cluster.user.pw_uid}", str(script)]
+        command = ["sbatch", "--parsable", f"--uid={cluster.user.pw_uid}", str(script)]
         extra: list[str] = []
-        bare = seconds(lambda: extra.extend(cluster.run(*words).strip() for _ in range(options.part)))
-        print(f"bare sbatch on the controller's machine: {1000 * bare / options.part:.0f} ms each")
+        bare = seconds(lambda: extra.extend(cluster.run(*command).strip() for _ in range(options.part)))
+        print(f"sbatch alone on the controller's machine: {1000 * bare / options.part:.0f} ms each")
         cluster.run("scancel", *extra)
         (run_dir,) = (folder / "runs").iterdir()
         invocation = run_dir.name.rsplit("-", 1)[1]
-        status(folder, invocation, options.rounds, "all in the queue")
+        measure_status(folder, invocation, options.rounds, "all in the queue")
         export_each(sshd, ids, options.part)
         with session(invocation) as opened:
             from nel_action.lifecycle.cancel import cancel
 
-            taken = seconds(lambda: cancel(opened))
-        print(f"cancelled and seen to be gone: {taken:.1f} s")
+            duration = seconds(lambda: cancel(opened))
+        print(f"cancel and verify: {duration:.1f} s")
         cluster.forget_finished()
-        look_again(invocation)
+        measure_finished(invocation)
 
 
 def main() -> None:

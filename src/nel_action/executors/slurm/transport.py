@@ -78,7 +78,7 @@ class Transport(Protocol):
 
         Args:
             files: source on the login node and target on this machine.
-            seconds: time limit without progress, not for the whole copy.
+            seconds: time limit without progress, not for the entire copy.
 
         Raises:
             UnreachableError: the connection broke.

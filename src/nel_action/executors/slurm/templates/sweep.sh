@@ -21,6 +21,6 @@ find . -mindepth 3 -maxdepth 3 -user "$(id -u)" -path './nel-*/state/exit.json' 
     while IFS=/ read -r _ name _; do
         case $keys in *" ${name%-*} "*) continue ;; esac
         if ! is_attempt "$name" || [ ! -f "$name/job.json" ] || in_use "$name"; then continue; fi
-        # Renamed first, so that nobody finds a partly removed directory.
+        # Renamed first, so that no partly removed directory is visible under its name.
         mv "$name" ".gone-$name" && rm -rf --one-file-system "./.gone-$name" && echo "removed $name"
     done
