@@ -1,4 +1,4 @@
-"""A workspace for whole runs."""
+"""A workspace of the Lepton double."""
 
 from __future__ import annotations
 
