@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
 
+import nel_action
 from nel_action.errors import NotFoundError, UsageError
 from nel_action.harnesses import registry
 from nel_action.harnesses.registry import BUILT_IN, harness, harness_names
@@ -16,8 +22,31 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> dict[str, EntryPoint]:
     return entries
 
 
-def test_every_package_of_this_folder_is_a_harness() -> None:
-    assert BUILT_IN == ("command", "inspect", "lm_eval", "nemo")
+NEW_HARNESS = """
+from nel_action.harnesses.interface import Harness
+
+class Dice(Harness):
+    name = "dice"
+    def command(self, task, binding): ...
+    def read(self, task, artifacts): ...
+
+HARNESS = Dice()
+"""
+
+
+def test_built_in_harnesses_are_the_packages_of_the_folder() -> None:
+    assert {"command", "inspect", "lm_eval", "nemo"} <= set(BUILT_IN)
+
+
+def test_a_new_folder_is_all_that_a_new_built_in_harness_needs(tmp_path: Path) -> None:
+    package = Path(nel_action.__file__).parent
+    copy = shutil.copytree(package, tmp_path / "nel_action", ignore=shutil.ignore_patterns("__pycache__"))
+    (copy / "harnesses/dice").mkdir()
+    (copy / "harnesses/dice/__init__.py").write_text(NEW_HARNESS)
+    program = "from nel_action.harnesses.registry import *; print(BUILT_IN, harness('dice').detect(None))"
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", program], env=environ, capture_output=True, text=True, check=False)
+    assert run.stdout == "('command', 'dice', 'inspect', 'lm_eval', 'nemo') ()\n", run.stderr
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
