@@ -39,6 +39,7 @@ def test_check_language_reports_a_word_with_its_line(tmp_path: Path, name: str, 
         ("plain.py", '"""Return the oldest attempt."""\n'),
         ("span.md", "The key `ended` holds a time.\n"),
         ("block.md", "```\nit was told\n```\n"),
+        ("record.sh", 'printf \'{"ended": %d}\' "$1"\n'),
     ],
 )
 def test_check_language_accepts_identifiers_and_code(tmp_path: Path, name: str, text: str) -> None:

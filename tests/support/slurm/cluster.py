@@ -59,7 +59,11 @@ class Cluster:
         return self.daemon("slurmd", f"slurmd-{name}")
 
     def run(self, *argv: str, check: bool = True, seconds: float = 60) -> str:
-        """Run a Slurm command as root and return its output."""
+        """Run a Slurm command as root and return its output.
+
+        Raises:
+            RuntimeError: it failed, unless `check` is false.
+        """
         result = subprocess.run(argv, env=self.env, text=True, capture_output=True, timeout=seconds, check=False)
         if check and result.returncode:
             msg = f"{argv}: {result.returncode}: {result.stderr}"
@@ -124,7 +128,11 @@ class Cluster:
         wait_until(lambda: "alive" in self.run(*ping, check=False), seconds=60, what="MariaDB to answer")
 
     def start_database(self) -> None:
-        """Start slurmdbd."""
+        """Start slurmdbd and wait until it answers.
+
+        Raises:
+            TimeoutError: it does not answer.
+        """
         self.run("slurmdbd")
         try:
             wait_until(

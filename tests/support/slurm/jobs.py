@@ -23,7 +23,15 @@ echo '{"scores": {"accuracy": {"value": 0.5}}, "n_items": 4}' > "$NEL_OUTPUT_DIR
 
 
 def shell_job(folder: Path, text: str = GOOD, *, name: str = "quick", program: str = "bash", **fields: Any) -> Job:  # noqa: ANN401
-    """Return a job whose harness is a shell script; its key is random unless given."""
+    """Return a job whose harness is a shell script; its key is random unless given.
+
+    Args:
+        folder: receives the script in a folder of its own.
+        text: the script.
+        name: the task's name.
+        program: the shell.
+        fields: other fields of the job.
+    """
     task_dir = folder / f"task-{os.urandom(4).hex()}"
     task_dir.mkdir()
     (task_dir / "run.sh").write_text(text)

@@ -10,7 +10,13 @@ __all__ = ["shellcheck"]
 
 
 def shellcheck(text: str, path: Path, *, dialect: str = "bash") -> str:
-    """Write a script to `path` and return the warnings of shellcheck; empty if there are none."""
+    """Write a script to a file and return the warnings of shellcheck; empty if there are none.
+
+    Args:
+        text: the script.
+        path: the file.
+        dialect: the shell.
+    """
     path.write_text(text)
     subprocess.run(["bash", "-n", path], check=True)
     argv = [str(Path(sys.executable).with_name("shellcheck")), "--external-sources", f"--shell={dialect}", str(path)]

@@ -39,7 +39,13 @@ class AttemptDir:
 
     @classmethod
     def of(cls, output_dir: str, key: Key, number: int) -> AttemptDir:
-        """Return the directory of an attempt, whether or not it exists."""
+        """Return the directory of an attempt, whether or not it exists.
+
+        Args:
+            output_dir: directory of all attempts.
+            key: key of the job.
+            number: number of the attempt.
+        """
         return cls(PurePosixPath(output_dir) / attempt_name(key, number))
 
     @classmethod
