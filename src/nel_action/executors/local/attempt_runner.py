@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -89,7 +90,7 @@ class AttemptRunner:
 
     async def _finish_when_possible(self, outcome: ExitRecord) -> None:
         """Write the exit record; if the disk is full, wait for space rather than lose the record."""
-        for _, pause in zip(range(FULL_DISK_TRIES), FULL_DISK_INTERVAL.delays(), strict=False):
+        for pause in islice(FULL_DISK_INTERVAL.delays(), FULL_DISK_TRIES):
             try:
                 await self._finish(outcome)
             except OSError as error:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from itertools import count
 from pathlib import Path
 from typing import Final, TextIO
 
 from nel_action.executors.local.attempt import AttemptDir
 from nel_action.executors.local.secrets import read_values
 from nel_action.redaction import Redactor
+from nel_action.retry import Backoff
 
 __all__ = ["last_line", "stream", "tail"]
 
-READ_INTERVAL: Final = 0.2
-"""Seconds between two reads of a log that is followed."""
+READ_INTERVAL: Final = Backoff(initial=0.2, factor=1.0, jitter=0.0)
+"""Pauses between reads of a log that is followed."""
 
 MAX_QUOTE: Final = 300
 """Characters of a line that is quoted in a message."""
@@ -46,7 +46,7 @@ def _lines(log: Path, complete: Callable[[], bool], check: Callable[[], object])
     rest = ""
     with ExitStack() as stack:
         file: TextIO | None = None
-        for reads in count(1):
+        for reads, pause in enumerate(READ_INTERVAL.delays(), start=1):
             # NOTE: evaluated before reading, so that nothing written in between is missed.
             last = complete()
             if file is None and log.exists():
@@ -57,7 +57,7 @@ def _lines(log: Path, complete: Callable[[], bool], check: Callable[[], object])
                 break
             if reads % READS_PER_CHECK == 0:
                 check()
-            time.sleep(READ_INTERVAL)
+            time.sleep(pause)
     if rest:
         yield rest
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -19,6 +20,7 @@ from nel_action.executors.local.attempt import AttemptError, StartRecord
 from nel_action.executors.local.interface import SetupStep
 from nel_action.executors.local.logs import last_line
 from nel_action.model.job import Reason
+from nel_action.retry import Backoff
 
 __all__ = ["MARK", "Subprocess", "is_alive", "kill_leftovers", "run_steps", "wait_unless"]
 
@@ -35,8 +37,8 @@ SIGNALS: Final = ((signal.SIGINT, 5.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 
 KILL_ROUNDS: Final = 20
 """Scans for processes that an attempt left behind; they may be starting more."""
 
-KILL_INTERVAL: Final = 0.01
-"""Seconds between two such scans."""
+KILL_INTERVAL: Final = Backoff(initial=0.01, factor=1.0, jitter=0.0)
+"""Pauses between these scans."""
 
 STEP_TIMEOUT: Final = 3600.0
 """Seconds for creating an environment or pulling an image."""
@@ -135,7 +137,7 @@ def kill_leftovers(mark: str, started: StartRecord | None) -> None:
         mark: value of the variable `MARK` in their environment.
         started: start record of the attempt, if processes are also identified by its session.
     """
-    for _ in range(KILL_ROUNDS):
+    for pause in islice(KILL_INTERVAL.delays(), KILL_ROUNDS):
         killed = 0
         for descriptor in _marked_processes(mark, started):
             killed += 1
@@ -143,7 +145,7 @@ def kill_leftovers(mark: str, started: StartRecord | None) -> None:
                 signal.pidfd_send_signal(descriptor, signal.SIGKILL)
         if not killed:
             return
-        time.sleep(KILL_INTERVAL)
+        time.sleep(pause)
 
 
 def _marked_processes(mark: str, started: StartRecord | None) -> Iterator[int]:
