@@ -19,11 +19,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def call(*words: object) -> Result:
-    return CliRunner().invoke(export, [str(word) for word in words], standalone_mode=False)
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(export, [str(argument) for argument in arguments], standalone_mode=False)
 
 
-def test_directory_and_options(tmp_path: Path) -> None:
+def test_export_takes_a_directory_and_options(tmp_path: Path) -> None:
     run = make_run(tmp_path / "runs")
     done = call(
         run, "--dest", "local", "-o", f"export.local.output_dir={tmp_path / 'o'}", "--output-filename", "x.json"
@@ -40,21 +40,21 @@ def test_ids_are_found_in_job_dirs(tmp_path: Path) -> None:
     assert (tmp_path / "o" / "processed_results.json").exists()
 
 
-@pytest.mark.parametrize("place", ["", "..", "../..", "gsm8k", "gsm8k/artifacts"])
-def test_directories_from_elsewhere_are_found_whatever_they_are_called(tmp_path: Path, place: str) -> None:
+@pytest.mark.parametrize("subfolder", ["", "..", "../..", "gsm8k", "gsm8k/artifacts"])
+def test_copied_directories_are_found_by_the_id_in_their_results(tmp_path: Path, subfolder: str) -> None:
     run = make_run(tmp_path / "runs").rename(tmp_path / "runs" / "downloaded")
-    done = call("4f1c", "--dest", "local", "--job-dirs", run / place, "--output-dir", tmp_path / "o")
+    done = call("4f1c", "--dest", "local", "--job-dirs", run / subfolder, "--output-dir", tmp_path / "o")
     assert (done.return_value, done.exception) == (0, None)
     assert (tmp_path / "o" / "processed_results.json").exists()
 
 
-def test_all_of_job_dirs(tmp_path: Path) -> None:
+def test_job_dirs_without_ids_exports_all_runs(tmp_path: Path) -> None:
     make_run(tmp_path / "runs")
     done = call("--dest", "local", "--job-dirs", tmp_path / "runs", "--output-dir", tmp_path / "o")
     assert done.return_value == 0
 
 
-def test_the_run_s_own_spec_says_how(tmp_path: Path) -> None:
+def test_options_are_read_from_the_spec_of_the_run(tmp_path: Path) -> None:
     run = make_run(tmp_path / "runs")
     spec = {"export": {"local": {"output_dir": str(tmp_path / "o"), "format": "csv"}}}
     (run / "spec.yaml").write_text(json.dumps(spec))
@@ -62,7 +62,7 @@ def test_the_run_s_own_spec_says_how(tmp_path: Path) -> None:
     assert (tmp_path / "o" / "processed_results.csv").exists()
 
 
-def test_an_option_of_the_spec_is_taken_back(tmp_path: Path) -> None:
+def test_tilde_removes_an_option_of_the_spec(tmp_path: Path) -> None:
     run = make_run(tmp_path / "runs")
     spec = {"export": {"local": {"output_dir": str(tmp_path / "o"), "output_filename": "x.json"}}}
     (run / "spec.yaml").write_text(json.dumps(spec))
@@ -70,7 +70,7 @@ def test_an_option_of_the_spec_is_taken_back(tmp_path: Path) -> None:
     assert (tmp_path / "o" / "processed_results.json").exists()
 
 
-def test_options_from_a_file_with_and_without_its_head(tmp_path: Path) -> None:
+def test_config_file_with_and_without_export_section(tmp_path: Path) -> None:
     run, file = make_run(tmp_path / "runs"), tmp_path / "export.yaml"
     for folder, head in (("a", {"export": {"local": {"output_dir": str(tmp_path / "a")}}}), ("b", {})):
         file.write_text(json.dumps(head or {"output_dir": str(tmp_path / "b")}))
@@ -84,7 +84,7 @@ def test_options_from_a_file_with_and_without_its_head(tmp_path: Path) -> None:
     assert "no export.local in" in str(done.exception)
 
 
-def test_partial_failure_is_told_and_not_zero(tmp_path: Path) -> None:
+def test_partial_failure_is_reported_and_exits_with_3(tmp_path: Path) -> None:
     good = make_run(tmp_path / "runs")
     other = reports.passed()
     bad = make_run(tmp_path / "other", other)
@@ -96,7 +96,7 @@ def test_partial_failure_is_told_and_not_zero(tmp_path: Path) -> None:
     assert (tmp_path / "o" / "processed_results.json").exists()
 
 
-def test_verdict_on_disk_is_not_touched(tmp_path: Path) -> None:
+def test_export_changes_no_file_of_the_run(tmp_path: Path) -> None:
     run = make_run(tmp_path / "runs")
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     call(run, "--dest", "local", "--output-dir", tmp_path / "o")
@@ -104,7 +104,7 @@ def test_verdict_on_disk_is_not_touched(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["--dest", "local"], "no invocation given"),
         (["nope", "--dest", "local"], "nope"),
@@ -115,9 +115,9 @@ def test_verdict_on_disk_is_not_touched(tmp_path: Path) -> None:
         (["RUN", "--dest", "local", "-o", "export.local.output_filename=../x"], "a name, not a path"),
     ],
 )
-def test_mistakes_are_explained(tmp_path: Path, words: list[str], message: str) -> None:
+def test_usage_errors_are_reported_with_exit_code_2(tmp_path: Path, arguments: list[str], message: str) -> None:
     run = make_run(tmp_path / "runs")
-    done = call(*(run if word == "RUN" else word for word in words))
+    done = call(*(run if argument == "RUN" else argument for argument in arguments))
     assert isinstance(done.exception, NelActionError)
     assert done.exception.exit_code == 2
     assert message in str(done.exception)

@@ -1,7 +1,7 @@
-"""Google Sheets and Drive, as far as rows go: every call and answer is held against Google's discovery documents.
+"""Double of Google Sheets and Drive: requests and responses are validated against Google's discovery documents.
 
-State is a grid of values. Calls that the documents do not describe are refused, as Google would; answers that
-they do not describe fail the test, since then the double would be lying.
+The state is a grid of values. Requests that the documents do not describe are rejected, as by Google; responses that
+they do not describe fail the test.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from urllib.parse import parse_qs, unquote, urlsplit
 __all__ = ["SheetsDouble", "Tab", "documents", "sheets_double"]
 
 Json = dict[str, Any]
-Found = tuple[Json, Json, dict[str, str]]
+Match = tuple[Json, Json, dict[str, str]]
+"""Discovery document, description of the method, and parameters in the path."""
 
 
 def documents() -> list[Path]:
-    """Find the discovery documents of Sheets and Drive, where google-api-python-client is installed."""
+    """Return the discovery documents of Sheets and Drive; none without google-api-python-client."""
     spec = importlib.util.find_spec("googleapiclient")
     if spec is None or spec.origin is None:
         return []
@@ -37,7 +38,7 @@ def documents() -> list[Path]:
 
 @dataclass
 class Tab:
-    """One tab: a grid of values."""
+    """One sheet of the spreadsheet: a grid of values."""
 
     id: int
     title: str
@@ -45,14 +46,14 @@ class Tab:
     grid: list[list[Any]] = field(default_factory=list)
 
     def rows(self) -> list[Json]:
-        """Return the rows by their heads."""
-        heads, *rows = self.grid
-        return [dict(zip(heads, [*row, *[""] * len(heads)], strict=False)) for row in rows]
+        """Return the rows as values by header."""
+        headers, *rows = self.grid
+        return [dict(zip(headers, [*row, *[""] * len(headers)], strict=False)) for row in rows]
 
 
 @dataclass
 class SheetsDouble:
-    """One spreadsheet; another one comes only by being made."""
+    """State of the double: one spreadsheet, replaced by each created one."""
 
     url: str = ""
     identity: str = "S1"
@@ -64,64 +65,68 @@ class SheetsDouble:
     calls: list[str] = field(default_factory=list)
     bodies: list[Json] = field(default_factory=list)
     failures: list[tuple[int, dict[str, str]]] = field(default_factory=list)
-    """Status and headers of the next answers."""
+    """Status and headers of the next responses."""
     lost: list[str] = field(default_factory=list)
-    """Calls that are carried out and then answered with an error, once each."""
-    lies: list[str] = field(default_factory=list)
-    """Answers of ours that the documents do not describe."""
+    """Requests that are executed but answered with an error, once each."""
+    invalid_responses: list[str] = field(default_factory=list)
+    """Responses of the double that the documents do not describe."""
     tokens: int = 0
-    meeting: threading.Barrier | None = None
-    """Where the first writers wait for each other, so that each has read before any has written."""
+    barrier: threading.Barrier | None = None
+    """The first writers wait here for each other, so that each has read before any has written."""
     lock: threading.Lock = field(default_factory=threading.Lock)
-    """Google carries out one call after the other."""
+    """Requests are executed one after the other."""
 
     @property
     def grid(self) -> list[list[Any]]:
-        """The first tab's values."""
+        """Values of the first sheet."""
         return self.tabs[0].grid
 
     def rows(self) -> list[Json]:
-        """Return the first tab's rows by their heads."""
+        """Return the rows of the first sheet as values by header."""
         return self.tabs[0].rows()
 
     def answer(self, method: str, target: str, body: Any) -> tuple[int, Json, dict[str, str]]:  # noqa: ANN401 - JSON
-        """Answer one request."""
+        """Execute a request.
+
+        Returns:
+            Status, body and headers of the response.
+        """
         parts = urlsplit(target)
         if parts.path == "/token":
             self.tokens += 1
             return 200, {"access_token": "t", "expires_in": 3600, "token_type": "Bearer"}, {}
         if self.failures:
             status, headers = self.failures.pop(0)
-            return status, _problem(status, "told to fail"), headers
-        found = _method(method, unquote(parts.path))
-        if found is None:
-            return 404, _problem(404, f"no method {method} {parts.path}"), {}
-        document, described, named = found
-        wrong = _wrong(document, described, parse_qs(parts.query), body)
-        if wrong:
-            return 400, _problem(400, "; ".join(wrong)), {}
+            return status, _error(status, "failure requested by the test"), headers
+        match = _method(method, unquote(parts.path))
+        if match is None:
+            return 404, _error(404, f"no method {method} {parts.path}"), {}
+        document, described, named = match
+        problems = _problems(document, described, parse_qs(parts.query), body)
+        if problems:
+            return 400, _error(400, "; ".join(problems)), {}
         self.calls.append(described["id"])
         self.bodies.append(body)
-        status, result = self._do(described["id"], named, body, parse_qs(parts.query))
+        status, result = self._execute(described["id"], named, body, parse_qs(parts.query))
         if status == 200:
-            self.lies += _invalid(document, described["response"]["$ref"], result)
+            self.invalid_responses += _invalid(document, described["response"]["$ref"], result)
         if described["id"] in self.lost:
             self.lost.remove(described["id"])
-            return 500, _problem(500, "done, and the answer lost"), {}
+            return 500, _error(500, "executed, but the response was lost"), {}
         return status, result, {}
 
-    def _do(self, call: str, named: dict[str, str], body: Any, query: dict[str, list[str]]) -> tuple[int, Json]:  # noqa: ANN401
+    def _execute(self, call: str, named: dict[str, str], body: Any, query: dict[str, list[str]]) -> tuple[int, Json]:  # noqa: ANN401
         if call == "drive.files.list":
-            wanted = re.search(r'name ?= ?"([^"]*)"', query["q"][0])
-            mine = wanted is not None and wanted[1] == self.title
-            return 200, {"files": [{"id": self.identity, "name": self.title}] if mine else []}
+            title = re.search(r'name ?= ?"([^"]*)"', query["q"][0])
+            matches = title is not None and title[1] == self.title
+            return 200, {"files": [{"id": self.identity, "name": self.title}] if matches else []}
         if call == "drive.permissions.create":
             self.shared.append(f"{body['role']} {body['emailAddress']}")
             return 200, {"id": "p", "kind": "drive#permission", "type": body["type"], "role": body["role"]}
         if call == "sheets.spreadsheets.create":
             return self._create(body)
         if named["spreadsheetId"] != self.identity:
-            return 404, _problem(404, "Requested entity was not found.")
+            return 404, _error(404, "Requested entity was not found.")
         if call == "sheets.spreadsheets.get":
             return 200, self._metadata()
         if call == "sheets.spreadsheets.values.get":
@@ -147,12 +152,12 @@ class SheetsDouble:
                     "properties": {
                         "sheetId": tab.id,
                         "title": tab.title,
-                        "index": place,
+                        "index": index,
                         "sheetType": "GRID",
                         "gridProperties": {"rowCount": 1000, "columnCount": tab.columns},
                     }
                 }
-                for place, tab in enumerate(self.tabs)
+                for index, tab in enumerate(self.tabs)
             ],
         }
 
@@ -160,60 +165,60 @@ class SheetsDouble:
         before = copy.deepcopy((self.tabs, self.metadata))
         try:
             for request in requests:
-                ((kind, given),) = request.items()
-                getattr(self, f"_{kind}")(given)
+                ((kind, parameters),) = request.items()
+                getattr(self, f"_{kind}")(parameters)
         except (IndexError, KeyError) as error:
-            # NOTE: all or nothing, as Google promises.
+            # NOTE: a batch is applied completely or not at all, as documented by Google.
             self.tabs, self.metadata = before
-            return 400, _problem(400, str(error))
+            return 400, _error(400, str(error))
         return 200, {"spreadsheetId": self.identity, "replies": [{} for _ in requests]}
 
-    def _tab(self, given: Json) -> Tab:
-        return {tab.id: tab for tab in self.tabs}[given["sheetId"]]
+    def _tab(self, parameters: Json) -> Tab:
+        return {tab.id: tab for tab in self.tabs}[parameters["sheetId"]]
 
-    def _addSheet(self, given: Json) -> None:  # noqa: N802 - as Google spells it
-        new = given["properties"]
+    def _addSheet(self, parameters: Json) -> None:  # noqa: N802 - as Google spells it
+        new = parameters["properties"]
         if any(tab.id == new["sheetId"] or tab.title == new["title"] for tab in self.tabs):
             msg = f"a sheet with the name {new['title']} already exists"
             raise IndexError(msg)
         self.tabs.append(Tab(new["sheetId"], new["title"], new["gridProperties"]["columnCount"]))
 
-    def _createDeveloperMetadata(self, given: Json) -> None:  # noqa: N802
-        new = given["developerMetadata"]
-        # NOTE: "the spreadsheet-scoped unique ID", says the discovery document.
+    def _createDeveloperMetadata(self, parameters: Json) -> None:  # noqa: N802
+        new = parameters["developerMetadata"]
+        # NOTE: the discovery document calls it "the spreadsheet-scoped unique ID".
         if new["metadataId"] in self.metadata:
             msg = f"developer metadata {new['metadataId']} already exists"
             raise IndexError(msg)
         self.metadata[new["metadataId"]] = new
 
-    def _deleteDeveloperMetadata(self, given: Json) -> None:  # noqa: N802
-        wanted = given["dataFilter"]["developerMetadataLookup"].items()
-        self.metadata = {name: one for name, one in self.metadata.items() if not wanted <= one.items()}
+    def _deleteDeveloperMetadata(self, parameters: Json) -> None:  # noqa: N802
+        lookup = parameters["dataFilter"]["developerMetadataLookup"].items()
+        self.metadata = {name: entry for name, entry in self.metadata.items() if not lookup <= entry.items()}
 
-    def _appendDimension(self, given: Json) -> None:  # noqa: N802
-        assert given["dimension"] == "COLUMNS"
-        self._tab(given).columns += given["length"]
+    def _appendDimension(self, parameters: Json) -> None:  # noqa: N802
+        assert parameters["dimension"] == "COLUMNS"
+        self._tab(parameters).columns += parameters["length"]
 
-    def _updateCells(self, given: Json) -> None:  # noqa: N802
-        assert given["fields"] == "userEnteredValue"
-        start = given["start"]
-        for offset, row in enumerate(given["rows"]):
+    def _updateCells(self, parameters: Json) -> None:  # noqa: N802
+        assert parameters["fields"] == "userEnteredValue"
+        start = parameters["start"]
+        for offset, row in enumerate(parameters["rows"]):
             _put(self._tab(start), start["rowIndex"] + offset, start["columnIndex"], row["values"])
 
-    def _appendCells(self, given: Json) -> None:  # noqa: N802
-        assert given["fields"] == "userEnteredValue"
-        tab = self._tab(given)
-        for row in given["rows"]:
+    def _appendCells(self, parameters: Json) -> None:  # noqa: N802
+        assert parameters["fields"] == "userEnteredValue"
+        tab = self._tab(parameters)
+        for row in parameters["rows"]:
             _put(tab, len(tab.grid), 0, row["values"])
 
 
-def _put(tab: Tab, place: int, column: int, cells: list[Json]) -> None:
+def _put(tab: Tab, number: int, column: int, cells: list[Json]) -> None:
     if column + len(cells) > tab.columns:
         msg = f"column {column + len(cells)} is beyond the grid of {tab.columns}"
         raise IndexError(msg)
-    while len(tab.grid) <= place:
+    while len(tab.grid) <= number:
         tab.grid.append([])
-    row = tab.grid[place]
+    row = tab.grid[number]
     row += [""] * (column + len(cells) - len(row))
     for offset, cell in enumerate(cells):
         value = cell.get("userEnteredValue", {})
@@ -226,11 +231,11 @@ def _quoted(title: str) -> str:
 
 
 def _trimmed(grid: list[list[Any]]) -> list[list[Any]]:
-    """Leave out empty cells at the ends of rows, as Google does."""
-    return [row[: max((place + 1 for place, value in enumerate(row) if value != ""), default=0)] for row in grid]
+    """Remove empty cells at the ends of rows, as Google does."""
+    return [row[: max((index + 1 for index, value in enumerate(row) if value != ""), default=0)] for row in grid]
 
 
-def _problem(code: int, message: str) -> Json:
+def _error(code: int, message: str) -> Json:
     names = {404: "NOT_FOUND", 400: "INVALID_ARGUMENT", 403: "PERMISSION_DENIED", 429: "RESOURCE_EXHAUSTED"}
     return {"error": {"code": code, "message": message, "status": names.get(code, "INTERNAL")}}
 
@@ -246,25 +251,25 @@ def _methods(part: Json) -> Iterator[Json]:
         yield from _methods(inner)
 
 
-def _method(verb: str, path: str) -> Found | None:
+def _method(verb: str, path: str) -> Match | None:
     for document in _loaded():
         base = urlsplit(document["rootUrl"] + document["servicePath"]).path
-        for one in _methods(document):
-            template = re.escape(base + (one.get("flatPath") or one["path"]))
+        for described in _methods(document):
+            template = re.escape(base + (described.get("flatPath") or described["path"]))
             pattern = re.sub(r"\\\{\\?\+?(\w+)\\\}", r"(?P<\1>[^/:]+)", template)
-            matched = re.fullmatch(pattern, path) if one["httpMethod"] == verb else None
-            if matched:
-                return document, one, matched.groupdict()
+            match = re.fullmatch(pattern, path) if described["httpMethod"] == verb else None
+            if match:
+                return document, described, match.groupdict()
     return None
 
 
-def _wrong(document: Json, described: Json, query: dict[str, list[str]], body: Any) -> list[str]:  # noqa: ANN401
+def _problems(document: Json, described: Json, query: dict[str, list[str]], body: Any) -> list[str]:  # noqa: ANN401
     known = {**document["parameters"], **described.get("parameters", {})}
-    wrong = [f"unknown parameter {name}" for name in query if name not in known]
+    problems = [f"unknown parameter {name}" for name in query if name not in known]
     for name, values in query.items():
         allowed = known.get(name, {}).get("enum")
-        wrong += [f"{name} cannot be {value}" for value in values if allowed and value not in allowed]
-    return wrong + (_invalid(document, described["request"]["$ref"], body) if "request" in described else [])
+        problems += [f"{name} cannot be {value}" for value in values if allowed and value not in allowed]
+    return problems + (_invalid(document, described["request"]["$ref"], body) if "request" in described else [])
 
 
 def _invalid(document: Json, name: str, value: Any) -> list[str]:  # noqa: ANN401
@@ -276,36 +281,36 @@ def _invalid(document: Json, name: str, value: Any) -> list[str]:  # noqa: ANN40
 
 @cache
 def _schemas(identity: str) -> Json:
-    document = next(one for one in _loaded() if one["id"] == identity)
-    return {name: _schema(one) for name, one in document["schemas"].items()}
+    document = next(document for document in _loaded() if document["id"] == identity)
+    return {name: _schema(schema) for name, schema in document["schemas"].items()}
 
 
-def _schema(given: Json) -> Json:
-    """Turn Google's kind of schema into JSON Schema, with no properties but those it names."""
-    if "$ref" in given:
-        return {"$ref": f"#/$defs/{given['$ref']}"}
-    made: Json = {} if given.get("type") in {None, "any"} else {"type": given["type"]}
-    made |= {"enum": given["enum"]} if "enum" in given else {}
-    made |= {"items": _schema(given["items"])} if "items" in given else {}
-    if "properties" in given:
-        made["properties"] = {name: _schema(one) for name, one in given["properties"].items()}
-        made["additionalProperties"] = False
-    if "additionalProperties" in given:
-        made["additionalProperties"] = _schema(given["additionalProperties"])
-    return made
+def _schema(source: Json) -> Json:
+    """Convert Google's kind of schema to JSON Schema without additional properties."""
+    if "$ref" in source:
+        return {"$ref": f"#/$defs/{source['$ref']}"}
+    schema: Json = {} if source.get("type") in {None, "any"} else {"type": source["type"]}
+    schema |= {"enum": source["enum"]} if "enum" in source else {}
+    schema |= {"items": _schema(source["items"])} if "items" in source else {}
+    if "properties" in source:
+        schema["properties"] = {name: _schema(value) for name, value in source["properties"].items()}
+        schema["additionalProperties"] = False
+    if "additionalProperties" in source:
+        schema["additionalProperties"] = _schema(source["additionalProperties"])
+    return schema
 
 
 def _handler(double: SheetsDouble) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def log_message(self, *_args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
         def _serve(self) -> None:
             data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             body = json.loads(data) if data.startswith(b"{") else None
-            if self.path.endswith(":batchUpdate") and (meeting := double.meeting) is not None:
-                meeting.wait(60)
-                double.meeting = None
+            if self.path.endswith(":batchUpdate") and (barrier := double.barrier) is not None:
+                barrier.wait(60)
+                double.barrier = None
             with double.lock:
                 status, result, headers = double.answer(self.command, self.path, body)
             out = json.dumps(result).encode()
@@ -331,7 +336,7 @@ def sheets_double() -> Iterator[SheetsDouble]:
     thread.start()
     try:
         yield double
-        assert double.lies == []
+        assert double.invalid_responses == []
     finally:
         server.shutdown()
         server.server_close()

@@ -1,7 +1,6 @@
-"""A W&B service that the real client accepts: it keeps runs, files and artifacts, and can be told to fail.
+"""Double of the W&B service for the real client: it stores runs, files and artifacts, and fails on request.
 
-Made by watching wandb 0.31 speak: each GraphQL operation is answered by its name, and one that is not known
-fails the test rather than being waved through.
+Written after the requests of wandb 0.31. GraphQL operations are answered by name; an unknown one fails the test.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ Json = dict[str, Any]
 
 @dataclass
 class Run:
-    """What the service holds of a run."""
+    """A run at the service."""
 
     name: str
     fields: Json = field(default_factory=dict)
@@ -41,7 +40,7 @@ class Run:
 
 @dataclass
 class WandbBackend:
-    """The service's state."""
+    """State of the service."""
 
     url: str = ""
     runs: dict[str, Run] = field(default_factory=dict)
@@ -52,42 +51,42 @@ class WandbBackend:
     fail_with: int | None = None
     """Status for every request from now on."""
     failures: int = 0
-    """How many of the next requests to the file stream fail."""
+    """Number of the next requests to the file stream that fail."""
     forgetful: bool = False
-    """Take everything and keep nothing."""
+    """Accept everything and store nothing."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def writes(self) -> list[str]:
-        """Name what changed something."""
+        """Return the operations that changed something."""
         return [name for name in self.operations if name in {"UpsertBucket", "CreateArtifact", "file_stream"}]
 
-    def answer(self, operation: str, given: Json) -> Json:
-        """Answer one GraphQL operation."""
+    def answer(self, operation: str, variables: Json) -> Json:
+        """Execute a GraphQL operation."""
         handler = getattr(self, f"on_{operation}", None)
         if handler is None:
             self.unknown.append(operation)
             return {"errors": [{"message": f"unknown operation {operation}"}]}
-        return {"data": handler(given)}
+        return {"data": handler(variables)}
 
     VIEWER: ClassVar[Json] = {"id": "V1", "entity": "me", "username": "me", "email": None, "flags": "{}"}
 
-    def on_Viewer(self, _given: Json) -> Json:  # noqa: N802 - as W&B spells it
+    def on_Viewer(self, _variables: Json) -> Json:  # noqa: N802 - as W&B spells it
         return {"viewer": {**self.VIEWER, "teams": {"edges": []}}}
 
-    def on_GetDefaultEntity(self, _given: Json) -> Json:  # noqa: N802
+    def on_GetDefaultEntity(self, _variables: Json) -> Json:  # noqa: N802
         return {"viewer": self.VIEWER}
 
-    def on_ServerInfo(self, _given: Json) -> Json:  # noqa: N802
+    def on_ServerInfo(self, _variables: Json) -> Json:  # noqa: N802
         return {"serverInfo": {"cliVersionInfo": {"max_cli_version": "99.0.0"}, "latestLocalVersionInfo": None}}
 
-    def on_ServerFeaturesQuery(self, _given: Json) -> Json:  # noqa: N802
+    def on_ServerFeaturesQuery(self, _variables: Json) -> Json:  # noqa: N802
         return {"serverInfo": {"features": []}}
 
-    def on_OrganizationCoreWeaveOrganizationID(self, _given: Json) -> Json:  # noqa: N802
+    def on_OrganizationCoreWeaveOrganizationID(self, _variables: Json) -> Json:  # noqa: N802
         return {"entity": None}
 
-    def on_RunResumeStatus(self, given: Json) -> Json:  # noqa: N802
-        run = self.runs.get(given["name"])
+    def on_RunResumeStatus(self, variables: Json) -> Json:  # noqa: N802
+        run = self.runs.get(variables["name"])
         if run is None:
             return {"model": None}
         bucket = {
@@ -105,15 +104,21 @@ class WandbBackend:
             "notes": run.fields.get("notes"),
             "wandbConfig": json.dumps({"t": 1}),
         }
-        return {"model": {"id": "1", "name": given["project"], "entity": {"id": "2", "name": "me"}, "bucket": bucket}}
+        return {
+            "model": {"id": "1", "name": variables["project"], "entity": {"id": "2", "name": "me"}, "bucket": bucket}
+        }
 
-    def on_UpsertBucket(self, given: Json) -> Json:  # noqa: N802
-        fresh = given["name"] not in self.runs
-        run = Run(given["name"]) if self.forgetful else self.runs.setdefault(given["name"], Run(given["name"]))
+    def on_UpsertBucket(self, variables: Json) -> Json:  # noqa: N802
+        inserted = variables["name"] not in self.runs
+        run = (
+            Run(variables["name"])
+            if self.forgetful
+            else self.runs.setdefault(variables["name"], Run(variables["name"]))
+        )
         named = ("displayName", "groupName", "jobType", "tags", "notes", "project", "program")
-        run.fields |= {name: given[name] for name in named if given.get(name) is not None}
-        run.config |= json.loads(given["config"] or "{}")
-        run.summary |= json.loads(given["summaryMetrics"] or "{}")
+        run.fields |= {name: variables[name] for name in named if variables.get(name) is not None}
+        run.config |= json.loads(variables["config"] or "{}")
+        run.summary |= json.loads(variables["summaryMetrics"] or "{}")
         bucket = {
             "id": f"R-{run.name}",
             "name": run.name,
@@ -124,17 +129,17 @@ class WandbBackend:
             "historyLineCount": len(run.history),
             "project": {"id": "1", "name": run.fields.get("project"), "entity": {"id": "2", "name": "me"}},
         }
-        return {"upsertBucket": {"bucket": bucket, "inserted": fresh}}
+        return {"upsertBucket": {"bucket": bucket, "inserted": inserted}}
 
-    def on_CreateRunFiles(self, given: Json) -> Json:  # noqa: N802
-        files = [{"name": name, "uploadUrl": f"{self.url}/upload/{name}"} for name in given["files"]]
-        return {"createRunFiles": {"runID": given["run"], "uploadHeaders": [], "files": files}}
+    def on_CreateRunFiles(self, variables: Json) -> Json:  # noqa: N802
+        files = [{"name": name, "uploadUrl": f"{self.url}/upload/{name}"} for name in variables["files"]]
+        return {"createRunFiles": {"runID": variables["run"], "uploadHeaders": [], "files": files}}
 
-    def on_Run(self, given: Json) -> Json:  # noqa: N802
-        run = self.runs.get(given["name"])
+    def on_Run(self, variables: Json) -> Json:  # noqa: N802
+        run = self.runs.get(variables["name"])
         if run is None:
             return {"project": {"run": None}}
-        shown = {
+        fields = {
             "id": f"R-{run.name}",
             "projectId": "1",
             "tags": run.fields.get("tags") or [],
@@ -157,35 +162,35 @@ class WandbBackend:
             "user": {"name": "me", "username": "me"},
             "historyKeys": {},
         }
-        return {"project": {"run": shown}}
+        return {"project": {"run": fields}}
 
-    def on_ArtifactType(self, given: Json) -> Json:  # noqa: N802
-        name = given["name"].partition(":")[0]
-        known = next((one["input"] for one in self.artifacts.values() if name in one["input"].values()), None)
-        found = {"artifactType": {"name": known["artifactTypeName"]}} if known else None
-        return {"project": {"artifact": found}}
+    def on_ArtifactType(self, variables: Json) -> Json:  # noqa: N802
+        name = variables["name"].partition(":")[0]
+        inputs = (artifact["input"] for artifact in self.artifacts.values())
+        stored = next((values for values in inputs if name in values.values()), None)
+        artifact = {"artifactType": {"name": stored["artifactTypeName"]}} if stored else None
+        return {"project": {"artifact": artifact}}
 
-    def on_CreateArtifact(self, given: Json) -> Json:  # noqa: N802
-        asked = given["input"]
-        identity = (
-            f"{asked['artifactCollectionNames'][0] if asked.get('artifactCollectionNames') else 'a'}:{asked['digest']}"
-        )
-        known = self.artifacts.setdefault(identity, {"state": "PENDING", "input": asked, "files": []})
+    def on_CreateArtifact(self, variables: Json) -> Json:  # noqa: N802
+        values = variables["input"]
+        collections = values.get("artifactCollectionNames") or ["a"]
+        identity = f"{collections[0]}:{values['digest']}"
+        stored = self.artifacts.setdefault(identity, {"state": "PENDING", "input": values, "files": []})
         latest = {"id": b64encode(identity.encode()).decode()}
-        artifact = {"id": latest["id"], "state": known["state"], "artifactSequence": {"latestArtifact": None}}
+        artifact = {"id": latest["id"], "state": stored["state"], "artifactSequence": {"latestArtifact": None}}
         return {"createArtifact": {"artifact": artifact}}
 
     def _manifest(self, name: str, *, upload: bool) -> Json:
         file = {"id": "F1"} | ({"uploadUrl": f"{self.url}/upload/manifest", "uploadHeaders": []} if upload else {})
         return {name: {"artifactManifest": {"id": "M1", "file": file}}}
 
-    def on_CreateArtifactManifest(self, given: Json) -> Json:  # noqa: N802
-        return self._manifest("createArtifactManifest", upload=given["includeUpload"])
+    def on_CreateArtifactManifest(self, variables: Json) -> Json:  # noqa: N802
+        return self._manifest("createArtifactManifest", upload=variables["includeUpload"])
 
-    def on_UpdateArtifactManifest(self, given: Json) -> Json:  # noqa: N802
-        return self._manifest("updateArtifactManifest", upload=given["includeUpload"])
+    def on_UpdateArtifactManifest(self, variables: Json) -> Json:  # noqa: N802
+        return self._manifest("updateArtifactManifest", upload=variables["includeUpload"])
 
-    def on_CreateArtifactFiles(self, given: Json) -> Json:  # noqa: N802
+    def on_CreateArtifactFiles(self, variables: Json) -> Json:  # noqa: N802
         edges = [
             {
                 "node": {
@@ -196,18 +201,18 @@ class WandbBackend:
                     "artifact": {"id": spec["artifactID"]},
                 }
             }
-            for spec in given["input"]["artifactFiles"]
+            for spec in variables["input"]["artifactFiles"]
         ]
         return {"createArtifactFiles": {"files": {"edges": edges}}}
 
-    def on_CommitArtifact(self, given: Json) -> Json:  # noqa: N802
+    def on_CommitArtifact(self, variables: Json) -> Json:  # noqa: N802
         for identity, artifact in self.artifacts.items():
-            if b64encode(identity.encode()).decode() == given["artifactID"]:
+            if b64encode(identity.encode()).decode() == variables["artifactID"]:
                 artifact["state"] = "COMMITTED"
-        return {"commitArtifact": {"artifact": {"id": given["artifactID"], "digest": "d"}}}
+        return {"commitArtifact": {"artifact": {"id": variables["artifactID"], "digest": "d"}}}
 
     def stream(self, name: str, body: Json) -> Json:
-        """Take a piece of a run's file stream."""
+        """Store a part of the file stream of a run."""
         run = Run(name) if self.forgetful else self.runs[name]
         files = body.get("files") or {}
         for line in files.get("wandb-summary.json", {}).get("content", []):
@@ -222,7 +227,7 @@ def _handler(backend: WandbBackend) -> type[BaseHTTPRequestHandler]:  # noqa: C9
         protocol_version = "HTTP/1.1"
 
         def log_message(self, *_args: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
         def _body(self) -> bytes:
             if self.headers.get("Transfer-Encoding") == "chunked":
@@ -250,11 +255,11 @@ def _handler(backend: WandbBackend) -> type[BaseHTTPRequestHandler]:  # noqa: C9
             if self.path.startswith("/sdk/otel/"):
                 return 200, {}
             if backend.fail_with:
-                return backend.fail_with, {"error": "told to fail"}
+                return backend.fail_with, {"error": "failure requested by the test"}
             if self.path == "/graphql":
                 query = json.loads(body)
-                found = re.search(r"(?:query|mutation)\s+(\w+)", query["query"])
-                operation = found[1] if found else "?"
+                match = re.search(r"(?:query|mutation)\s+(\w+)", query["query"])
+                operation = match[1] if match else "?"
                 backend.operations.append(operation)
                 return 200, backend.answer(operation, query.get("variables") or {})
             if self.path.startswith("/files/") and self.path.endswith("/file_stream"):
@@ -275,7 +280,7 @@ class _QuietServer(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Say nothing: the client hangs up whenever it has heard enough."""
+        """Log nothing: the client may close connections early."""
 
 
 @contextmanager

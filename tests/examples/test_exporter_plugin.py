@@ -1,4 +1,4 @@
-"""The example package, built and installed for real, as somebody who copies it would."""
+"""The example package, built and installed like a copy of it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.package, pytest.mark.xdist_group("package")]
 
 
-def export(python: Path, run: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def export(python: Path, run: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environ = {**os.environ, "NEL_ACTION_HOME": str(run.parent / "home")}
-    command = [str(python), "-m", "nel_action", "export", str(run), "--dest", "prometheus", *words]
+    command = [str(python), "-m", "nel_action", "export", str(run), "--dest", "prometheus", *arguments]
     return subprocess.run(command, env=environ, capture_output=True, text=True, check=False, timeout=120, cwd=run)
 
 
-def test_the_wheel_holds_every_file_that_is_not_python(python: Path) -> None:
+def test_wheel_contains_every_data_file(python: Path) -> None:
     installed = next(python.parents[1].glob("lib/python*/site-packages/nel_action"))
     source = ROOT / "src" / "nel_action"
     expected = {path.relative_to(source) for path in source.rglob("*") if path.is_file() and ".py" not in path.suffix}
@@ -32,15 +32,25 @@ def test_the_wheel_holds_every_file_that_is_not_python(python: Path) -> None:
     assert [path for path in expected if not (installed / path).is_file()] == []
 
 
-def test_the_installed_package_writes_the_same_report(python: Path, tmp_path: Path) -> None:
+def test_installed_package_renders_the_same_report(python: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path)
-    words = [str(python), "-m", "nel_action", "report", str(run), "--format", "html", "--output", str(run / "x.html")]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120, cwd=tmp_path)
+    arguments = [
+        str(python),
+        "-m",
+        "nel_action",
+        "report",
+        str(run),
+        "--format",
+        "html",
+        "--output",
+        str(run / "x.html"),
+    ]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=120, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (run / "x.html").read_bytes() == render_html(with_run_dir(load_report(run), run))
 
 
-def test_it_is_found_by_its_name_and_writes_once(python: Path, tmp_path: Path) -> None:
+def test_plug_in_is_found_by_name_and_exports_once(python: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "runs")
     folder = tmp_path / "metrics"
     folder.mkdir()
@@ -53,7 +63,7 @@ def test_it_is_found_by_its_name_and_writes_once(python: Path, tmp_path: Path) -
     assert 'nel_action_score{task="gsm8k",model="acme-7b",metric="exact_match"} 0.741' in text
 
 
-def test_its_options_are_checked_like_ours(python: Path, tmp_path: Path) -> None:
+def test_plug_in_options_are_validated(python: Path, tmp_path: Path) -> None:
     run = make_run(tmp_path / "runs")
     done = export(python, run, "-o", "export.prometheus.directry=x")
     assert done.returncode == 2

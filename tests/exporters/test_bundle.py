@@ -17,14 +17,14 @@ def names(run: Path, *, logs: bool = True, only_required: bool = False, exclude:
     return [file.name for file in chosen]
 
 
-def test_attachments_by_choice(tmp_path: Path) -> None:
+def test_attachments_are_selected_by_kind_and_pattern(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     assert names(run) == ["artifacts/cache/big.bin", "artifacts/results.yml", "logs/client.log"]
     assert names(run, logs=False, only_required=True) == ["artifacts/results.yml"]
     assert names(run, exclude=("*.bin", "logs/*")) == ["artifacts/results.yml"]
 
 
-def test_links_are_never_followed(tmp_path: Path) -> None:
+def test_attachments_skip_symbolic_links(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -33,11 +33,11 @@ def test_links_are_never_followed(tmp_path: Path) -> None:
     assert not any("linked" in name or "secret" in name for name in names(run))
 
 
-def test_results_that_nobody_judged_have_no_verdict(tmp_path: Path) -> None:
+def test_bundle_of_results_without_a_verdict(tmp_path: Path) -> None:
     assert load_bundle(make_run(tmp_path, judged=False)).gate is None
 
 
-def test_half_a_plan_is_refused(tmp_path: Path) -> None:
+def test_incomplete_plan_is_rejected(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     (run / "plan.json").write_text('{"jobs": [{')
     with pytest.raises(ResultsError, match="incomplete run directory"):

@@ -16,21 +16,19 @@ evaluation: {tasks: [{name: ifeval}]}
 """
 
 
-def checked(
-    folder: Path, extra: str, *, spec: str = SPEC, destinations: list[str] | None = None
-) -> tuple[Problem, ...]:
+def check(folder: Path, extra: str, *, spec: str = SPEC, destinations: list[str] | None = None) -> tuple[Problem, ...]:
     path = folder / "spec.yaml"
     path.write_text(spec + extra)
     return check_exports(load_spec(path), {}, destinations=destinations)
 
 
-def test_settings_that_are_right_say_nothing(tmp_path: Path) -> None:
-    assert checked(tmp_path, "export: {local: {output_dir: out, format: csv}}\n") == ()
-    assert checked(tmp_path, "") == ()
+def test_valid_options_give_no_warnings(tmp_path: Path) -> None:
+    assert check(tmp_path, "export: {local: {output_dir: out, format: csv}}\n") == ()
+    assert check(tmp_path, "") == ()
 
 
 @pytest.mark.parametrize(
-    ("extra", "told"),
+    ("extra", "message"),
     [
         ("export:\n  local:\n    frmat: csv\n", "spec.yaml:6:5: unknown key 'frmat'"),
         ("export:\n  local:\n    format: cvs\n", "did you mean 'csv'"),
@@ -38,10 +36,10 @@ def test_settings_that_are_right_say_nothing(tmp_path: Path) -> None:
         ("export:\n  wnadb: {project: x}\n", "spec.yaml:5:3: no exporter 'wnadb'"),
     ],
 )
-def test_mistakes_are_told_in_their_lines(tmp_path: Path, extra: str, told: str) -> None:
+def test_invalid_options_are_reported_with_their_lines(tmp_path: Path, extra: str, message: str) -> None:
     with pytest.raises(SpecError) as caught:
-        checked(tmp_path, extra)
-    assert any(told in str(problem) for problem in caught.value.problems), caught.value.problems
+        check(tmp_path, extra)
+    assert any(message in str(problem) for problem in caught.value.problems), caught.value.problems
 
 
 COMMON = "copy_logs: true, copy_artifacts: false, only_required: false, log_metrics: [acc], job_dirs: null"
@@ -58,30 +56,30 @@ LAUNCHER = {
 
 
 @pytest.mark.parametrize("name", LAUNCHER)
-def test_every_key_of_the_launcher_is_understood(tmp_path: Path, name: str) -> None:
-    assert checked(tmp_path, f"export: {{{name}: {{{LAUNCHER[name]}, {COMMON}}}}}\n") == ()
+def test_every_key_of_the_launcher_is_accepted(tmp_path: Path, name: str) -> None:
+    assert check(tmp_path, f"export: {{{name}: {{{LAUNCHER[name]}, {COMMON}}}}}\n") == ()
 
 
-def test_a_destination_that_nobody_knows_stops_the_run(tmp_path: Path) -> None:
+def test_unknown_destination_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="no exporter 'pigeon'"):
-        checked(tmp_path, "", spec=SPEC.replace("[local]", "[pigeon]"))
+        check(tmp_path, "", spec=SPEC.replace("[local]", "[pigeon]"))
 
 
-def test_a_section_for_a_plug_in_elsewhere_is_a_warning(tmp_path: Path) -> None:
-    (warning,) = checked(tmp_path, "export: {jet: {anything: 1}}\n")
+def test_section_of_a_missing_plug_in_is_a_warning(tmp_path: Path) -> None:
+    (warning,) = check(tmp_path, "export: {jet: {anything: 1}}\n")
     assert "no exporter 'jet'" in warning.message
 
 
-def test_what_is_missing_so_far_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_server_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow", reason="needs the mlflow extra")
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     extra = "export: {mlflow: {experiment_name: x}}\n"
-    assert checked(tmp_path, extra) == ()
-    (warning,) = checked(tmp_path, extra, destinations=["mlflow"])
+    assert check(tmp_path, extra) == ()
+    (warning,) = check(tmp_path, extra, destinations=["mlflow"])
     assert "export to mlflow: no MLflow server" in warning.message
 
 
-def test_a_run_starts_nothing_on_a_mistake(tmp_path: Path) -> None:
+def test_invalid_options_stop_a_run_before_it_starts(tmp_path: Path) -> None:
     project = Project(tmp_path / "p", tasks=("alpha",), extra="export: {local: {frmat: csv}}")
     done = project.run("--wait")
     assert done.returncode == 2

@@ -16,7 +16,7 @@ def bundle(tmp_path: Path) -> Bundle:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "let_through"),
+    ("pattern", "expected"),
     [
         ("prompt_level", True),
         ("prompt_level_strict,none", True),
@@ -27,11 +27,11 @@ def bundle(tmp_path: Path) -> Bundle:
         ("gsm8k.prompt_level_strict,none", False),
     ],
 )
-def test_log_metrics_filters(pattern: str, let_through: bool) -> None:  # noqa: FBT001 - a table
-    assert matches(pattern, "ifeval", "prompt_level_strict,none") is let_through
+def test_matches_names_parts_and_patterns(pattern: str, expected: bool) -> None:  # noqa: FBT001 - a table
+    assert matches(pattern, "ifeval", "prompt_level_strict,none") is expected
 
 
-def test_other_metrics_are_left_out_indeed(bundle: Bundle) -> None:
+def test_records_of_excludes_other_metrics(bundle: Bundle) -> None:
     more = (Score(metric="prompt_level", value=0.5), Score(metric="inst_level", value=0.6))
     first = bundle.results.tasks[0].model_copy(update={"scores": more})
     results = bundle.results.model_copy(update={"tasks": (first,)})
@@ -40,13 +40,13 @@ def test_other_metrics_are_left_out_indeed(bundle: Bundle) -> None:
     assert unmatched_patterns([narrowed], ["prompt_level", "promt_level"]) == ("promt_level",)
 
 
-def test_only_the_judged_metric_has_the_verdict(bundle: Bundle) -> None:
+def test_only_the_judged_metric_has_a_verdict(bundle: Bundle) -> None:
     records = {record.task.task: record for record in records_of(bundle)}
     assert records["gsm8k"].verdict is not None
     assert provenance(bundle, records["gsm8k"].task)["verdict"] == "fail"
 
 
-def test_parameters_are_flattened_to_a_depth() -> None:
+def test_flatten_stops_at_the_depth() -> None:
     nested = {"a": {"b": {"c": 1}}, "d": 2}
     assert flatten(nested) == {"a.b.c": 1, "d": 2}
     assert flatten(nested, depth=2) == {"a.b": {"c": 1}, "d": 2}

@@ -52,14 +52,14 @@ def bundles(tmp_path: Path) -> list[Bundle]:
     return [load_bundle(make_run(tmp_path))]
 
 
-def test_busy_destination_is_tried_again_as_it_asks(busy: Busy, bundles: list[Bundle]) -> None:
+def test_busy_destination_is_retried_after_its_delay(busy: Busy, bundles: list[Bundle]) -> None:
     busy.failures, waits = 2, list[float]()
     outcome = export_bundles(bundles, "busy", {}, {}, sleep=waits.append)
     assert outcome.complete
     assert waits == [7.0, 7.0]
 
 
-def test_what_never_arrived_is_told(busy: Busy, bundles: list[Bundle]) -> None:
+def test_export_fails_after_four_tries(busy: Busy, bundles: list[Bundle]) -> None:
     busy.failures = 99
     outcome = export_bundles(bundles, "busy", {}, {}, sleep=lambda _seconds: None)
     assert not outcome.complete
@@ -67,7 +67,7 @@ def test_what_never_arrived_is_told(busy: Busy, bundles: list[Bundle]) -> None:
     assert busy.calls == 4
 
 
-def test_filter_that_matches_nothing_sends_nothing(busy: Busy, bundles: list[Bundle]) -> None:
+def test_patterns_without_matches_are_rejected(busy: Busy, bundles: list[Bundle]) -> None:
     with pytest.raises(SpecError, match="no metric matches 'promt'"):
         export_bundles(bundles, "busy", {"log_metrics": ["promt"]}, {})
     outcome = export_bundles(bundles, "busy", {"log_metrics": ["exact", "promt"]}, {})
@@ -75,7 +75,7 @@ def test_filter_that_matches_nothing_sends_nothing(busy: Busy, bundles: list[Bun
     assert busy.calls == 1
 
 
-def test_slips_in_options_are_told_at_once(busy: Busy, bundles: list[Bundle]) -> None:
+def test_all_invalid_options_are_reported_together(busy: Busy, bundles: list[Bundle]) -> None:
     with pytest.raises(SpecError) as caught:
         export_bundles(bundles, "busy", {"log_metrisc": [], "copy_logs": "maybe"}, {})
     messages = " ".join(problem.message for problem in caught.value.problems)
@@ -84,18 +84,18 @@ def test_slips_in_options_are_told_at_once(busy: Busy, bundles: list[Bundle]) ->
     assert busy.calls == 0
 
 
-def test_the_launcher_s_spellings_are_understood(busy: Busy) -> None:
+def test_parse_settings_accepts_names_of_the_launcher(busy: Busy) -> None:
     old = parse_settings(busy, {"log_logs": True, "log_artifacts": False, "log_metrics": None, "job_dirs": None})
     assert (old.copy_logs, old.copy_artifacts, old.log_metrics, old.job_dirs) == (True, False, (), ())
     assert not parse_settings(busy, {"log_logs": True, "copy_logs": False}).copy_logs
 
 
-def test_unknown_destination(bundles: list[Bundle]) -> None:
+def test_unknown_destination_is_rejected(bundles: list[Bundle]) -> None:
     with pytest.raises(NotFoundError, match="no exporter 'locla'"):
         export_bundles(bundles, "locla", {}, {})
 
 
-def test_variables_are_resolved_or_missed() -> None:
+def test_resolve_variables_requires_every_variable() -> None:
     environ = {"A": "1"}
     assert resolve_variables(parse_references({"X": "host:A", "Y": "lit:2", "Z": "runtime:A"}), environ) == {
         "A": "1",

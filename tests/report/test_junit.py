@@ -7,7 +7,7 @@ from tests.support import reports
 from nel_action.report.junit import render_junit
 
 
-def test_each_verdict_has_its_element() -> None:
+def test_junit_has_one_element_per_verdict() -> None:
     suite = ET.fromstring(render_junit(reports.failed()))[0]  # noqa: S314 - our own text
     outcome = {
         case.get("name"): [child.tag for child in case if child.tag != "properties"] for case in suite.iter("testcase")
@@ -18,7 +18,7 @@ def test_each_verdict_has_its_element() -> None:
     assert suite.get("time") == "650.000"
 
 
-def test_hostile_text_stays_text() -> None:
+def test_junit_keeps_hostile_names_as_text() -> None:
     suite = ET.fromstring(render_junit(reports.hostile()))[0]  # noqa: S314 - our own text
     names = {case.get("name") for case in suite.iter("testcase")}
     assert names == {reports.HOSTILE.replace("\x1b", "\ufffd"), "y"}

@@ -20,30 +20,30 @@ SNAPSHOTS = Path(__file__).parent / "snapshots"
 
 
 @pytest.mark.parametrize("name", ["passed", "failed", "hostile"])
-def test_rendering_is_what_was_read_and_approved(name: str) -> None:
+def test_markdown_matches_the_snapshot(name: str) -> None:
     assert_snapshot(render_markdown(getattr(reports, name)()), SNAPSHOTS / f"{name}.md")
 
 
-def test_bad_news_comes_first() -> None:
+def test_rows_with_problems_come_first() -> None:
     lines = [line for line in render_markdown(reports.failed()).splitlines() if line.startswith("| ")][1:6]
     assert [line.split()[2].strip("*") for line in lines] == ["gsm8k", "mmlu", "ifeval", "style", "arc"]
 
 
-def test_nothing_changed_is_one_line_and_folded_scores() -> None:
-    shown = render_markdown(reports.passed())
-    assert shown.startswith("✓ **Benchmark gate: passed.** No measurable change on 2 tasks against main a1b2c3d.\n")
-    assert "| ✓ gsm8k" in shown.split("<details><summary>Scores", maxsplit=1)[1]
+def test_no_measurable_change_is_one_line_with_folded_scores() -> None:
+    text = render_markdown(reports.passed())
+    assert text.startswith("✓ **Benchmark gate: passed.** No measurable change on 2 tasks against main a1b2c3d.\n")
+    assert "| ✓ gsm8k" in text.split("<details><summary>Scores", maxsplit=1)[1]
 
 
-def test_no_outside_text_is_live() -> None:
-    shown = render_markdown(reports.hostile())
+def test_outside_text_is_inert() -> None:
+    text = render_markdown(reports.hostile())
     for live in ("<img", "<!--", "@octocat", "](javascript", "![", "\x1b", "#1", "](https://e.example"):
-        assert live not in shown
-    table = [line for line in shown.splitlines() if line.startswith("|")]
+        assert live not in text
+    table = [line for line in text.splitlines() if line.startswith("|")]
     assert {line.replace("\\|", "").count("|") for line in table} <= {7, 9}
 
 
-def test_github_s_own_renderer_makes_nothing_live() -> None:
+def test_outside_text_is_inert_in_the_renderer_of_github() -> None:
     html = github_flavored_markdown_to_html(render_markdown(reports.hostile()))
     assert set(re.findall(r"<([a-z0-9]+)", html)) <= ALLOWED
     assert re.findall(r'href="([^"]*)"', html) == ["https://x.example/a%20b%29%7C"]
@@ -51,7 +51,7 @@ def test_github_s_own_renderer_makes_nothing_live() -> None:
     assert set(rows) == {0, 6, 8}
 
 
-def test_an_item_that_got_worse_leads_to_itself_where_the_report_has_an_address() -> None:
+def test_items_that_got_worse_link_to_the_hosted_report() -> None:
     report = reports.failed()
     assert "**gsm8k**: w0, w1, w2, w3, w4, w5, w6, w7, w8, w9 and 19 more" in render_markdown(report)
     links = (Link("Full report", "https://ci.example/4f1c/report.html"),)
@@ -60,7 +60,7 @@ def test_an_item_that_got_worse_leads_to_itself_where_the_report_has_an_address(
     assert '<a href="https://ci.example/4f1c/report.html#task=gsm8k&amp;model=acme-7b&amp;item=w3"' in html
 
 
-def test_details_go_before_rows_and_passes_before_bad_news() -> None:
+def test_a_long_report_loses_details_first_and_problems_last() -> None:
     report = reports.failed()
     whole = render_markdown(report)
     shorter = render_markdown(report, limit=len(whole.encode()) - 1)
@@ -73,25 +73,25 @@ def test_details_go_before_rows_and_passes_before_bad_news() -> None:
 
 @pytest.mark.parametrize("limit", [65_536, 5_000, 400, 40])
 @pytest.mark.parametrize("kind", [Verdict.FAIL, Verdict.PASS])
-def test_any_number_of_tasks_fits(limit: int, kind: Verdict) -> None:
+def test_markdown_never_exceeds_the_limit(limit: int, kind: Verdict) -> None:
     assert len(render_markdown(reports.many(2_000, kind), limit=limit).encode()) <= limit
 
 
 @pytest.mark.parametrize("limit", [65_536, 1024 * 1024])
-def test_what_is_not_ascii_counts_as_many_bytes_as_it_has(limit: int) -> None:
+def test_the_limit_counts_bytes_of_utf_8(limit: int) -> None:
     report = reports.many(3_000, Verdict.FAIL)
-    tasks = tuple(one.model_copy(update={"reasons": ("测" * 150 + "😀" * 40,)}) for one in report.gate.tasks)
-    shown = render_markdown(replace(report, gate=report.gate.model_copy(update={"tasks": tasks})), limit=limit)
-    assert limit / 2 < len(shown.encode()) <= limit
-    assert len(shown) < limit
+    tasks = tuple(task.model_copy(update={"reasons": ("测" * 150 + "😀" * 40,)}) for task in report.gate.tasks)
+    text = render_markdown(replace(report, gate=report.gate.model_copy(update={"tasks": tasks})), limit=limit)
+    assert limit / 2 < len(text.encode()) <= limit
+    assert len(text) < limit
 
 
-def test_every_failed_task_is_named_while_names_fit() -> None:
-    shown = render_markdown(reports.many(600, Verdict.FAIL))
-    assert all(f"task-{n:05}" in shown for n in range(600))
+def test_all_failed_tasks_are_named_if_their_names_fit() -> None:
+    text = render_markdown(reports.many(600, Verdict.FAIL))
+    assert all(f"task-{n:05}" in text for n in range(600))
 
 
-def test_how_many_fell_is_told_where_names_do_not_fit() -> None:
-    shown = render_markdown(reports.many(2_000, Verdict.FAIL), limit=1_000)
-    named = shown.count("task-")
-    assert f"and {2_000 - named} more" in shown
+def test_failed_tasks_are_counted_if_their_names_do_not_fit() -> None:
+    text = render_markdown(reports.many(2_000, Verdict.FAIL), limit=1_000)
+    named = text.count("task-")
+    assert f"and {2_000 - named} more" in text

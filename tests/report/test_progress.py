@@ -29,7 +29,7 @@ def row(state: JobState, done: int | None = None, detail: str | None = None) -> 
     return JobRow(name="gsm8k", state=state, done=done, total=400, started=START, detail=detail)
 
 
-def test_log_has_a_line_at_each_change_and_one_a_minute(clock: Clock) -> None:
+def test_log_has_one_line_per_state_change_and_per_minute(clock: Clock) -> None:
     out = io.StringIO()
     view = ProgressView(Console(file=out, width=80), clock=clock)
     view.update([row(JobState.PENDING)])
@@ -44,7 +44,7 @@ def test_log_has_a_line_at_each_change_and_one_a_minute(clock: Clock) -> None:
     assert lines[2].split() == ["gsm8k", "running", "70/400", "1.0/s", "5m30s", "left"]
 
 
-def test_terminal_draws_in_place_and_is_given_back(clock: Clock) -> None:
+def test_terminal_is_redrawn_in_place_and_released(clock: Clock) -> None:
     out = io.StringIO()
     console = Console(file=out, width=100, force_terminal=True)
     view = ProgressView(console, clock=clock)
@@ -53,14 +53,14 @@ def test_terminal_draws_in_place_and_is_given_back(clock: Clock) -> None:
     view.update([row(JobState.FAILED, done=100, detail="out of\x1b[2Jmemory")])
     view.close()
     view.close()
-    shown = out.getvalue()
-    assert "100/400" in shown
-    assert "5m00s left" in shown
-    assert "\x1b[2J" not in shown
-    assert shown.rstrip().endswith("\x1b[?25h")
+    output = out.getvalue()
+    assert "100/400" in output
+    assert "5m00s left" in output
+    assert "\x1b[2J" not in output
+    assert output.rstrip().endswith("\x1b[?25h")
 
 
-def test_unknown_progress_is_not_made_up(clock: Clock) -> None:
+def test_unknown_progress_is_left_out(clock: Clock) -> None:
     out = io.StringIO()
     view = ProgressView(Console(file=out, width=80), clock=clock)
     view.update([JobRow(name="x", state=JobState.UNKNOWN, detail="could not see")])
@@ -79,7 +79,7 @@ def drawn(rows: list[JobRow], width: int, height: int = 40) -> list[str]:
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 100, 200])
-def test_a_long_name_or_reason_pushes_nothing_out(width: int) -> None:
+def test_long_names_and_messages_truncate_nothing_else(width: int) -> None:
     long = JobRow(
         name="lm-evaluation-harness.a_very_long_name_of_a_group.ifeval",
         state=JobState.RUNNING,
@@ -97,7 +97,7 @@ def test_a_long_name_or_reason_pushes_nothing_out(width: int) -> None:
     assert width < 80 or "2.7/s  48s left" in first
 
 
-def test_more_jobs_than_lines_show_what_needs_a_look(clock: Clock) -> None:
+def test_unfinished_and_failed_jobs_are_kept_if_lines_are_few(clock: Clock) -> None:
     states = [JobState.SUCCEEDED] * 30 + [JobState.RUNNING] * 3 + [JobState.FAILED] * 2 + [JobState.PENDING] * 20
     rows = [JobRow(name=f"task{number}", state=state) for number, state in enumerate(states)]
     lines = drawn(rows, 100, height=12)

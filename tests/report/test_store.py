@@ -16,7 +16,7 @@ from nel_action.report.store import load_report, save_report
 WHEN = "2026-11-21T02:00:00Z"
 
 
-def test_report_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_saved_report_is_loaded_unchanged(tmp_path: Path) -> None:
     report = reports.failed()
     point = TrendPoint(task="gsm8k", model="m", metric="x", when=WHEN, value=0.8, verdict=Verdict.PASS)
     report = replace(report, metadata=replace(report.metadata, run_dir=tmp_path, trend=(point,)))
@@ -26,20 +26,20 @@ def test_report_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"schema_version": "2.0"}', '{"schema_version": "1.0"}'])
-def test_what_is_no_report_is_refused(tmp_path: Path, text: str) -> None:
+def test_malformed_report_is_rejected(tmp_path: Path, text: str) -> None:
     write_results(reports.failed().results, tmp_path / "results.json")
     (tmp_path / "report.json").write_text(text)
     with pytest.raises(ResultsError, match=r"report\.json"):
         load_report(tmp_path)
 
 
-def test_results_that_nobody_judged_are_said_to_be_so(tmp_path: Path) -> None:
+def test_results_without_a_verdict_are_reported(tmp_path: Path) -> None:
     write_results(reports.failed().results, tmp_path / "results.json")
     with pytest.raises(ResultsError, match="have not been judged"):
         load_report(tmp_path)
 
 
-def test_a_verdict_of_nan_is_refused(tmp_path: Path) -> None:
+def test_score_of_nan_is_rejected(tmp_path: Path) -> None:
     report = reports.failed()
     write_results(report.results, tmp_path / "results.json")
     path = save_report(report, tmp_path)

@@ -16,7 +16,7 @@ def test_table_has_one_line_per_task_and_one_unit_per_row() -> None:
     assert lines[1].split(maxsplit=6)[:6] == ["gsm8k", "exact_match", "81.2", "±", "1.9", "%"]
     assert "86.5 %" in lines[1]
     assert "−5.3 pp [−7.3, −3.3]" in lines[1]
-    assert "fail: gsm8k fell 5.3 pp, more than the allowed 3" in lines[1]
+    assert "fail: gsm8k dropped by 5.3 pp, more than the allowed 3 pp" in lines[1]
 
 
 def test_verdict_comes_last_with_exit_code_baseline_and_link() -> None:

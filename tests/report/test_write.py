@@ -7,7 +7,7 @@ from tests.support import reports
 from nel_action.report.write import write_reports
 
 
-def test_files_are_written_whole_and_again(tmp_path: Path) -> None:
+def test_write_reports_replaces_existing_files(tmp_path: Path) -> None:
     for _ in range(2):
         paths = write_reports(reports.failed(), tmp_path / "run")
         assert sorted(path.name for path in (tmp_path / "run").iterdir()) == sorted(paths)

@@ -1,4 +1,4 @@
-"""A real Chromium without a screen, for pages that lie in a folder; any request that it makes is seen."""
+"""Headless Chromium for local pages, with a log of its requests."""
 
 from __future__ import annotations
 
@@ -33,10 +33,17 @@ _FLAGS = (
 
 @contextmanager
 def browser(folder: Path, *, width: int = 1280, height: int = 900, dark: bool = False) -> Iterator[WebDriver]:
-    """Start Chromium with a new profile in `folder`, at the size of a desktop or a phone."""
+    """Start Chromium with a new profile.
+
+    Args:
+        folder: folder of the profile.
+        width: width of the screen; below 600 it is a mobile device.
+        height: height of the screen.
+        dark: prefer dark colours.
+    """
     chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    there = bool(chromium and driver and find_spec("selenium"))
-    require("browser", there, "Chromium, ChromeDriver and selenium are not all installed")
+    installed = bool(chromium and driver and find_spec("selenium"))
+    require("browser", installed, "Chromium, ChromeDriver and selenium are not all installed")
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -57,7 +64,7 @@ def browser(folder: Path, *, width: int = 1280, height: int = 900, dark: bool = 
 
 
 def requests_of(running: Any, page: str) -> list[str]:  # noqa: ANN401 - selenium's logs have no types
-    """Return every address that the page asked for since the last call, itself included."""
+    """Return the addresses that the page, itself included, has requested since the last call."""
     entries = (json.loads(entry["message"])["message"] for entry in running.get_log("performance"))
     sent = (entry["params"] for entry in entries if entry["method"] == "Network.requestWillBeSent")
-    return [one["request"]["url"] for one in sent if one["documentURL"].partition("#")[0] == page]
+    return [request["request"]["url"] for request in sent if request["documentURL"].partition("#")[0] == page]

@@ -1,4 +1,4 @@
-"""A real MLflow server in an environment of its own (850 MB): where it is installed, or can be."""
+"""A real MLflow server, in its own environment of 850 MB."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ VERSION = "3.17.2"
 
 
 def server_command() -> list[str] | None:
-    """Return how to start the server here; None where it is neither installed nor in uv's cache.
+    """Return the command of the server; None if it is neither installed nor in the cache of uv.
 
-    NEL_ACTION_TEST_MLFLOW names an installed `mlflow`; where the marker is required, uv installs it.
+    NEL_ACTION_TEST_MLFLOW names an installed `mlflow`. If the marker is required, uv installs it.
     """
     installed = os.environ.get("NEL_ACTION_TEST_MLFLOW")
     if installed:
@@ -33,10 +33,10 @@ def server_command() -> list[str] | None:
     required = "mlflow" in os.environ.get("NEL_ACTION_TEST_REQUIRE", "").split(",")
     command = [uv, "tool", "run", *([] if required else ["--offline"]), "--from", f"mlflow=={VERSION}", "mlflow"]
     try:
-        found = subprocess.run([*command, "--version"], capture_output=True, check=False, timeout=600)
+        done = subprocess.run([*command, "--version"], capture_output=True, check=False, timeout=600)
     except subprocess.TimeoutExpired:
         return None
-    return command if found.returncode == 0 else None
+    return command if done.returncode == 0 else None
 
 
 @contextmanager
@@ -46,11 +46,11 @@ def mlflow_server(command: list[str], folder: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    words = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    arguments = ["server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     stores = ["--backend-store-uri", f"sqlite:///{folder}/m.db", "--artifacts-destination", str(folder / "artifacts")]
     with (folder / "log").open("wb") as log:
-        # NOTE: a group of its own, since the server's workers outlive their parent.
-        process = subprocess.Popen([*command, *words, *stores], stdout=log, stderr=log, start_new_session=True)
+        # NOTE: its own process group, since the workers outlive their parent.
+        process = subprocess.Popen([*command, *arguments, *stores], stdout=log, stderr=log, start_new_session=True)
         try:
             _wait(process, f"http://127.0.0.1:{port}/health", folder / "log")
             yield f"http://127.0.0.1:{port}"
@@ -71,5 +71,5 @@ def _wait(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
                 return
         except requests.RequestException:
             time.sleep(0.3)
-    msg = f"the MLflow server did not come up: {log.read_text()[-2000:]}"
+    msg = f"the MLflow server has not started: {log.read_text()[-2000:]}"
     raise AssertionError(msg)

@@ -19,7 +19,7 @@ HOSTILE = (
 def result(
     task: str, *, model: str = "acme-7b", value: float = 0.741, outcome: JobOutcome = JobOutcome.SUCCEEDED
 ) -> TaskResult:
-    """Make one task's result."""
+    """Return the result of a task."""
     score = Score(metric="exact_match", value=value, stderr=0.019, n=541, higher_is_better=True)
     return TaskResult(
         task=task,
@@ -48,13 +48,13 @@ def verdict(
     *,
     model: str = "acme-7b",
     difference: float = 0.0,
-    half: float = 0.02,
+    half_width: float = 0.02,
     flips: tuple[int, int] = (0, 0),
     reason: str = "",
     tier: Tier = Tier.SUPPORTING,
 ) -> TaskVerdict:
-    """Make one task's verdict, compared with a baseline of 0.865."""
-    bounds = Interval(low=difference - half, high=difference + half, level=0.9, method="bonett-price")
+    """Return the verdict on a task, compared with a baseline score of 0.865."""
+    bounds = Interval(low=difference - half_width, high=difference + half_width, level=0.9, method="bonett-price")
     worse = tuple(Flip(id=f"w{n}", baseline=1, candidate=0) for n in range(flips[0]))
     better = tuple(Flip(id=f"b{n}", baseline=0, candidate=1) for n in range(flips[1]))
     compared = Comparison(
@@ -100,59 +100,59 @@ def _metadata() -> Metadata:
         spec_path="evals/gate.yaml",
         executor="local",
         seconds=142.0,
-        history=(Event("2026-11-22T10:31:00Z", "taken up again after the first machine went away"),),
+        history=(Event("2026-11-22T10:31:00Z", "resumed on another machine"),),
         links=(Link("Full report", "https://ci.example/run/1"), Link("bad", "javascript:alert(1)")),
     )
 
 
 def passed() -> Report:
-    """Make a report in which nothing moved."""
+    """Return a report without a measurable change."""
     tasks = (verdict("ifeval", Verdict.PASS, difference=-0.001), verdict("gsm8k", Verdict.PASS, difference=0.002))
     gate = GateReport(verdict=Verdict.PASS, exit_code=0, tasks=tasks, baseline="main a1b2c3d")
     return Report(results=_results(result("ifeval"), result("gsm8k")), gate=gate, metadata=_metadata())
 
 
 def failed() -> Report:
-    """Make a report with each of the four verdicts, an advisory failure and a job that gave nothing."""
-    fell = "gsm8k fell 5.3 pp, more than the allowed 3"
+    """Return a report with all four verdicts, an advisory failure and a job without results."""
+    reason = "gsm8k dropped by 5.3 pp, more than the allowed 3 pp"
     tasks = (
         verdict("arc", Verdict.PASS, difference=0.004),
         verdict("ifeval", Verdict.INCONCLUSIVE, difference=-0.007, flips=(9, 5), reason="1,150 items would settle it"),
-        verdict("gsm8k", Verdict.FAIL, difference=-0.053, flips=(29, 8), reason=fell, tier=Tier.CRITICAL),
-        verdict("style", Verdict.FAIL, difference=-0.06, reason="fell more than 3 pp", tier=Tier.ADVISORY),
+        verdict("gsm8k", Verdict.FAIL, difference=-0.053, flips=(29, 8), reason=reason, tier=Tier.CRITICAL),
+        verdict("style", Verdict.FAIL, difference=-0.06, reason="dropped by more than 3 pp", tier=Tier.ADVISORY),
         TaskVerdict(task="mmlu", model="acme-7b", verdict=Verdict.UNMEASURABLE, reasons=("the job ran out of memory",)),
     )
     gate = GateReport(
         verdict=Verdict.FAIL,
         exit_code=1,
-        reasons=(fell, "mmlu could not be measured"),
+        reasons=(reason, "mmlu could not be measured"),
         tasks=tasks,
         baseline="main a1b2c3d",
         notes=("the pull request changes evals/gate.yaml; the policy of main was used",),
     )
-    broken = result("mmlu", outcome=JobOutcome.FAILED)
-    seen = (result("arc"), result("ifeval"), result("gsm8k"), result("style"), broken)
-    return Report(results=_results(*seen), gate=gate, metadata=_metadata())
+    without_result = result("mmlu", outcome=JobOutcome.FAILED)
+    results = (result("arc"), result("ifeval"), result("gsm8k"), result("style"), without_result)
+    return Report(results=_results(*results), gate=gate, metadata=_metadata())
 
 
 def hostile() -> Report:
-    """Make a report in which every word from outside is an attack."""
-    one = verdict("x", Verdict.FAIL, difference=-0.1, flips=(1, 0), reason=HOSTILE)
-    one = one.model_copy(update={"task": HOSTILE, "model": HOSTILE, "metric": HOSTILE})
-    seen = result("x").model_copy(update={"task": HOSTILE, "model": HOSTILE, "harness": HOSTILE, "image": HOSTILE})
-    other = result("y", model="second").model_copy(update={"outcome": JobOutcome.FAILED, "detail": HOSTILE})
+    """Return a report in which all outside text is an attack."""
+    judged = verdict("x", Verdict.FAIL, difference=-0.1, flips=(1, 0), reason=HOSTILE)
+    judged = judged.model_copy(update={"task": HOSTILE, "model": HOSTILE, "metric": HOSTILE})
+    first = result("x").model_copy(update={"task": HOSTILE, "model": HOSTILE, "harness": HOSTILE, "image": HOSTILE})
+    second = result("y", model="second").model_copy(update={"outcome": JobOutcome.FAILED, "detail": HOSTILE})
     gate = GateReport(
-        verdict=Verdict.FAIL, exit_code=1, reasons=(HOSTILE,), tasks=(one,), baseline=HOSTILE, notes=(HOSTILE,)
+        verdict=Verdict.FAIL, exit_code=1, reasons=(HOSTILE,), tasks=(judged,), baseline=HOSTILE, notes=(HOSTILE,)
     )
     metadata = Metadata(
         spec_path=HOSTILE, history=(Event(HOSTILE, HOSTILE),), links=(Link(HOSTILE, "https://x.example/a b)|"),)
     )
-    return Report(results=_results(seen, other), gate=gate, metadata=metadata)
+    return Report(results=_results(first, second), gate=gate, metadata=metadata)
 
 
 def many(count: int, kind: Verdict) -> Report:
-    """Make a report of many tasks with the same verdict and long reasons."""
-    reason = "fell further than the policy allows, and this sentence goes on for a good while to fill the table's cell"
+    """Return a report of many tasks with the same verdict and long reasons."""
+    reason = "dropped by more than the policy allows; this sentence continues for a while to fill the cell of the table"
     tasks = tuple(verdict(f"task-{n:05}", kind, difference=-0.05, reason=reason) for n in range(count))
-    gate = GateReport(verdict=kind, exit_code=1, reasons=(f"{count} tasks fell",), tasks=tasks, baseline="main")
-    return replace(passed(), gate=gate, results=_results(*(result(one.task) for one in tasks)))
+    gate = GateReport(verdict=kind, exit_code=1, reasons=(f"{count} tasks dropped",), tasks=tasks, baseline="main")
+    return replace(passed(), gate=gate, results=_results(*(result(task.task) for task in tasks)))

@@ -1,4 +1,4 @@
-"""Run directories to export and to report on."""
+"""Run directories for tests of exports and reports."""
 
 from __future__ import annotations
 
@@ -15,19 +15,25 @@ __all__ = ["make_run"]
 
 
 def make_run(root: Path, report: Report | None = None, *, judged: bool = True) -> Path:
-    """Write a run directory as an invocation leaves it, with artifacts and logs for each job."""
+    """Write a run directory like that of an invocation, with artifacts and logs for each job.
+
+    Args:
+        root: folder of the run directory.
+        report: content; `reports.failed()` by default.
+        judged: write the verdict too.
+    """
     report = report or reports.failed()
     invocation = report.results.invocation
     run = root / f"2026-11-22-10-30-45-{invocation}"
     jobs = []
     for index, task in enumerate(report.results.tasks):
-        home = run / task.task
-        (home / "artifacts" / "cache").mkdir(parents=True)
-        (home / "logs").mkdir()
-        (home / "artifacts" / "results.yml").write_text(f"task: {task.task}\n")
-        (home / "artifacts" / "cache" / "big.bin").write_bytes(b"\0" * 100)
-        (home / "artifacts" / "secret").symlink_to("/etc/hostname")
-        (home / "logs" / "client.log").write_text("done\n")
+        folder = run / task.task
+        (folder / "artifacts" / "cache").mkdir(parents=True)
+        (folder / "logs").mkdir()
+        (folder / "artifacts" / "results.yml").write_text(f"task: {task.task}\n")
+        (folder / "artifacts" / "cache" / "big.bin").write_bytes(b"\0" * 100)
+        (folder / "artifacts" / "secret").symlink_to("/etc/hostname")
+        (folder / "logs" / "client.log").write_text("done\n")
         jobs.append({"index": index, "name": task.task})
     (run / "plan.json").write_text(json.dumps({"jobs": jobs}))
     (run / "invocation.json").write_text(json.dumps({"invocation": invocation}))

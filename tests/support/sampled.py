@@ -1,4 +1,4 @@
-"""Reports with samples on both sides, as many as wanted, and with texts that try to get out."""
+"""Reports with samples of candidate and baseline, regular and hostile ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAYLOADS = (
     "<!--",
     '" onmouseover="window.pwned=1',
 )
-"""Answers that a hostile model might give."""
+"""Answers of a hostile model."""
 
 _WORDS = ("the", "of", "train", "leaves", "station", "apples", "each", "river", "seven", "total", "cost", "solve")
 
@@ -35,35 +35,41 @@ def _text(random_: random.Random, words: int) -> str:
     return " ".join(random_.choice(_WORDS) for _ in range(words))
 
 
-def _samples(count: int, seed: int, right: float, words: int) -> Iterator[Sample]:
-    asked, answered = random.Random(1), random.Random(seed)  # noqa: S311 - no secret
+def _samples(count: int, seed: int, accuracy: float, words: int) -> Iterator[Sample]:
+    questions, answers = random.Random(1), random.Random(seed)  # noqa: S311 - no secret
     for number in range(count):
         yield Sample(
             id=f"item-{number:06}",
-            scores={"exact_match": float(answered.random() < right), "length": float(number % 97)},
-            input=f"Question {number}: {_text(asked, words)}?",
+            scores={"exact_match": float(answers.random() < accuracy), "length": float(number % 97)},
+            input=f"Question {number}: {_text(questions, words)}?",
             expected=str(number % 1000),
-            output=f"{_text(answered, words)}. The answer is {number % 1000}.",
+            output=f"{_text(answers, words)}. The answer is {number % 1000}.",
         )
 
 
 def sampled(folder: Path, count: int, *, words: int = 60) -> Report:
-    """Write runs of both sides with `count` samples of one task, and return their report."""
-    ours, theirs = folder / "ours", folder / "theirs"
-    for side, seed, right in ((ours, 2, 0.81), (theirs, 3, 0.86)):
-        write_samples(_samples(count, seed, right, words), side / "samples" / "gsm8k.jsonl.gz")
+    """Write a candidate and a baseline with samples of one task, and return their report.
+
+    Args:
+        folder: folder of both runs.
+        count: number of samples.
+        words: words per text.
+    """
+    candidate, baseline = folder / "candidate", folder / "baseline"
+    for side, seed, accuracy in ((candidate, 2, 0.81), (baseline, 3, 0.86)):
+        write_samples(_samples(count, seed, accuracy, words), side / "samples" / "gsm8k.jsonl.gz")
     report = reports.failed()
-    kept = tuple(
+    tasks = tuple(
         task.model_copy(update={"samples": "samples/gsm8k.jsonl.gz"}) if task.task == "gsm8k" else task
         for task in report.results.tasks
     )
-    return _placed(replace(report, results=report.results.model_copy(update={"tasks": kept})), ours, theirs)
+    return _with_runs(replace(report, results=report.results.model_copy(update={"tasks": tasks})), candidate, baseline)
 
 
 def hostile(folder: Path) -> Report:
-    """Write runs whose every sample is an attack, and return a report whose every name is one."""
-    ours, theirs = folder / "ours", folder / "theirs"
-    for side, score in ((ours, 0.0), (theirs, 1.0)):
+    """Write a candidate and a baseline with hostile samples, and return a report with hostile names."""
+    candidate, baseline = folder / "candidate", folder / "baseline"
+    for side, score in ((candidate, 0.0), (baseline, 1.0)):
         samples = [
             Sample(id=text, scores={"exact_match": score, text: 1.0}, input=text, expected=text, output=text)
             for text in PAYLOADS
@@ -77,11 +83,11 @@ def hostile(folder: Path) -> Report:
     report = reports.hostile()
     gate = report.gate.model_copy(update={"tasks": (judged,), "reasons": PAYLOADS, "notes": PAYLOADS})
     results = report.results.model_copy(update={"tasks": (task,)})
-    return _placed(replace(report, results=results, gate=gate), ours, theirs)
+    return _with_runs(replace(report, results=results, gate=gate), candidate, baseline)
 
 
-def _placed(report: Report, ours: Path, theirs: Path) -> Report:
-    for side in (ours, theirs):
+def _with_runs(report: Report, candidate: Path, baseline: Path) -> Report:
+    for side in (candidate, baseline):
         write_results(report.results, side / "results.json")
     trend = tuple(
         TrendPoint(
@@ -96,4 +102,4 @@ def _placed(report: Report, ours: Path, theirs: Path) -> Report:
         )
         for day in range(8, 22)
     )
-    return replace(report, metadata=replace(report.metadata, run_dir=ours, baseline_dir=theirs, trend=trend))
+    return replace(report, metadata=replace(report.metadata, run_dir=candidate, baseline_dir=baseline, trend=trend))

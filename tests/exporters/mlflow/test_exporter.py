@@ -44,7 +44,7 @@ pathlib.Path(os.environ["NEL_OUTPUT_DIR"], "scores.json").write_text(json.dumps(
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command = server_command()
-    require("mlflow", command is not None, "no MLflow server: NEL_ACTION_TEST_MLFLOW names an installed one")
+    require("mlflow", command is not None, "no MLflow server; set NEL_ACTION_TEST_MLFLOW to an installed one")
     assert command is not None
     with mlflow_server(command, tmp_path_factory.mktemp("mlflow")) as address:
         yield address
@@ -68,12 +68,12 @@ def export(bundle: Bundle, uri: str, experiment: str, **options: Any) -> ExportO
 
 
 def runs(client: MlflowClient, experiment: str) -> dict[str, Any]:
-    found = client.get_experiment_by_name(experiment)
-    assert found is not None
-    return {run.info.run_name: run for run in client.search_runs([found.experiment_id])}
+    stored = client.get_experiment_by_name(experiment)
+    assert stored is not None
+    return {run.info.run_name: run for run in client.search_runs([stored.experiment_id])}
 
 
-def shown(client: MlflowClient, experiment: str) -> dict[str, Any]:
+def contents(client: MlflowClient, experiment: str) -> dict[str, Any]:
     return {name: (run.data.to_dictionary(), run.info.end_time) for name, run in runs(client, experiment).items()}
 
 
@@ -82,17 +82,17 @@ def changes(outcome: ExportOutcome) -> list[Change]:
     return [item.change for item in outcome.items]
 
 
-def rescored(bundle: Bundle, value: float) -> Bundle:
+def with_score(bundle: Bundle, value: float) -> Bundle:
     tasks = list(bundle.results.tasks)
     score = tasks[2].scores[0].model_copy(update={"value": value})
     tasks[2] = tasks[2].model_copy(update={"scores": (score,)})
     return replace(bundle, results=bundle.results.model_copy(update={"tasks": tuple(tasks)}))
 
 
-def test_a_run_for_each_job_under_one_for_the_invocation(bundle: Bundle, uri: str, client: MlflowClient) -> None:
+def test_each_job_is_a_child_of_the_run_of_its_invocation(bundle: Bundle, uri: str, client: MlflowClient) -> None:
     assert changes(export(bundle, uri, "whole", tags={"team": "evals"})) == [Change.CREATED] * 6
-    found = runs(client, "whole")
-    parent, child = found["invocation 4f1c9a2000000000"], found["gsm8k · acme-7b"]
+    stored = runs(client, "whole")
+    parent, child = stored["invocation 4f1c9a2000000000"], stored["gsm8k · acme-7b"]
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert child.data.metrics["gsm8k/exact_match"] == 0.741
     assert child.data.metrics["gsm8k/exact_match_stderr"] == 0.019
@@ -100,13 +100,13 @@ def test_a_run_for_each_job_under_one_for_the_invocation(bundle: Bundle, uri: st
     assert child.data.params == {"temperature": "0.0", "limit_samples": "541"}
     assert {"team", "commit", "verdict", "harness_version"} <= set(child.data.tags)
     assert parent.data.tags["gate"] == "fail"
-    assert (child.info.status, found["mmlu · acme-7b"].info.status) == ("FINISHED", "FAILED")
+    assert (child.info.status, stored["mmlu · acme-7b"].info.status) == ("FINISHED", "FAILED")
     assert [file.path for file in client.list_artifacts(child.info.run_id, "artifacts")] == ["artifacts/results.yml"]
 
 
-def test_exporting_twice_changes_nothing(bundle: Bundle, uri: str, client: MlflowClient) -> None:
+def test_second_export_changes_nothing(bundle: Bundle, uri: str, client: MlflowClient) -> None:
     export(bundle, uri, "twice", trend=True)
-    before = shown(client, "twice")
+    before = contents(client, "twice")
     assert set(changes(export(bundle, uri, "twice", trend=True))) == {Change.UNCHANGED}
     assert {
         name: (run.data.to_dictionary(), run.info.end_time) for name, run in runs(client, "twice").items()
@@ -116,20 +116,20 @@ def test_exporting_twice_changes_nothing(bundle: Bundle, uri: str, client: Mlflo
 def test_changed_results_update_the_same_run(bundle: Bundle, uri: str, client: MlflowClient) -> None:
     export(bundle, uri, "changed")
     for value in (0.9, 0.1):
-        outcome = export(rescored(bundle, value), uri, "changed")
+        outcome = export(with_score(bundle, value), uri, "changed")
         assert changes(outcome).count(Change.UPDATED) == 1
-        found = runs(client, "changed")
-        assert len(found) == 6
-        assert found["gsm8k · acme-7b"].data.metrics["gsm8k/exact_match"] == value
+        stored = runs(client, "changed")
+        assert len(stored) == 6
+        assert stored["gsm8k · acme-7b"].data.metrics["gsm8k/exact_match"] == value
 
 
-def test_skip_existing_leaves_runs_alone(bundle: Bundle, uri: str, client: MlflowClient) -> None:
+def test_skip_existing_does_not_update_runs(bundle: Bundle, uri: str, client: MlflowClient) -> None:
     export(bundle, uri, "skipped")
-    assert set(changes(export(rescored(bundle, 0.1), uri, "skipped", skip_existing=True))) == {Change.UNCHANGED}
+    assert set(changes(export(with_score(bundle, 0.1), uri, "skipped", skip_existing=True))) == {Change.UNCHANGED}
     assert runs(client, "skipped")["gsm8k · acme-7b"].data.metrics["gsm8k/exact_match"] == 0.741
 
 
-def test_an_export_that_died_half_way_is_finished(bundle: Bundle, uri: str, client: MlflowClient) -> None:
+def test_interrupted_export_is_completed(bundle: Bundle, uri: str, client: MlflowClient) -> None:
     export(bundle, uri, "half", copy_artifacts=False)
     child = runs(client, "half")["gsm8k · acme-7b"]
     client.delete_tag(child.info.run_id, "nel_action.digest")
@@ -138,14 +138,14 @@ def test_an_export_that_died_half_way_is_finished(bundle: Bundle, uri: str, clie
     assert runs(client, "half")["gsm8k · acme-7b"].data.tags["verdict"] == "fail"
 
 
-def test_nightly_trend_has_a_step_a_day(bundle: Bundle, uri: str, client: MlflowClient) -> None:
+def test_trend_has_one_step_per_day(bundle: Bundle, uri: str, client: MlflowClient) -> None:
     tomorrow = bundle.results.model_copy(
         update={
             "created": "2026-11-23T10:33:00Z",
             "invocation": "ffff000000000000",
             "tasks": tuple(
                 task.model_copy(update={"job_id": f"f.{n}", "ended": "2026-11-23T10:33:00Z"})
-                for n, task in enumerate(rescored(bundle, 0.5).results.tasks)
+                for n, task in enumerate(with_score(bundle, 0.5).results.tasks)
             ),
         }
     )
@@ -156,7 +156,9 @@ def test_nightly_trend_has_a_step_a_day(bundle: Bundle, uri: str, client: Mlflow
     assert [(point.step - points[0].step, point.value) for point in points] == [(0, 0.741), (1, 0.5)]
 
 
-def test_names_that_mlflow_forbids_are_respelled_and_stay_apart(bundle: Bundle, uri: str, client: MlflowClient) -> None:
+def test_forbidden_characters_are_replaced_and_names_stay_different(
+    bundle: Bundle, uri: str, client: MlflowClient
+) -> None:
     task = bundle.results.tasks[0]
     score = task.scores[0]
     names = ("exact_match,strict", "exact_match,flexible=x", "exact_match=flexible,x")
@@ -168,33 +170,33 @@ def test_names_that_mlflow_forbids_are_respelled_and_stay_apart(bundle: Bundle, 
     assert {0.1, 0.2, 0.30000000000000004} <= set(metrics.values())
 
 
-def test_the_spec_as_parameters(bundle: Bundle, uri: str, client: MlflowClient) -> None:
+def test_spec_is_logged_as_parameters_to_the_depth(bundle: Bundle, uri: str, client: MlflowClient) -> None:
     (bundle.run_dir / "spec.yaml").write_text("target: {api_endpoint: {model_id: m}}\n")
     export(bundle, uri, "spec", log_config_params=True, log_config_params_max_depth=2, extra_metadata={"a": 1})
     parent = runs(client, "spec")["invocation 4f1c9a2000000000"]
     assert parent.data.params == {"target.api_endpoint": "{'model_id': 'm'}", "a": "1"}
 
 
-def test_filters_and_patterns(bundle: Bundle, uri: str, client: MlflowClient) -> None:
+def test_metric_and_file_patterns(bundle: Bundle, uri: str, client: MlflowClient) -> None:
     outcome = export(
         bundle, uri, "filters", log_metrics=["gsm8k.*"], only_required=False, exclude_patterns=["*.bin"], copy_logs=True
     )
     assert outcome.complete
-    found = runs(client, "filters")
-    assert "arc/exact_match" not in found["arc · acme-7b"].data.metrics
-    child = found["gsm8k · acme-7b"].info.run_id
+    stored = runs(client, "filters")
+    assert "arc/exact_match" not in stored["arc · acme-7b"].data.metrics
+    child = stored["gsm8k · acme-7b"].info.run_id
     assert [file.path for file in client.list_artifacts(child)] == ["artifacts", "logs"]
     assert [file.path for file in client.list_artifacts(child, "artifacts")] == ["artifacts/results.yml"]
 
 
-def test_a_deleted_experiment_is_told(bundle: Bundle, uri: str, client: MlflowClient) -> None:
+def test_deleted_experiment_is_reported(bundle: Bundle, uri: str, client: MlflowClient) -> None:
     client.delete_experiment(client.create_experiment("gone"))
     outcome = export(bundle, uri, "gone")
     assert not outcome.complete
     assert "was deleted" in str(outcome.items[0].problem)
 
 
-def test_a_server_that_is_away_is_told_for_each_run(bundle: Bundle) -> None:
+def test_unavailable_server_is_reported_for_each_run(bundle: Bundle) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         outcome = export(bundle, f"http://127.0.0.1:{taken.getsockname()[1]}", "x")
@@ -206,13 +208,13 @@ def test_a_server_that_is_away_is_told_for_each_run(bundle: Bundle) -> None:
     ("options", "message"),
     [({}, "no MLflow server"), ({"tracking_uri": "http://u:secret@e.example"}, "contains credentials")],
 )
-def test_mistakes_are_told_before_anything_is_sent(bundle: Bundle, options: dict[str, str], message: str) -> None:
+def test_invalid_options_are_reported_before_any_request(bundle: Bundle, options: dict[str, str], message: str) -> None:
     with pytest.raises(NelActionError, match=message) as caught:
         export_bundles([bundle], "mlflow", options, {})
     assert "secret" not in str(caught.value)
 
 
-def test_an_exported_run_is_a_baseline_with_its_samples(
+def test_exported_run_is_fetched_with_its_samples(
     bundle: Bundle, uri: str, client: MlflowClient, tmp_path: Path
 ) -> None:
     task = bundle.results.tasks[2].model_copy(update={"samples": "samples/gsm8k.jsonl.gz"})
@@ -221,13 +223,13 @@ def test_an_exported_run_is_a_baseline_with_its_samples(
     write_samples([Sample(id="a", scores={"exact_match": 1})], bundle.run_dir / str(task.samples))
     assert export(replace(bundle, results=results), uri, "baseline", samples=True).complete
     for run in runs(client, "baseline").values():
-        found = fetch(run.info.run_id, tmp_path / "home", {"MLFLOW_TRACKING_URI": uri})
-        assert found is not None
-        assert read_results(found / "results.json") == results
-        assert [sample.id for sample in read_samples(found / str(task.samples))] == ["a"]
+        folder = fetch(run.info.run_id, tmp_path / "home", {"MLFLOW_TRACKING_URI": uri})
+        assert folder is not None
+        assert read_results(folder / "results.json") == results
+        assert [sample.id for sample in read_samples(folder / str(task.samples))] == ["a"]
 
 
-def test_a_gate_compares_item_by_item_with_an_exported_run(
+def test_gate_compares_with_an_exported_run_item_by_item(
     uri: str, client: MlflowClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
@@ -249,6 +251,6 @@ def test_a_gate_compares_item_by_item_with_an_exported_run(
     assert "Baseline" in (project.runs[-1] / "report.html").read_text()
 
 
-def test_a_run_that_is_not_there_is_no_baseline(uri: str, tmp_path: Path) -> None:
+def test_missing_run_is_reported(uri: str, tmp_path: Path) -> None:
     with pytest.raises(NelActionError, match="rejected the request"):
         fetch("0" * 32, tmp_path, {"MLFLOW_TRACKING_URI": uri})

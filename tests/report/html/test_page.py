@@ -49,12 +49,12 @@ def parsed(report: Report) -> Elements:
 
 
 def opened(page: bytes, identity: str) -> Any:  # noqa: ANN401 - JSON
-    found = re.search(rf'id="{identity}">([^<]*)<'.encode(), page)
-    assert found
-    return json.loads(gzip.decompress(base64.b64decode(found[1])))
+    match = re.search(rf'id="{identity}">([^<]*)<'.encode(), page)
+    assert match
+    return json.loads(gzip.decompress(base64.b64decode(match[1])))
 
 
-def test_policy_allows_this_script_and_style_alone(tmp_path: Path) -> None:
+def test_policy_allows_only_the_own_script_and_style(tmp_path: Path) -> None:
     page = parsed(sampled(tmp_path, 5))
     (policy,) = [value for name, value in page.attributes if name == "content" and "default-src" in value]
     assert policy.startswith("default-src 'none'; ")
@@ -66,7 +66,7 @@ def test_policy_allows_this_script_and_style_alone(tmp_path: Path) -> None:
     assert "http" not in policy
 
 
-def test_nothing_on_the_page_leads_elsewhere_but_its_links(tmp_path: Path) -> None:
+def test_page_has_no_references_but_its_links(tmp_path: Path) -> None:
     page = parsed(hostile(tmp_path))
     names = set(page.names)
     assert names.isdisjoint({"img", "iframe", "base", "link", "object", "embed", "video", "audio"})
@@ -76,23 +76,23 @@ def test_nothing_on_the_page_leads_elsewhere_but_its_links(tmp_path: Path) -> No
     assert [value for name, value in page.attributes if name == "href"] == ["#scores", "https://x.example/a b)|"]
 
 
-def test_every_verdict_and_reason_is_there() -> None:
+def test_page_contains_every_verdict_and_reason() -> None:
     text = " ".join(part for parts in parsed(reports.failed()).inside.values() for part in parts)
     for expected in ("fail", "unmeasurable", "inconclusive", "pass", "the job ran out of memory", "Full report"):
         assert expected in text
 
 
-def test_pictures_tell_their_figures_in_words() -> None:
+def test_charts_have_their_figures_as_labels() -> None:
     labels = [value for name, value in parsed(reports.failed()).attributes if name == "aria-label"]
     assert "difference −5.3 pp, interval [−7.3, −3.3], limit −3.0 pp" in labels
 
 
-def test_both_sides_are_paired_by_id_and_repeat(tmp_path: Path) -> None:
+def test_samples_are_paired_by_id_and_repeat(tmp_path: Path) -> None:
     report = sampled(tmp_path, 3)
-    ours = [Sample(id="a", scores={"exact_match": 1}, repeat=n, output=f"new {n}") for n in range(2)]
-    theirs = [Sample(id="a", scores={"exact_match": 0}, output="old 0"), Sample(id="b", scores={"exact_match": 1})]
-    write_samples(ours, tmp_path / "ours" / "samples" / "gsm8k.jsonl.gz")
-    write_samples(theirs, tmp_path / "theirs" / "samples" / "gsm8k.jsonl.gz")
+    candidate = [Sample(id="a", scores={"exact_match": 1}, repeat=n, output=f"new {n}") for n in range(2)]
+    baseline = [Sample(id="a", scores={"exact_match": 0}, output="old 0"), Sample(id="b", scores={"exact_match": 1})]
+    write_samples(candidate, tmp_path / "candidate" / "samples" / "gsm8k.jsonl.gz")
+    write_samples(baseline, tmp_path / "baseline" / "samples" / "gsm8k.jsonl.gz")
     page = render_html(report)
     index = opened(page, "index-0")
     assert index["ids"] == ["a", "a #2", "b"]
@@ -101,19 +101,19 @@ def test_both_sides_are_paired_by_id_and_repeat(tmp_path: Path) -> None:
     assert [line[2:4] for line in lines] == [["new 0", "old 0"], ["new 1", None], [None, None]]
 
 
-def test_more_than_a_page_holds_keeps_what_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_samples_are_kept_if_there_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "MAX_SAMPLES", 400)
     page = render_html(sampled(tmp_path, 1_000))
     index = opened(page, "index-0")
-    changed = [one for one, other in zip(index["candidate"], index["baseline"], strict=True) if one != other]
+    changed = [new for new, old in zip(index["candidate"], index["baseline"], strict=True) if new != old]
     assert len(index["ids"]) == 400
-    everything = opened(render_html(replace_limit(tmp_path, monkeypatch)), "index-0")
+    everything = opened(render_html(all_samples(tmp_path, monkeypatch)), "index-0")
     all_changed = sum(a != b for a, b in zip(everything["candidate"], everything["baseline"], strict=True))
     assert len(changed) == all_changed
     assert b"600 more samples are in the run directory" in page
 
 
-def replace_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
+def all_samples(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
     monkeypatch.setattr(samples, "MAX_SAMPLES", 100_000)
     return sampled(folder, 1_000)
 
@@ -121,15 +121,15 @@ def replace_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
 @pytest.mark.parametrize(
     "damage", [b"", b"not gzip", gzip.compress(b'{"id": 1}')], ids=["empty", "not gzip", "no sample"]
 )
-def test_broken_samples_are_said_and_the_rest_is_shown(tmp_path: Path, damage: bytes) -> None:
+def test_damaged_samples_are_reported_on_the_page(tmp_path: Path, damage: bytes) -> None:
     report = sampled(tmp_path, 5)
-    (tmp_path / "ours" / "samples" / "gsm8k.jsonl.gz").write_bytes(damage + b"\x1f")
+    (tmp_path / "candidate" / "samples" / "gsm8k.jsonl.gz").write_bytes(damage + b"\x1f")
     page = render_html(report).decode()
     assert "cannot read samples" in page
-    assert "fell 5.3 pp" in page
+    assert "dropped by 5.3 pp" in page
 
 
-def test_results_from_elsewhere_cannot_name_any_file(tmp_path: Path) -> None:
+def test_samples_outside_the_results_folder_are_rejected(tmp_path: Path) -> None:
     report = sampled(tmp_path, 5)
     outside = tmp_path / "outside.jsonl.gz"
     write_samples([Sample(id="secret", scores={})], outside)
@@ -139,19 +139,19 @@ def test_results_from_elsewhere_cannot_name_any_file(tmp_path: Path) -> None:
     assert 'id="index-0"' not in page
 
 
-def test_without_a_baseline_one_side_is_shown(tmp_path: Path) -> None:
+def test_samples_without_a_baseline_have_one_side(tmp_path: Path) -> None:
     report = sampled(tmp_path, 5)
     page = render_html(replace(report, metadata=replace(report.metadata, baseline_dir=None)))
     assert opened(page, "index-0")["baseline"] is None
 
 
-def test_equal_reports_are_equal_pages(tmp_path: Path) -> None:
+def test_equal_reports_give_equal_pages(tmp_path: Path) -> None:
     report = sampled(tmp_path, 50)
     assert render_html(report) == render_html(report)
 
 
-def test_written_beside_the_results(tmp_path: Path) -> None:
+def test_write_reports_reads_samples_from_the_run_directory(tmp_path: Path) -> None:
     report = sampled(tmp_path, 5)
     bare = replace(report, metadata=replace(report.metadata, run_dir=None))
-    page = write_reports(bare, tmp_path / "ours")["report.html"].read_bytes()
+    page = write_reports(bare, tmp_path / "candidate")["report.html"].read_bytes()
     assert len(opened(page, "index-0")["ids"]) == 5

@@ -1,4 +1,4 @@
-"""Scores as a metrics file for the Prometheus node exporter's `textfile` collector."""
+"""Exporter to files for the `textfile` collector of the Prometheus node exporter."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ __all__ = ["EXPORTER", "PrometheusExporter", "PrometheusSettings"]
 
 
 class PrometheusSettings(CommonSettings):
-    """`export.prometheus`: checked like the rest of a spec, with "did you mean" for slips of the pen."""
+    """Options of `export.prometheus`; validated like the rest of a spec."""
 
     directory: str
-    """Folder that the collector watches (`--collector.textfile.directory`)."""
+    """Folder that the collector reads (`--collector.textfile.directory`)."""
 
 
 class PrometheusExporter:
-    """Writes one file for each model; equal results make an equal file."""
+    """Exports one file per model; equal results give equal files."""
 
     name = "prometheus"
     settings = PrometheusSettings
 
     def check(self, settings: PrometheusSettings, environ: Mapping[str, str]) -> Sequence[Problem]:  # noqa: ARG002
-        """Say whether the folder is there, before anything is written."""
+        """Return a problem if the folder does not exist."""
         if Path(settings.directory).is_dir():
             return []
-        return [Problem(f"no folder {settings.directory}", hint="set export.prometheus.directory")]
+        return [Problem(f"no such folder: {settings.directory}", hint="set export.prometheus.directory")]
 
     def export(self, bundle: Bundle, settings: PrometheusSettings, environ: Mapping[str, str]) -> ExportOutcome:  # noqa: ARG002
-        """Bring the files of one invocation's models up to date.
+        """Update the files of the models of one invocation.
 
         Raises:
-            ExportError: a file cannot be written.
+            ExportError: a file is not writable.
         """
         models = dict.fromkeys(task.model for task in bundle.results.tasks)
         items = tuple(_write(bundle, settings, model) for model in models)
