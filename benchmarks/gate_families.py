@@ -1,4 +1,4 @@
-"""The gate's methods, each judged at its margin over a grid of settings."""
+"""Families of the gate simulation: each method of `nel_action.statistics` at its margin, over a grid of settings."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from benchmarks.gate_settings import (
     SHAPES,
     SIZES,
     blocks,
-    clustered,
-    flip_chances,
-    generator,
+    draw_clustered,
+    flip_probabilities,
+    seeded_generator,
 )
 
 from nel_action.statistics.aggregate import Aggregate, aggregate_difference
@@ -29,13 +29,14 @@ from nel_action.statistics.relative import PairedRatio, contrast_factor
 
 ALPHA = 0.05
 Grid = Sequence[tuple[float, float, float]]
-Counted = Iterator[tuple[Evidence, int]]
-"""Evidence, each with the number of repeats that it stands for."""
+Counts = np.ndarray[tuple[int, int], np.dtype[np.int64]]
+WeightedEvidence = Iterator[tuple[Evidence, int]]
+"""Estimates, each with the number of repeats that had the same data."""
 
 
 @dataclass(frozen=True)
-class Rates:
-    """Shares of repeats in which a setting was judged wrongly, in percent."""
+class ErrorRates:
+    """Fractions of the repeats with a wrong verdict, in percent."""
 
     setting: str
     n: int
@@ -43,177 +44,206 @@ class Rates:
     false_pass: float
 
 
-def rates(setting: str, n: int, evidence: Iterable[tuple[Evidence, int]], limit: float) -> Rates:
-    """Judge evidence at its limit."""
+def error_rates(setting: str, n: int, evidence: Iterable[tuple[Evidence, int]], limit: float) -> ErrorRates:
+    """Test estimates at the limit that is their true mean.
+
+    Args:
+        setting: name of the setting.
+        n: number of items, or of clusters.
+        evidence: estimates with their number of repeats.
+        limit: the true mean.
+    """
     fails = passes = total = 0
-    for one, count in evidence:
+    for estimate, count in evidence:
         total += count
-        fails += count * (one.p_value_at_least(limit) <= ALPHA)
-        passes += count * (one.p_value_at_most(limit) <= ALPHA)
-    return Rates(setting, n, 100 * fails / total, 100 * passes / total)
+        fails += count * (estimate.p_value_at_least(limit) <= ALPHA)
+        passes += count * (estimate.p_value_at_most(limit) <= ALPHA)
+    return ErrorRates(setting, n, 100 * fails / total, 100 * passes / total)
 
 
-def unique(drawn: np.ndarray[tuple[int, int], np.dtype[np.int64]]) -> Iterator[tuple[list[int], int]]:
-    """Yield rows, each once, with how often it was drawn."""
-    rows, counts = np.unique(drawn, axis=0, return_counts=True)
-    yield from zip(rows.tolist(), counts.tolist(), strict=True)
+def unique_rows(counts: Counts) -> Iterator[tuple[list[int], int]]:
+    """Yield each distinct row of `counts`, shape (repeats, k), with its number of occurrences."""
+    rows, occurrences = np.unique(counts, axis=0, return_counts=True)
+    yield from zip(rows.tolist(), occurrences.tolist(), strict=True)
 
 
-def of_pairs(sizes: Iterable[int], grid: Grid) -> Iterator[tuple[str, int, tuple[float, float, float, float], float]]:
-    """Yield settings with the chances of better, worse, right on both sides, wrong on both, and the margin."""
+def paired_settings(
+    sizes: Iterable[int], grid: Grid
+) -> Iterator[tuple[str, int, tuple[float, float, float, float], float]]:
+    """Yield settings of binary pairs: name, n, probabilities of better, worse, both, neither, and the margin."""
     for n, (rate, correlation, margin) in product(sizes, grid):
-        if chances := flip_chances(rate, correlation, margin):
-            up, down = chances
+        if probabilities := flip_probabilities(rate, correlation, margin):
+            better, worse = probabilities
             setting = f"rate {rate}, correlation {correlation}, margin {margin:.3g}"
-            yield setting, n, (up, down, rate - down, max(0.0, 1 - rate - up)), margin
+            yield setting, n, (better, worse, rate - worse, max(0.0, 1 - rate - better)), margin
 
 
-def binary(repeats: int, sizes: Iterable[int] = SIZES, grid: Grid = BINARY) -> Iterator[Rates]:
-    """Pairs that are right or wrong."""
-    for setting, n, chances, margin in of_pairs(sizes, grid):
-        drawn = generator("binary", n, setting).multinomial(n, chances, size=repeats)[:, :2]
-        yield rates(
-            setting, n, ((PairedProportions(up, down, n), count) for (up, down), count in unique(drawn)), -margin
-        )
+def binary(repeats: int, sizes: Iterable[int] = SIZES, grid: Grid = BINARY) -> Iterator[ErrorRates]:
+    """Yield the error rates of binary pairs."""
+    for setting, n, probabilities, margin in paired_settings(sizes, grid):
+        counts = seeded_generator("binary", n, setting).multinomial(n, probabilities, size=repeats)[:, :2]
+        evidence = ((PairedProportions(better, worse, n), count) for (better, worse), count in unique_rows(counts))
+        yield error_rates(setting, n, evidence, -margin)
 
 
-def unpaired(repeats: int, sizes: Iterable[int] = SIZES, grid: Grid = BINARY) -> Iterator[Rates]:
-    """The same, of which only the two rates are known."""
-    for setting, n, chances, margin in of_pairs(sizes, grid):
-        drawn = generator("unpaired", n, setting).multinomial(n, chances, size=repeats)
-        right = np.stack([drawn[:, 0] + drawn[:, 2], drawn[:, 1] + drawn[:, 2]], axis=1)
-        found = ((TwoProportions(Proportion(a, n), Proportion(b, n)), count) for (a, b), count in unique(right))
-        yield rates(setting, n, found, -margin)
+def unpaired(repeats: int, sizes: Iterable[int] = SIZES, grid: Grid = BINARY) -> Iterator[ErrorRates]:
+    """Yield the error rates of binary pairs of which only the two rates are known."""
+    for setting, n, probabilities, margin in paired_settings(sizes, grid):
+        counts = seeded_generator("unpaired", n, setting).multinomial(n, probabilities, size=repeats)
+        rows = unique_rows(_solved(counts))
+        evidence = ((TwoProportions(Proportion(a, n), Proportion(b, n)), count) for (a, b), count in rows)
+        yield error_rates(setting, n, evidence, -margin)
 
 
-def relative(repeats: int, sizes: Iterable[int] = SIZES, grid: Grid = RELATIVE) -> Iterator[Rates]:
-    """Pairs that are right or wrong and lost exactly the allowed share of the baseline's rate."""
-    for n, (rate, how, share) in product(sizes, grid):
-        for setting, _, (up, down, both, neither), _ in of_pairs((n,), [(rate, how, rate * share)]):
-            named = f"{setting}, share {share}"
-            drawn = generator("relative", n, named).multinomial(n, (up, down, both, neither), size=repeats)[:, :3]
-            found = ((PairedRatio(stay, more, less, n), count) for (more, less, stay), count in unique(drawn))
-            yield rates(named, n, found, 1 - share)
+def _solved(counts: Counts) -> Counts:
+    """Return the items that each run solves, from the counts of better, worse and both."""
+    return np.stack([counts[:, 0] + counts[:, 2], counts[:, 1] + counts[:, 2]], axis=1)
 
 
-def relative_unpaired(repeats: int, sizes: Iterable[int] = SIZES, grid: Grid = RELATIVE) -> Iterator[Rates]:
-    """The same, of which only the two rates are known."""
-    for n, (rate, how, share) in product(sizes, grid):
-        for setting, _, (up, down, both, neither), _ in of_pairs((n,), [(rate, how, rate * share)]):
-            drawn = generator("relative unpaired", n, setting).multinomial(n, (up, down, both, neither), size=repeats)
-            right = np.stack([drawn[:, 0] + drawn[:, 2], drawn[:, 1] + drawn[:, 2]], axis=1)
-            yield rates(f"{setting}, share {share}", n, two_scores(right, n, contrast_factor(share, higher=True)), 0.0)
+def relative(repeats: int, sizes: Iterable[int] = SIZES, grid: Grid = RELATIVE) -> Iterator[ErrorRates]:
+    """Yield the error rates of binary pairs that lost exactly the allowed fraction of the baseline's rate."""
+    for n, (rate, correlation, loss) in product(sizes, grid):
+        for pair_setting, _, probabilities, _ in paired_settings((n,), [(rate, correlation, rate * loss)]):
+            setting = f"{pair_setting}, share {loss}"
+            counts = seeded_generator("relative", n, setting).multinomial(n, probabilities, size=repeats)[:, :3]
+            rows = unique_rows(counts)
+            evidence = ((PairedRatio(both, better, worse, n), count) for (better, worse, both), count in rows)
+            yield error_rates(setting, n, evidence, 1 - loss)
 
 
-def two_scores(right: np.ndarray[tuple[int, int], np.dtype[np.int64]], n: int, factor: float) -> Counted:
-    """Turn two numbers of right items into what their scores say of the one less `factor` times the other."""
-    for row, count in unique(right):
-        candidate, baseline = (Aggregate(correct / n, (correct * (n - correct) / n**3) ** 0.5, n) for correct in row)
-        found = aggregate_difference(candidate, baseline, higher=True, factor=factor)
-        assert found is not None  # noqa: S101 - shares have an error
-        yield found, count
+def relative_unpaired(repeats: int, sizes: Iterable[int] = SIZES, grid: Grid = RELATIVE) -> Iterator[ErrorRates]:
+    """Yield the error rates of the same pairs if only the two rates are known."""
+    for n, (rate, correlation, loss) in product(sizes, grid):
+        for setting, _, probabilities, _ in paired_settings((n,), [(rate, correlation, rate * loss)]):
+            counts = seeded_generator("relative unpaired", n, setting).multinomial(n, probabilities, size=repeats)
+            evidence = _score_contrasts(_solved(counts), n, contrast_factor(loss, higher=True))
+            yield error_rates(f"{setting}, share {loss}", n, evidence, 0.0)
 
 
-def relative_scores(repeats: int, sizes: Iterable[int] = SIZES) -> Iterator[Rates]:
-    """Graded pairs that lost exactly the allowed share of the baseline's mean."""
-    for n, (share, how) in product(sizes, product((0.02, 0.1, 0.25), (0.3, 0.9))):
-        random, factor = generator("relative scores", n, share, how), contrast_factor(share, higher=True)
-        yield rates(f"share {share}, noise {1 - how:.1g}", n, graded(random, n, repeats, factor, how), 0.0)
+def _score_contrasts(solved: Counts, n: int, factor: float) -> WeightedEvidence:
+    """Yield the estimate of candidate - factor x baseline from the two scores.
+
+    Args:
+        solved: items that candidate and baseline solve, shape (repeats, 2).
+        n: number of items.
+        factor: multiplier of the baseline.
+    """
+    for row, count in unique_rows(solved):
+        candidate, baseline = (Aggregate(k / n, (k * (n - k) / n**3) ** 0.5, n) for k in row)
+        evidence = aggregate_difference(candidate, baseline, higher=True, factor=factor)
+        assert evidence is not None  # noqa: S101 - proportions have a standard error
+        yield evidence, count
 
 
-def graded(random: np.random.Generator, n: int, repeats: int, factor: float, how: float) -> Counted:
-    """Draw marks between 0 and 1 whose candidate's mean is `factor` times the baseline's."""
+def relative_scores(repeats: int, sizes: Iterable[int] = SIZES) -> Iterator[ErrorRates]:
+    """Yield the error rates of graded pairs that lost exactly the allowed fraction of the baseline's mean."""
+    for n, (loss, correlation) in product(sizes, product((0.02, 0.1, 0.25), (0.3, 0.9))):
+        random, factor = seeded_generator("relative scores", n, loss, correlation), contrast_factor(loss, higher=True)
+        evidence = _draw_graded_contrasts(random, n, repeats, factor, correlation)
+        yield error_rates(f"share {loss}, noise {1 - correlation:.1g}", n, evidence, 0.0)
+
+
+def _draw_graded_contrasts(
+    random: np.random.Generator, n: int, repeats: int, factor: float, correlation: float
+) -> WeightedEvidence:
+    """Draw scores in 0..1 of which the candidate's mean is `factor` times the baseline's."""
     for block in blocks(repeats, n):
         before = random.beta(2, 1, (block, n))
-        after = factor * (how * before + (1 - how) * random.beta(2, 1, (block, n)))
+        after = factor * (correlation * before + (1 - correlation) * random.beta(2, 1, (block, n)))
         for row in after - factor * before:
             yield mean_of_items(row, -factor, 1), 1
 
 
-def floors(repeats: int, sizes: Iterable[int] = SIZES) -> Iterator[Rates]:
-    """One proportion whose true rate is the floor."""
+def floors(repeats: int, sizes: Iterable[int] = SIZES) -> Iterator[ErrorRates]:
+    """Yield the error rates of a proportion whose true rate is the minimum."""
     for n, rate in product(sizes, (0.05, 0.3, 0.5, 0.7, 0.85, 0.93, 0.97)):
-        drawn = generator("floors", n, rate).binomial(n, rate, size=(repeats, 1))
-        yield rates(f"rate {rate}", n, ((Proportion(right, n), count) for (right,), count in unique(drawn)), rate)
+        counts = seeded_generator("floors", n, rate).binomial(n, rate, size=(repeats, 1))
+        evidence = ((Proportion(successes, n), count) for (successes,), count in unique_rows(counts))
+        yield error_rates(f"rate {rate}", n, evidence, rate)
 
 
-def drawn_means(n: int, name: str, repeats: int) -> Counted:
-    """Draw items of a shape, again and again."""
-    draw, random = SHAPES[name][0], generator("continuous", n, name)
+def _draw_means(n: int, name: str, repeats: int) -> WeightedEvidence:
+    """Draw the means of `n` items of a named distribution."""
+    draw, random = SHAPES[name][0], seeded_generator("continuous", n, name)
     for block in blocks(repeats, n):
         for row in draw(random, (block, n)):
             yield mean_of_items(np.clip(row, -1, 1), -1, 1), 1
 
 
-def continuous(repeats: int, sizes: Iterable[int] = SIZES, shapes: Iterable[str] = tuple(SHAPES)) -> Iterator[Rates]:
-    """Items that are more than right or wrong."""
+def continuous(
+    repeats: int, sizes: Iterable[int] = SIZES, shapes: Iterable[str] = tuple(SHAPES)
+) -> Iterator[ErrorRates]:
+    """Yield the error rates of graded items."""
     for n, name in product(sizes, tuple(shapes)):
-        yield rates(name, n, drawn_means(n, name, repeats), -SHAPES[name][1])
+        yield error_rates(name, n, _draw_means(n, name, repeats), -SHAPES[name][1])
 
 
-def few(repeats: int) -> Iterator[Rates]:
-    """Fewer items than any interval but the betting one is meant for."""
+def few(repeats: int) -> Iterator[ErrorRates]:
+    """Yield the error rates of the betting bound, which fewer than 20 items use."""
     yield from continuous(repeats, (5, 10, 15, 19))
 
 
-def lognormals(n: int, noise: float, margin: float, repeats: int) -> Counted:
-    """Draw scores of which no bounds are known; those that were seen take their place."""
-    random = generator("unbounded", n, noise)
+def _draw_lognormals(n: int, noise: float, margin: float, repeats: int) -> WeightedEvidence:
+    """Draw scores without known bounds, which the observed range replaces."""
+    random = seeded_generator("unbounded", n, noise)
     for block in blocks(repeats, n):
         before = random.lognormal(0, 0.7, (block, n))
         after = before - margin - noise * (random.exponential(1, (block, n)) - 1)
-        for ours, theirs in zip(after, before, strict=True):
-            width = max(ours.max(), theirs.max()) - min(ours.min(), theirs.min())
-            yield mean_of_items(ours - theirs, -width, width), 1
+        for candidate, baseline in zip(after, before, strict=True):
+            width = max(candidate.max(), baseline.max()) - min(candidate.min(), baseline.min())
+            yield mean_of_items(candidate - baseline, -width, width), 1
 
 
-def unbounded(repeats: int, sizes: Iterable[int] = SIZES) -> Iterator[Rates]:
-    """Scores without known bounds."""
+def unbounded(repeats: int, sizes: Iterable[int] = SIZES) -> Iterator[ErrorRates]:
+    """Yield the error rates of scores without known bounds."""
     for n, (noise, margin) in product(sizes, ((0.3, 0.1), (0.8, 0.3))):
-        yield rates(f"lognormal, noise {noise}", n, lognormals(n, noise, margin, repeats), -margin)
+        yield error_rates(f"lognormal, noise {noise}", n, _draw_lognormals(n, noise, margin, repeats), -margin)
 
 
-def drawn_clusters(count: int, size: int, kind: str, repeats: int) -> Counted:
-    """Draw clustered items, again and again."""
-    random = generator("clusters", count, size, kind)
+def _draw_cluster_means(count: int, size: int, kind: str, repeats: int) -> WeightedEvidence:
+    """Draw the means of clustered items."""
+    random = seeded_generator("clusters", count, size, kind)
     for _ in range(repeats):
-        yield mean_of_clusters(*clustered(random, count, size, kind), -1, 1), 1
+        yield mean_of_clusters(*draw_clustered(random, count, size, kind), -1, 1), 1
 
 
-def clusters(repeats: int, counts: Iterable[int] = (8, 12, 20, 50, 200)) -> Iterator[Rates]:
-    """Items that share clusters; `n` is the number of clusters."""
+def clusters(repeats: int, counts: Iterable[int] = (8, 12, 20, 50, 200)) -> Iterator[ErrorRates]:
+    """Yield the error rates of clustered items; `n` is the number of clusters."""
     for count, size, kind in product(counts, (5, 20), CLUSTERED):
-        yield rates(f"{kind}, {size} each", count, drawn_clusters(count, size, kind, repeats), -CLUSTER_MARGIN)
+        evidence = _draw_cluster_means(count, size, kind, repeats)
+        yield error_rates(f"{kind}, {size} each", count, evidence, -CLUSTER_MARGIN)
 
 
-def several(repeats: int, counts: Iterable[int] = (1, 2, 5, 10)) -> Iterator[Rates]:
-    """Tasks at their margins: how often any fails after Holm, and one of them passes."""
+def several(repeats: int, counts: Iterable[int] = (1, 2, 5, 10)) -> Iterator[ErrorRates]:
+    """Yield the rates of any failure among several tasks at their margins under Holm, and of a pass of one of them."""
     for tasks, n, kind in product(counts, (60, 198, 1_319), ("right or wrong", "skewed")):
-        random = generator("several", tasks, n, kind)
-        families = [[one_task(random, n, kind) for _ in range(tasks)] for _ in range(repeats)]
-        fails = sum(any(holm([one.p_value_at_least(-0.05) for one in family], [ALPHA] * tasks)) for family in families)
+        random = seeded_generator("several", tasks, n, kind)
+        families = [[_draw_task(random, n, kind) for _ in range(tasks)] for _ in range(repeats)]
+        fails = sum(
+            any(holm([task.p_value_at_least(-0.05) for task in family], [ALPHA] * tasks)) for family in families
+        )
         passes = sum(family[0].p_value_at_most(-0.05) <= ALPHA for family in families)
-        yield Rates(f"{tasks} tasks, {kind}", n, 100 * fails / repeats, 100 * passes / repeats)
+        yield ErrorRates(f"{tasks} tasks, {kind}", n, 100 * fails / repeats, 100 * passes / repeats)
 
 
-def one_task(random: np.random.Generator, n: int, kind: str) -> Evidence:
-    """Draw one task that lost 0.05."""
+def _draw_task(random: np.random.Generator, n: int, kind: str) -> Evidence:
+    """Draw a task with a true loss of 0.05."""
     if kind == "right or wrong":
-        up, down, _ = random.multinomial(n, [0.05, 0.1, 0.85]).tolist()
-        return PairedProportions(up, down, n)
+        better, worse, _ = random.multinomial(n, [0.05, 0.1, 0.85]).tolist()
+        return PairedProportions(better, worse, n)
     return mean_of_items(np.clip(-0.05 - 0.15 * (random.exponential(1, n) - 1), -1, 1), -1, 1)
 
 
-def coverage(repeats: int, sizes: Iterable[int] = SIZES) -> Iterator[Rates]:
-    """How often each bound of the interval that is shown lies on the wrong side of the truth; 5 % each is nominal."""
+def coverage(repeats: int, sizes: Iterable[int] = SIZES) -> Iterator[ErrorRates]:
+    """Yield how often each bound of the reported interval is on the wrong side of the true mean; nominal: 5 % each."""
     for n, name in product(sizes, ("normal, sd 0.2", "beta, sd 0.4", "quarters, 60 % move")):
-        truth = -SHAPES[name][1]
-        ends = [(one.lower_bound(ALPHA), one.upper_bound(ALPHA)) for one, _ in drawn_means(n, name, repeats)]
-        under, over = sum(high < truth for _, high in ends), sum(low > truth for low, _ in ends)
-        yield Rates(name, n, 100 * under / repeats, 100 * over / repeats)
+        true_mean = -SHAPES[name][1]
+        intervals = [(mean.lower_bound(ALPHA), mean.upper_bound(ALPHA)) for mean, _ in _draw_means(n, name, repeats)]
+        below, above = sum(high < true_mean for _, high in intervals), sum(low > true_mean for low, _ in intervals)
+        yield ErrorRates(name, n, 100 * below / repeats, 100 * above / repeats)
 
 
-FAMILIES: dict[str, Callable[[int], Iterator[Rates]]] = {
+FAMILIES: dict[str, Callable[[int], Iterator[ErrorRates]]] = {
     "binary": binary,
     "unpaired": unpaired,
     "relative": relative,
@@ -227,3 +257,4 @@ FAMILIES: dict[str, Callable[[int], Iterator[Rates]]] = {
     "several": several,
     "coverage": coverage,
 }
+"""From the name of a family to its simulation, which takes the number of repeats."""

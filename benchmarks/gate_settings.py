@@ -1,4 +1,4 @@
-"""What the simulation draws: items whose true gain is exactly minus the margin."""
+"""Settings of the gate simulation: distributions of item gains whose true mean is exactly minus the margin."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, int]], Floats]
+"""Draw gains of the given shape (repeats, items)."""
 
 SIZES = (30, 60, 198, 400, 1_319, 14_042)
 RATES = (0.3, 0.5, 0.7, 0.85, 0.93, 0.97)
@@ -17,26 +18,37 @@ CORRELATIONS = (0.0, 0.3, 0.6, 0.8, 0.95)
 BINARY = tuple(product(RATES, CORRELATIONS, (0.01, 0.02, 0.05, 0.1)))
 """Rate of the baseline, correlation, margin."""
 RELATIVE = tuple(product(RATES, CORRELATIONS, (0.02, 0.05, 0.1, 0.25)))
-"""Rate of the baseline, correlation, share of the rate that is lost."""
-AT_ONCE = 4_000_000
-"""Numbers in memory."""
+"""Rate of the baseline, correlation, lost fraction of the rate."""
+BLOCK_SIZE = 4_000_000
+"""Numbers that are drawn at once."""
 
 
-def generator(*words: object) -> np.random.Generator:
-    """Return a generator that depends on the setting alone, so that any one setting can be run again."""
-    return np.random.default_rng(list(repr(words).encode()))
+def seeded_generator(*setting: object) -> np.random.Generator:
+    """Return a generator seeded by the setting, so that a single setting can be reproduced.
+
+    NOTE: the published figures depend on the texts of the settings, which are their seeds.
+    """
+    return np.random.default_rng(list(repr(setting).encode()))
 
 
 def blocks(repeats: int, n: int) -> Iterator[int]:
-    """Split repeats so that memory holds them."""
-    at_once = max(1, AT_ONCE // n)
+    """Split repeats into blocks that fit into memory."""
+    block = max(1, BLOCK_SIZE // n)
     while repeats > 0:
-        yield min(at_once, repeats)
-        repeats -= at_once
+        yield min(block, repeats)
+        repeats -= block
 
 
-def flip_chances(rate: float, correlation: float, margin: float) -> tuple[float, float] | None:
-    """Return the chances of getting better and worse; where no two such rates can correlate so, as near as they can."""
+def flip_probabilities(rate: float, correlation: float, margin: float) -> tuple[float, float] | None:
+    """Return the probabilities of "better" and "worse"; None if the candidate's rate would not be positive.
+
+    If no two such rates have the correlation, the nearest possible one is used.
+
+    Args:
+        rate: success rate of the baseline.
+        correlation: of the outcomes of an item in both runs.
+        margin: loss of the candidate.
+    """
     after = rate - margin
     if after <= 0:
         return None
@@ -45,21 +57,28 @@ def flip_chances(rate: float, correlation: float, margin: float) -> tuple[float,
 
 
 def centred(draw: Draw, margin: float) -> tuple[Draw, float]:
-    """Move gains with a mean of zero to the margin."""
+    """Shift gains with mean zero to minus the margin."""
     return (lambda random, shape: draw(random, shape) - margin), margin
 
 
-def rare(chance: float, size: float, *, sign: int = -1, noise: float = 0.005) -> tuple[Draw, float]:
-    """A few large changes among items that hardly move; the margin is their mean."""
+def rare(probability: float, size: float, *, sign: int = -1, noise: float = 0.005) -> tuple[Draw, float]:
+    """Return a few large changes among nearly constant items; the margin is their mean.
+
+    Args:
+        probability: of a large change.
+        size: of a large change.
+        sign: its direction.
+        noise: standard deviation of all items.
+    """
 
     def draw(random: np.random.Generator, shape: tuple[int, int]) -> Floats:
-        return sign * size * (random.random(shape) < chance) + random.normal(0, noise, shape)
+        return sign * size * (random.random(shape) < probability) + random.normal(0, noise, shape)
 
-    return draw, -sign * size * chance
+    return draw, -sign * size * probability
 
 
 def steps(moving: float, margin: float) -> tuple[Draw, float]:
-    """A judge's marks in quarters, of which a share moves by one."""
+    """Return judge scores in quarters, of which a fraction `moving` changes by one step."""
     down = (moving + 4 * margin) / 2
 
     def draw(random: np.random.Generator, shape: tuple[int, int]) -> Floats:
@@ -68,19 +87,19 @@ def steps(moving: float, margin: float) -> tuple[Draw, float]:
     return draw, margin
 
 
-def gamma(shape: float, spread: float, sign: int) -> Draw:
-    """Skewed gains; the smaller the shape, the more so."""
-    scale = spread / shape**0.5
+def gamma(shape: float, sd: float, sign: int) -> Draw:
+    """Return skewed gains with mean zero; the skewness is 2 / sqrt(shape)."""
+    scale = sd / shape**0.5
     return lambda random, size: sign * (random.gamma(shape, scale, size) - shape * scale)
 
 
 def wide(margin: float) -> tuple[Draw, float]:
-    """Gains over the whole range, standard deviation 0.4."""
+    """Return gains over the whole range, with standard deviation 0.4."""
     mean = (1 - margin) / 2
     return (lambda random, shape: 2 * random.beta(5.2 * mean, 5.2 * (1 - mean), shape) - 1), margin
 
 
-# NOTE: every shape lies within -1..1 but for chances that move its mean by less than a hundredth of a standard error.
+# NOTE: values outside -1..1, which are clipped, shift the mean by less than a hundredth of its standard error.
 SHAPES: dict[str, tuple[Draw, float]] = {
     "normal, sd 0.05": centred(lambda random, shape: random.normal(0, 0.05, shape), 0.05),
     "normal, sd 0.2": centred(lambda random, shape: random.normal(0, 0.2, shape), 0.05),
@@ -97,13 +116,24 @@ SHAPES: dict[str, tuple[Draw, float]] = {
     "quarters, 10 % move": steps(0.1, 0.02),
     "quarters, 60 % move": steps(0.6, 0.02),
 }
+"""Each distribution of gains with its margin."""
 
 CLUSTERED = ("normal", "uneven", "right or wrong", "mostly right", "independent", "rare")
 CLUSTER_MARGIN = 0.05
 
 
-def clustered(random: np.random.Generator, count: int, size: int, kind: str) -> tuple[Floats, NDArray[np.int64]]:
-    """Draw gains and their clusters: `count` clusters of `size` items on average."""
+def draw_clustered(random: np.random.Generator, count: int, size: int, kind: str) -> tuple[Floats, NDArray[np.int64]]:
+    """Draw the gains of clustered items.
+
+    Args:
+        random: the generator.
+        count: number of clusters.
+        size: items in each cluster, on average.
+        kind: one of `CLUSTERED`.
+
+    Returns:
+        Gains and cluster codes of the items, shape (n,) each.
+    """
     sizes = random.integers(size // 2, size + size // 2 + 1, count) if kind == "uneven" else np.full(count, size)
     cluster = np.repeat(np.arange(count), sizes)
     n = len(cluster)
@@ -116,14 +146,16 @@ def clustered(random: np.random.Generator, count: int, size: int, kind: str) -> 
         case "rare":
             values = np.where(random.random(n) < 2 * CLUSTER_MARGIN, -0.5, 0.0)
         case _:
-            values = flipping(random, cluster, *((0.15, 0.1) if kind == "right or wrong" else (0.06, 0.01)))
+            values = _draw_flips(random, cluster, *((0.15, 0.1) if kind == "right or wrong" else (0.06, 0.01)))
     return np.clip(values, -1, 1), cluster.astype(np.int64)
 
 
-def flipping(random: np.random.Generator, cluster: NDArray[np.int64], worse_rate: float, better_rate: float) -> Floats:
-    """Draw flips; the chance of getting worse varies by cluster, with an intraclass correlation of 0.1."""
+def _draw_flips(
+    random: np.random.Generator, cluster: NDArray[np.int64], worse_rate: float, better_rate: float
+) -> Floats:
+    """Draw binary changes whose probability of "worse" varies by cluster, with an intraclass correlation of 0.1."""
     count = int(cluster.max()) + 1
-    chance = random.beta(9 * worse_rate, 9 * (1 - worse_rate), count)[cluster]
-    worse = random.random(len(cluster)) < chance
+    probability = random.beta(9 * worse_rate, 9 * (1 - worse_rate), count)[cluster]
+    worse = random.random(len(cluster)) < probability
     better = ~worse & (random.random(len(cluster)) < better_rate / (1 - worse_rate))
     return np.asarray(better * 1.0 - worse, dtype=np.float64)

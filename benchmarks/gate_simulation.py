@@ -1,9 +1,9 @@
-"""How often the gate is wrong: every method at its margin, over a grid of settings, with fixed seeds.
+"""Error rates of the gate: every method at its margin, over a grid of settings, with fixed seeds.
 
     python -m benchmarks.gate_simulation [--repeats 10000] [--only binary ...]
 
-The true drop is put exactly at the margin. A sound rule then says fail at most 5 % of the time and pass at most 5 %
-of the time. Prints Markdown: for each family and number of items, the worst setting and the mean of all.
+The true drop is exactly the margin, so a valid test fails at most 5 % of the time and passes at most 5 % of the time.
+Prints Markdown tables: for each family and number of items, the worst setting and the mean of all.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
-from benchmarks.gate_families import ALPHA, FAMILIES, Rates
-from benchmarks.gate_settings import generator
+from benchmarks.gate_families import ALPHA, FAMILIES, ErrorRates
+from benchmarks.gate_settings import seeded_generator
 
 from nel_action.statistics.means import SkewAdjustedMean, mean_of_items
 from nel_action.statistics.power import items_to_settle, minimum_detectable
@@ -24,51 +24,53 @@ MARGIN = 0.03
 
 
 @dataclass(frozen=True)
-class Power:
-    """What was planned for 80 %, and what came of it, in percent."""
+class PlannedPower:
+    """Results of plans for 80 % power, in percent."""
 
     setting: str
     n: int
-    found: float
+    detected: float
+    """Drops of the minimum detectable size that failed."""
     settled: float
+    """Comparisons with the planned number of items that passed."""
 
 
-def power(repeats: int, sizes: Iterable[int] = (198, 400, 1_319)) -> Iterator[Power]:
-    """How often a drop of the stated size is found, and the stated number of items settles."""
-    for n, spread in product(sizes, (0.3, 0.5)):
-        random = generator("power", n, spread)
-        pilot = mean_of_items(random.normal(0, spread, n), -2, 2)
+def power(repeats: int, sizes: Iterable[int] = (198, 400, 1_319)) -> Iterator[PlannedPower]:
+    """Yield how often `minimum_detectable` is detected and `items_to_settle` settles."""
+    for n, sd in product(sizes, (0.3, 0.5)):
+        random = seeded_generator("power", n, sd)
+        pilot = mean_of_items(random.normal(0, sd, n), -2, 2)
         assert isinstance(pilot, SkewAdjustedMean)  # noqa: S101 - there are enough items
-        pilot = replace(pilot, estimate=MARGIN / 3 - MARGIN, sample_stderr=spread / n**0.5, skew=0.0)
+        pilot = replace(pilot, estimate=MARGIN / 3 - MARGIN, sample_stderr=sd / n**0.5, skew=0.0)
         drop = minimum_detectable(pilot, MARGIN, ALPHA)
-        more = items_to_settle(pilot, -MARGIN, n, fail_alpha=ALPHA, pass_alpha=ALPHA) or n
-        found = settled = 0
+        needed = items_to_settle(pilot, -MARGIN, n, fail_alpha=ALPHA, pass_alpha=ALPHA) or n
+        detected = settled = 0
         for _ in range(repeats):
-            found += mean_of_items(random.normal(-drop, spread, n), -2, 2).p_value_at_least(-MARGIN) <= ALPHA
-            settled += (
-                mean_of_items(random.normal(pilot.estimate, spread, more), -2, 2).p_value_at_most(-MARGIN) <= ALPHA
-            )
-        yield Power(f"sd {spread}, {more:,} items to settle", n, 100 * found / repeats, 100 * settled / repeats)
+            detected += mean_of_items(random.normal(-drop, sd, n), -2, 2).p_value_at_least(-MARGIN) <= ALPHA
+            larger = mean_of_items(random.normal(pilot.estimate, sd, needed), -2, 2)
+            settled += larger.p_value_at_most(-MARGIN) <= ALPHA
+        yield PlannedPower(f"sd {sd}, {needed:,} items to settle", n, 100 * detected / repeats, 100 * settled / repeats)
 
 
-def print_rates(found: list[Rates]) -> None:
+def print_rates(rates: list[ErrorRates]) -> None:
     print("| n | false fail: worst / mean | at | false pass: worst / mean | at |\n|---|---|---|---|---|")
-    for n in sorted({one.n for one in found}):
-        here = [one for one in found if one.n == n]
-        fail, passed = max(here, key=lambda one: one.false_fail), max(here, key=lambda one: one.false_pass)
-        fail_mean = sum(one.false_fail for one in here) / len(here)
-        pass_mean = sum(one.false_pass for one in here) / len(here)
+    for n in sorted({setting.n for setting in rates}):
+        settings = [setting for setting in rates if setting.n == n]
+        worst_fail = max(settings, key=lambda setting: setting.false_fail)
+        worst_pass = max(settings, key=lambda setting: setting.false_pass)
+        mean_fail = sum(setting.false_fail for setting in settings) / len(settings)
+        mean_pass = sum(setting.false_pass for setting in settings) / len(settings)
         print(
-            f"| {n:,} | {fail.false_fail:.1f} / {fail_mean:.1f} | {fail.setting} "
-            f"| {passed.false_pass:.1f} / {pass_mean:.1f} | {passed.setting} |",
+            f"| {n:,} | {worst_fail.false_fail:.1f} / {mean_fail:.1f} | {worst_fail.setting} "
+            f"| {worst_pass.false_pass:.1f} / {mean_pass:.1f} | {worst_pass.setting} |",
             flush=True,
         )
 
 
 def print_power(repeats: int) -> None:
-    print("| n | setting | drop found, planned 80 | settled, planned 80 |\n|---|---|---|---|")
-    for one in power(repeats):
-        print(f"| {one.n:,} | {one.setting} | {one.found:.1f} | {one.settled:.1f} |", flush=True)
+    print("| n | setting | drop detected, planned 80 | settled, planned 80 |\n|---|---|---|---|")
+    for setting in power(repeats):
+        print(f"| {setting.n:,} | {setting.setting} | {setting.detected:.1f} | {setting.settled:.1f} |", flush=True)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""A fast slice of `benchmarks/gate_simulation.py`: the true drop at the margin, fixed seeds."""
+"""Error rates of the gate's methods at the margin: a fast part of `benchmarks/gate_simulation.py`, fixed seeds."""
 
 from __future__ import annotations
 
@@ -6,106 +6,108 @@ from collections.abc import Iterable
 
 import pytest
 from benchmarks.gate_families import (
-    Rates,
+    ErrorRates,
     binary,
     clusters,
     continuous,
     coverage,
+    error_rates,
     few,
     floors,
+    paired_settings,
     relative,
     relative_scores,
     relative_unpaired,
     several,
+    unique_rows,
     unpaired,
 )
+from benchmarks.gate_settings import seeded_generator
 from benchmarks.gate_simulation import power
 
+from nel_action.statistics.estimates import StudentMean
+
 WORST, MEAN = 6.5, 5.0
-"""What the gate promises, in percent."""
+"""Guaranteed error rates of the worst setting and of the mean of all settings, in percent."""
 SLACK = 0.8
-"""For the few repeats of a slice: two standard errors at 3,000."""
+"""Two standard errors of 3,000 repeats, in percentage points."""
 
 
-def sound(found: Iterable[Rates]) -> None:
-    rates = list(found)
-    assert rates
+def assert_error_rates(rates: Iterable[ErrorRates]) -> None:
+    settings = list(rates)
+    assert settings
     for field in ("false_fail", "false_pass"):
-        errors = [getattr(one, field) for one in rates]
+        errors = [getattr(setting, field) for setting in settings]
         assert sum(errors) / len(errors) <= MEAN + SLACK / 2
-        assert max(errors) <= WORST + SLACK, max(rates, key=lambda one: getattr(one, field))
+        assert max(errors) <= WORST + SLACK, max(settings, key=lambda setting: getattr(setting, field))
 
 
 GRID = [(0.5, 0.0, 0.05), (0.7, 0.6, 0.02), (0.85, 0.8, 0.05), (0.97, 0.95, 0.1), (0.3, 0.3, 0.01)]
 
 
-def test_pairs_that_are_right_or_wrong() -> None:
-    sound(binary(3000, (30, 198, 14_042), GRID))
+def test_error_rates_of_binary_pairs() -> None:
+    assert_error_rates(binary(3000, (30, 198, 14_042), GRID))
 
 
-def test_the_paired_t_interval_would_not_do() -> None:
-    """The slice can see what it is for: today's common interval passes a real drop far too often."""
-    from benchmarks.gate_families import of_pairs, rates, unique
-    from benchmarks.gate_settings import generator
+def test_simulation_detects_the_errors_of_the_paired_t_interval() -> None:
+    """The common interval passes a real drop far too often, and the simulation shows it."""
+    setting, n, chances, margin = next(paired_settings((30,), [(0.97, 0.95, 0.02)]))
+    rows = unique_rows(seeded_generator("t", n).multinomial(n, chances, size=3000)[:, :2])
 
-    from nel_action.statistics.estimates import StudentMean
+    def paired_t(better: int, worse: int) -> StudentMean:
+        mean = (better - worse) / n
+        return StudentMean(mean, max(((better + worse) / n - mean**2) / (n - 1), 1e-30) ** 0.5, n - 1)
 
-    setting, n, chances, margin = next(of_pairs((30,), [(0.97, 0.95, 0.02)]))
-    drawn = unique(generator("t", n).multinomial(n, chances, size=3000)[:, :2])
-
-    def plain(up: int, down: int) -> StudentMean:
-        mean = (up - down) / n
-        return StudentMean(mean, max(((up + down) / n - mean**2) / (n - 1), 1e-30) ** 0.5, n - 1)
-
-    assert rates(setting, n, ((plain(*row), count) for row, count in drawn), -margin).false_pass > 30
+    rates = error_rates(setting, n, ((paired_t(*row), count) for row, count in rows), -margin)
+    assert rates.false_pass > 30
 
 
-def test_proportions_that_cannot_be_paired() -> None:
-    sound(unpaired(3000, (30, 400), GRID))
+def test_error_rates_of_two_proportions() -> None:
+    assert_error_rates(unpaired(3000, (30, 400), GRID))
 
 
-def test_a_share_of_the_baseline() -> None:
+def test_error_rates_of_relative_limits_on_binary_pairs() -> None:
     grid = [(0.3, 0.0, 0.02), (0.5, 0.6, 0.1), (0.85, 0.95, 0.05), (0.93, 0.3, 0.02), (0.97, 0.95, 0.25)]
-    sound(relative(3000, (30, 60, 198), grid))
+    assert_error_rates(relative(3000, (30, 60, 198), grid))
 
 
-def test_a_share_of_the_baseline_by_two_rates() -> None:
-    sound(relative_unpaired(2000, (30,), [(0.5, 0.0, 0.25), (0.7, 0.0, 0.1), (0.97, 0.0, 0.25)]))
+def test_error_rates_of_relative_limits_on_two_proportions() -> None:
+    assert_error_rates(relative_unpaired(2000, (30,), [(0.5, 0.0, 0.25), (0.7, 0.0, 0.1), (0.97, 0.0, 0.25)]))
 
 
-def test_a_share_of_the_baselines_marks() -> None:
-    sound(relative_scores(600, (60,)))
+def test_error_rates_of_relative_limits_on_graded_pairs() -> None:
+    assert_error_rates(relative_scores(600, (60,)))
 
 
-def test_floors() -> None:
-    sound(floors(3000, (30, 400)))
+def test_error_rates_of_minimum_on_a_proportion() -> None:
+    assert_error_rates(floors(3000, (30, 400)))
 
 
 SKEWED = ("normal, sd 0.2", "exponential drops", "gamma(1/4) gains", "2 % drop by 0.8", "0.5 % drop by 0.95")
 
 
-def test_items_that_are_more_than_right_or_wrong() -> None:
-    sound(continuous(1500, (30, 198), SKEWED))
+def test_error_rates_of_graded_items() -> None:
+    assert_error_rates(continuous(1500, (30, 198), SKEWED))
 
 
-def test_very_few_items() -> None:
-    sound(few(100))
+def test_error_rates_of_few_items() -> None:
+    assert_error_rates(few(100))
 
 
-def test_clusters() -> None:
-    sound(clusters(600, (8, 20)))
+def test_error_rates_of_clustered_items() -> None:
+    assert_error_rates(clusters(600, (8, 20)))
 
 
-def test_several_tasks_under_holm() -> None:
-    sound(several(1000, (1, 10)))
+def test_family_wise_error_rates_of_several_tasks() -> None:
+    assert_error_rates(several(1000, (1, 10)))
 
 
-def test_intervals_cover_what_they_claim() -> None:
-    for one in coverage(1000, (198,)):
-        assert one.false_fail + one.false_pass == pytest.approx(10, abs=2)
+def test_coverage_of_intervals_is_nominal() -> None:
+    for rates in coverage(1000, (198,)):
+        assert rates.false_fail + rates.false_pass == pytest.approx(10, abs=2)
 
 
 def test_power_is_as_planned() -> None:
-    for one in power(500, (198,)):
-        assert one.found == pytest.approx(80, abs=5)
-        assert one.settled == pytest.approx(80, abs=5)
+    for setting in power(500, (198,)):
+        assert setting.detected == pytest.approx(80, abs=5)
+        assert setting.settled == pytest.approx(80, abs=5)
