@@ -121,7 +121,7 @@ def write_spec(folder: Path, cluster: Cluster, sshd: Sshd, jobs: int) -> None:
 def measure(folder: Path, options: argparse.Namespace) -> None:
     os.environ["NEL_ACTION_HOME"] = str(folder / "home")
     with (
-        Cluster(has_accounting=True) as cluster,
+        Cluster(accounting=True) as cluster,
         Sshd(cluster.user.pw_name, slurm_conf=cluster.root / "slurm.conf") as sshd,
     ):
         write_spec(folder, cluster, sshd, options.jobs)
