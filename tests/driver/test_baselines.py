@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.evaluations import Evaluation
-from tests.support.gate_runs import make_results
+from tests.support.gate_reports import make_results
 from tests.support.scenarios import Scenario
 
 from nel_action.driver.baselines import find_baseline, latest_passing_run, open_baseline

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.evaluations import Evaluation, letters
-from tests.support.gate_runs import make_results
+from tests.support.gate_reports import make_results
 from tests.support.scenarios import Scenario, install
 
 from nel_action.driver.events import Exported, Judged, Reported

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.doubles.github.server import GitHubDouble
-from tests.support.gate_runs import archive_of, make_report, make_results
+from tests.support.gate_reports import archive_of, make_report, make_results
 
 from nel_action.gating.verdict import Verdict
 from nel_action.github.api import GitHubApi

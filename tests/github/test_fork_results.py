@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.doubles.github.server import GitHubDouble
 from tests.github.test_artifacts import zipped
-from tests.support.gate_runs import archive_of, make_report, make_results
+from tests.support.gate_reports import archive_of, make_report, make_results
 
 from nel_action.errors import NotFoundError, ResultsError, UsageError
 from nel_action.github import fork_results as fork_results_module

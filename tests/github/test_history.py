@@ -6,7 +6,7 @@ import json
 
 import pytest
 from tests.doubles.github.server import Fault, GitHubDouble
-from tests.support.gate_runs import make_report
+from tests.support.gate_reports import make_report
 
 from nel_action.errors import ResultsError
 from nel_action.gating.trend import TrendEntry

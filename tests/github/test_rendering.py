@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.support.gate_runs import make_report
+from tests.support.gate_reports import make_report
 from tests.support.reports import HOSTILE
 
 from nel_action.formatting import Unit

@@ -77,7 +77,7 @@ def test_a_failure_that_does_not_come_again_is_not_blamed(tmp_path: Path) -> Non
     assert task.samples is not None
     assert sum(1 for _ in read_samples(project.runs[-1] / task.samples)) == 400
     assert project.gate["verdict"] == "inconclusive"
-    note = "alpha failed and was run once more, with seed 1235: both runs are judged together"
+    note = "alpha failed and was run a second time with seed 1235; both runs are judged together"
     assert note in project.gate["notes"]
     assert note in (project.runs[-1] / "report.md").read_text()
     again = project.nel("wait", project.runs[-1].name.rsplit("-", 1)[1])
@@ -100,14 +100,14 @@ def test_a_second_run_that_fails_leaves_the_first_to_decide(tmp_path: Path) -> N
     done = project.run("--wait")
     assert done.returncode == 1, done.stdout + done.stderr
     assert project.ran == ["alpha:1234", "alpha:1235"]
-    assert "its second run, with seed 1235, failed (harness): the first run decides" in project.gate["notes"][0]
+    assert "the second run, with seed 1235, failed (harness); the first run decides" in project.gate["notes"][0]
 
 
 def test_the_budget_is_kept(tmp_path: Path) -> None:
     project = Confirmed(tmp_path / "p", {"1234": 0.5}, seconds=0.5, confirm="confirm: {max_seconds: 0.1}")
     assert project.run("--wait").returncode == 1
     assert project.ran == ["alpha:1234"]
-    assert "that `confirm` may take again; one run decides" in project.gate["notes"][0]
+    assert "confirm.max_seconds is 0.1; the first run decides" in project.gate["notes"][0]
 
 
 @pytest.mark.parametrize("moment", ["first", "second"])

@@ -41,7 +41,7 @@ def test_confirmation_run_decides_within_one_call(workplace: Workplace, again: f
     assert result.code == code, result.log
     assert count_attempts(workplace) == 2
     (comment,) = workplace.hub.store.comments_of(2)
-    assert "arith failed and was run once more, with seed 1235" in comment["body"]
+    assert "arith failed and was run a second time with seed 1235" in comment["body"]
     assert workplace.act("pull_request", payload).code == code
     assert count_attempts(workplace) == 2
 
@@ -73,5 +73,5 @@ def test_collect_submits_no_confirmation_run_and_notes_it(workplace: Workplace) 
     result = workplace.act("schedule", {}, mode="collect", spec="")
     assert result.outputs["verdict"] == "fail", result.log
     (comment,) = workplace.hub.store.comments_of(2)
-    assert "what failed was not run once more; one run decides" in comment["body"]
+    assert "the failing tasks were not run a second time; the first run decides" in comment["body"]
     assert count_attempts(workplace) == 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.browser import browser, requests_of
-from tests.support.sampled import PAYLOADS, hostile, sampled
+from tests.support.sample_reports import PAYLOADS, hostile_report, report_with_samples
 
 from nel_action.report.anchors import item_anchor, samples_anchor
 from nel_action.report.html import render_html
@@ -88,13 +88,13 @@ def press(page: WebDriver, key: str) -> None:
 
 def test_page_makes_no_request_and_logs_no_error(page: WebDriver, opened: Opened, tmp_path: Path) -> None:
     console_messages(page)
-    address = opened(sampled(tmp_path, 200))
+    address = opened(report_with_samples(tmp_path, 200))
     assert requests_of(page, address) == [address]
     assert console_messages(page) == []
 
 
 def test_hostile_samples_run_no_script(page: WebDriver, opened: Opened, tmp_path: Path) -> None:
-    opened(hostile(tmp_path))
+    opened(hostile_report(tmp_path))
     for number in range(len(PAYLOADS)):
         wait_until(page, f"document.getElementById('item-{number}')?.getAttribute('aria-selected') === 'true'")
         wait_until(page, "document.querySelectorAll('#detail pre').length === 4")
@@ -107,7 +107,7 @@ def test_hostile_samples_run_no_script(page: WebDriver, opened: Opened, tmp_path
 
 
 def test_policy_blocks_injected_scripts_and_requests(page: WebDriver, opened: Opened, tmp_path: Path) -> None:
-    opened(sampled(tmp_path, 5))
+    opened(report_with_samples(tmp_path, 5))
     page.execute_script(
         "const script = document.createElement('script'); script.textContent = 'window.pwned = 1';"
         "document.body.append(script); document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"pwned=1\">')"
@@ -123,7 +123,7 @@ def test_policy_blocks_injected_scripts_and_requests(page: WebDriver, opened: Op
 def test_explorer_starts_with_worse_items_and_filters_and_searches(
     page: WebDriver, opened: Opened, tmp_path: Path
 ) -> None:
-    opened(sampled(tmp_path, 3_000))
+    opened(report_with_samples(tmp_path, 3_000))
     first = status_text(page)
     assert page.execute_script("return document.getElementById('kind').value") == "worse"
     assert first.endswith(" of 3,000 samples")
@@ -139,7 +139,7 @@ def test_explorer_starts_with_worse_items_and_filters_and_searches(
 
 
 def test_fragment_opens_an_item_or_a_filter(page: WebDriver, opened: Opened, tmp_path: Path) -> None:
-    address = opened(sampled(tmp_path, 3_000))
+    address = opened(report_with_samples(tmp_path, 3_000))
     page.get(f"{address}#{item_anchor('gsm8k', 'acme-7b', 'item-002500')}")
     wait_until(page, "document.querySelector('#detail h3')?.textContent.startsWith('item-002500')")
     assert page.execute_script("return document.querySelector('.item[aria-selected=true] span').textContent") == (
@@ -156,14 +156,14 @@ def test_fragment_opens_an_item_or_a_filter(page: WebDriver, opened: Opened, tmp
 
 
 def test_score_table_links_to_the_items_that_got_worse(page: WebDriver, opened: Opened, tmp_path: Path) -> None:
-    opened(sampled(tmp_path, 300))
+    opened(report_with_samples(tmp_path, 300))
     choose(page, "kind", "all")
     page.execute_script("document.querySelector('.is-difference a').click()")
     wait_until(page, "document.getElementById('kind').value === 'worse'")
 
 
 def test_explorer_draws_only_visible_rows(page: WebDriver, opened: Opened, tmp_path: Path) -> None:
-    opened(sampled(tmp_path, 20_000, words=8))
+    opened(report_with_samples(tmp_path, 20_000, words=8))
     choose(page, "kind", "all")
     wait_until(page, "document.getElementById('status').textContent.startsWith('20,000')")
     press(page, "End")
@@ -173,7 +173,7 @@ def test_explorer_draws_only_visible_rows(page: WebDriver, opened: Opened, tmp_p
 
 
 def test_explorer_is_operable_by_keyboard(page: WebDriver, opened: Opened, tmp_path: Path) -> None:
-    opened(sampled(tmp_path, 500))
+    opened(report_with_samples(tmp_path, 500))
     choose(page, "kind", "all")
     page.execute_script("document.getElementById('list').focus()")
     for key, position in (("ArrowDown", 1), ("PageDown", None), ("End", 499), ("ArrowDown", 499), ("Home", 0)):
@@ -193,7 +193,7 @@ def test_page_is_never_wider_than_the_screen(
     page: WebDriver, opened: Opened, tmp_path: Path, kind: str, width: int, height: int
 ) -> None:
     set_screen(page, width, height)
-    opened(hostile(tmp_path) if kind == "hostile" else sampled(tmp_path, 50))
+    opened(hostile_report(tmp_path) if kind == "hostile" else report_with_samples(tmp_path, 50))
     assert page.execute_script("return document.documentElement.scrollWidth") <= width
     set_screen(page, 1280, 900)
 
@@ -202,7 +202,7 @@ def test_page_is_never_wider_than_the_screen(
 def test_axe_reports_no_accessibility_violation(page: WebDriver, opened: Opened, tmp_path: Path, scheme: str) -> None:
     axe = pytest.importorskip("axe_core_python", reason="axe-core-python is not installed")
     set_media(page, "", scheme)
-    opened(sampled(tmp_path, 50))
+    opened(report_with_samples(tmp_path, 50))
     page.execute_script("for (const folded of document.querySelectorAll('details')) folded.open = true")
     page.execute_script(Path(axe.__file__).with_name("axe.min.js").read_text(encoding="utf-8"))
     violations = page.execute_async_script(
@@ -214,7 +214,7 @@ def test_axe_reports_no_accessibility_violation(page: WebDriver, opened: Opened,
 
 
 def test_colors_follow_the_preferred_scheme(page: WebDriver, opened: Opened, tmp_path: Path) -> None:
-    opened(sampled(tmp_path, 5))
+    opened(report_with_samples(tmp_path, 5))
     backgrounds = []
     for scheme in ("light", "dark"):
         set_media(page, "", scheme)
@@ -224,7 +224,7 @@ def test_colors_follow_the_preferred_scheme(page: WebDriver, opened: Opened, tmp
 
 
 def test_print_hides_controls_and_opens_details(page: WebDriver, opened: Opened, tmp_path: Path) -> None:
-    opened(sampled(tmp_path, 50))
+    opened(report_with_samples(tmp_path, 50))
     set_media(page, "print")
     page.execute_script("window.dispatchEvent(new Event('beforeprint'))")
     assert page.execute_script("return document.querySelectorAll('details:not([open])').length") == 0

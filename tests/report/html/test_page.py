@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.support import reports
-from tests.support.sampled import hostile, sampled
+from tests.support.sample_reports import hostile_report, report_with_samples
 
 from nel_action.model.results import Sample, write_samples
 from nel_action.report.html import render_html, samples
@@ -55,7 +55,7 @@ def opened(page: bytes, identity: str) -> Any:  # noqa: ANN401 - JSON
 
 
 def test_policy_allows_only_the_own_script_and_style(tmp_path: Path) -> None:
-    page = parsed(sampled(tmp_path, 5))
+    page = parsed(report_with_samples(tmp_path, 5))
     (policy,) = [value for name, value in page.attributes if name == "content" and "default-src" in value]
     assert policy.startswith("default-src 'none'; ")
     scripts = [text for text in page.inside["script"] if "use strict" in text]
@@ -67,7 +67,7 @@ def test_policy_allows_only_the_own_script_and_style(tmp_path: Path) -> None:
 
 
 def test_page_has_no_references_but_its_links(tmp_path: Path) -> None:
-    page = parsed(hostile(tmp_path))
+    page = parsed(hostile_report(tmp_path))
     names = set(page.names)
     assert names.isdisjoint({"img", "iframe", "base", "link", "object", "embed", "video", "audio"})
     leading = {name for name, _ in page.attributes} & {"src", "action", "srcset", "style", "formaction", "xlink:href"}
@@ -88,7 +88,7 @@ def test_charts_have_their_figures_as_labels() -> None:
 
 
 def test_samples_are_paired_by_id_and_repeat(tmp_path: Path) -> None:
-    report = sampled(tmp_path, 3)
+    report = report_with_samples(tmp_path, 3)
     candidate = [Sample(id="a", scores={"exact_match": 1}, repeat=n, output=f"new {n}") for n in range(2)]
     baseline = [Sample(id="a", scores={"exact_match": 0}, output="old 0"), Sample(id="b", scores={"exact_match": 1})]
     write_samples(candidate, tmp_path / "candidate" / "samples" / "gsm8k.jsonl.gz")
@@ -103,7 +103,7 @@ def test_samples_are_paired_by_id_and_repeat(tmp_path: Path) -> None:
 
 def test_changed_samples_are_kept_if_there_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "MAX_SAMPLES", 400)
-    page = render_html(sampled(tmp_path, 1_000))
+    page = render_html(report_with_samples(tmp_path, 1_000))
     index = opened(page, "index-0")
     changed = [new for new, old in zip(index["candidate"], index["baseline"], strict=True) if new != old]
     assert len(index["ids"]) == 400
@@ -115,14 +115,14 @@ def test_changed_samples_are_kept_if_there_are_too_many(tmp_path: Path, monkeypa
 
 def all_samples(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
     monkeypatch.setattr(samples, "MAX_SAMPLES", 100_000)
-    return sampled(folder, 1_000)
+    return report_with_samples(folder, 1_000)
 
 
 @pytest.mark.parametrize(
     "damage", [b"", b"not gzip", gzip.compress(b'{"id": 1}')], ids=["empty", "not gzip", "no sample"]
 )
 def test_damaged_samples_are_reported_on_the_page(tmp_path: Path, damage: bytes) -> None:
-    report = sampled(tmp_path, 5)
+    report = report_with_samples(tmp_path, 5)
     (tmp_path / "candidate" / "samples" / "gsm8k.jsonl.gz").write_bytes(damage + b"\x1f")
     page = render_html(report).decode()
     assert "cannot read samples" in page
@@ -130,7 +130,7 @@ def test_damaged_samples_are_reported_on_the_page(tmp_path: Path, damage: bytes)
 
 
 def test_samples_outside_the_results_folder_are_rejected(tmp_path: Path) -> None:
-    report = sampled(tmp_path, 5)
+    report = report_with_samples(tmp_path, 5)
     outside = tmp_path / "outside.jsonl.gz"
     write_samples([Sample(id="secret", scores={})], outside)
     tasks = tuple(task.model_copy(update={"samples": "../outside.jsonl.gz"}) for task in report.results.tasks)
@@ -140,18 +140,18 @@ def test_samples_outside_the_results_folder_are_rejected(tmp_path: Path) -> None
 
 
 def test_samples_without_a_baseline_have_one_side(tmp_path: Path) -> None:
-    report = sampled(tmp_path, 5)
+    report = report_with_samples(tmp_path, 5)
     page = render_html(replace(report, metadata=replace(report.metadata, baseline_dir=None)))
     assert opened(page, "index-0")["baseline"] is None
 
 
 def test_equal_reports_give_equal_pages(tmp_path: Path) -> None:
-    report = sampled(tmp_path, 50)
+    report = report_with_samples(tmp_path, 50)
     assert render_html(report) == render_html(report)
 
 
 def test_write_reports_reads_samples_from_the_run_directory(tmp_path: Path) -> None:
-    report = sampled(tmp_path, 5)
+    report = report_with_samples(tmp_path, 5)
     bare = replace(report, metadata=replace(report.metadata, run_dir=None))
     page = write_reports(bare, tmp_path / "candidate")["report.html"].read_bytes()
     assert len(opened(page, "index-0")["ids"]) == 5

@@ -1,4 +1,4 @@
-"""Whole, small results with their verdicts, for tests that publish or fetch them."""
+"""Small, complete results with their verdicts, for tests that publish or download them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ __all__ = ["archive_of", "make_report", "make_results"]
 def make_results(
     value: float = 0.8, *, commit: str | None = "a" * 40, tasks: tuple[str, ...] = ("gsm8k",), created: str = ""
 ) -> Results:
-    def task(name: str, number: int) -> TaskResult:
+    """Return results with one score for each task."""
+
+    def make_task(name: str, number: int) -> TaskResult:
         score = Score(metric="exact_match", value=value, stderr=0.02, n=400, higher_is_better=True)
         return TaskResult(
             task=name,
@@ -36,30 +38,31 @@ def make_results(
         created=created or "2026-11-22T10:30:45Z",
         tool_version="0.1.0",
         commit=commit,
-        tasks=tuple(task(name, number) for number, name in enumerate(tasks)),
+        tasks=tuple(make_task(name, number) for number, name in enumerate(tasks)),
     )
 
 
 def make_report(verdict: Verdict = Verdict.PASS, results: Results | None = None) -> Report:
+    """Return a report in which every task has the same verdict."""
     results = results or make_results()
     codes = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 4, Verdict.UNMEASURABLE: 3}
     tasks = tuple(
         TaskVerdict(
-            task=one.task,
-            model=one.model,
-            metric=one.primary_metric,
+            task=result.task,
+            model=result.model,
+            metric=result.primary_metric,
             verdict=verdict,
-            score=one.scores[0].value,
-            reasons=(f"{one.task} is {verdict}",),
+            score=result.scores[0].value,
+            reasons=(f"{result.task} is {verdict}",),
         )
-        for one in results.tasks
+        for result in results.tasks
     )
     gate = GateReport(verdict=verdict, exit_code=codes[verdict], tasks=tasks, reasons=(f"it is {verdict}",))
     return Report(results=results, gate=gate)
 
 
 def archive_of(report: Report, folder: Path) -> bytes:
-    """Zip a run directory as the action's artifact holds it."""
+    """Return the action's artifact of a report: a zipped run directory."""
     folder.mkdir(parents=True, exist_ok=True)
     write_results(report.results, folder / "results.json")
     save_report(report, folder)

@@ -13,7 +13,7 @@ from nel_action.gating.verdict import Verdict
 from nel_action.model.results import Sample, write_results, write_samples
 from nel_action.report.model import Report, TrendPoint
 
-__all__ = ["PAYLOADS", "hostile", "sampled"]
+__all__ = ["PAYLOADS", "hostile_report", "report_with_samples"]
 
 PAYLOADS = (
     "</script><script>window.pwned=1</script>",
@@ -47,7 +47,7 @@ def _samples(count: int, seed: int, accuracy: float, words: int) -> Iterator[Sam
         )
 
 
-def sampled(folder: Path, count: int, *, words: int = 60) -> Report:
+def report_with_samples(folder: Path, count: int, *, words: int = 60) -> Report:
     """Write a candidate and a baseline with samples of one task, and return their report.
 
     Args:
@@ -66,7 +66,7 @@ def sampled(folder: Path, count: int, *, words: int = 60) -> Report:
     return _with_runs(replace(report, results=report.results.model_copy(update={"tasks": tasks})), candidate, baseline)
 
 
-def hostile(folder: Path) -> Report:
+def hostile_report(folder: Path) -> Report:
     """Write a candidate and a baseline with hostile samples, and return a report with hostile names."""
     candidate, baseline = folder / "candidate", folder / "baseline"
     for side, score in ((candidate, 0.0), (baseline, 1.0)):
