@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import math
 from enum import Enum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from nel_action.model.results import Interval
+if TYPE_CHECKING:
+    # NOTE: only for type checking, since pydantic would double the time that `ls tasks` takes.
+    from nel_action.model.results import Interval
 
 __all__ = [
     "MINUS",
@@ -120,14 +122,15 @@ def number(value: float) -> str:
     return _minus(f"{value:.3f}" if abs(value) < _LARGE else f"{value:.5g}")
 
 
-def percentage(fraction: float, digits: int = 0) -> str:
-    """Format a fraction of 1 that is not a score, such as a confidence level: `95 %`.
+def percentage(fraction: float, digits: int | None = None) -> str:
+    """Format a fraction of 1 that is not a score, such as a confidence level: `95 %`, `97.5 %`.
 
     Args:
         fraction: the value; 1 is 100 %.
-        digits: decimals of the percentage.
+        digits: decimals of the percentage; as many as needed by default, at most two.
     """
-    return f"{_minus(f'{fraction * 100:.{digits}f}')} %"
+    text = _decimals(fraction * 100, 0, 2) if digits is None else _minus(f"{fraction * 100:.{digits}f}")
+    return f"{text} %"
 
 
 def count(value: float) -> str:
@@ -186,9 +189,9 @@ def cost(usd: float) -> str:
     return f"{usd:,.2f} USD"
 
 
-def _decimals(value: float, least: int) -> str:
-    """Format with as many decimals as needed to be exact (at most six), and at least `least`."""
-    digits = next((digits for digits in range(least, 6) if abs(value - round(value, digits)) < _ZERO), 6)
+def _decimals(value: float, least: int, most: int = 6) -> str:
+    """Format with as many decimals as needed to be exact, but at least `least` and at most `most`."""
+    digits = next((digits for digits in range(least, most) if abs(value - round(value, digits)) < _ZERO), most)
     return _minus(f"{value:.{digits}f}")
 
 

@@ -43,7 +43,7 @@ def _to_text(calibration: Calibration) -> str:
     from nel_action.formatting import percentage
     from nel_action.report.text_table import single_line
 
-    false_alarms, at_most = percentage(calibration.false_fails, 1), percentage(calibration.at_most)
+    false_alarms, at_most = percentage(calibration.false_fails, 1), percentage(calibration.at_most, 0)
     lines = [
         f"{calibration.runs} runs, {calibration.comparisons} comparisons: {_counts(calibration.verdicts)}",
         f"false alarms: {false_alarms} (upper confidence bound with this number of runs: {at_most})",

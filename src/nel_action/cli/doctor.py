@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -52,11 +52,19 @@ def doctor(*, spec: Path | None, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        for finding in findings:
-            fix = f"\n    {finding.fix}" if finding.fix else ""
-            click.echo(f"{finding.state:8} {finding.what:18} {finding.detail}{fix}")
+        click.echo(_table(findings))
     broken = any(finding.state == "broken" for finding in findings)
     return ExitCode.UNMEASURABLE if broken else ExitCode.PASS
+
+
+def _table(findings: Sequence[Finding]) -> str:
+    from nel_action.report.text_table import render_table
+
+    rows = []
+    for finding in findings:
+        rows.append((finding.state, finding.what, finding.detail))
+        rows += [("", "", f"fix: {finding.fix}")] if finding.fix else []
+    return render_table(("state", "check", "detail"), rows, header=False)
 
 
 def _check_installation() -> Iterator[Finding]:
@@ -85,8 +93,9 @@ def _check_home() -> Finding:
         probe.unlink()
     except OSError as error:
         return Finding("home", "broken", f"{home}: {error.strerror}", "set NEL_ACTION_HOME to a writable directory")
-    free = shutil.disk_usage(home).free / 2**30
-    return Finding("home", "ok", f"{home}, {free:.0f} GiB free")
+    from nel_action.formatting import file_size
+
+    return Finding("home", "ok", f"{home}, {file_size(shutil.disk_usage(home).free)} free")
 
 
 def _check_docker() -> Iterator[Finding]:

@@ -14,6 +14,7 @@ import click
 
 from nel_action.catalog.lookup import CatalogTask, catalog, filter_tasks, lookup, parse_catalog
 from nel_action.errors import ExecutorError, NotFoundError
+from nel_action.formatting import count, plural
 from nel_action.report.text_table import Column, render_fields, render_table
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def _field(value: object) -> str:
         case tuple() | list():
             return ", ".join(map(str, value))
         case int():
-            return f"{value:,}"
+            return count(value)
         case _:
             return str(value)
 
@@ -211,10 +212,10 @@ def _row(task: CatalogTask) -> tuple[str, str, str, str, str]:
     """Return the cells of a task; an arrow after the metric points in the direction of better values."""
     arrow = {True: " ↑", False: " ↓", None: ""}[task.higher_is_better]
     metric = f"{task.metric}{arrow}" if task.metric else ""
-    items = "" if task.items is None else f"{task.items:,}"
+    items = "" if task.items is None else count(task.items)
     return task.name, "/".join(task.endpoint_types), metric, items, task.description
 
 
 def _count(tasks: Sequence[CatalogTask]) -> str:
     harnesses = len({task.harness for task in tasks})
-    return f"{len(tasks)} task{'s' * (len(tasks) != 1)} of {harnesses} harness{'es' * (harnesses != 1)}"
+    return f"{plural(len(tasks), 'task')} of {plural(harnesses, 'harness', 'harnesses')}"

@@ -29,11 +29,9 @@ from nel_action.exporters.settings import parse_settings
 from nel_action.model.env_ref import EnvRef
 from nel_action.model.run_files import RunFiles
 from nel_action.spec.base import EnvironmentName
-from nel_action.spec.execution import AutoExport
 from nel_action.spec.export import Exports
 
 __all__ = [
-    "auto_export_destinations",
     "export_bundles",
     "export_run",
     "read_yaml",
@@ -42,20 +40,11 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 
-class _Execution(BaseModel):
-    """The part of `execution` that matters to exports."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    auto_export: AutoExport | None = None
-
-
 class _Spec(BaseModel):
     """The parts of a resolved spec that matter to exports; the rest is ignored, whatever version wrote it."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    execution: _Execution | None = None
     env_vars: dict[EnvironmentName, EnvRef] | None = None
     export: Exports | None = None
 
@@ -91,12 +80,6 @@ def export_run(
     return export_bundles(
         [bundle], destination, {**(exports.settings(destination) or {}), **(options or {})}, variables
     )
-
-
-def auto_export_destinations(run_dir: Path) -> tuple[str, ...]:
-    """Return the destinations of `execution.auto_export` in the spec of a run directory."""
-    execution = _read_spec(run_dir).execution
-    return execution.auto_export.destinations if execution and execution.auto_export else ()
 
 
 def export_bundles(

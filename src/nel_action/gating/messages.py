@@ -229,7 +229,7 @@ def usage_reason(limit: Limit, stated: float, value: float) -> str:
 def _usage(limit: Limit, value: float) -> str:
     match limit.unit:
         case LimitUnit.FRACTION:
-            return f"{value * 100:.4g} %"
+            return percentage(value)
         case LimitUnit.TOKENS:
             return f"{count(value)} tokens"
         case LimitUnit.SECONDS:
@@ -258,7 +258,7 @@ def limit_reason(test: LimitTest, verdict: Verdict, unit: Unit, *, higher: bool,
         limit=limit_value(limit, test.stated, unit),
         change=_change(test.value, unit, higher=higher),
         relative_change=_relative_change(test.relative_loss) if test.relative_loss else "",
-        confidence="" if test.point else f" at {_confidence(1 - test.alpha)} confidence",
+        confidence="" if test.point else f" at {percentage(1 - test.alpha)} confidence",
     )
     if verdict is not Verdict.INCONCLUSIVE or not test.n:
         return text
@@ -281,11 +281,7 @@ def limit_value(limit: Limit, stated: float, unit: Unit) -> str:
         case LimitUnit.CHANGE:
             return unit.amount(stated)
         case _:
-            return f"{stated * 100:.3g} %"
-
-
-def _confidence(level: float) -> str:
-    return f"{round(level * 100, 6):g} %"
+            return percentage(stated)
 
 
 def _change(gain: float, unit: Unit, *, higher: bool) -> str:
