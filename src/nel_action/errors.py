@@ -1,18 +1,18 @@
-"""Every error this program raises on purpose, and the exit code each one means.
+"""The errors that this program raises on purpose, and the exit code of each.
 
-NelActionError                 3   what could not be seen cannot be judged
+NelActionError                 3   something could not be measured
 ├── UsageError                 2   the spec or the command line is wrong
-│   ├── SpecError              2   one or more problems in a spec, each with its place
+│   ├── SpecError              2   one or more problems in a spec, each with its location
 │   └── NotFoundError          2   no such invocation, task, metric, file
-│       └── AmbiguousError     2   several answer to it
-├── UnreachableError           3   a backend, endpoint or engine does not answer
+│       └── AmbiguousError     2   several match the name
+├── UnreachableError           3   a backend, endpoint or engine does not respond
 │   ├── EndpointError          3   the target refused or failed the one tiny request
 │   └── EngineError            3   Docker, Slurm, Lepton: not there, not allowed, not working
-├── ExecutorError              3   a backend refused a job, or gave back less than it should
-│   └── CollectError           3   artifacts did not come back whole
+├── ExecutorError              3   a backend rejected a job or returned incomplete data
+│   └── CollectError           3   artifacts or logs are incomplete
 ├── ResultsError               3   result files that are missing, truncated or not comparable
 ├── SecretError                2   a variable that the spec names is not set
-└── CancelledError           130   somebody asked to stop
+└── CancelledError           130   the caller asked to stop
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = [
 
 
 class ExitCode(IntEnum):
-    """What the command line, the action's `exit-code` output and the check's conclusion agree on."""
+    """Exit codes of the command line, of the action's `exit-code` output and behind the check's conclusion."""
 
     PASS = 0
     FAIL = 1
@@ -57,7 +57,7 @@ class ExitCode(IntEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class Location:
-    """A place in a file that a person wrote; `line` and `column` count from 1."""
+    """A position in a file of the user; `line` and `column` count from 1."""
 
     file: Path
     line: int | None = None
@@ -69,23 +69,23 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong: what happened, where, and what to do."""
+    """One problem: what failed, where, and the fix."""
 
     message: str
-    """One line, no full stop, in the user's words."""
+    """One line without a full stop."""
     location: Location | None = None
-    """Where it was written, if it was written anywhere."""
+    """Where the cause is written, if it is in a file."""
     hint: str | None = None
-    """The next step that would mend it."""
+    """The fix."""
 
     def __str__(self) -> str:
-        place = f"{self.location}: " if self.location else ""
+        prefix = f"{self.location}: " if self.location else ""
         hint = f"\n  {self.hint}" if self.hint else ""
-        return f"{place}{self.message}{hint}"
+        return f"{prefix}{self.message}{hint}"
 
 
 class NelActionError(Exception):
-    """The root of the tree; carries a hint for the user and an exit code for the caller."""
+    """Base class of all errors, with problems for the user and an exit code for the caller."""
 
     exit_code: ClassVar[ExitCode] = ExitCode.UNMEASURABLE
 
@@ -104,7 +104,7 @@ class UsageError(NelActionError):
 
 
 class SpecError(UsageError):
-    """All that is wrong with a spec, told at once."""
+    """All problems of a spec, reported together."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("; ".join(problem.message for problem in problems))
@@ -112,31 +112,31 @@ class SpecError(UsageError):
 
 
 class NotFoundError(UsageError):
-    """A name that nothing answers to."""
+    """A name that matches nothing."""
 
 
 class AmbiguousError(NotFoundError):
-    """A name that several things answer to."""
+    """A name that matches several things."""
 
 
 class UnreachableError(NelActionError):
-    """Something outside did not answer; that says nothing about any job."""
+    """An external system did not respond; the states of jobs there are unknown."""
 
 
 class EndpointError(UnreachableError):
-    """The target did not answer one tiny request as an OpenAI-compatible endpoint would."""
+    """The target did not answer a minimal request as an OpenAI-compatible endpoint does."""
 
 
 class EngineError(UnreachableError):
-    """A backend is not there, not allowed or not healthy."""
+    """A backend is missing, not permitted or not healthy."""
 
 
 class ExecutorError(NelActionError):
-    """A backend refused what was asked of it."""
+    """A backend rejected a request."""
 
 
 class CollectError(ExecutorError):
-    """Artifacts or logs did not come back whole."""
+    """Artifacts or logs are incomplete."""
 
 
 class ResultsError(NelActionError):
@@ -144,10 +144,10 @@ class ResultsError(NelActionError):
 
 
 class SecretError(UsageError):
-    """A variable that the spec names has no value here."""
+    """A variable that the spec names is not set."""
 
 
 class CancelledError(NelActionError):
-    """The caller asked to stop; what runs elsewhere goes on unless it was cancelled too."""
+    """The caller asked to stop; jobs on other machines continue unless they were cancelled as well."""
 
     exit_code = ExitCode.CANCELLED

@@ -1,4 +1,4 @@
-"""Writing files so that a crash, a full disk or a second writer never leaves half of one."""
+"""Atomic writes, digests of directories, and the location of `$NEL_ACTION_HOME`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ __all__ = ["digest_tree", "home_dir", "write_atomically"]
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = True) -> None:
-    """Put `data` at `path` so that after a crash there is the old file or the whole new one.
+    """Replace a file such that a reader finds the old or the new content, also after a crash.
 
     Args:
-        path: the file; its folder is made.
-        data: all of it.
-        mode: of a file that is new.
-        durable: whether it must outlive a loss of power; what is only shown while something runs need not.
+        path: the file; its directory is created.
+        data: the new content.
+        mode: permissions of a new file.
+        durable: whether the content must survive a power failure; False for short-lived files such as progress.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")

@@ -39,11 +39,11 @@ __all__ = [
 ]
 
 VERDICT_SYMBOLS: Final = {"pass": "✓", "fail": "✗", "inconclusive": "?", "unmeasurable": "!"}
-"""Shown beside the word, so that a verdict does not depend on colour."""
+"""Shown with the word, so that a verdict does not depend on colour."""
 
 MINUS: Final = "\N{MINUS SIGN}"
 MISSING: Final = "–"
-"""Stands for a figure that does not exist."""
+"""Placeholder of a missing figure."""
 
 _MINUTE: Final = 60
 _HOUR: Final = 3600

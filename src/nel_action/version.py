@@ -1,4 +1,4 @@
-"""The version, for whoever must not import anything else."""
+"""The version of the package; imports nothing."""
 
 from __future__ import annotations
 
