@@ -62,11 +62,11 @@ def test_items_that_got_worse_link_to_the_hosted_report() -> None:
 
 def test_a_long_report_loses_details_first_and_problems_last() -> None:
     report = reports.failed()
-    whole = render_markdown(report)
-    shorter = render_markdown(report, limit=len(whole.encode()) - 1)
+    full = render_markdown(report)
+    shorter = render_markdown(report, limit=len(full.encode()) - 1)
     assert "How this was run" in shorter
     assert "Reasons and method" not in shorter
-    tight = render_markdown(report, limit=len(whole.split("<details>")[0].encode()) - 5)
+    tight = render_markdown(report, limit=len(full.split("<details>")[0].encode()) - 5)
     assert "1 more task without problems" in tight
     assert all(task in tight for task in ("gsm8k", "mmlu", "ifeval", "style"))
 

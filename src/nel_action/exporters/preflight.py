@@ -52,7 +52,7 @@ def _problems(
     try:
         exporter = get_exporter(name)
     except NotFoundError as error:
-        # NOTE: a section for a plug-in that is installed elsewhere is accepted; a misspelt name of ours is not.
+        # NOTE: a section for a plug-in that is installed elsewhere is accepted; a misspelt built-in name is not.
         fatal = used or "did you mean" in str(error.problems[0].hint)
         yield Problem(error.problems[0].message, location, error.problems[0].hint), fatal
         return

@@ -60,7 +60,7 @@ class Metadata:
     """RFC 3339, UTC."""
     ended: str | None = None
     seconds: float | None = None
-    """Wall time of the whole invocation."""
+    """Wall time of the invocation."""
     history: tuple[Event, ...] = ()
     """Resumes and new attempts, oldest first."""
     links: tuple[Link, ...] = ()

@@ -23,7 +23,7 @@ _METADATA: Final = TypeAdapter(Metadata)
 
 
 def save_report(report: Report, run_dir: Path) -> Path:
-    """Write verdict and metadata to `report.json` beside `results.json`; return the path."""
+    """Write verdict and metadata to `report.json` in the run directory; return the path."""
     data = {
         "schema_version": _VERSION,
         "gate": report.gate.model_dump(mode="json"),

@@ -29,7 +29,7 @@ def print_report(report: Report, *, link: str | None = None) -> None:
 
     Args:
         report: the report.
-        link: path or address of the full report, named beside the verdict.
+        link: path or address of the full report, shown with the verdict.
     """
     text = render_terminal(report, width=output_width(sys.stdout), color=use_color(sys.stdout), link=link)
     click.echo(text, nl=False, color=True)
@@ -42,7 +42,7 @@ def render_terminal(report: Report, *, width: int | None = None, color: bool = F
         report: the report.
         width: columns of the terminal; None never wraps the table.
         color: colour the verdicts.
-        link: path or address of the full report, named beside the verdict.
+        link: path or address of the full report, shown with the verdict.
     """
     rows = rows_of(report)
     pivot = len(models_of(rows)) > 1

@@ -90,8 +90,8 @@ def with_score(bundle: Bundle, value: float) -> Bundle:
 
 
 def test_each_job_is_a_child_of_the_run_of_its_invocation(bundle: Bundle, uri: str, client: MlflowClient) -> None:
-    assert changes(export(bundle, uri, "whole", tags={"team": "evals"})) == [Change.CREATED] * 6
-    stored = runs(client, "whole")
+    assert changes(export(bundle, uri, "complete", tags={"team": "evals"})) == [Change.CREATED] * 6
+    stored = runs(client, "complete")
     parent, child = stored["invocation 4f1c9a2000000000"], stored["gsm8k · acme-7b"]
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert child.data.metrics["gsm8k/exact_match"] == 0.741

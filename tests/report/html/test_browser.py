@@ -151,7 +151,7 @@ def test_fragment_opens_an_item_or_a_filter(page: WebDriver, opened: Opened, tmp
     assert page.execute_script("return document.querySelector('.anchor').href") == page.current_url
     page.execute_script(f"location.hash = '{samples_anchor('gsm8k', 'acme-7b', 'better')}'")
     wait_until(page, "document.getElementById('kind').value === 'better'")
-    page.execute_script(f"location.hash = '{item_anchor('gsm8k', 'acme-7b', 'nobody')}'")
+    page.execute_script(f"location.hash = '{item_anchor('gsm8k', 'acme-7b', 'unknown')}'")
     wait_until(page, "document.getElementById('status').textContent.includes('no sample')")
 
 

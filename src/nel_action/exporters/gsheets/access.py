@@ -78,7 +78,7 @@ def _service_account(settings: GsheetsSettings, environ: Mapping[str, str]) -> d
 
 
 def _user(settings: GsheetsSettings) -> dict[str, Any] | None:
-    """Return an authorized user from the configured file, from beside it if it describes a client, or from gspread's.
+    """Return the authorized user in the configured file, in the folder of a client file, or in the folder of gspread.
 
     Raises:
         SecretError: the file is not readable, or no user has authorized the client.

@@ -78,7 +78,7 @@ class GsheetsExporter:
 
 
 def _created_note(settings: GsheetsSettings, account: str) -> str:
-    readers = ", ".join(settings.share_with) or "nobody else (export.gsheets.share_with)"
+    readers = ", ".join(settings.share_with) or "no other account (set export.gsheets.share_with)"
     return f"created '{settings.spreadsheet_name}', which belongs to {account}, shared with {readers}"
 
 

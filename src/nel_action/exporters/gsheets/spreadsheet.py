@@ -29,7 +29,7 @@ _SPREADSHEETS: Final = "https://sheets.googleapis.com/v4/spreadsheets"
 _FILES: Final = "https://www.googleapis.com/drive/v3/files"
 _TRIES: Final = 8
 """Writes that are attempted while other exports write too."""
-# NOTE: a jitter of 1 draws the whole pause at random, which separates exports that collided.
+# NOTE: a jitter of 1 makes the pause uniformly random, which separates exports that collided.
 _BACKOFF: Final = Backoff(initial=0.2, maximum=5.0, jitter=1.0)
 _BAD_REQUEST: Final = 400
 _REVISION_KEY: Final = "nel-action.turn"

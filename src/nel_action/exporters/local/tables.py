@@ -115,7 +115,7 @@ def merge_parquet(old: bytes | None, bundle: Bundle, patterns: Sequence[str]) ->
 
 def _rows(bundle: Bundle, patterns: Sequence[str]) -> list[Row]:
     rows = [_row(bundle, record) for record in records_of(bundle, patterns)]
-    # NOTE: a job without scores has a row too, since nobody notices a benchmark that is missing from a table.
+    # NOTE: a job without scores has a row too, so that a missing benchmark is visible in the table.
     empty = [task for task in bundle.results.tasks if not task.scores]
     return rows + [_origin(bundle, task) for task in empty]
 
