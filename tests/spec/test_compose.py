@@ -14,9 +14,8 @@ import yaml
 from nel_action.model.task import EndpointType
 from nel_action.spec.compose import LoadedSpec, load_spec
 from nel_action.spec.defaults import GROUPS
-from nel_action.spec.deployment import NoDeployment
+from nel_action.spec.deployment import NoDeployment, VllmDeployment
 from nel_action.spec.execution import LocalExecution
-from nel_action.spec.servers import VllmDeployment
 
 SPEC = """\
 defaults: [execution: local, deployment: none, _self_]

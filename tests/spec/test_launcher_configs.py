@@ -52,11 +52,11 @@ def test_every_example_loads(file: Path) -> None:
 
 @pytest.mark.parametrize("file", TODAY, ids=lambda file: file.stem)
 def test_every_served_example_passes_its_server_s_checks(file: Path) -> None:
-    from nel_action.model_servers.registry import server
+    from nel_action.model_servers.registry import server_type
 
     deployment = filled(file).spec.deployment
     if isinstance(deployment, ServedDeployment):
-        assert list(server(deployment.type).check(deployment)) == []
+        assert list(server_type(deployment.type).check(deployment)) == []
 
 
 def test_two_servers_from_one_group_do_not_mix(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Servers for the model under test: how to start each one, and how to know that it is ready."""
+"""Model servers: the command lines that start them, and how to recognize that they are ready."""

@@ -1,4 +1,4 @@
-"""What every server of ours does alike."""
+"""Base class of the built-in server types."""
 
 from __future__ import annotations
 
@@ -8,55 +8,60 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from nel_action.errors import Problem
 from nel_action.model.task import EndpointType
-from nel_action.model_servers.command_line import common_problems, route_of, user_command
+from nel_action.model_servers.command_line import check_quotes, configured_command, route_path
 from nel_action.model_servers.interface import ServeBinding, ServeCommand
 from nel_action.spec.deployment import ServedDeployment
 
-__all__ = ["ModelServer"]
+__all__ = ["BuiltInServer"]
 
 Settings = TypeVar("Settings", bound=ServedDeployment)
 
 
-class ModelServer(ABC, Generic[Settings]):
-    """A server whose command line is made from settings, unless the user wrote one."""
+class BuiltInServer(ABC, Generic[Settings]):
+    """A server whose command line is built from settings, unless the spec contains one."""
 
     type: str
-    """The word in a spec's `deployment.type`."""
+    """The value of `deployment.type`."""
     settings: ClassVar[Any]
-    """The model of its settings."""
+    """The model of the deployment's settings."""
 
     def check(self, deployment: ServedDeployment) -> Sequence[Problem]:
-        """Say what is missing or contradictory."""
-        problems = list(common_problems(deployment))
-        return problems or list(self.problems(self._settings(deployment)))
+        """Return missing and contradictory settings."""
+        problems = list(check_quotes(deployment))
+        return problems or list(self.check_settings(self._settings(deployment)))
 
     def requirements(self, deployment: ServedDeployment) -> Sequence[str]:  # noqa: ARG002 - of the protocol
-        """Return nothing: the image or the machine brings the program."""
+        """Return nothing: the program is part of the image or installed on the machine."""
         return ()
 
     def command(self, deployment: ServedDeployment, binding: ServeBinding) -> ServeCommand:
-        """Build the command line; the user's own comes first."""
-        words = self.written(deployment, binding)
-        return self.build(self._settings(deployment), binding) if words is None else ServeCommand(argv=words)
+        """Return the command line of the spec, or build one."""
+        argv = self.configured_command(deployment, binding)
+        return self.build(self._settings(deployment), binding) if argv is None else ServeCommand(argv=argv)
 
     def route(self, deployment: ServedDeployment, endpoint_type: EndpointType) -> str:
-        """Return the path of the route for that kind of request; empty where there is none."""
-        return route_of(deployment, endpoint_type)
+        """Return the URL path for a type of request; empty if the server has none."""
+        return route_path(deployment, endpoint_type)
 
-    def written(self, deployment: ServedDeployment, binding: ServeBinding) -> tuple[str, ...] | None:
-        """Return the user's own command line, or None."""
-        return user_command(deployment, binding)
+    def configured_command(self, deployment: ServedDeployment, binding: ServeBinding) -> tuple[str, ...] | None:
+        """Return the command line of the spec, or None if it contains none."""
+        return configured_command(deployment, binding)
 
     @abstractmethod
-    def problems(self, deployment: Settings) -> Iterator[Problem]:
-        """Yield what is missing or contradictory for this server."""
+    def check_settings(self, deployment: Settings) -> Iterator[Problem]:
+        """Yield missing and contradictory settings of this type."""
 
     @abstractmethod
     def build(self, deployment: Settings, binding: ServeBinding) -> ServeCommand:
-        """Build the command line from settings."""
+        """Build the command line from the settings."""
 
     def _settings(self, deployment: ServedDeployment) -> Settings:
+        """Narrow the type of the settings.
+
+        Raises:
+            TypeError: they are the settings of another type of server.
+        """
         if not isinstance(deployment, self.settings):
-            msg = f"{self.type} got the settings of {getattr(deployment, 'type', 'something else')}"
+            msg = f"server type {self.type} received the settings of {deployment.type}"
             raise TypeError(msg)
         return cast("Settings", deployment)

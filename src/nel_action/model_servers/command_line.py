@@ -1,4 +1,4 @@
-"""What servers share: splitting command lines without a shell, and naming the model and the route."""
+"""Functions that the server types share: splitting command lines without a shell, and checks of common settings."""
 
 from __future__ import annotations
 
@@ -11,92 +11,98 @@ from nel_action.model_servers.interface import ServeBinding
 from nel_action.spec.deployment import ServedDeployment
 
 __all__ = [
-    "common_problems",
-    "extra_words",
-    "fill",
-    "model_of",
-    "needs_image",
-    "needs_model",
-    "route_of",
+    "check_image",
+    "check_model",
+    "check_model_name",
+    "check_quotes",
+    "configured_command",
+    "expand",
+    "extra_arguments",
+    "model_path_or_handle",
+    "route_path",
     "split",
-    "user_command",
 ]
 
 
-def split(text: str | tuple[str, ...]) -> tuple[str, ...]:
-    """Split a command line into words as a shell would; a list is taken as it is.
+def split(command: str | tuple[str, ...]) -> tuple[str, ...]:
+    """Split a command line like a shell does; return a list of arguments unchanged.
 
     Raises:
         ValueError: a quote is not closed.
     """
-    return tuple(shlex.split(text)) if isinstance(text, str) else text
+    return tuple(shlex.split(command)) if isinstance(command, str) else command
 
 
-def extra_words(deployment: ServedDeployment) -> tuple[str, ...]:
-    """Return the words of `extra_args`."""
+def extra_arguments(deployment: ServedDeployment) -> tuple[str, ...]:
+    """Return the arguments in `extra_args`."""
     return split(deployment.extra_args)
 
 
-def user_command(deployment: ServedDeployment, binding: ServeBinding) -> tuple[str, ...] | None:
-    """Return the user's own command line, with what is known only here filled in; None where there is none."""
+def configured_command(deployment: ServedDeployment, binding: ServeBinding) -> tuple[str, ...] | None:
+    """Return the expanded `command` of the spec, or None if it is not set."""
     if deployment.command is None:
         return None
-    return fill(split(deployment.command), binding)
+    return expand(split(deployment.command), binding)
 
 
-def fill(words: tuple[str, ...], binding: ServeBinding) -> tuple[str, ...]:
-    """Replace `{host}`, `{port}`, `{checkpoint}` and `{work_dir}`; other braces stay as they are."""
-    known = {
+def expand(argv: tuple[str, ...], binding: ServeBinding) -> tuple[str, ...]:
+    """Replace `{host}`, `{port}`, `{checkpoint}` and `{work_dir}`; other braces are kept."""
+    values = {
         "{host}": binding.host,
         "{port}": str(binding.port),
         "{checkpoint}": str(binding.checkpoint or ""),
         "{work_dir}": str(binding.work_dir),
     }
-    filled = []
-    for word in words:
-        for name, value in known.items():
-            word = word.replace(name, value)  # noqa: PLW2901 - one replacement after the other
-        filled.append(word)
-    return tuple(filled)
+    expanded = []
+    for argument in argv:
+        for placeholder, value in values.items():
+            argument = argument.replace(placeholder, value)  # noqa: PLW2901 - one replacement after another
+        expanded.append(argument)
+    return tuple(expanded)
 
 
-def model_of(deployment: ServedDeployment, binding: ServeBinding) -> str:
-    """Return what the server loads: a name on the hub, or the checkpoint where the server sees it."""
+def model_path_or_handle(deployment: ServedDeployment, binding: ServeBinding) -> str:
+    """Return the model that the server loads: its name on the hub, or the path of the checkpoint."""
     if deployment.hf_model_handle:
         return deployment.hf_model_handle
     return str(binding.checkpoint or deployment.checkpoint_path or "")
 
 
-def common_problems(deployment: ServedDeployment) -> Iterator[Problem]:
-    """Find command lines that cannot be split."""
+def check_quotes(deployment: ServedDeployment) -> Iterator[Problem]:
+    """Yield a problem for each command line that cannot be split."""
     for key in ("command", "extra_args", "base_command"):
         text = getattr(deployment, key, None)
         try:
             split(text or ())
         except ValueError as error:
-            yield Problem(f"deployment.{key} cannot be split into words: {error}", None, "close the quotes")
+            yield Problem(f"deployment.{key} cannot be split into arguments: {error}", hint="close the quotes")
 
 
-def needs_model(deployment: ServedDeployment) -> Iterator[Problem]:
-    """Find a deployment that names no model, or two, or none that requests could ask for."""
+def check_model(deployment: ServedDeployment) -> Iterator[Problem]:
+    """Yield problems of a deployment without a model, with two models, or without the model's name in requests."""
     if deployment.command is None and not deployment.hf_model_handle and not deployment.checkpoint_path:
-        hint = "write deployment.checkpoint_path, or deployment.hf_model_handle"
-        yield Problem(f"deployment {deployment.type} names no model", None, hint)
+        hint = "set deployment.checkpoint_path or deployment.hf_model_handle"
+        yield Problem(f"deployment {deployment.type} has no model", hint=hint)
     if deployment.hf_model_handle and deployment.checkpoint_path:
-        hint = "write one of them, and null for the other"
-        yield Problem("deployment.checkpoint_path and deployment.hf_model_handle are both given", None, hint)
+        hint = "set one of them to null"
+        yield Problem("deployment.checkpoint_path and deployment.hf_model_handle are both set", hint=hint)
+    yield from check_model_name(deployment)
+
+
+def check_model_name(deployment: ServedDeployment) -> Iterator[Problem]:
+    """Yield a problem if the model has no name for requests."""
     if not deployment.served_model_name:
-        yield Problem("deployment.served_model_name is missing", None, "it is the model's name in requests")
+        yield Problem("deployment.served_model_name is missing", hint="set it to the model's name in requests")
 
 
-def needs_image(deployment: ServedDeployment) -> Iterator[Problem]:
-    """Find a deployment that brings its program in an image, and has none."""
+def check_image(deployment: ServedDeployment) -> Iterator[Problem]:
+    """Yield a problem if a server that runs in a container has no image."""
     if not deployment.image and deployment.runtime != "process":
-        yield Problem(f"deployment {deployment.type} has no image", None, "write deployment.image")
+        yield Problem(f"deployment {deployment.type} has no image", hint="set deployment.image")
 
 
-def route_of(deployment: ServedDeployment, endpoint_type: EndpointType) -> str:
-    """Return the path of the route for a kind of request."""
+def route_path(deployment: ServedDeployment, endpoint_type: EndpointType) -> str:
+    """Return the URL path for a type of request; empty if the server has none."""
     routes = deployment.endpoints
     match endpoint_type:
         case EndpointType.CHAT | EndpointType.VLM:

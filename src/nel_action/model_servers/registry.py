@@ -1,4 +1,4 @@
-"""Servers by name: ours from a table, other people's from entry points."""
+"""Lookup of model servers by the name in `deployment.type`."""
 
 from __future__ import annotations
 
@@ -6,37 +6,44 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from nel_action.errors import NotFoundError
-from nel_action.model_servers.interface import Server
+from nel_action.model_servers.interface import ServerType
 
-__all__ = ["ENTRY_POINTS", "server"]
+__all__ = ["GROUP", "server_type"]
 
-ENTRY_POINTS = "nel_action.deployments"
-"""The entry-point group of other people's servers: name → an object like `Server`."""
+GROUP = "nel_action.deployments"
+"""Entry-point group of plug-ins: name to an object that implements `ServerType`."""
 
-# NOTE: a table, because looking through the entry points of everything installed takes longer than a dry run may.
-_OURS = {
-    name: f"nel_action.model_servers.{name}:SERVER"
-    for name in ("generic", "llamacpp", "nim", "sglang", "trtllm", "vllm", "vllm_ray")
+_MODULES = "nel_action.model_servers"
+
+# NOTE: listed here because scanning the installed entry points takes longer than a dry run may.
+_BUILT_IN = {
+    "generic": f"{_MODULES}.generic:SERVER",
+    "llamacpp": f"{_MODULES}.llamacpp:SERVER",
+    "nim": f"{_MODULES}.nim:SERVER",
+    "sglang": f"{_MODULES}.sglang:SERVER",
+    "trtllm": f"{_MODULES}.trtllm:SERVER",
+    "vllm": f"{_MODULES}.vllm:SERVER",
+    "vllm_ray": f"{_MODULES}.vllm:RAY_SERVER",
 }
 
 
-def server(kind: str) -> Server:
-    """Return the server of a `deployment.type`.
+def server_type(name: str) -> ServerType:
+    """Return the type of server that `deployment.type` names.
 
     Raises:
-        NotFoundError: there is none of that name.
+        NotFoundError: no installed package provides it.
     """
-    if kind in _OURS:
-        module, _, name = _OURS[kind].partition(":")
-        found: Server = getattr(import_module(module), name)
-        return found
+    if name in _BUILT_IN:
+        module, _, attribute = _BUILT_IN[name].partition(":")
+        built_in: ServerType = getattr(import_module(module), attribute)
+        return built_in
     from importlib.metadata import entry_points
 
-    theirs = entry_points(group=ENTRY_POINTS)
-    if kind in theirs.names:
-        plugged: Server = theirs[kind].load()
-        return plugged
-    known = sorted({*_OURS, *theirs.names})
-    near = get_close_matches(kind, known, n=1)
-    msg = f"there is no server '{kind}'"
-    raise NotFoundError(msg, hint=f"did you mean '{near[0]}'?" if near else f"there are {', '.join(known)}")
+    plug_ins = entry_points(group=GROUP)
+    if name in plug_ins.names:
+        plug_in: ServerType = plug_ins[name].load()
+        return plug_in
+    known = sorted({*_BUILT_IN, *plug_ins.names})
+    near = get_close_matches(name, known, n=1)
+    msg = f"deployment.type: no model server '{name}' is installed"
+    raise NotFoundError(msg, hint=f"did you mean '{near[0]}'?" if near else f"available: {', '.join(known)}")

@@ -1,25 +1,69 @@
-"""vLLM."""
+"""vLLM, on one machine or on several nodes that a Ray cluster connects."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, ClassVar, Final
 
 from nel_action.errors import Problem
-from nel_action.model_servers.base import ModelServer
-from nel_action.model_servers.command_line import extra_words, fill, model_of, needs_image, needs_model, split
+from nel_action.model_servers.base import BuiltInServer
+from nel_action.model_servers.command_line import (
+    check_image,
+    check_model,
+    expand,
+    extra_arguments,
+    model_path_or_handle,
+    split,
+)
 from nel_action.model_servers.interface import ServeBinding, ServeCommand
-from nel_action.spec.servers import VllmDeployment
+from nel_action.spec.deployment import VllmDeployment, VllmRayDeployment
 
-__all__ = ["SERVER", "VllmServer", "vllm_words"]
+__all__ = ["RAY_SCRIPT", "RAY_SERVER", "SERVER", "VllmRayServer", "VllmServer"]
+
+RAY_SCRIPT: Final = "ray_serve.sh"
 
 
-def vllm_words(deployment: VllmDeployment, binding: ServeBinding) -> tuple[str, ...]:
-    """Return the words of `vllm serve`."""
+class VllmServer(BuiltInServer[VllmDeployment]):
+    """Runs `vllm serve`."""
+
+    type = "vllm"
+    settings: ClassVar[Any] = VllmDeployment
+
+    def check_settings(self, deployment: VllmDeployment) -> Iterator[Problem]:
+        """Yield a missing model or image."""
+        yield from check_model(deployment)
+        yield from check_image(deployment)
+
+    def build(self, deployment: VllmDeployment, binding: ServeBinding) -> ServeCommand:
+        """Build the command line."""
+        return ServeCommand(argv=_serve_argv(deployment, binding))
+
+
+class VllmRayServer(VllmServer):
+    """Runs a script on each node that joins a Ray cluster; the head then runs `vllm serve`.
+
+    The executor sets `PROC_ID` (0 is the head), `NODES_PER_INSTANCE` and `MASTER_IP`; without them, the node is the
+    head of a cluster of one.
+    """
+
+    type = "vllm_ray"
+    settings = VllmRayDeployment
+
+    def build(self, deployment: VllmDeployment, binding: ServeBinding) -> ServeCommand:
+        """Build the command line: the script, followed by the command line of the server."""
+        backend = getattr(deployment, "distributed_executor_backend", "ray")
+        argv = (*_serve_argv(deployment, binding), "--distributed-executor-backend", backend)
+        script = Path(__file__).with_name(RAY_SCRIPT).read_text(encoding="utf-8")
+        return ServeCommand(argv=("bash", str(binding.work_dir / RAY_SCRIPT), *argv), files={RAY_SCRIPT: script})
+
+
+def _serve_argv(deployment: VllmDeployment, binding: ServeBinding) -> tuple[str, ...]:
+    """Return the command line of `vllm serve`."""
     if deployment.base_command is not None:
-        return fill(split(deployment.base_command), binding)
-    words = [
-        *("vllm", "serve", model_of(deployment, binding)),
+        return expand(split(deployment.base_command), binding)
+    argv = [
+        *("vllm", "serve", model_path_or_handle(deployment, binding)),
         *("--served-model-name", deployment.served_model_name or ""),
         *("--host", binding.host),
         *("--port", str(binding.port)),
@@ -28,27 +72,11 @@ def vllm_words(deployment: VllmDeployment, binding: ServeBinding) -> tuple[str, 
         *("--data-parallel-size", str(deployment.data_parallel_size)),
     ]
     if deployment.gpu_memory_utilization is not None:
-        words += ["--gpu-memory-utilization", str(deployment.gpu_memory_utilization)]
+        argv += ["--gpu-memory-utilization", str(deployment.gpu_memory_utilization)]
     if deployment.trust_remote_code:
-        words.append("--trust-remote-code")
-    return (*words, *extra_words(deployment))
-
-
-class VllmServer(ModelServer[VllmDeployment]):
-    """`vllm serve`."""
-
-    type = "vllm"
-    settings: ClassVar[Any] = VllmDeployment
-
-    def problems(self, deployment: VllmDeployment) -> Iterator[Problem]:
-        """Find that there is no model or image."""
-        yield from needs_model(deployment)
-        yield from needs_image(deployment)
-
-    def build(self, deployment: VllmDeployment, binding: ServeBinding) -> ServeCommand:
-        """Build the command line."""
-        return ServeCommand(argv=vllm_words(deployment, binding))
+        argv.append("--trust-remote-code")
+    return (*argv, *extra_arguments(deployment))
 
 
 SERVER = VllmServer()
-"""The one instance."""
+RAY_SERVER = VllmRayServer()

@@ -1,21 +1,24 @@
-"""Further servers beside the one under test, such as a judge: the same settings, and how many nodes they take."""
+"""Settings of auxiliary servers, such as a judge: those of the deployments, and the number of nodes."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Discriminator, Field, Tag
 
 from nel_action.spec.base import EnvironmentName, SpecModel
-from nel_action.spec.deployment import DEPLOYMENT_TYPES, GenericDeployment, LlamaCppDeployment, PluginDeployment
-from nel_action.spec.servers import (
+from nel_action.spec.deployment import (
+    GenericDeployment,
+    LlamaCppDeployment,
     NimDeployment,
+    NoDeployment,
+    PluginDeployment,
     SglangDeployment,
     TrtllmDeployment,
     VllmDeployment,
     VllmRayDeployment,
+    deployment_tag,
 )
-from nel_action.spec.serving import NoDeployment
 
 __all__ = ["AuxiliaryDeployment", "AuxiliaryKeys"]
 
@@ -23,14 +26,14 @@ Count = Annotated[int, Field(gt=0)]
 
 
 class AuxiliaryKeys(SpecModel):
-    """What a further server has besides the keys of its type."""
+    """Settings of an auxiliary server in addition to those of its type."""
 
     num_nodes: Count = 1
-    """Nodes of its own, over all its instances."""
+    """Nodes of all its instances together."""
     num_instances: Count = 1
-    """Independent copies behind a balancer."""
+    """Independent instances behind a load balancer."""
     env_prefix: EnvironmentName | None = None
-    """Beginning of the variables that say where it is (`JUDGE_CHAT_URL`); its name in capitals unless said."""
+    """Prefix of the variables with its addresses (`JUDGE_CHAT_URL`); by default its name in upper case."""
 
 
 class AuxiliaryVllm(AuxiliaryKeys, VllmDeployment):
@@ -38,7 +41,7 @@ class AuxiliaryVllm(AuxiliaryKeys, VllmDeployment):
 
 
 class AuxiliaryVllmRay(AuxiliaryKeys, VllmRayDeployment):
-    """vLLM over several nodes."""
+    """vLLM on several nodes."""
 
 
 class AuxiliarySglang(AuxiliaryKeys, SglangDeployment):
@@ -54,22 +57,15 @@ class AuxiliaryTrtllm(AuxiliaryKeys, TrtllmDeployment):
 
 
 class AuxiliaryGeneric(AuxiliaryKeys, GenericDeployment):
-    """Any server, by its command line."""
+    """Any server, defined by its command line."""
 
 
 class AuxiliaryLlamaCpp(AuxiliaryKeys, LlamaCppDeployment):
-    """llama.cpp's server."""
+    """The server of llama.cpp."""
 
 
 class AuxiliaryPlugin(AuxiliaryKeys, PluginDeployment):
-    """A server of somebody's plug-in."""
-
-
-def _tag(value: Any) -> str | None:  # noqa: ANN401 - raw input or a model
-    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    if not isinstance(kind, str):
-        return None
-    return kind if kind in DEPLOYMENT_TYPES else "plugin"
+    """A server of a plug-in."""
 
 
 AuxiliaryDeployment = Annotated[
@@ -82,6 +78,6 @@ AuxiliaryDeployment = Annotated[
     | Annotated[AuxiliaryGeneric, Tag("generic")]
     | Annotated[AuxiliaryLlamaCpp, Tag("llamacpp")]
     | Annotated[AuxiliaryPlugin, Tag("plugin")],
-    Discriminator(_tag),
+    Discriminator(deployment_tag),
 ]
-"""One of the servers, by `type`; `none` is left out."""
+"""Settings of one auxiliary server, selected by `type`; `none` omits it."""

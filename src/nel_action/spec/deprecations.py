@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nel_action.errors import Problem
+from nel_action.spec.deployment import ServedDeployment
 from nel_action.spec.nested import Loc, get, merge, put, remove
-from nel_action.spec.serving import ServedDeployment
 from nel_action.spec.source_positions import Sources, dotted
 
 __all__ = ["MOVES", "rename"]

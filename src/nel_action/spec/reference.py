@@ -15,11 +15,11 @@ from pydantic.fields import FieldInfo
 from nel_action.model.env_ref import EnvRef
 from nel_action.spec.auxiliary import AuxiliaryKeys
 from nel_action.spec.base import Free
+from nel_action.spec.deployment import ServedDeployment
 from nel_action.spec.docstrings import field_docs
 from nel_action.spec.execution import ExecutionBase
 from nel_action.spec.introspection import members
 from nel_action.spec.model import Spec
-from nel_action.spec.serving import ServedDeployment
 
 __all__ = ["reference"]
 

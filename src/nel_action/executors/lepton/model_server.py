@@ -10,8 +10,8 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from nel_action.model.task import EndpointType
-from nel_action.model_servers.interface import ServeBinding, ServeCommand, Server
-from nel_action.model_servers.registry import server
+from nel_action.model_servers.interface import ServeBinding, ServeCommand, ServerType
+from nel_action.model_servers.registry import server_type
 from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import NoDeployment, ServedDeployment
 from nel_action.spec.lepton import LeptonConfig, LeptonExecution
@@ -59,9 +59,9 @@ class ModelServer:
         return self.deployment.lepton_config or LeptonConfig()
 
     @property
-    def kind(self) -> Server:
+    def kind(self) -> ServerType:
         """The kind of server, which builds commands and routes."""
-        return server(self.deployment.type)
+        return server_type(self.deployment.type)
 
     @property
     def port(self) -> int:

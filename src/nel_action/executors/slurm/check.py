@@ -14,7 +14,7 @@ from nel_action.executors.slurm.script import sbatch_options
 from nel_action.executors.slurm.slurm_job import SlurmJob
 from nel_action.executors.slurm.submission import rejection_hint
 from nel_action.executors.slurm.transport import CommandResult
-from nel_action.model_servers.registry import server
+from nel_action.model_servers.registry import server_type
 from nel_action.spec.deployment import ServedDeployment
 from nel_action.spec.slurm import SlurmExecution, walltime_seconds
 
@@ -92,7 +92,7 @@ def _server_problems(settings: SlurmExecution, slurm_job: SlurmJob) -> Iterator[
     """Yield the problems of a job's servers."""
     for each in slurm_job.servers:
         deployment = each.deployment
-        yield from server(each.kind).check(_with_server_runtime(deployment, settings))
+        yield from server_type(each.kind).check(_with_server_runtime(deployment, settings))
         title = "the model server" if each.label == TARGET_LABEL else f"the server {each.label.removeprefix('aux_')}"
         if settings.runtime != "none" and deployment.image is None:
             yield Problem(f"no known image for {title}", hint="set it with image:, or set execution.runtime: none")

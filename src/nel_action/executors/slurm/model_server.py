@@ -11,7 +11,7 @@ from nel_action.executors.auxiliary import server_variables, variable_prefix
 from nel_action.executors.slurm.containers import ContainerSpec, container_root
 from nel_action.executors.slurm.layout import AttemptDir
 from nel_action.model_servers.interface import ServeBinding, ServeCommand
-from nel_action.model_servers.registry import server
+from nel_action.model_servers.registry import server_type
 from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import ServedDeployment
 from nel_action.spec.slurm import SlurmExecution
@@ -167,7 +167,7 @@ def _command(
         work_dir=root / "work" / folder,
         checkpoint=checkpoint if checkpoint is None or settings.runtime == "none" else PurePosixPath("/checkpoint"),
     )
-    command = server(deployment.type).command(deployment, binding)
+    command = server_type(deployment.type).command(deployment, binding)
     argv, files = command.argv, dict(command.files)
     if deployment.pre_cmd:
         files["pre_server.sh"] = f"{deployment.pre_cmd}\n"

@@ -15,7 +15,7 @@ from nel_action.executors.slurm.model_server import TARGET_LABEL, ModelServer, m
 from nel_action.harnesses.interface import Binding, Command
 from nel_action.harnesses.registry import harness
 from nel_action.model.task import HarnessTask
-from nel_action.model_servers.registry import server
+from nel_action.model_servers.registry import server_type
 from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import ServedDeployment
 from nel_action.spec.slurm import SlurmExecution
@@ -75,7 +75,7 @@ class SlurmJob:
         if self.deployment is None:
             return self.job.target.api_endpoint.url or ""
         target = self.servers[0]
-        return f"{target.base_url}{server(target.kind).route(self.deployment, self.job.task.endpoint_type)}"
+        return f"{target.base_url}{server_type(target.kind).route(self.deployment, self.job.task.endpoint_type)}"
 
     @cached_property
     def dataset(self) -> tuple[str, str] | None:

@@ -16,7 +16,7 @@ from nel_action.executors.local.attempt import AttemptError, JobRecord
 from nel_action.executors.local.interface import RunningProgram, SetupStep
 from nel_action.executors.local.secrets import Values, resolve_env
 from nel_action.model.job import Reason
-from nel_action.model_servers.interface import ServeBinding, ServeCommand, Server
+from nel_action.model_servers.interface import ServeBinding, ServeCommand, ServerType
 from nel_action.spec.deployment import ServedDeployment
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class ServerContext:
     environ: Mapping[str, str]
 
     @property
-    def kind(self) -> Server:
+    def kind(self) -> ServerType:
         """Implementation of this kind of server."""
         return server_kind(self.deployment)
 
@@ -143,11 +143,11 @@ class ServerContext:
             raise AttemptError.failed(Reason.REJECTED, str(error)) from error
 
 
-def server_kind(deployment: ServedDeployment) -> Server:
+def server_kind(deployment: ServedDeployment) -> ServerType:
     """Return the implementation of a deployment's kind of server."""
-    from nel_action.model_servers.registry import server
+    from nel_action.model_servers.registry import server_type
 
-    return server(deployment.type)
+    return server_type(deployment.type)
 
 
 def server_network(record: JobRecord) -> str | None:
