@@ -32,6 +32,8 @@ SETTINGS = LlamaCppDeployment(
 )
 HEALTH_TIMEOUT = 60
 """Seconds within which the server must become healthy."""
+REQUEST_TIMEOUT = 120
+"""Seconds for one response, on a machine that runs other tests as well."""
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +97,7 @@ def completion_request(address: str, prompt: str, **fields: object) -> Request:
 
 def complete(address: str, prompt: str) -> dict[str, Any]:
     """Request a greedy completion; return the response body."""
-    with urlopen(completion_request(address, prompt), timeout=60) as response:  # noqa: S310 - loopback
+    with urlopen(completion_request(address, prompt), timeout=REQUEST_TIMEOUT) as response:  # noqa: S310 - loopback
         completion: dict[str, Any] = json.load(response)
         return completion
 
@@ -134,7 +136,7 @@ def test_answers_are_correct_and_reproducible(python: Path, tmp_path: Path) -> N
 def test_a_signal_stops_the_server_during_a_request(python: Path, tmp_path: Path, number: signal.Signals) -> None:
     with serving(python, tmp_path) as (address, process):
         request = completion_request(address, "Count from one to a thousand.", stream=True, max_tokens=1500)
-        with urlopen(request, timeout=60) as response:  # noqa: S310 - loopback
+        with urlopen(request, timeout=REQUEST_TIMEOUT) as response:  # noqa: S310 - loopback
             assert response.readline()
             process.send_signal(number)
             assert process.wait(timeout=20) == 0
