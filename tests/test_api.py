@@ -1,5 +1,3 @@
-"""The library's surface is locked, and it does what the command line does."""
-
 from __future__ import annotations
 
 import inspect
@@ -18,7 +16,7 @@ from nel_action.model.job import JobState
 SURFACE = ["__version__", "export", "gate", "load_spec", "plan", "run", "status", "wait"]
 
 
-def test_the_public_names_are_these() -> None:
+def test_public_names_are_locked() -> None:
     assert nel_action.__all__ == SURFACE
     for name in SURFACE[1:]:
         function = getattr(nel_action, name)
@@ -27,7 +25,7 @@ def test_the_public_names_are_these() -> None:
         assert inspect.signature(function).return_annotation is not inspect.Signature.empty
 
 
-def test_importing_everything_leaves_the_names_alone() -> None:
+def test_importing_all_modules_keeps_the_public_names() -> None:
     code = (
         "import pkgutil, importlib, inspect, nel_action\n"
         "for module in pkgutil.walk_packages(nel_action.__path__, 'nel_action.'):\n"
@@ -39,13 +37,13 @@ def test_importing_everything_leaves_the_names_alone() -> None:
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True, timeout=60)
 
 
-def test_importing_the_package_loads_nothing_heavy() -> None:
+def test_importing_the_package_imports_nothing_heavy() -> None:
     code = "import sys, nel_action; print(len([m for m in sys.modules if m.startswith(('pydantic', 'numpy', 'yaml'))]))"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
     assert done.stdout.strip() == "0"
 
 
-def test_from_a_spec_to_a_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_and_wait_return_the_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     project = Project(tmp_path / "p", tasks=("alpha", "beta"))
     monkeypatch.chdir(project.folder)
     monkeypatch.setenv("NEL_ACTION_HOME", project.environ["NEL_ACTION_HOME"])

@@ -1,7 +1,7 @@
 """Gate changes to language models on benchmark results.
 
-The public names are those of `nel_action.api`; they are loaded when they are first used, so that
-`import nel_action` costs nothing.
+The public names are those of `nel_action.api`. They are imported when they are first used, so that
+`import nel_action` is fast.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import sys
 
 try:
     from nel_action.cli.app import main
-except KeyboardInterrupt:  # a cancel that came while this program was being read
+except KeyboardInterrupt:  # cancelled during the imports
     sys.exit(130)
 
 if __name__ == "__main__":

@@ -1,5 +1,3 @@
-"""The root command: instant, and plain about mistakes."""
-
 from __future__ import annotations
 
 import re
@@ -13,13 +11,13 @@ from nel_action.errors import ExitCode
 HEAVY = ("pydantic", "numpy", "scipy", "docker", "requests", "rich", "hydra", "omegaconf", "yaml")
 
 
-def nel_action(*words: str) -> subprocess.CompletedProcess[str]:
+def nel_action(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "nel_action", *words], capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-m", "nel_action", *arguments], capture_output=True, text=True, check=False, timeout=60
     )
 
 
-def test_help_names_every_command_and_loads_nothing_heavy() -> None:
+def test_help_lists_every_command_and_imports_nothing_heavy() -> None:
     code = (
         "import sys; from nel_action.cli.app import root; root.main(['--help'], standalone_mode=False); "
         f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
@@ -31,23 +29,23 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
         assert text in done.stdout
 
 
-def test_unknown_command_names_the_nearest_and_exits_2() -> None:
+def test_unknown_command_suggests_the_nearest_and_exits_with_2() -> None:
     done = nel_action("rnu")
     assert done.returncode == 2
     assert "did you mean 'run'?" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_version_is_the_packages() -> None:
+def test_version_is_that_of_the_package() -> None:
     from importlib.metadata import version
 
     assert nel_action("--version").stdout == f"nel-action {version('nel-action')}\n"
 
 
-def test_the_readme_s_exit_codes_are_those_of_the_code() -> None:
+def test_exit_codes_in_the_readme_are_those_of_the_code() -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     rows = re.findall(r"^\| (\d+) \| ([a-z ]+)", readme, re.MULTILINE)
-    named = {ExitCode(int(code)): words for code, words in rows}
-    assert set(named) == set(ExitCode)
+    names = {ExitCode(int(code)): name for code, name in rows}
+    assert set(names) == set(ExitCode)
     for code in (ExitCode.PASS, ExitCode.FAIL, ExitCode.UNMEASURABLE, ExitCode.INCONCLUSIVE, ExitCode.CANCELLED):
-        assert named[code].startswith(code.name.lower())
+        assert names[code].startswith(code.name.lower())

@@ -1,5 +1,3 @@
-"""The commands a person types, each against jobs that really run."""
-
 from __future__ import annotations
 
 import json
@@ -24,14 +22,15 @@ def identity(project: Project) -> str:
     return project.runs[-1].name.rsplit("-", 1)[1]
 
 
-def until_running(project: Project, count: int = 1) -> None:
+def wait_until_running(project: Project, count: int = 1) -> None:
+    """Wait until that many jobs have started."""
     deadline = time.monotonic() + 60
     while len(project.ran) < count:
-        assert time.monotonic() < deadline, "nothing started"
+        assert time.monotonic() < deadline, "no job started"
         time.sleep(0.05)
 
 
-def test_run_without_wait_says_5_and_wait_brings_the_verdict(project: Project) -> None:
+def test_run_without_wait_exits_with_5_and_wait_with_the_verdict(project: Project) -> None:
     done = project.run()
     assert done.returncode == 5, done.stderr
     assert identity(project) in done.stderr
@@ -42,7 +41,7 @@ def test_run_without_wait_says_5_and_wait_brings_the_verdict(project: Project) -
         assert (project.runs[-1] / name).is_file(), name
 
 
-def test_waiting_again_changes_neither_results_nor_exports(project: Project) -> None:
+def test_wait_again_changes_neither_results_nor_exports(project: Project) -> None:
     local = ["-o", "+export.local.output_dir=out", "-o", "+execution.auto_export.destinations=[local]"]
     assert project.run("--wait", *local).returncode == 0
     kept = [project.runs[-1] / "results.json", project.folder / "out" / "processed_results.json"]
@@ -51,14 +50,14 @@ def test_waiting_again_changes_neither_results_nor_exports(project: Project) -> 
     assert [path.read_bytes() for path in kept] == before
 
 
-def test_max_wait_leaves_with_5_and_the_jobs_go_on(tmp_path: Path) -> None:
+def test_max_wait_exits_with_5_and_the_jobs_run_on(tmp_path: Path) -> None:
     project = Project(tmp_path / "p", tasks=("slow",), seconds=3)
     assert project.run("--max-wait", "0.2").returncode == 5
     assert project.nel("wait", identity(project)).returncode == 0
     assert project.ran == ["slow"]
 
 
-def test_a_failed_job_makes_the_run_unmeasurable_and_resume_mends_it(project: Project) -> None:
+def test_failed_job_is_unmeasurable_and_resume_runs_it_again(project: Project) -> None:
     project.write_spec({"beta": 7})
     failed = project.run("--wait")
     assert failed.returncode == 3, failed.stderr
@@ -67,8 +66,8 @@ def test_a_failed_job_makes_the_run_unmeasurable_and_resume_mends_it(project: Pr
     assert status.returncode == 3
     states = {record["task"]: (record["state"], record["exit_code"]) for record in json.loads(status.stdout)}
     assert states == {"alpha": ("succeeded", 0), "beta": ("failed", 7)}
-    again = project.nel("resume", identity(project), "--wait")
-    assert again.returncode == 3
+    resumed = project.nel("resume", identity(project), "--wait")
+    assert resumed.returncode == 3
     assert sorted(project.ran) == ["alpha", "beta", "beta"]
     results = read_results(project.runs[-1] / "results.json")
     assert [(task.outcome, task.attempts) for task in results.tasks] == [
@@ -77,27 +76,27 @@ def test_a_failed_job_makes_the_run_unmeasurable_and_resume_mends_it(project: Pr
     ]
 
 
-def test_kill_ends_jobs_and_status_says_so(tmp_path: Path) -> None:
+def test_kill_cancels_jobs(tmp_path: Path) -> None:
     project = Project(tmp_path / "p", tasks=("one", "two"), seconds=60)
     assert project.run().returncode == 5
-    until_running(project, 2)
+    wait_until_running(project, 2)
     killed = project.nel("kill", identity(project))
     assert killed.returncode == 0, killed.stderr
     assert killed.stdout.splitlines() == ["one: cancelled", "two: cancelled"]
     assert project.nel("status", identity(project)).returncode == 3
 
 
-def test_kill_of_one_job_leaves_the_other(tmp_path: Path) -> None:
+def test_kill_of_one_job_keeps_the_other(tmp_path: Path) -> None:
     project = Project(tmp_path / "p", tasks=("one", "two"), seconds=6)
     assert project.run().returncode == 5
-    until_running(project, 2)
+    wait_until_running(project, 2)
     assert project.nel("kill", f"{identity(project)}.1").stdout.strip() == "two: cancelled"
     assert project.nel("wait", identity(project)).returncode == 3
     results = read_results(project.runs[-1] / "results.json")
     assert [task.outcome for task in results.tasks] == [JobOutcome.SUCCEEDED, JobOutcome.CANCELLED]
 
 
-def test_the_same_commit_is_not_evaluated_twice_unless_asked(project: Project) -> None:
+def test_results_of_a_commit_are_reused_unless_fresh(project: Project) -> None:
     assert project.run("--wait").returncode == 0
     second = project.run("--wait")
     assert second.returncode == 0
@@ -107,7 +106,7 @@ def test_the_same_commit_is_not_evaluated_twice_unless_asked(project: Project) -
     assert len(project.ran) == 4
 
 
-def test_only_the_named_task_is_run(project: Project) -> None:
+def test_task_option_selects_tasks(project: Project) -> None:
     assert project.run("--wait", "-t", "beta").returncode == 0
     assert project.ran == ["beta"]
     wrong = project.run("--wait", "-t", "bet")
@@ -115,7 +114,7 @@ def test_only_the_named_task_is_run(project: Project) -> None:
     assert "did you mean 'beta'?" in wrong.stderr
 
 
-def test_dry_run_shows_everything_and_writes_nothing(project: Project) -> None:
+def test_dry_run_prints_plan_and_scripts_and_writes_nothing(project: Project) -> None:
     before = sorted(project.folder.rglob("*"))
     done = project.run("--dry-run")
     assert done.returncode == 0, done.stderr
@@ -127,7 +126,7 @@ def test_dry_run_shows_everything_and_writes_nothing(project: Project) -> None:
     assert project.ran == []
 
 
-def test_logs_info_and_lists_know_the_run(project: Project) -> None:
+def test_logs_info_and_ls_find_the_run(project: Project) -> None:
     assert project.run("--wait").returncode == 0
     name = identity(project)
     assert project.nel("logs", name).returncode == 0
@@ -138,7 +137,7 @@ def test_logs_info_and_lists_know_the_run(project: Project) -> None:
     assert [(run["invocation"], run["states"]) for run in runs] == [(name, {"succeeded": 2})]
 
 
-def test_the_scripts_run_by_hand_and_give_the_same_scores(project: Project, tmp_path: Path) -> None:
+def test_scripts_run_by_hand_give_the_same_scores(project: Project, tmp_path: Path) -> None:
     assert project.run("--wait").returncode == 0
     script = project.runs[-1] / "alpha" / "run.sh"
     output = tmp_path / "by-hand"
@@ -149,7 +148,7 @@ def test_the_scripts_run_by_hand_and_give_the_same_scores(project: Project, tmp_
 
 
 @pytest.mark.parametrize(
-    ("spec", "code", "words"),
+    ("spec", "code", "message"),
     [
         ("evaluation: {taskz: []}", 2, "taskz"),
         ("evaluation: {tasks: [{name: no_such_task}]}", 2, "no_such_task"),
@@ -160,7 +159,7 @@ def test_the_scripts_run_by_hand_and_give_the_same_scores(project: Project, tmp_
         ("execution: {type: local, runtime: process, parallelism: 0}", 2, "parallelism"),
     ],
 )
-def test_mistakes_are_said_in_a_line_and_nothing_is_run(project: Project, spec: str, code: int, words: str) -> None:
+def test_invalid_spec_is_reported_and_nothing_is_run(project: Project, spec: str, code: int, message: str) -> None:
     name = spec.partition(":")[0]
     lines = (project.folder / "spec.yaml").read_text().splitlines()
     kept, skipping = [], False
@@ -170,23 +169,23 @@ def test_mistakes_are_said_in_a_line_and_nothing_is_run(project: Project, spec: 
     (project.folder / "spec.yaml").write_text("\n".join([*kept, spec, ""]))
     done = project.run("--wait")
     assert done.returncode == code, done.stderr
-    assert words in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert "nothing was run" in done.stderr
     assert project.ran == []
     assert project.runs == []
 
 
-def test_floors_decide_the_exit_code(tmp_path: Path) -> None:
+def test_gate_decides_the_exit_code(tmp_path: Path) -> None:
     gate = "gate: {tasks: {alpha: {min: %s, floor: point}}}"
-    for minimum, code, word in (("0.7", 0, "pass"), ("0.8", 1, "fail")):
-        project = Project(tmp_path / word, tasks=("alpha",), extra=gate % minimum)
+    for minimum, code, verdict in (("0.7", 0, "pass"), ("0.8", 1, "fail")):
+        project = Project(tmp_path / verdict, tasks=("alpha",), extra=gate % minimum)
         done = project.run("--wait")
         assert done.returncode == code, done.stdout + done.stderr
-        assert f"{word} (exit {code})" in done.stdout
+        assert f"{verdict} (exit {code})" in done.stdout
 
 
-def test_a_target_that_is_not_there_is_said_before_anything_runs(project: Project) -> None:
+def test_unreachable_target_is_reported_before_submission(project: Project) -> None:
     done = project.nel("run", "spec.yaml", "--wait")
     assert done.returncode == 3
     assert "connection refused" in done.stderr
@@ -201,9 +200,7 @@ CONTAINERS = (
 """Nothing listens on that port of this machine."""
 
 
-def test_an_engine_that_is_not_there_is_said_with_the_way_out(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_engine_is_reported_with_the_fix(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{project.folder / 'no.sock'}")
     done = project.run("--wait", *CONTAINERS)
     assert done.returncode == 3, done.stderr
@@ -215,7 +212,7 @@ def test_an_engine_that_is_not_there_is_said_with_the_way_out(
 
 
 @pytest.mark.docker
-def test_an_image_that_cannot_be_pulled_is_said_before_anything_runs(project: Project) -> None:
+def test_unpullable_image_is_reported_before_submission(project: Project) -> None:
     require("docker", engine_available(), "no Docker engine answers")
     done = project.run("--wait", *CONTAINERS)
     assert done.returncode == 3, done.stderr
@@ -226,17 +223,17 @@ def test_an_image_that_cannot_be_pulled_is_said_before_anything_runs(project: Pr
     assert not project.runs
 
 
-def test_unknown_invocations_are_a_mistake(project: Project) -> None:
+def test_unknown_invocation_is_a_usage_error(project: Project) -> None:
     for command in ("status", "wait", "logs", "kill", "resume", "info"):
         done = project.nel(command, "ffffffff")
         assert done.returncode == 2, command
         assert "no invocation 'ffffffff'" in done.stderr
 
 
-def test_doctor_says_what_is_there(project: Project) -> None:
+def test_doctor_reports_what_is_usable(project: Project) -> None:
     done = project.nel("doctor", "--json")
-    found = {finding["what"]: finding for finding in json.loads(done.stdout)}
-    assert found["python"]["state"] == found["home"]["state"] == "ok"
+    findings = {finding["what"]: finding for finding in json.loads(done.stdout)}
+    assert findings["python"]["state"] == findings["home"]["state"] == "ok"
     broken = project.nel("doctor", "spec.yaml")
     assert broken.returncode == 3
     assert "connection refused" in broken.stdout

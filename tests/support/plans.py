@@ -1,4 +1,4 @@
-"""Plans and sessions for tests that need no spec file."""
+"""Plans and sessions without a spec file."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from nel_action.spec.target import ApiEndpoint, Target
 COMMIT = "c" * 40
 
 
-def make_spec(*names: str, **more: object) -> Spec:
-    """Return a spec of `command` tasks."""
+def make_spec(*names: str, **parts: object) -> Spec:
+    """Return a spec with tasks of the `command` harness."""
     tasks = tuple(Task(name=name, harness="command", command=("true",)) for name in names or ("alpha", "beta"))
     target = Target(api_endpoint=ApiEndpoint(url="http://127.0.0.1:9/v1/chat/completions", model_id="tiny"))
-    parts: dict[str, object] = {
+    defaults: dict[str, object] = {
         "target": target,
         "evaluation": Evaluation(tasks=tasks),
         "execution": LocalExecution(runtime="process"),
     }
-    return Spec.model_validate(parts | more)
+    return Spec.model_validate(defaults | parts)
 
 
 def make_test_plan(*names: str, commit: str | None = COMMIT, base_dir: Path = Path()) -> Plan:
-    """Plan that spec."""
+    """Return the plan of such a spec."""
     return make_plan(make_spec(*names), Context(repository="o/r", commit=commit), base_dir=base_dir)
 
 
 def new_invocation(plan: Plan, folder: Path) -> Invocation:
-    """Make a run directory for a plan."""
+    """Create the run directory of a plan."""
     return create(
         plan,
         source=folder / "spec.yaml",
@@ -48,7 +48,7 @@ def new_invocation(plan: Plan, folder: Path) -> Invocation:
 
 
 def new_session(plan: Plan, executor: Executor, folder: Path) -> Session:
-    """Enter a new invocation of a plan into the folder's ledger."""
+    """Create an invocation of a plan, with a ledger in the folder."""
     ledger = Ledger(folder / "home")
     invocation = new_invocation(plan, folder)
     ledger.add(invocation.row())
@@ -56,7 +56,7 @@ def new_session(plan: Plan, executor: Executor, folder: Path) -> Session:
 
 
 def reopened(session: Session, executor: Executor) -> Session:
-    """Take the session up as another process would: from the files alone."""
+    """Open the session as another process does: from its files alone."""
     from nel_action.lifecycle.invocation import open_invocation
 
     ledger = Ledger(session.ledger.path.parent)

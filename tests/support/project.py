@@ -1,4 +1,4 @@
-"""A checkout with a spec of small programs that write down each time they really run."""
+"""A git checkout with a spec of small programs that record every run of theirs."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ sys.exit(code)
 
 @dataclass
 class Project:
-    """A git checkout, a home of its own, and a record of what ran."""
+    """A git checkout, a home directory of its own, and a record of the programs that ran."""
 
     folder: Path
     tasks: tuple[str, ...] = ("alpha", "beta", "gamma")
     seconds: float = 0.1
     extra: str = ""
-    """More YAML at the end of the spec."""
+    """YAML that is appended to the spec."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "own").mkdir(exist_ok=True)
         (self.folder / "own" / "program.py").write_text(PROGRAM)
         self.write_spec()
-        for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "spec"]):
-            self.git(*words)
+        for arguments in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "spec"]):
+            self.git(*arguments)
 
-    def git(self, *words: str) -> str:
+    def git(self, *arguments: str) -> str:
         identity = ["-c", "user.name=t", "-c", "user.email=t@example.invalid", "-c", "init.defaultBranch=main"]
         done = subprocess.run(
-            ["git", "-C", str(self.folder), *identity, *words], check=True, capture_output=True, text=True
+            ["git", "-C", str(self.folder), *identity, *arguments], check=True, capture_output=True, text=True
         )
         return done.stdout.strip()
 
     def write_spec(self, codes: dict[str, int] | None = None) -> None:
-        """Write the spec; `codes` are the exit codes of tasks that fail."""
+        """Write the spec; `codes` are the exit codes of failing tasks."""
         lines = [
             "target: {api_endpoint: {url: 'http://127.0.0.1:9/v1/chat/completions', model_id: tiny}}",
             "execution: {type: local, runtime: process, parallelism: 2, output_dir: runs}",
@@ -60,8 +60,8 @@ class Project:
         ]
         for task in self.tasks:
             code = (codes or {}).get(task, 0)
-            words = json.dumps([sys.executable, "{task_dir}/program.py", task, str(self.seconds), str(code)])
-            lines.append(f"    - {{name: {task}, harness: command, task_dir: own, command: {words}}}")
+            argv = json.dumps([sys.executable, "{task_dir}/program.py", task, str(self.seconds), str(code)])
+            lines.append(f"    - {{name: {task}, harness: command, task_dir: own, command: {argv}}}")
         (self.folder / "spec.yaml").write_text("\n".join([*lines, self.extra, ""]))
 
     @property
@@ -70,7 +70,7 @@ class Project:
 
     @property
     def ran(self) -> list[str]:
-        """What ran, in order, a name each time."""
+        """Names of the programs that ran, in order."""
         return self.ran_file.read_text().split() if self.ran_file.exists() else []
 
     @property
@@ -78,9 +78,9 @@ class Project:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("GITHUB_", "NEL_ACTION_"))}
         return kept | {"NEL_ACTION_HOME": str(self.folder.parent / f"{self.folder.name}-home"), "NO_COLOR": "1"}
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, "-m", "nel_action", *words],
+            [sys.executable, "-m", "nel_action", *arguments],
             cwd=self.folder,
             env=self.environ,
             stdout=subprocess.PIPE,
@@ -89,9 +89,9 @@ class Project:
             start_new_session=True,
         )
 
-    def nel(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def nel(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "nel_action", *words],
+            [sys.executable, "-m", "nel_action", *arguments],
             cwd=self.folder,
             env=self.environ,
             capture_output=True,
@@ -100,16 +100,16 @@ class Project:
             timeout=timeout,
         )
 
-    def run(self, *words: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        return self.nel("run", "spec.yaml", "--skip-endpoint-check", *words, timeout=timeout)
+    def run(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        return self.nel("run", "spec.yaml", "--skip-endpoint-check", *arguments, timeout=timeout)
 
     @property
     def runs(self) -> list[Path]:
-        """The run directories, oldest first; two may be of the same second."""
+        """The run directories, oldest first; two may have the same time in their names."""
         return sorted((self.folder / "runs").glob("*"), key=lambda run: (run.name[:19], run.stat().st_ctime_ns))
 
 
 def kill(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> None:
-    """Send a signal to the caller alone, as a runner that dies would, and let go of it."""
+    """Send a signal to the process alone, not to its children, and wait for its end."""
     process.send_signal(number)
     process.communicate(timeout=60)

@@ -41,7 +41,7 @@ def evaluate(prepared: Prepared, around: Surroundings) -> Events:
 
 
 def follow(session: Session, around: Surroundings, *, retry: bool = False) -> Events:
-    """Continue an invocation, whichever process started it and however that process ended.
+    """Continue an invocation, whichever process started it and however it exited.
 
     Args:
         session: the invocation.

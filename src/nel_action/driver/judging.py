@@ -155,7 +155,7 @@ def _confirmation_runs(views: Sequence[JobView]) -> list[ConfirmationRun]:
 
 
 def _failure(view: JobView) -> str | None:
-    """Describe how a confirmation run ended, unless it succeeded."""
+    """Describe why a confirmation run has no result; None if it succeeded."""
     if view.state is JobState.SUCCEEDED:
         return None
     if view.submitted is None:
@@ -165,8 +165,8 @@ def _failure(view: JobView) -> str | None:
 
 def _metadata(session: Session, views: Sequence[JobView], baseline: ResultSet | None) -> Metadata:
     invocation = session.invocation
-    ends = [view.attempt.ended for view in views if view.attempt and view.attempt.ended]
-    ended = max(ends) if ends else None
+    end_times = [view.attempt.ended for view in views if view.attempt and view.attempt.ended]
+    ended = max(end_times) if end_times else None
     return Metadata(
         spec_path=invocation.source,
         run_dir=invocation.run_dir,
@@ -180,7 +180,7 @@ def _metadata(session: Session, views: Sequence[JobView], baseline: ResultSet | 
 
 
 def _seconds_between(start: str, end: str) -> float | None:
-    """Return the duration; None if all jobs were reused and ended before the invocation began."""
+    """Return the duration; None if all jobs were reused and finished before the invocation began."""
     seconds = (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
     return seconds if seconds >= 0 else None
 

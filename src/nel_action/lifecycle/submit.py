@@ -88,12 +88,12 @@ def _place(session: Session, jobs: list[Job], attempts: Mapping[int, AttemptRow]
     """Look all keys up in one round trip, then submit the missing ones, each after its intent has been written."""
     if not jobs:
         return Submission()
-    found = find_attempts(session.executor, [job.key for job in jobs])
-    statuses = poll_attempts(session.executor, list(found.values())) if found else {}
+    existing_attempts = find_attempts(session.executor, [job.key for job in jobs])
+    statuses = poll_attempts(session.executor, list(existing_attempts.values())) if existing_attempts else {}
     joined: list[AttemptRow] = []
     rejected: list[AttemptRow] = []
     for job in jobs:
-        existing = found.get(job.key)
+        existing = existing_attempts.get(job.key)
         row = attempts.get(job.index)
         if existing is not None and _joinable(job, row, existing, statuses[job.key]):
             reused = row is None or row.number != existing.number

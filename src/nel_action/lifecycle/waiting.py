@@ -107,7 +107,7 @@ def poll_until_settled(
         once: poll a single time.
 
     Yields:
-        All jobs, after each poll; `settled` of the last list tells how polling ended.
+        All jobs, after each poll; `settled` of the last list tells whether all jobs are final.
     """
     initial, maximum = session.executor.poll_interval
     backoff = Backoff(initial=initial, factor=_FACTOR, maximum=maximum)

@@ -17,12 +17,12 @@ Key = NewType("Key", str)
 
 
 def attempt_name(key: Key, number: int) -> str:
-    """Name of one try of a job on every backend: Slurm job name, Lepton job name, container name."""
+    """Return the name of an attempt on every backend: Slurm job name, Lepton job name, container name."""
     return f"{key}-{number}"
 
 
 class JobState(StrEnum):
-    """Where a job is. `UNKNOWN` is "I could not see", never "failed"."""
+    """State of a job. `UNKNOWN` means that it could not be observed, never that it failed."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -33,7 +33,7 @@ class JobState(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether it can still change."""
+        """Whether the state cannot change any more."""
         return self in {JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}
 
 
@@ -59,22 +59,22 @@ class Attempt:
     number: int
     """1, 2, …"""
     backend_id: str
-    """What the backend calls it: a container id, a Slurm job id, a Lepton job id, a directory."""
+    """ID on the backend: a container ID, a Slurm job ID, a Lepton job ID, a directory."""
     submitted: str | None = None
-    """RFC 3339, UTC, where the backend says."""
+    """RFC 3339, UTC, if the backend reports it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobStatus:
-    """What was seen of an attempt, just now."""
+    """Status of an attempt, as observed by one poll."""
 
     state: JobState
     reason: Reason | None = None
-    """Set when `state` is failed."""
+    """Set if `state` is failed."""
     detail: str | None = None
-    """The backend's own words, or what to do; one line. Untrusted text where it comes from a job."""
+    """Message of the backend, or how to fix the cause; one line. Untrusted text if it comes from a job."""
     exit_code: int | None = None
-    """Of the harness; 128 + n for signal n."""
+    """Exit code of the harness; 128 + n for signal n."""
     started: str | None = None
     """RFC 3339, UTC."""
     ended: str | None = None
@@ -82,9 +82,9 @@ class JobStatus:
 
 
 def newest(attempts: Iterable[Attempt]) -> dict[Key, Attempt]:
-    """Keep the attempt with the highest number of each key."""
-    found: dict[Key, Attempt] = {}
+    """Return the attempt with the highest number of each key."""
+    latest: dict[Key, Attempt] = {}
     for attempt in attempts:
-        if attempt.key not in found or found[attempt.key].number < attempt.number:
-            found[attempt.key] = attempt
-    return found
+        if attempt.key not in latest or latest[attempt.key].number < attempt.number:
+            latest[attempt.key] = attempt
+    return latest

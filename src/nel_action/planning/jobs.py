@@ -1,7 +1,7 @@
-"""Jobs and their keys.
+"""The plan and its jobs.
 
-A job's key is a digest of what decides its result, so that any machine can compute it again and find the job
-under that name, whatever happened to our record of it.
+The key of a job is a digest of everything that determines its result. Any machine can therefore compute it again and
+find the job on the backend, even if the ledger has been lost.
 """
 
 from __future__ import annotations
@@ -22,55 +22,55 @@ __all__ = ["Context", "Job", "Plan"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What a plan depends on besides the spec."""
+    """The inputs of a plan besides the spec."""
 
     repository: str | None = None
-    """`owner/name`, or what the checkout's remote says."""
+    """`owner/name`."""
     commit: str | None = None
-    """The commit whose model is under test."""
+    """Commit of the model under test."""
     salt: str = ""
-    """Another salt, another key: everything is run again."""
+    """Part of every job key; another salt runs every job again."""
     digests: Mapping[str, str] = field(default_factory=dict)
-    """Image reference → digest, as far as the executor could resolve them."""
+    """Image reference → digest, for the images that the executor could resolve."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One task on one model: everything an executor needs to run it, and nothing secret."""
+    """One task on one model: everything that an executor needs to run it, without secrets."""
 
     key: Key
     pinned: bool
-    """Whether a commit, a revision or a salt says which model this is; only then may a finished attempt be reused."""
+    """Whether a commit, a revision or a salt identifies the model; otherwise no finished attempt is reused."""
     index: int
-    """Its place in the plan; the job's id is `<invocation>.<index>`."""
+    """Position in the plan; the job's ID is `<invocation>.<index>`."""
     name: str
-    """Unique in the plan and fit for a directory: the task's name, with the model's where there are several."""
+    """Unique in the plan and valid as a directory name: the task's name, with the model's if there are several."""
     task: HarnessTask
     harness: str
     model: str
-    """What reports call the model: its `model_id`, or its short name where a spec has several targets."""
+    """Name of the model in reports: its `model_id`, or its short name if the spec has several targets."""
     target: Target
-    """With `model_id` and `type` filled in; `url` is None where a deployment serves the model."""
+    """With `model_id` and `type` filled in; `url` is None if a deployment serves the model."""
     deployment: Deployment
     auxiliary: Mapping[str, AuxiliaryDeployment] = field(default_factory=dict)
-    """Further servers that the task needs, such as a judge, by name."""
+    """Further servers that the task uses, such as a judge, by name."""
     image: str | None = None
-    """Reference of the harness's image; None where it runs in an environment."""
+    """Reference of the harness's image; None if it runs in a virtual environment."""
     image_digest: str | None = None
     requirements: str | None = None
-    """Path of the hashed requirements of its environment, where it runs in one."""
+    """Path of the requirements file of the harness's virtual environment; None if it runs in an image."""
     env: Mapping[str, EnvRef] = field(default_factory=dict)
-    """Variable → reference to its value, that of the API key included."""
+    """Variable → reference to its value, including that of the API key."""
     timeout: float = 6 * 3600
     """Seconds."""
     dataset: tuple[str, str] | None = None
-    """Folder on this machine and where it is mounted."""
+    """Directory on this machine, and its mount point."""
     pre_cmd: str | None = None
-    """Shell text before the harness; only where the spec trusts it."""
+    """Shell commands before the harness; only if `execution.trust_commands` is set."""
     post_cmd: str | None = None
-    """Shell text after the harness; only where the spec trusts it."""
+    """Shell commands after the harness; only if `execution.trust_commands` is set."""
     repeats: int | None = None
-    """Index of the job that this one does once more, with another seed, before a change is blamed."""
+    """Index of the job that this one repeats with another seed, to confirm a failure; None for other jobs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
