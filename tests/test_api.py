@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from tests.support.project import Project
+from tests.support.scenarios import Scenario, install, write_spec
 
 import nel_action
-from nel_action.errors import NotFoundError
+from nel_action.api import ExportWarning
+from nel_action.errors import EndpointError, NotFoundError, SpecError
 from nel_action.gating.verdict import Verdict
 from nel_action.model.job import JobState
 
@@ -57,3 +59,47 @@ def test_run_and_wait_return_the_verdict(tmp_path: Path, monkeypatch: pytest.Mon
     assert project.ran == ["beta"]
     with pytest.raises(NotFoundError):
         nel_action.status("ffffffff")
+
+
+@pytest.mark.parametrize(
+    ("gate", "error", "message"),
+    [
+        ("gate: {tasks: {}}", SpecError, "the gate states no limit"),
+        ("gate: {tasks: {alpha: {max_drop: 0.1}}, baseline: evals/none.json}", NotFoundError, "evals/none.json"),
+        ("export: {local: {formt: csv}}", SpecError, "did you mean 'format'"),
+    ],
+)
+def test_run_checks_gate_baseline_and_exports_before_it_creates_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gate: str, error: type[Exception], message: str
+) -> None:
+    project = Project(tmp_path / "p", tasks=("alpha",), extra=gate)
+    monkeypatch.chdir(project.folder)
+    monkeypatch.setenv("NEL_ACTION_HOME", project.environ["NEL_ACTION_HOME"])
+    with pytest.raises(error, match=message):
+        nel_action.run(nel_action.load_spec(project.folder / "spec.yaml"), check_endpoint=False)
+    assert project.runs == []
+
+
+def test_run_checks_the_endpoint_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = Project(tmp_path / "p", tasks=("alpha",))
+    monkeypatch.chdir(project.folder)
+    monkeypatch.setenv("NEL_ACTION_HOME", project.environ["NEL_ACTION_HOME"])
+    with pytest.raises(EndpointError, match="connection refused"):
+        nel_action.run(nel_action.load_spec(project.folder / "spec.yaml"))
+    assert project.runs == []
+
+
+def test_run_warns_of_exports_that_will_fail_and_calls_on_created(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scenario = Scenario()
+    path = write_spec(scenario, tmp_path)
+    path.write_text(path.read_text() + "export: {env_vars: {KEY: 'host:NOT_SET'}}\n")
+    install(scenario, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NEL_ACTION_HOME", str(tmp_path / "home"))
+    created: list[str] = []
+    spec = nel_action.load_spec(path, overrides=["+execution.auto_export.destinations=[scripted]"])
+    with pytest.warns(ExportWarning, match="NOT_SET is not set"):
+        invocation = nel_action.run(spec, on_created=lambda session: created.append(session.invocation.id))
+    assert created == [invocation]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,26 @@ def test_unexpected_exception_is_unmeasurable_and_concludes_check(job: Path, mon
     outputs = outputs_of(job / "outputs")
     assert (outputs["exit-code"], outputs["state"], outputs["verdict"]) == ("3", "error", "none")
     assert "TypeError" in outputs["summary"]
+
+
+@pytest.mark.usefixtures("job")
+def test_unexpected_exception_after_the_verdict_keeps_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail_in_export(context: ActionContext) -> Outcome:
+        outcome = Outcome(code=0, verdict="pass", state="finished", invocation="0" * 16)
+        context.state.update(outcome=outcome, concluded=True)
+        msg = "an exporter failed"
+        raise TypeError(msg)
+
+    monkeypatch.setattr(evaluating, "evaluate", fail_in_export)
+    with github() as hub:
+        for name, value in (hub.environ() | {"INPUT_GITHUB_TOKEN": hub.token}).items():
+            monkeypatch.setenv(name, value)
+        ran = CliRunner().invoke(ci, ["run"], standalone_mode=False)
+        assert ran.return_value == 0
+        assert "TypeError after the verdict was published" in ran.output
+        CliRunner().invoke(ci, ["finish"], standalone_mode=False)
+        assert hub.store.checks_of("a" * 40) == []
+    assert outputs_of(Path(os.environ["GITHUB_OUTPUT"]))["verdict"] == "pass"
 
 
 @pytest.mark.parametrize(

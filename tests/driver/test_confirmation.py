@@ -88,15 +88,21 @@ def test_a_task_is_confirmed_at_most_once(tmp_path: Path) -> None:
             gate={"tasks": {"alpha": {"min": 0.5}, "beta": {"min": 0.5}}, "confirm": {"max_tasks": 1}},
         ),
         Scenario(scores=FAILING, tasks=TASKS, gate=gate(max_seconds=1)),
+        Scenario(
+            scores=FAILING,
+            tasks=("alpha", "alpha"),
+            rejected=("alpha.2",),
+            gate={"tasks": {"alpha": {"min": 0.5}}, "confirm": {}},
+        ),
     ],
-    ids=["not required", "nothing failed", "not measured", "too many failed", "too expensive"],
+    ids=["not required", "nothing failed", "not measured", "too many failed", "too expensive", "partly measured"],
 )
 def test_no_confirmation(tmp_path: Path, scenario: Scenario) -> None:
     with settled(scenario, tmp_path) as (evaluation, session, views):
         before = (evaluation.run_dir / "plan.json").read_bytes()
         assert extension(evaluation, session, views) is None
         assert (evaluation.run_dir / "plan.json").read_bytes() == before
-        assert len(evaluation.executor.started) == len(scenario.tasks)
+        assert len(evaluation.executor.started) == len(scenario.tasks) - len(scenario.rejected)
 
 
 def test_unreachable_backend_leaves_the_plan_for_the_next_process(tmp_path: Path) -> None:

@@ -44,8 +44,8 @@ def test_valid_spec_has_no_problems(tmp_path: Path, around: Surroundings) -> Non
 @pytest.mark.parametrize(
     ("gate", "message", "line"),
     [
-        ({"tasks": {"alpha": {"min": 0.5}}}, "gate.tasks.alpha fits several tasks", "    alpha:"),
-        ({"tasks": {}}, "the gate limits nothing", "gate:"),
+        ({"tasks": {"alpha": {"min": 0.5}}}, "gate.tasks.alpha matches several tasks", "    alpha:"),
+        ({"tasks": {}}, "the gate states no limit", "gate:"),
     ],
 )
 def test_invalid_policy_is_an_error_at_its_line(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from tests.doubles.executor import MemoryExecutor
@@ -8,7 +9,7 @@ from tests.support.plans import make_test_plan, new_session
 
 from nel_action.lifecycle.collect import collect
 from nel_action.lifecycle.session import Session
-from nel_action.lifecycle.submit import submit
+from nel_action.lifecycle.submit import resume, submit
 from nel_action.lifecycle.waiting import refresh
 from nel_action.model.job import JobState, Reason
 from nel_action.model.results import JobOutcome, Results, read_results, read_samples
@@ -78,6 +79,30 @@ def test_complete_artifacts_are_collected_once(tmp_path: Path) -> None:
     assert executor.calls.count("collect") == 1
 
 
+def test_artifacts_of_a_failed_job_are_collected_again(tmp_path: Path) -> None:
+    executor = MemoryExecutor()
+    session = finished_session(tmp_path, executor, JobState.FAILED, reason=Reason.HARNESS)
+    executor.artifacts[session.invocation.plan.jobs[0].key] = {"scores.json": SCORES}
+    collected(session)
+    collected(session)
+    assert executor.calls.count("collect") == 2
+
+
+def test_artifacts_of_a_new_attempt_are_collected(tmp_path: Path) -> None:
+    executor = MemoryExecutor()
+    session = finished_session(tmp_path, executor)
+    key = session.invocation.plan.jobs[0].key
+    executor.artifacts[key] = {"scores.json": SCORES}
+    collected(session)
+    executor.finish(key, JobState.FAILED)
+    session.ledger.record(replace(session.attempts()[0], state=JobState.FAILED))
+    resume(session)
+    executor.artifacts[key] = {"scores.json": SCORES.replace("0.5", "0.25")}
+    executor.finish(key)
+    refresh(session)
+    assert collected(session).tasks[0].scores[0].value == 0.25
+
+
 def test_failed_job_keeps_its_reason_and_has_no_scores(tmp_path: Path) -> None:
     executor = MemoryExecutor()
     session = finished_session(
@@ -99,8 +124,6 @@ def test_active_and_unobservable_jobs_have_no_scores(tmp_path: Path) -> None:
 
 
 def test_expected_item_count_is_limited_by_limit_samples(tmp_path: Path) -> None:
-    from dataclasses import replace
-
     executor = MemoryExecutor()
     plan = make_test_plan("alpha")
     task = replace(plan.jobs[0].task, expected_items=100, params=replace(plan.jobs[0].task.params, limit_samples=10))

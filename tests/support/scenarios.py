@@ -37,7 +37,7 @@ class Scenario:
     gate: Mapping[str, Any] = field(default_factory=lambda: {"tasks": {"alpha": {"min": 0.5}}})
     tasks: tuple[str, ...] = ("alpha",)
     rejected: tuple[str, ...] = ()
-    """Tasks that the backend rejects."""
+    """Names of the jobs that the backend rejects."""
     never_ends: bool = False
     cancel_at_first_poll: bool = False
     """Whether this process gets SIGTERM while its first poll is under way."""
@@ -73,7 +73,7 @@ class ScriptedExecutor(MemoryExecutor):
         self.polls: dict[tuple[Key, int], int] = {}
 
     def submit(self, job: Job, number: int, invocation: str) -> Attempt:
-        if job.task.display in self.scenario.rejected:
+        if job.name in self.scenario.rejected:
             self.rejected.add(job.key)
         attempt = super().submit(job, number, invocation)
         self.seeds[job.key] = job.task.params.seed
