@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.support.images.build import docker, engine_available
 from tests.support.images.recipes import contract_image, model_image
+from tests.support.local_jobs import stop_supervisors
 from tests.support.require import require
 
 from nel_action.model.results import JobOutcome, read_results
@@ -65,4 +66,6 @@ def test_quickstart_passes_and_removes_its_containers(tmp_path: Path) -> None:
         assert 0 <= task.scores[0].value <= 1
         assert (run_dir / task.task / "artifacts" / "results.yml").is_file()
     assert json.loads((run_dir / "gate.json").read_text())["verdict"] == "pass"
+    # NOTE: containers are removed after the exit records are written; the supervisor exits last.
+    stop_supervisors(home)
     assert containers(home) == []
