@@ -94,7 +94,7 @@ def gamma(shape: float, sd: float, sign: int) -> Draw:
 
 
 def wide(margin: float) -> tuple[Draw, float]:
-    """Return gains over the whole range, with standard deviation 0.4."""
+    """Return gains over the full range, with standard deviation 0.4."""
     mean = (1 - margin) / 2
     return (lambda random, shape: 2 * random.beta(5.2 * mean, 5.2 * (1 - mean), shape) - 1), margin
 

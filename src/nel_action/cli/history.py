@@ -28,7 +28,7 @@ __all__ = ["history"]
 def history(*, runs: tuple[str, ...], policy: Path, baseline: str | None, as_json: bool) -> int:
     """Test a series of runs, oldest first, for a regression.
 
-    The test is anytime-valid: its false alarm rate holds for the whole series, however often it is repeated. Each RUN
+    The test is anytime-valid: its false alarm rate holds for the entire series, however often it is repeated. Each RUN
     is a file, a directory, an invocation or mlflow:<run>, as for `gate`.
     """
     from nel_action.cli.common import open_reference

@@ -26,8 +26,8 @@ class ConfirmationRun:
     task: str
     model: str
     seed: int
-    ended: str | None
-    """How it ended, for people; None if it succeeded."""
+    failure: str | None
+    """Why it has no result, for people; None if it succeeded."""
 
 
 def tasks_to_confirm(report: GateReport, rule: Confirm, results: Results) -> tuple[tuple[str, str], ...]:
@@ -80,7 +80,7 @@ def confirmation_notes(
         return (messages.not_confirmed(unconfirmed_reason(report, rule, results)),)
     merged = {(result.task, result.model) for result in results.tasks if result.runs > 1}
     return tuple(
-        messages.confirmation_note(run.task, run.seed, merged=(run.task, run.model) in merged, ended=run.ended)
+        messages.confirmation_note(run.task, run.seed, merged=(run.task, run.model) in merged, failure=run.failure)
         for run in runs
     )
 

@@ -158,7 +158,7 @@ def _defect(record: object, metric: str) -> str | None:
     if type(name) is not str or not name or name.encode(errors="replace").decode() != name:
         return "id is not a text"
     if type(record.get("repeat", 0)) is not int or not 0 <= record.get("repeat", 0) < _MAX_REPEATS:
-        return "repeat is not a whole number"
+        return "repeat is not an integer in range"
     return None if _have_types([record.get("cluster")], str, _NONE) else "cluster is not a text"
 
 

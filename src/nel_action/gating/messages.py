@@ -70,7 +70,7 @@ def unknown_metric(metric: str | None, result: TaskResult) -> str:
 
 
 def job_outcome(result: TaskResult) -> str:
-    """Return how a job without results ended."""
+    """Return the outcome of a job without results."""
     detail = result.detail or result.reason
     return _OUTCOMES[result.outcome] + (f": {detail}" if detail else "")
 
@@ -331,18 +331,18 @@ def not_confirmed(reason: str | None) -> str:
     return f"{reason or 'the failing tasks were not run a second time'}; the first run decides"
 
 
-def confirmation_note(task: str, seed: int, *, merged: bool, ended: str | None) -> str:
+def confirmation_note(task: str, seed: int, *, merged: bool, failure: str | None) -> str:
     """Return the effect of a second run, as a note.
 
     Args:
         task: name of the task.
         seed: seed of the second run.
         merged: both runs were judged together.
-        ended: how the second run ended if it did not succeed.
+        failure: why the second run has no result; None if it succeeded.
     """
     if merged:
         return f"{task} failed and was run a second time with seed {seed}; both runs are judged together"
-    outcome = ended or "has other items or metrics than the first one"
+    outcome = failure or "has other items or metrics than the first one"
     return f"{task} failed; the second run, with seed {seed}, {outcome}; the first run decides"
 
 

@@ -65,15 +65,15 @@ class ResultSet:
             result: a result of the candidate.
             candidate: the run that `result` belongs to.
         """
-        here, there = self.of_task(result.task), candidate.of_task(result.task)
-        same_model = [each for each in here if each.model == result.model]
-        if len(same_model) > 1 or sum(each.model == result.model for each in there) > 1:
+        own, others = self.of_task(result.task), candidate.of_task(result.task)
+        same_model = [each for each in own if each.model == result.model]
+        if len(same_model) > 1 or sum(each.model == result.model for each in others) > 1:
             return Unmeasurable(messages.DUPLICATE_RESULTS)
         if same_model:
             return same_model[0]
-        if len(here) == 1 and len(there) == 1:
-            return here[0]
-        return Unmeasurable(messages.no_counterpart(result.model if here else None))
+        if len(own) == 1 and len(others) == 1:
+            return own[0]
+        return Unmeasurable(messages.no_counterpart(result.model if own else None))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

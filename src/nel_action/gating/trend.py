@@ -202,7 +202,7 @@ def _same_series(entries: Sequence[TrendEntry]) -> list[TrendEntry]:
 def _observe(series: Sequence[TrendEntry], limit: Limit, stated: float) -> tuple[list[Observation], float]:
     """Return the excess of each run over a limit, and the standard error that all runs share.
 
-    The first baseline is the reference of the whole series, since one that follows a slow decline would hide it. If the
+    The first baseline is the reference of the series; one that follows a slow decline would hide it. If the
     first run has no baseline, it is the reference itself.
     """
     known = [

@@ -1,6 +1,6 @@
 """An anytime-valid test of a series of runs: its false alarm rate holds however often it is evaluated.
 
-A new 5 % test after every run raises a false alarm sooner or later. Here one error rate is spent on the whole series.
+A new 5 % test after every run raises a false alarm sooner or later. Here one error rate covers all runs together.
 The evidence is an e-value, the wealth of a bettor against "no run is worse than allowed", which reaches 1 / alpha at
 any time with probability alpha at most (Ville, 1939). A regression may start at any run, so the stake is spread over
 all starts; from each start, the wealth is Robbins' one-sided normal mixture (Howard, Ramdas, McAuliffe and Sekhon,
@@ -50,14 +50,14 @@ def anytime_test(
 ) -> AnytimeTest:
     """Test a series of losses against a margin.
 
-    Over the whole series, the false alarm rate is at most 1 - confidence. Half of it is spent on the error of the
+    Over the entire series, the false alarm rate is at most 1 - confidence. Half of it is spent on the error of the
     baseline, which all runs share and which therefore widens the margin once.
 
     Args:
         observations: oldest first.
         margin: the allowed loss, in the unit of the metric.
         baseline_stderr: standard error of the baseline's score.
-        confidence: of the whole series.
+        confidence: of the entire series.
 
     Raises:
         ValueError: an observation is not finite or has no positive standard error.
