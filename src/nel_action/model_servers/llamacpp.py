@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Final
 
 from nel_action.errors import Problem
-from nel_action.model_servers.base import BuiltInServer
-from nel_action.model_servers.command_line import check_image, check_model_name, extra_arguments
+from nel_action.model_servers.base import (
+    BuiltInServer,
+    check_image,
+    check_model_name,
+    extra_arguments,
+)
 from nel_action.model_servers.interface import ServeBinding, ServeCommand
 from nel_action.spec.deployment import LlamaCppDeployment, ServedDeployment
 

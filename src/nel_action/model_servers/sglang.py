@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from nel_action.errors import Problem
-from nel_action.model_servers.base import BuiltInServer
-from nel_action.model_servers.command_line import check_image, check_model, extra_arguments, model_path_or_handle
+from nel_action.model_servers.base import (
+    BuiltInServer,
+    check_image,
+    check_model,
+    extra_arguments,
+    model_path_or_handle,
+)
 from nel_action.model_servers.interface import ServeBinding, ServeCommand
 from nel_action.spec.deployment import SglangDeployment
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 from nel_action.errors import Problem
-from nel_action.model_servers.base import BuiltInServer
-from nel_action.model_servers.command_line import (
+from nel_action.model_servers.base import (
+    BuiltInServer,
     check_image,
     check_model,
     expand,

@@ -32,7 +32,7 @@ class PollingTests:
         expect(status.exit_code in {0, None}, f"a job that succeeded has an exit code: {status}")
         for moment in (status.started, status.ended):
             expect(moment is None or datetime.fromisoformat(moment).tzinfo, f"{moment} is not RFC 3339")
-        expect((status.started or "") <= (status.ended or "~"), f"the job ended before it started: {status}")
+        expect((status.started or "") <= (status.ended or "~"), f"the job's end precedes its start: {status}")
         other = bench.open().poll([attempt])[attempt.key]
         expect(other.state is JobState.SUCCEEDED, f"another executor reports {other}")
 
