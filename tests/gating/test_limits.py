@@ -16,7 +16,7 @@ from nel_action.gating.result_set import ResultSet
 from nel_action.gating.trend import TrendEntry, judge_trend, trend_entries
 from nel_action.gating.verdict import GateReport, LimitTest, Verdict
 from nel_action.model.unmeasurable import Unmeasurable
-from nel_action.spec.docstrings import field_docs
+from nel_action.spec.introspection import field_docs
 from nel_action.spec.limits import LIMITS, Limit, LimitUnit, Rule
 from nel_action.spec.policy import GatePolicy, TaskPolicy, UsageLimits
 from nel_action.spec.schema import json_schema

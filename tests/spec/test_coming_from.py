@@ -1,4 +1,4 @@
-"""The page for people who come from the launcher tells the truth: its flags, keys, states and renamings are there."""
+"""The migration page for users of the launcher agrees with the program: flags, keys, states, renamed keys."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LAUNCHER = {
 
 
 def rows(section: str) -> Iterator[list[str]]:
-    """Yield the cells of a section's table."""
+    """Yield the cells of each row of a section's table."""
     text = PAGE.read_text().partition(f"\n## {section}\n")[2].partition("\n## ")[0]
     table = [line for line in text.splitlines() if line.startswith("|")][2:]
     for line in table:
@@ -40,43 +40,44 @@ def rows(section: str) -> Iterator[list[str]]:
 
 
 def code(cell: str) -> str:
-    found = re.match(r"`([^`]+)`", cell)
-    return found[1] if found else cell
+    match = re.match(r"`([^`]+)`", cell)
+    return match[1] if match else cell
 
 
-def command(words: list[str]) -> click.Command:
-    """Find a command by its words."""
-    found: click.Command = root
+def command(names: list[str]) -> click.Command:
+    """Return a command by its names, for example `["ls", "tasks"]`."""
+    current: click.Command = root
     context = click.Context(root)
-    for word in words:
-        assert isinstance(found, click.Group)
-        below = found.get_command(context, word)
-        assert below is not None, words
-        found = below
-    return found
+    for name in names:
+        assert isinstance(current, click.Group)
+        child = current.get_command(context, name)
+        assert child is not None, names
+        current = child
+    return current
 
 
-def test_every_command_and_option_of_the_launcher_has_its_row() -> None:
-    told = {code(first) for first, *_ in rows("Commands and flags")}
-    wanted = set(LAUNCHER) | {f"{name} --{flag}" for name, flags in LAUNCHER.items() for flag in flags.split()}
-    assert told == wanted
+def test_page_lists_all_commands_and_options_of_the_launcher() -> None:
+    listed = {code(first) for first, *_ in rows("Commands and flags")}
+    expected = set(LAUNCHER) | {f"{name} --{flag}" for name, flags in LAUNCHER.items() for flag in flags.split()}
+    assert listed == expected
 
 
-def test_every_option_that_is_named_is_there() -> None:
-    for first, ours, what in rows("Commands and flags"):
-        if ours == "—":
-            assert what.startswith("gone: "), first
+def test_options_on_the_page_exist() -> None:
+    for first, replacement, remark in rows("Commands and flags"):
+        if replacement == "—":
+            assert remark.startswith("gone: "), first
             continue
-        *words, last = code(ours).split()
+        *names, last = code(replacement).split()
         option = last if last.startswith("-") else None
-        found = command(words if option else [*words, last])
-        assert option is None or any(option in one.opts for one in found.params), ours
-        for other in re.findall(r"`(--?[a-z-]+)`", what):
-            known = [*found.params, *root.params, *command(["run"]).params]
-            assert other == "--version" or any(other in [*one.opts, *one.secondary_opts] for one in known), other
+        target = command(names if option else [*names, last])
+        assert option is None or any(option in parameter.opts for parameter in target.params), replacement
+        for other in re.findall(r"`(--?[a-z-]+)`", remark):
+            known = [*target.params, *root.params, *command(["run"]).params]
+            options = {name for parameter in known for name in [*parameter.opts, *parameter.secondary_opts]}
+            assert other == "--version" or other in options, other
 
 
-def place(key: str) -> tuple[str | int, ...]:
+def location(key: str) -> tuple[str | int, ...]:
     parts: list[str | int] = []
     for part in key.split("."):
         name, star, _ = part.partition("[")
@@ -84,30 +85,31 @@ def place(key: str) -> tuple[str | int, ...]:
     return tuple(parts)
 
 
-def test_every_key_is_known() -> None:
-    for key, what in rows("Keys"):
+def test_keys_on_the_page_are_known() -> None:
+    for key, remark in rows("Keys"):
         name = code(key)
-        if name == "defaults" or what.startswith("gone: "):
+        if name == "defaults" or remark.startswith("gone: "):
             continue
-        known = is_known_key(place(name)) or (name.startswith("export.") and name.count(".") == 1)
+        known = is_known_key(location(name)) or (name.startswith("export.") and name.count(".") == 1)
         assert known, name
 
 
-def test_the_groups_are_there() -> None:
-    (what,) = [what for key, what in rows("Keys") if code(key) == "defaults"]
-    groups = re.findall(r"`(?:execution: |deployment: )?([a-z_/]+)`", what)
+def test_groups_on_the_page_exist() -> None:
+    (remark,) = [remark for key, remark in rows("Keys") if code(key) == "defaults"]
+    groups = re.findall(r"`(?:execution: |deployment: )?([a-z_/]+)`", remark)
     folder = Path(load_spec.__code__.co_filename).parent / "groups"
     for group in groups:
         assert list(folder.glob(f"*/{group}.yaml")), group
     assert len(groups) == 11
 
 
-@pytest.mark.parametrize(("was", "now"), [(code(row[0]), code(row[1])) for row in rows("Renamed keys")])
-def test_a_renamed_key_is_accepted_with_a_warning_that_names_the_new_one(was: str, now: str, tmp_path: Path) -> None:
-    assert any(pattern_of(old) == generic(was) and pattern_of(new) == generic(now) for old, new in MOVES), was
-    value: object = 3 if was.endswith("max_tokens") else True if ".log_" in was else {}
+@pytest.mark.parametrize(("old", "new"), [(code(row[0]), code(row[1])) for row in rows("Renamed keys")])
+def test_renamed_key_is_accepted_with_a_warning(old: str, new: str, tmp_path: Path) -> None:
+    moves = {(pattern_of(source), pattern_of(target)) for source, target in MOVES}
+    assert (generic(old), generic(new)) in moves, old
+    value: object = 3 if old.endswith("max_tokens") else True if ".log_" in old else {}
     data: object = value
-    for part in reversed(place(was)):
+    for part in reversed(location(old)):
         data = [data] if isinstance(part, int) else {part: data}
     assert isinstance(data, dict)
     evaluation = data.setdefault("evaluation", {})
@@ -121,7 +123,7 @@ def test_a_renamed_key_is_accepted_with_a_warning_that_names_the_new_one(was: st
         warnings = load_spec(file).warnings
     except NelActionError as error:
         pytest.fail(str(error))
-    assert any(f"is now '{now.replace('[]', '[0]')}" in str(warning) for warning in warnings), warnings
+    assert any(f"is now '{new.replace('[]', '[0]')}" in str(warning) for warning in warnings), warnings
 
 
 def pattern_of(key: str) -> str:
@@ -132,8 +134,8 @@ def generic(key: str) -> str:
     return re.sub(r"^export\.\w+\.", "export.*.", key)
 
 
-def test_states_are_those_of_the_program() -> None:
-    told = {code(ours) for _, ours, _ in rows("States")} - {"—"}
-    assert told == {state.value for state in JobState}
-    (reasons,) = [what for _, ours, what in rows("States") if code(ours) == "failed"]
+def test_states_and_reasons_on_the_page_are_complete() -> None:
+    listed = {code(state) for _, state, _ in rows("States")} - {"—"}
+    assert listed == {state.value for state in JobState}
+    (reasons,) = [remark for _, state, remark in rows("States") if code(state) == "failed"]
     assert set(reasons.partition(": ")[2].split(", ")) == {reason.value for reason in Reason}

@@ -1,4 +1,4 @@
-"""What a file, groups and overrides compose to, and where each part of it was written."""
+"""Loading of specs: composition, overrides, source positions, interpolation, old keys."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def load(tmp_path: Path, text: str = SPEC, overrides: Sequence[str] = (), name: 
     return load_spec(tmp_path / name, overrides=overrides, environ={"USER": "me", "SPACE": "a b"})
 
 
-def test_a_file_with_its_groups(tmp_path: Path) -> None:
+def test_file_is_composed_with_its_groups(tmp_path: Path) -> None:
     loaded = load(tmp_path)
     assert loaded.spec.target.api_endpoint.model_id == "m"
     assert isinstance(loaded.spec.execution, LocalExecution)
@@ -49,14 +49,14 @@ def test_a_file_with_its_groups(tmp_path: Path) -> None:
     assert not loaded.warnings
 
 
-def test_a_file_without_a_defaults_list_runs_here_without_a_deployment(tmp_path: Path) -> None:
+def test_file_without_defaults_list_has_local_execution_and_no_deployment(tmp_path: Path) -> None:
     loaded = load(tmp_path, "evaluation: {tasks: [{name: gsm8k}]}\n")
     assert isinstance(loaded.spec.execution, LocalExecution)
     assert isinstance(loaded.spec.deployment, NoDeployment)
     assert loaded.resolved == {"evaluation": {"tasks": [{"name": "gsm8k"}]}}
 
 
-def test_the_digest_is_that_of_the_resolved_spec_whatever_the_layout_of_the_file(tmp_path: Path) -> None:
+def test_digest_depends_on_resolved_spec_only(tmp_path: Path) -> None:
     loaded = load(tmp_path)
     canonical = json.dumps(loaded.resolved, sort_keys=True, separators=(",", ":"))
     assert loaded.digest == sha256(canonical.encode()).hexdigest()
@@ -65,7 +65,7 @@ def test_the_digest_is_that_of_the_resolved_spec_whatever_the_layout_of_the_file
 
 
 @pytest.mark.parametrize("deployment", ["none", "vllm", "vllm_ray", "generic"])
-def test_the_resolved_spec_loads_to_the_same(tmp_path: Path, deployment: str) -> None:
+def test_resolved_spec_loads_to_the_same_spec(tmp_path: Path, deployment: str) -> None:
     text = f"""\
 defaults: [execution: lepton/default, deployment: {deployment}, _self_]
 execution: {{output_dir: "out/${{oc.env:USER}}", mode: null}}
@@ -77,10 +77,10 @@ evaluation:
         text += "deployment: {served_model_name: m, command: serve --port 1, hf_model_handle: a/b}\n"
     text = text.replace(", mode: null", "")
     first = load(tmp_path, text)
-    again = load(tmp_path, yaml.safe_dump(first.resolved))
-    assert again.resolved == first.resolved
-    assert again.digest == first.digest
-    assert not again.warnings
+    second = load(tmp_path, yaml.safe_dump(first.resolved))
+    assert second.resolved == first.resolved
+    assert second.digest == first.digest
+    assert not second.warnings
 
 
 @pytest.mark.parametrize(
@@ -103,31 +103,31 @@ evaluation:
         ),
     ],
 )
-def test_an_override_sets_one_value_and_is_named_as_its_place(
+def test_override_sets_value_and_is_its_source_position(
     tmp_path: Path, override: str, loc: tuple[str | int, ...], expected: object
 ) -> None:
     loaded = load(tmp_path, SPEC + "name: n\n" if override.startswith("name") else SPEC, [override])
-    found: object = loaded.resolved
+    value: object = loaded.resolved
     for part in loc:
-        assert isinstance(found, dict | list)
-        found = found[part]  # type: ignore[index]
-    assert found == expected
+        assert isinstance(value, dict | list)
+        value = value[part]  # type: ignore[index]
+    assert value == expected
     assert str(loaded.locate(loc)) == f"-o {override.lstrip('+').split('=')[0]}"
 
 
-def test_an_override_takes_a_key_or_a_task_away(tmp_path: Path) -> None:
+def test_override_deletes_key_or_task(tmp_path: Path) -> None:
     loaded = load(tmp_path, overrides=["~execution.output_dir", "~evaluation.tasks.gsm8k"])
     assert loaded.spec.execution.output_dir == "runs"
     assert [task.name for task in loaded.spec.evaluation.tasks] == ["lm-evaluation-harness.ifeval"]
 
 
-def test_an_override_chooses_another_group(tmp_path: Path) -> None:
+def test_override_chooses_group(tmp_path: Path) -> None:
     loaded = load(tmp_path, overrides=["deployment=vllm", "deployment.served_model_name=m"])
     assert isinstance(loaded.spec.deployment, VllmDeployment)
     assert loaded.spec.deployment.tensor_parallel_size == 8
 
 
-def test_places_of_keys_from_the_file_from_a_group_and_of_neither(tmp_path: Path) -> None:
+def test_locate_finds_keys_of_file_and_group_and_parents(tmp_path: Path) -> None:
     loaded = load(tmp_path)
     file = tmp_path / "s.yaml"
     assert str(loaded.locate(("evaluation", "tasks", 1, "endpoint_type"))) == f"{file}:11:7"
@@ -137,7 +137,7 @@ def test_places_of_keys_from_the_file_from_a_group_and_of_neither(tmp_path: Path
     assert str(loaded.locate(("gate",))) == f"{file}"
 
 
-def test_variables_are_read_from_the_given_environment_only(tmp_path: Path) -> None:
+def test_variables_are_read_from_given_environment(tmp_path: Path) -> None:
     text = SPEC + 'name: "${oc.env:SPACE} ${execution.output_dir}"\n'
     assert load(tmp_path, text).spec.name == "a b out"
     with_default = SPEC + "name: ${oc.env:NOT_THERE,5}\n"
@@ -146,18 +146,18 @@ def test_variables_are_read_from_the_given_environment_only(tmp_path: Path) -> N
     assert load(tmp_path, with_function).spec.name == "fallback"
 
 
-def test_a_user_s_own_groups_and_config_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_groups_and_config_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "execution").mkdir()
-    (tmp_path / "execution" / "mine.yaml").write_text("defaults: [local, _self_]\noutput_dir: theirs\n")
+    (tmp_path / "execution" / "mine.yaml").write_text("defaults: [local, _self_]\noutput_dir: other\n")
     (tmp_path / "gate.yaml").write_text("defaults: [execution: mine, _self_]\nevaluation: {tasks: [{name: a}]}\n")
     loaded = load_spec(config_dir=tmp_path, config_name="gate")
-    assert loaded.spec.execution.output_dir == "theirs"
+    assert loaded.spec.execution.output_dir == "other"
     assert str(loaded.locate(("execution", "output_dir"))) == f"{tmp_path}/execution/mine.yaml:2:1"
     monkeypatch.chdir(tmp_path)
     assert load_spec(config_name="gate.yaml").resolved == loaded.resolved
 
 
-def test_the_packaged_default_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packaged_default_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     loaded = load_spec(
         config_name="default",
@@ -172,14 +172,14 @@ def test_the_packaged_default_config(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("name", ["s.yml", "a.b.yaml", "with space.yaml", "quo'te\".yaml", "s"])
-def test_hydra_composes_files_of_any_name(tmp_path: Path, name: str) -> None:
+def test_hydra_composes_files_with_any_name(tmp_path: Path, name: str) -> None:
     folder = tmp_path / 'odd, [folder] "x"'
     folder.mkdir()
     loaded = load(folder, SPEC.replace("execution: local", "optional execution: local"), name=name)
     assert loaded.spec.execution.output_dir == "out"
 
 
-def test_hydra_leaves_the_environment_and_its_own_state_as_they_were(tmp_path: Path) -> None:
+def test_loading_restores_environment_and_hydra_state(tmp_path: Path) -> None:
     from hydra.core.global_hydra import GlobalHydra
     from omegaconf import OmegaConf
 
@@ -198,13 +198,13 @@ def test_hydra_leaves_the_environment_and_its_own_state_as_they_were(tmp_path: P
     ("execution", "expected"),
     [("{mode: parallel}", 2), ("{mode: sequential}", 1), ("{mode: parallel, parallelism: 7}", 7), ("{}", 1)],
 )
-def test_the_launcher_s_mode_becomes_parallelism(tmp_path: Path, execution: str, expected: int) -> None:
+def test_mode_of_launcher_is_converted_to_parallelism(tmp_path: Path, execution: str, expected: int) -> None:
     loaded = load(tmp_path, SPEC.replace("{output_dir: out}", execution))
     assert loaded.spec.execution.parallelism == expected
     assert "mode" not in loaded.resolved["execution"]
 
 
-def test_aliases_do_not_tie_tasks_together(tmp_path: Path) -> None:
+def test_yaml_aliases_are_independent_after_loading(tmp_path: Path) -> None:
     text = "evaluation: {tasks: [&a {name: a, overrides: {config.params.seed: 1}}, {<<: *a, name: b}]}\n"
     loaded = load(tmp_path, text, ["evaluation.tasks.a.nemo_evaluator_config.config.params.seed=2"])
     seeds = [task.nemo_evaluator_config["config"]["params"]["seed"] for task in loaded.spec.evaluation.tasks]

@@ -1,4 +1,4 @@
-"""NeMo Evaluator Launcher's example configs, rewritten key for key, and its old keys."""
+"""NeMo Evaluator Launcher's example configs, rewritten key by key, and its old keys."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ WARNED = {
     "local_safety": 1,
     "slurm_sglang_auto_export": 1,
 }
-"""Examples that the launcher itself had not brought up to date, with the number of keys that have moved."""
+"""Examples of the launcher with old keys, and the number of these keys."""
 
 
-def filled(file: Path) -> LoadedSpec:
-    """Load an example; what it leaves open (`???`) is given on the command line, as its users do."""
-    given: list[str] = []
+def load_filled(file: Path) -> LoadedSpec:
+    """Load an example with values for `???` given on the command line."""
+    overrides: list[str] = []
     try:
         return load_spec(file, environ={"USER": "me"})
     except SpecError as error:
@@ -38,29 +38,29 @@ def filled(file: Path) -> LoadedSpec:
             assert problem.location is not None
             assert problem.location.line is not None
             value = "/shared/results" if key.endswith("output_dir") else "http://127.0.0.1:1"
-            given.append(f"{key.replace('[', '.').replace(']', '')}={value}")
-    return load_spec(file, overrides=given, environ={"USER": "me"})
+            overrides.append(f"{key.replace('[', '.').replace(']', '')}={value}")
+    return load_spec(file, overrides=overrides, environ={"USER": "me"})
 
 
 @pytest.mark.parametrize("file", TODAY, ids=lambda file: file.stem)
-def test_every_example_loads(file: Path) -> None:
-    loaded = filled(file)
+def test_example_loads(file: Path) -> None:
+    loaded = load_filled(file)
     assert len(loaded.warnings) == WARNED.get(file.stem, 0), [str(warning) for warning in loaded.warnings]
     assert loaded.spec.evaluation.tasks
     assert loaded.spec.execution.type in file.stem or file.stem.startswith(("nemofw", "local"))
 
 
 @pytest.mark.parametrize("file", TODAY, ids=lambda file: file.stem)
-def test_every_served_example_passes_its_server_s_checks(file: Path) -> None:
+def test_served_example_passes_checks_of_its_server(file: Path) -> None:
     from nel_action.model_servers.registry import server_type
 
-    deployment = filled(file).spec.deployment
+    deployment = load_filled(file).spec.deployment
     if isinstance(deployment, ServedDeployment):
         assert list(server_type(deployment.type).check(deployment)) == []
 
 
-def test_two_servers_from_one_group_do_not_mix(tmp_path: Path) -> None:
-    loaded = filled(FOLDER / "slurm_vllm_auxiliary_judge.yaml")
+def test_servers_of_one_group_are_independent(tmp_path: Path) -> None:
+    loaded = load_filled(FOLDER / "slurm_vllm_auxiliary_judge.yaml")
     judge = loaded.spec.auxiliary_deployments["judge"]
     assert isinstance(judge, ServedDeployment)
     assert isinstance(loaded.spec.deployment, ServedDeployment)
@@ -73,15 +73,15 @@ def test_two_servers_from_one_group_do_not_mix(tmp_path: Path) -> None:
         load_spec(tmp_path / "s.yaml", environ={"USER": "me"})
 
 
-def test_a_command_that_names_other_keys_is_filled_in() -> None:
-    deployment = filled(FOLDER / "slurm_vllm_multinode_dp.yaml").spec.deployment
+def test_command_with_references_is_interpolated() -> None:
+    deployment = load_filled(FOLDER / "slurm_vllm_multinode_dp.yaml").spec.deployment
     assert isinstance(deployment, ServedDeployment)
     assert "--data-parallel-size 16 --data-parallel-size-local 8" in str(deployment.command)
     assert "$SLURM_PROCID" in str(deployment.command)
 
 
 @pytest.mark.parametrize("file", OLD, ids=lambda file: file.stem)
-def test_old_keys_are_accepted_with_warnings_that_say_where_they_were_written(file: Path) -> None:
+def test_old_keys_are_accepted_with_located_warnings(file: Path) -> None:
     loaded = load_spec(file, environ={"USER": "me", "HF_TOKEN": "secret-value"})
     assert loaded.warnings
     lines = file.read_text().splitlines()
@@ -123,12 +123,12 @@ def test_old_keys_are_accepted_with_warnings_that_say_where_they_were_written(fi
         ("0.1.82", ("execution", "env_vars"), None),
     ],
 )  # fmt: skip
-def test_what_old_keys_become(name: str, loc: tuple[str | int, ...], expected: object) -> None:
+def test_old_keys_are_converted(name: str, loc: tuple[str | int, ...], expected: object) -> None:
     loaded = load_spec(FOLDER / "old" / f"{name}.yaml", environ={"USER": "me"})
     assert get(loaded.resolved, loc) == expected
 
 
-def test_what_stands_at_the_new_place_wins_and_keeps_its_own_line(tmp_path: Path) -> None:
+def test_new_key_takes_precedence_and_old_key_keeps_its_position(tmp_path: Path) -> None:
     file = tmp_path / "s.yaml"
     file.write_text(
         "evaluation:\n"
@@ -147,18 +147,18 @@ def test_what_stands_at_the_new_place_wins_and_keeps_its_own_line(tmp_path: Path
 
 @pytest.mark.parametrize("style", ["+config.params.limit_samples=10", "config.params.limit_samples=10",
                                    "++evaluation.nemo_evaluator_config.config.params.limit_samples=10"])  # fmt: skip
-def test_limits_are_given_in_either_style(style: str) -> None:
+def test_limit_overrides_of_all_notations(style: str) -> None:
     loaded = load_spec(config_dir=FOLDER, config_name="local_tools", overrides=[style])
     assert get(loaded.resolved, ("evaluation", "nemo_evaluator_config", "config", "params", "limit_samples")) == 10
 
 
-def test_a_server_s_settings_beside_a_chosen_none_are_left_out(tmp_path: Path) -> None:
+def test_server_settings_with_chosen_none_are_ignored(tmp_path: Path) -> None:
     file = tmp_path / "s.yaml"
     server = "deployment: {served_model_name: acme/model-1}\nevaluation: {tasks: [{name: gsm8k}]}\n"
     file.write_text("defaults: [execution: local, deployment: none, _self_]\n" + server)
     loaded = load_spec(file)
     assert [str(warning) for warning in loaded.warnings] == [
-        f"{file}:2:14: 'deployment.served_model_name' is left out: deployment.type is none, so no server is started"
+        f"{file}:2:14: 'deployment.served_model_name' is ignored: deployment.type is none, so no server is started"
     ]
     file.write_text("defaults: [execution: local, _self_]\n" + server)
     with pytest.raises(SpecError, match="'type' is missing in deployment"):
@@ -166,19 +166,21 @@ def test_a_server_s_settings_beside_a_chosen_none_are_left_out(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("written", "meant"),
+    ("written", "reference"),
     [("NAME", "host:NAME"), ("$host:NAME", "host:NAME"), ("$runtime:NAME", "runtime:NAME"), ("shm", "lit:shm"),
      ("7", "lit:7"), ("true", "lit:true")],
 )  # fmt: skip
-def test_earlier_ways_of_writing_variables_are_read_with_a_warning(tmp_path: Path, written: str, meant: str) -> None:
+def test_earlier_notations_of_variables_are_accepted_with_a_warning(
+    tmp_path: Path, written: str, reference: str
+) -> None:
     file = tmp_path / "s.yaml"
     file.write_text(f"env_vars: {{A: {written}}}\nevaluation: {{tasks: [{{name: gsm8k}}]}}\n")
     loaded = load_spec(file)
-    assert loaded.spec.env_vars == {"A": EnvRef.parse(meant)}
-    assert f"write A: {meant}" in str(loaded.warnings[0])
+    assert loaded.spec.env_vars == {"A": EnvRef.parse(reference)}
+    assert f"write A: {reference}" in str(loaded.warnings[0])
 
 
-def test_variables_of_the_local_executor_become_everybody_s(tmp_path: Path) -> None:
+def test_variables_of_local_executor_are_moved_to_top_level(tmp_path: Path) -> None:
     file = tmp_path / "s.yaml"
     file.write_text("execution: {env_vars: {A: '${oc.env:B}'}}\nevaluation: {tasks: [{name: gsm8k}]}\n")
     loaded = load_spec(file, environ={"B": "secret-value"})

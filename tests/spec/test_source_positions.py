@@ -1,4 +1,4 @@
-"""The place of every key of a file is found."""
+"""Source positions of keys, and YAML scalars read as OmegaConf reads them."""
 
 from __future__ import annotations
 
@@ -26,47 +26,47 @@ TREES = st.recursive(
 )
 
 
-def every_place(data: object, loc: Loc = ()) -> Iterator[Loc]:
-    """Yield the place of every key and every item."""
+def all_locations(data: object, loc: Loc = ()) -> Iterator[Loc]:
+    """Yield the locations of all keys and items."""
     items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     for part, value in items:
         yield (*loc, part)
-        yield from every_place(value, (*loc, part))
+        yield from all_locations(value, (*loc, part))
 
 
 @given(tree=st.dictionaries(KEYS, TREES, min_size=1, max_size=4), style=st.sampled_from(["block", "flow"]))
 @settings(deadline=None)
-def test_every_key_is_found_where_it_stands(tree: dict[str, Any], style: str) -> None:
+def test_position_of_every_key(tree: dict[str, Any], style: str) -> None:
     text = yaml.safe_dump(tree, default_flow_style=style == "flow", allow_unicode=True, sort_keys=False)
     root, data = parse(Path("s.yaml"), text)
     assert data == tree
     document = Document(Path("s.yaml"), root, data)
     lines = text.splitlines()
-    for loc in every_place(tree):
-        place, depth = document.place(loc)
+    for loc in all_locations(tree):
+        position, depth = document.position(loc)
         assert depth == len(loc)
-        assert place.line is not None
-        assert place.column is not None
+        assert position.line is not None
+        assert position.column is not None
         if isinstance(loc[-1], str):
-            assert lines[place.line - 1][place.column - 1 :].lstrip("\"'").startswith(loc[-1])
+            assert lines[position.line - 1][position.column - 1 :].lstrip("\"'").startswith(loc[-1])
 
 
-def test_the_nearest_ancestor_stands_in_for_what_is_not_there(tmp_path: Path) -> None:
+def test_position_of_missing_key_is_that_of_nearest_parent(tmp_path: Path) -> None:
     file = tmp_path / "s.yaml"
     file.write_text("a:\n  b: [x, {c: 1}]\n")
     document = Document.read(file)
-    assert str(document.place(("a", "b", 1, "c"))[0]) == f"{file}:2:11"
-    assert str(document.place(("a", "b", 1, "zz"))[0]) == f"{file}:2:10"
-    assert str(document.place(("a", "zz", 3))[0]) == f"{file}:1:1"
-    assert str(document.place(("zz",))[0]) == f"{file}"
+    assert str(document.position(("a", "b", 1, "c"))[0]) == f"{file}:2:11"
+    assert str(document.position(("a", "b", 1, "zz"))[0]) == f"{file}:2:10"
+    assert str(document.position(("a", "zz", 3))[0]) == f"{file}:1:1"
+    assert str(document.position(("zz",))[0]) == f"{file}"
 
 
-def test_keys_that_a_merge_brings_are_found_where_they_are_written(tmp_path: Path) -> None:
+def test_position_of_merged_key_is_where_it_is_written(tmp_path: Path) -> None:
     file = tmp_path / "s.yaml"
     file.write_text("x: &x\n  a: 1\ny:\n  <<: *x\n  b: 2\n")
     document = Document.read(file)
     assert document.data["y"] == {"a": 1, "b": 2}
-    assert str(document.place(("y", "a"))[0]) == f"{file}:2:3"
+    assert str(document.position(("y", "a"))[0]) == f"{file}:2:3"
 
 
 @given(
@@ -76,32 +76,32 @@ def test_keys_that_a_merge_brings_are_found_where_they_are_written(tmp_path: Pat
     )
 )
 @settings(deadline=None, max_examples=300)
-def test_scalars_are_read_as_omegaconf_reads_them(text: str) -> None:
-    def ours(source: str) -> dict[str, object]:
+def test_scalars_equal_those_of_omegaconf(text: str) -> None:
+    def read_with_loader(source: str) -> dict[str, object]:
         loaded: dict[str, object] = yaml.load(source, Loader=Loader)  # noqa: S506 - a safe loader
         return loaded
 
-    def theirs(source: str) -> object:
+    def read_with_omegaconf(source: str) -> object:
         return OmegaConf.to_container(OmegaConf.create(source))["a"]  # type: ignore[call-overload, index]
 
     source = f"a: {text}\n"
     try:
-        expected = theirs(source)
+        expected = read_with_omegaconf(source)
     except (ValueError, yaml.YAMLError) as error:
         with pytest.raises(type(error)):
-            ours(source)
+            read_with_loader(source)
         return
-    got = ours(source)["a"]
-    assert type(got) is type(expected)
-    assert repr(got) == repr(expected)
+    value = read_with_loader(source)["a"]
+    assert type(value) is type(expected)
+    assert repr(value) == repr(expected)
 
 
-def test_nearest_word() -> None:
+def test_nearest_returns_most_similar_name() -> None:
     assert nearest("max_dorp", ["min", "max", "max_drop"]) == "max_drop"
     assert nearest("GSM8K", ["gsm8k"]) == "gsm8k"
     assert nearest("zzz", ["min", "max"]) is None
 
 
-def test_places_are_written_as_people_write_them() -> None:
+def test_dotted_formats_locations() -> None:
     assert dotted(("evaluation", "tasks", 0, "name")) == "evaluation.tasks[0].name"
     assert dotted(()) == ""

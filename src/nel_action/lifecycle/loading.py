@@ -144,9 +144,9 @@ def _check_names(
         if isinstance(harness_name, str):
             harness(harness_name)
         elif not container:
-            find_task(Task(name=name), document.place((*path, "name"))[0])
+            find_task(Task(name=name), document.position((*path, "name"))[0])
     except NotFoundError as error:
-        location = document.place((*path, "harness"))[0]
+        location = document.position((*path, "harness"))[0]
         yield from (Problem(problem.message, location, problem.hint) for problem in error.problems)
     except SpecError as error:
         yield from error.problems

@@ -1,4 +1,4 @@
-"""From a file and overrides to a `Spec`: read, compose, rename, resolve, validate; every problem with its place."""
+"""Loading of a spec: read, compose, rename old keys, interpolate, validate; every problem has its source position."""
 
 from __future__ import annotations
 
@@ -11,44 +11,46 @@ from pathlib import Path
 from typing import Any
 
 from nel_action.errors import Location, Problem, SpecError, UsageError
-from nel_action.spec.checks import check_spec
+from nel_action.spec.composition import compose_document
 from nel_action.spec.defaults import GROUPS, Entry, check_choices, read_defaults
-from nel_action.spec.deprecations import rename
+from nel_action.spec.deprecations import rename_keys
 from nel_action.spec.environment import check_environment
 from nel_action.spec.interpolate import interpolate
 from nel_action.spec.model import Spec
-from nel_action.spec.nested import Loc, conflicts, get, leaves, remove
+from nel_action.spec.nested import Loc, get, leaves, remove
 from nel_action.spec.overrides import Override, apply_to_tasks, parse_overrides
-from nel_action.spec.plain_compose import DeclinedError, compose_plain
-from nel_action.spec.source_positions import Document, Sources, dotted, read_group
-from nel_action.spec.validate import missing_values, validate
+from nel_action.spec.source_positions import Document, Sources, read_group
+from nel_action.spec.validate import check_spec, missing_values, validate
 
 __all__ = ["LoadedSpec", "load_spec"]
 
 
 @dataclass(frozen=True)
 class LoadedSpec:
-    """A spec, what it was made of, and where each part of it was written."""
+    """A validated spec and its sources."""
 
     spec: Spec
     """The validated spec."""
     source: Path
     """The user's file, as it was named."""
     base_dir: Path
-    """The absolute folder that relative paths in the spec start from."""
+    """The absolute directory to which paths in the spec are relative."""
     resolved: dict[str, Any]
-    """The composed spec as plain data, for `spec.yaml`; secrets by name. Loading it again gives the same."""
+    """The composed spec as plain data, for `spec.yaml`; secrets by name. Loading it returns the same spec."""
     digest: str
-    """SHA-256 of `resolved` as canonical JSON, in hex."""
+    """SHA-256 of `resolved` as canonical JSON, hexadecimal."""
     warnings: tuple[Problem, ...]
-    """What was accepted and should be written otherwise."""
+    """Old notations that were accepted, with their replacements."""
     sources: Sources
-    """Files and overrides that it was composed of."""
+    """The files and overrides of the spec."""
 
     def locate(self, loc: Sequence[str | int]) -> Location:
-        """Return the best place for a key (`("evaluation", "tasks", 0, "name")`): file, line and column of the key or
-        of its nearest ancestor; `-o …` for what the command line set; the group's file for what a group brought.
-        """  # noqa: D205 - one sentence
+        """Return the source position of a key (`("evaluation", "tasks", 0, "name")`).
+
+        Returns:
+            File, line and column of the key or of its nearest parent; `-o …` for keys of the command line; the file of
+            the group for keys of a group.
+        """
         return self.sources.locate(loc)
 
 
@@ -63,23 +65,23 @@ def load_spec(
     """Read, compose and validate a spec.
 
     Args:
-        path: A file. Or leave it out and give a config by name.
-        config_dir: The folder of `config_name`; the current one, then the packaged ones, unless said.
-        config_name: A config's name, with or without `.yaml`.
-        overrides: As on the command line: `a.b=c`, `+a.b=c`, `++a.b=c`, `~a.b`, `group=option`,
+        path: the file; or omit it and name a config.
+        config_dir: directory of `config_name`; by default the current one, then that of the packaged configs.
+        config_name: name of a config, with or without `.yaml`.
+        overrides: as on the command line: `a.b=c`, `+a.b=c`, `++a.b=c`, `~a.b`, `group=option`,
             `evaluation.tasks.<name>.k=v`, `config.params.k=v`.
-        environ: Where `${oc.env:NAME}` is read.
+        environ: variables for `${oc.env:NAME}`.
 
     Raises:
-        SpecError: all that is wrong with the spec, each with its place.
-        UsageError: no file was named, or two.
+        SpecError: the spec is invalid; the error lists all problems with their source positions.
+        UsageError: no file is named, or two.
 
     Example:
         >>> loaded = load_spec(Path("evals/gate.yaml"), overrides=["execution.parallelism=2"])
         >>> loaded.spec.evaluation.tasks[0].name
         'ifeval'
     """
-    source = _find(path, config_dir, config_name)
+    source = _source_path(path, config_dir, config_name)
     document = Document.read(source)
     base = source.parent.absolute()
     entries = read_defaults(document, (base, GROUPS))
@@ -87,7 +89,9 @@ def load_spec(
     check_choices(entries, parsed, (base, GROUPS))
     for_tasks = [override for override in parsed if override.is_for_a_task]
     others = [override for override in parsed if not override.is_for_a_task]
-    data, used = _compose(document, entries, others)
+    data, used = compose_document(document, entries, others)
+    # NOTE: a copy without shared objects, so that a change in one place does not change an alias of it.
+    data = json.loads(json.dumps(data))
     sources = _sources(document, used, others, entries)
     sources.overrides += apply_to_tasks(data, for_tasks)
     resolved, spec, warnings = _finish(data, sources, environ)
@@ -103,12 +107,16 @@ def load_spec(
     )
 
 
-def _find(path: Path | None, folder: Path | None, name: str | None) -> Path:
-    """Return the file that was named."""
+def _source_path(path: Path | None, folder: Path | None, name: str | None) -> Path:
+    """Return the path of the named file.
+
+    Raises:
+        UsageError: no file is named, or two.
+    """
     if path is not None:
         if name is not None or folder is not None:
-            msg = "a file and a config by name are both given"
-            raise UsageError(msg, hint="give the file, or --config-dir and --config-name")
+            msg = "both a file and a config name are given"
+            raise UsageError(msg, hint="give either the file, or --config-dir and --config-name")
         return path
     if name is None:
         msg = "no spec is named"
@@ -116,38 +124,7 @@ def _find(path: Path | None, folder: Path | None, name: str | None) -> Path:
     file = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
     if folder is not None:
         return folder / file
-    return next((at / file for at in (Path(), GROUPS) if (at / file).is_file()), Path(file))
-
-
-def _compose(
-    document: Document, entries: tuple[Entry, ...], overrides: Sequence[Override]
-) -> tuple[dict[str, Any], tuple[Entry, ...]]:
-    try:
-        data, used = compose_plain(document, entries, overrides)
-    except DeclinedError:
-        from nel_action.spec.hydra_compose import compose_with_hydra
-
-        _check_kinds(document, entries)
-        data, used = compose_with_hydra(document, overrides), entries
-    # NOTE: what YAML aliases share is written out, so that a change in one place stays there.
-    return json.loads(json.dumps(data)), used
-
-
-def _check_kinds(document: Document, entries: Sequence[Entry]) -> None:
-    """Refuse a list where a group has a mapping, and the other way round: Hydra would not say where.
-
-    Raises:
-        SpecError: there is such a place.
-    """
-    problems = []
-    for entry in entries:
-        group = read_group(entry.file).data if entry.file is not None else {}
-        for inner in conflicts(group, get(dict(document.data), entry.package)):
-            loc = (*entry.package, *inner)
-            wanted = "a mapping" if isinstance(get(dict(group), inner), dict) else "a list"
-            problems.append(Problem(f"{dotted(loc)} must be {wanted}", document.place(loc)[0]))
-    if problems:
-        raise SpecError(problems)
+    return next((parent / file for parent in (Path(), GROUPS) if (parent / file).is_file()), Path(file))
 
 
 def _sources(
@@ -162,37 +139,45 @@ def _sources(
 def _finish(
     data: dict[str, Any], sources: Sources, environ: Mapping[str, str]
 ) -> tuple[dict[str, Any], Spec, list[Problem]]:
-    """Rename, resolve, validate; `data` becomes the resolved spec.
+    """Rename old keys, interpolate and validate.
+
+    Args:
+        data: the composed spec; becomes the resolved spec.
+        sources: its files and overrides.
+        environ: variables for `${oc.env:NAME}`.
+
+    Returns:
+        The resolved spec, the validated spec, and warnings.
 
     Raises:
-        SpecError: with everything that any of these steps found.
+        SpecError: the spec is invalid.
     """
-    warnings = rename(data, sources)
+    warnings = rename_keys(data, sources)
     _drop_unused_commands(data, sources)
-    problems, more = check_environment(data, sources.locate)
-    warnings += more
+    problems, environment_warnings = check_environment(data, sources.locate)
+    warnings += environment_warnings
     unresolved = interpolate(data, environ, sources.locate)
-    gaps, gap_places = missing_values(data, sources)
+    missing, missing_locs = missing_values(data, sources)
     _set_parallelism(data)
-    bad = {loc for loc, value in leaves(data) if isinstance(value, str) and "${" in value} if unresolved else set()
-    spec, invalid = validate(data, sources, gap_places | bad)
-    for found in (unresolved, gaps, invalid):
-        places = {problem.location for problem in problems}
-        problems += [problem for problem in found if problem.location not in places]
+    reported = {loc for loc, value in leaves(data) if isinstance(value, str) and "${" in value} if unresolved else set()
+    spec, invalid = validate(data, sources, missing_locs | reported)
+    for group in (unresolved, missing, invalid):
+        locations = {problem.location for problem in problems}
+        problems += [problem for problem in group if problem.location not in locations]
     if spec is not None:
         problems += check_spec(spec, sources.locate)
     if problems or spec is None:
-        raise SpecError(sorted(dict.fromkeys(problems), key=_order))
+        raise SpecError(sorted(dict.fromkeys(problems), key=_sort_key))
     return data, spec, warnings
 
 
-def _order(problem: Problem) -> tuple[str, int, int]:
-    place = problem.location
-    return (str(place.file), place.line or 0, place.column or 0) if place else ("", 0, 0)
+def _sort_key(problem: Problem) -> tuple[str, int, int]:
+    location = problem.location
+    return (str(location.file), location.line or 0, location.column or 0) if location else ("", 0, 0)
 
 
 def _drop_unused_commands(data: dict[str, Any], sources: Sources) -> None:
-    """Take out a group's `base_command` that nothing refers to: the server makes its own command line."""
+    """Remove the `base_command` of a group if nothing refers to it, since the server then builds its own command."""
     for prefix, document in sources.layers:
         loc: Loc = (*prefix, "base_command")
         packaged = document.data.get("base_command")
@@ -203,7 +188,7 @@ def _drop_unused_commands(data: dict[str, Any], sources: Sources) -> None:
 
 
 def _set_parallelism(data: dict[str, Any]) -> None:
-    """Turn the launcher's `execution.mode` into `parallelism`, unless that is given too."""
+    """Convert the launcher's `execution.mode` to `parallelism`, unless the latter is given as well."""
     execution = data.get("execution")
     if not isinstance(execution, dict) or execution.get("mode") not in ("parallel", "sequential"):
         return

@@ -1,4 +1,4 @@
-"""Keys that NeMo Evaluator Launcher renamed across its versions: accepted where they were, each with a warning."""
+"""Keys that versions of NeMo Evaluator Launcher renamed; accepted under their old names, with a warning."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nel_action.spec.deployment import ServedDeployment
 from nel_action.spec.nested import Loc, get, merge, put, remove
 from nel_action.spec.source_positions import Sources, dotted
 
-__all__ = ["MOVES", "rename"]
+__all__ = ["MOVES", "rename_keys"]
 
 MOVES: tuple[tuple[str, str], ...] = (
     ("evaluation.overrides", "evaluation.nemo_evaluator_config"),
@@ -42,16 +42,16 @@ MOVES: tuple[tuple[str, str], ...] = (
     ("export.*.log_logs", "export.*.copy_logs"),
     ("export.*.log_artifacts", "export.*.copy_artifacts"),
 )
-"""Old place and new; `*` is any task or exporter. What stands at the new place wins."""
+"""Old and new path; `*` matches any task or exporter. A value at the new path takes precedence."""
 
 _DROPPED: dict[str, str] = {
-    "user_config_path": "where the file was is not needed",
-    "deployment.multiple_instances": "execution.num_instances says it",
+    "user_config_path": "the path of the config is not needed",
+    "deployment.multiple_instances": "execution.num_instances determines it",
     "execution.auto_export.launcher_install_cmd": "nel-action exports from where it runs",
     "execution.auto_export.export_image": "nel-action exports from where it runs",
     "execution.auto_export.export_mounts": "nel-action exports from where it runs",
 }
-"""Keys without a meaning here, and why."""
+"""Keys that have no effect, and the reason."""
 
 _VARIABLE = re.compile(r"\$\{oc\.env:(?P<name>[A-Za-z_]\w*)\}|\$?(?P<bare>[A-Z_][A-Z0-9_]*)")
 
@@ -62,51 +62,59 @@ class _Renaming:
     sources: Sources
     warnings: list[Problem] = field(default_factory=list)
 
-    def warn(self, loc: Loc, what: str) -> None:
-        self.warnings.append(Problem(f"'{dotted(loc)}' {what}", self.sources.locate(loc)))
+    def warn(self, loc: Loc, message: str) -> None:
+        self.warnings.append(Problem(f"'{dotted(loc)}' {message}", self.sources.locate(loc)))
 
 
-def rename(data: dict[str, Any], sources: Sources) -> list[Problem]:
-    """Put what stands at an old place where it belongs now, in place; return a warning for each."""
+def rename_keys(data: dict[str, Any], sources: Sources) -> list[Problem]:
+    """Move the values of old keys to the new keys.
+
+    Args:
+        data: the composed spec, modified in place.
+        sources: its files and overrides; receives the renamed keys.
+
+    Returns:
+        A warning for each old key.
+    """
     state = _Renaming(data, sources)
     for old, new in MOVES:
-        for loc, parts in list(_matches(data, tuple(old.split(".")))):
-            _move(state, loc, _fill(new, parts))
+        for loc, wildcards in list(_matches(data, tuple(old.split(".")))):
+            _move(state, loc, _fill(new, wildcards))
     for dropped, reason in _DROPPED.items():
         loc = tuple(dropped.split("."))
-        if _holds(data, loc):
-            state.warn(loc, f"is left out: {reason}")
+        if _contains(data, loc):
+            state.warn(loc, f"is ignored: {reason}")
             remove(data, loc)
-    _spread_variables(state)
-    _drop_server(state)
+    _move_remaining_variables(state)
+    _drop_server_settings(state)
     return state.warnings
 
 
-def _spread_variables(state: _Renaming) -> None:
-    """Give what is left in `execution.env_vars` to everything: the local executor had its variables there."""
-    left = get(state.data, ("execution", "env_vars"))
-    if isinstance(left, dict) and left:
+def _move_remaining_variables(state: _Renaming) -> None:
+    """Move the remaining `execution.env_vars`, those of the local executor, to `env_vars`."""
+    remaining = get(state.data, ("execution", "env_vars"))
+    if isinstance(remaining, dict) and remaining:
         _move(state, ("execution", "env_vars"), ("env_vars",))
-    elif left == {}:
+    elif remaining == {}:
         remove(state.data, ("execution", "env_vars"))
 
 
-def _drop_server(state: _Renaming) -> None:
-    """Leave out a server's settings where `deployment: none` was chosen; the launcher passed them by.
+def _drop_server_settings(state: _Renaming) -> None:
+    """Remove the settings of a server if the file chooses `deployment: none`, as the launcher ignores them.
 
-    Where nothing was chosen, somebody may have forgotten to, and is told.
+    Without a choice in the file, the user may have forgotten it, so validation reports the settings.
     """
     deployment = state.data.get("deployment")
     chosen = {"deployment": "none"} in (state.sources.user.data.get("defaults") or ())
     if not chosen or not isinstance(deployment, dict) or deployment.get("type") != "none":
         return
     for name in [name for name in deployment if name in ServedDeployment.model_fields and name != "type"]:
-        state.warn(("deployment", name), "is left out: deployment.type is none, so no server is started")
+        state.warn(("deployment", name), "is ignored: deployment.type is none, so no server is started")
         remove(state.data, ("deployment", name))
 
 
 def _matches(data: Any, pattern: tuple[str, ...], loc: Loc = ()) -> Iterator[tuple[Loc, Loc]]:  # noqa: ANN401
-    """Yield each place that fits a pattern, with what stands for its stars."""
+    """Yield each location that matches a pattern, and the parts that its wildcards match."""
     if not pattern:
         yield loc, ()
         return
@@ -115,45 +123,45 @@ def _matches(data: Any, pattern: tuple[str, ...], loc: Loc = ()) -> Iterator[tup
         keys: list[str | int] = list(data) if isinstance(data, dict) else []
         keys = list(range(len(data))) if isinstance(data, list) else keys
         for key in keys:
-            for place, stars in _matches(data[key], rest, (*loc, key)):
-                yield place, (key, *stars)
+            for match, wildcards in _matches(data[key], rest, (*loc, key)):
+                yield match, (key, *wildcards)
     elif isinstance(data, dict) and first in data:
         yield from _matches(data[first], rest, (*loc, first))
 
 
-def _fill(pattern: str, stars: Loc) -> Loc:
-    left = iter(stars)
-    return tuple(next(left) if part == "*" else part for part in pattern.split("."))
+def _fill(pattern: str, wildcards: Loc) -> Loc:
+    remaining = iter(wildcards)
+    return tuple(next(remaining) if part == "*" else part for part in pattern.split("."))
 
 
-def _holds(data: dict[str, Any], loc: Loc) -> bool:
-    holder = get(data, loc[:-1]) if len(loc) > 1 else data
-    return isinstance(holder, dict) and loc[-1] in holder
+def _contains(data: dict[str, Any], loc: Loc) -> bool:
+    parent = get(data, loc[:-1]) if len(loc) > 1 else data
+    return isinstance(parent, dict) and loc[-1] in parent
 
 
 def _move(state: _Renaming, old: Loc, new: Loc) -> None:
     state.warn(old, f"is now '{dotted(new)}'")
     value = remove(state.data, old)
     if old[:2] == ("execution", "env_vars") and isinstance(value, dict):
-        value = {name: _as_reference(inner) for name, inner in value.items()}
+        value = {name: _to_reference(inner) for name, inner in value.items()}
     moved = {(): value} if not isinstance(value, dict) else {tuple(str(key).split(".")): v for key, v in value.items()}
     for parts, inner in moved.items():
         written = (*old, ".".join(parts)) if parts else old
         target = (*new, *parts)
-        there = get(state.data, target)
-        if isinstance(there, dict) and isinstance(inner, dict):
-            put(state.data, target, merge(inner, there))
-        elif not _holds(state.data, target):
+        current = get(state.data, target)
+        if isinstance(current, dict) and isinstance(inner, dict):
+            put(state.data, target, merge(inner, current))
+        elif not _contains(state.data, target):
             put(state.data, target, inner)
         state.sources.moved.append((target, written))
 
 
-def _as_reference(value: Any) -> Any:  # noqa: ANN401 - what YAML gave
-    """Write a value as `env_vars` are written now: a variable's name as `host:NAME`, anything else as `lit:…`."""
+def _to_reference(value: Any) -> Any:  # noqa: ANN401 - what YAML gave
+    """Convert a value to a reference: the name of a variable to `host:NAME`, anything else to `lit:…`."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return value
-    named = _VARIABLE.fullmatch(str(value))
-    if named:
-        return f"host:{named['name'] or named['bare']}"
-    known = str(value).startswith(("host:", "lit:", "runtime:")) or "${" in str(value)
-    return value if known else f"lit:{value}"
+    variable = _VARIABLE.fullmatch(str(value))
+    if variable:
+        return f"host:{variable['name'] or variable['bare']}"
+    is_reference = str(value).startswith(("host:", "lit:", "runtime:")) or "${" in str(value)
+    return value if is_reference else f"lit:{value}"

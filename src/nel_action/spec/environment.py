@@ -1,4 +1,4 @@
-"""The rules of `env_vars`: values are references, never secrets, and nothing is resolved into them."""
+"""Validation of `env_vars`: values are references, never secrets, and are not interpolated."""
 
 from __future__ import annotations
 
@@ -22,43 +22,49 @@ Locate = Callable[[Loc], Location]
 
 
 def environment_maps(data: dict[str, Any]) -> Iterator[tuple[Loc, dict[str, Any]]]:
-    """Yield every `env_vars` that takes references, with its place."""
-    places: list[Loc] = [("env_vars",), ("evaluation", "env_vars"), ("deployment", "env_vars"), ("export", "env_vars")]
+    """Yield the location and value of every `env_vars`."""
+    locs: list[Loc] = [("env_vars",), ("evaluation", "env_vars"), ("deployment", "env_vars"), ("export", "env_vars")]
     tasks = get(data, ("evaluation", "tasks"))
-    places += [
+    locs += [
         ("evaluation", "tasks", index, "env_vars") for index in range(len(tasks) if isinstance(tasks, list) else 0)
     ]
-    others = data.get("auxiliary_deployments")
-    places += [("auxiliary_deployments", name, "env_vars") for name in (others if isinstance(others, dict) else ())]
-    for place in places:
-        found = get(data, place)
-        if isinstance(found, dict):
-            yield place, found
+    servers = data.get("auxiliary_deployments")
+    locs += [("auxiliary_deployments", name, "env_vars") for name in (servers if isinstance(servers, dict) else ())]
+    for loc in locs:
+        variables = get(data, loc)
+        if isinstance(variables, dict):
+            yield loc, variables
 
 
 def check_environment(data: dict[str, Any], locate: Locate) -> tuple[list[Problem], list[Problem]]:
-    """Write what has no prefix with the one that it means, in place; return problems and warnings.
+    """Add the prefixes that earlier notations imply, and check all values; must run before interpolation.
 
-    Must run before interpolation, so that it sees `${oc.env:…}` itself.
+    Args:
+        data: the composed spec, modified in place.
+        locate: maps a key to its source position.
+
+    Returns:
+        Problems and warnings.
     """
     problems: list[Problem] = []
     warnings: list[Problem] = []
-    for place, variables in environment_maps(data):
+    for section, variables in environment_maps(data):
         for name, value in variables.items():
-            loc = (*place, name)
-            meant = _meant(value)
-            if meant is not None:
-                variables[name] = meant
-                kind = meant.partition(":")[0]
-                hint = f"write {name}: {meant}"
-                warnings.append(Problem(f"{dotted(loc)} has no prefix; it is read as {kind}:", locate(loc), hint))
-            elif message := _refusal(name, value):
-                problems.append(Problem(f"{dotted(loc)} {message[0]}", locate(loc), message[1]))
+            loc = (*section, name)
+            reference = _implied_reference(value)
+            if reference is not None:
+                variables[name] = reference
+                prefix = reference.partition(":")[0]
+                hint = f"write {name}: {reference}"
+                warnings.append(Problem(f"{dotted(loc)} has no prefix; {prefix}: is assumed", locate(loc), hint))
+            elif problem := _refusal(name, value):
+                message, hint = problem
+                problems.append(Problem(f"{dotted(loc)} {message}", locate(loc), hint))
     return problems, warnings
 
 
-def _meant(value: Any) -> str | None:  # noqa: ANN401 - what YAML gave
-    """Return what an earlier way of writing stands for; None where it is a reference already or could be a secret."""
+def _implied_reference(value: Any) -> str | None:  # noqa: ANN401 - what YAML gave
+    """Return the reference that an earlier notation means; None for references and for possible secrets."""
     if isinstance(value, bool):
         return f"lit:{str(value).lower()}"
     if isinstance(value, int | float):
@@ -69,19 +75,19 @@ def _meant(value: Any) -> str | None:  # noqa: ANN401 - what YAML gave
         return f"host:{value}"
     if _DOLLAR_PREFIX.match(value):
         return value[1:]
-    # NOTE: a setting such as `shm`; whatever is longer may be a secret that was pasted here.
+    # NOTE: a setting such as `shm`; a longer text may be a secret.
     return f"lit:{value}" if _SETTING.match(value) else None
 
 
 def _refusal(name: str, value: Any) -> tuple[str, str] | None:  # noqa: ANN401 - what YAML gave
-    """Say why a value is no reference, without showing it: it may be a secret that was pasted here."""
+    """Return message and hint for a value that is no reference, without the value, which may be a secret."""
     if isinstance(value, str) and "${oc." in value:
         return "would put a variable's value into the spec", f"write {name}: host:NAME with the variable's name"
     if isinstance(value, str) and _PREFIX.match(value):
         return None
     if isinstance(value, str) and (match := _DOLLAR_NAME.match(value)):
         return "has no prefix", f"write {name}: host:{match[1]}"
-    hint = f"write {name}: host:NAME to read a variable here, runtime:NAME where the job runs, lit:VALUE for plain text"
+    hint = f"write {name}: host:NAME for a variable of this machine, runtime:NAME for one of the job's, or lit:VALUE"
     if isinstance(value, str):
         return "must begin with host:, lit: or runtime:", hint
     if value is None:

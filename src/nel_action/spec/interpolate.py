@@ -1,4 +1,4 @@
-"""Replacing `${…}` by what it stands for, with each failure told where it is written."""
+"""Interpolation: replacement of `${…}` by OmegaConf, with the source position of each failure."""
 
 from __future__ import annotations
 
@@ -9,41 +9,39 @@ from contextlib import contextmanager
 from typing import Any
 
 from nel_action.errors import Location, Problem
-from nel_action.spec.nested import MISSING, Loc, get, leaves, put
+from nel_action.spec.nested import Loc, get, leaves, put
 from nel_action.spec.source_positions import dotted, nearest
 
-__all__ = ["interpolate"]
+__all__ = ["interpolate", "register_resolvers"]
 
-_SIMPLE = re.compile(
-    r"\$\{(?:oc\.env:(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<key>[A-Za-z_][\w-]*(?:\.[A-Za-z_][\w-]*)*))\}"
-)
 _ENVIRONMENT = re.compile(r"\$\{\s*oc\.env\s*:\s*(?P<name>[A-Za-z_][A-Za-z0-9_]*)")
 _SECRET = re.compile(r"(^|_)(API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE)
+"""Names of variables whose values must not become part of a spec."""
 
 Locate = Callable[[Loc], Location]
 
 
-class _DeclinedError(Exception):
-    """Not simple; OmegaConf must be asked."""
-
-
 def interpolate(data: dict[str, Any], environ: Mapping[str, str], locate: Locate) -> list[Problem]:
-    """Resolve every interpolation in place; return what could not be resolved, which stays as it is."""
-    places = [(loc, value) for loc, value in leaves(data) if isinstance(value, str) and "${" in value]
-    refused = {loc: found for loc, value in places if (found := list(_refused(loc, value, environ, locate)))}
+    """Replace all interpolations in place.
+
+    Args:
+        data: the composed spec.
+        environ: variables for `${oc.env:NAME}`.
+        locate: maps a key to its source position.
+
+    Returns:
+        The interpolations that failed; their text is left unchanged.
+    """
+    values = [(loc, value) for loc, value in leaves(data) if isinstance(value, str) and "${" in value]
+    if not values:
+        return []
+    refused = {loc: list(_check_variables(loc, value, environ, locate)) for loc, value in values}
     problems = [problem for found in refused.values() for problem in found]
-    good = [(loc, value) for loc, value in places if loc not in refused]
-    try:
-        values = [(loc, _simple(data, value, environ, ())) for loc, value in good]
-    except _DeclinedError:
-        return problems + _with_omegaconf(data, good, environ, locate)
-    for loc, value in values:
-        put(data, loc, value)
-    return problems
+    return problems + _resolve(data, [loc for loc, _ in values if not refused[loc]], environ, locate)
 
 
-def _refused(loc: Loc, value: str, environ: Mapping[str, str], locate: Locate) -> Iterator[Problem]:
-    """Find variables that are not set, and secrets that would end up in the resolved spec."""
+def _check_variables(loc: Loc, value: str, environ: Mapping[str, str], locate: Locate) -> Iterator[Problem]:
+    """Yield variables that are not set, and secrets that would become part of the resolved spec."""
     for match in _ENVIRONMENT.finditer(value):
         name = match["name"]
         if _SECRET.search(name):
@@ -51,75 +49,42 @@ def _refused(loc: Loc, value: str, environ: Mapping[str, str], locate: Locate) -
             yield Problem(f"{dotted(loc)} would put the value of {name} into the spec", locate(loc), hint)
         elif name not in environ and value[match.end() :].lstrip()[:1] != ",":
             hint = f"set {name}, or write a value here"
-            yield Problem(f"the variable {name}, which {dotted(loc)} asks for, is not set", locate(loc), hint)
+            yield Problem(f"{dotted(loc)} refers to the variable {name}, which is not set", locate(loc), hint)
 
 
-def _simple(data: dict[str, Any], value: str, environ: Mapping[str, str], seen: tuple[str, ...]) -> Any:  # noqa: ANN401
-    """Resolve references to keys and variables as OmegaConf would; decline of everything else."""
-    rest = _SIMPLE.sub("", value)
-    if "${" in rest or "\\" in value or value in seen:
-        raise _DeclinedError
-    whole = _SIMPLE.fullmatch(value)
-    if whole:
-        return _refer(data, whole, environ, (*seen, value))
-    return _SIMPLE.sub(lambda match: str(_refer(data, match, environ, (*seen, value))), value)
-
-
-def _refer(data: dict[str, Any], match: re.Match[str], environ: Mapping[str, str], seen: tuple[str, ...]) -> Any:  # noqa: ANN401
-    if match["name"]:
-        found: Any = environ.get(match["name"])
-        if not isinstance(found, str) or "$" in found or "\\" in found or found == MISSING:
-            raise _DeclinedError
-        return found
-    parts = tuple(match["key"].split("."))
-    holder = get(data, parts[:-1])
-    if not isinstance(holder, dict) or parts[-1] not in holder:
-        raise _DeclinedError
-    found = holder[parts[-1]]
-    if isinstance(found, dict | list) or found == MISSING:
-        raise _DeclinedError
-    return _simple(data, found, environ, seen) if isinstance(found, str) and "${" in found else found
-
-
-def _with_omegaconf(
-    data: dict[str, Any], places: list[tuple[Loc, str]], environ: Mapping[str, str], locate: Locate
-) -> list[Problem]:
+def _resolve(data: dict[str, Any], locs: list[Loc], environ: Mapping[str, str], locate: Locate) -> list[Problem]:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from nel_action.spec.resolvers import register_resolvers
-
     register_resolvers()
-    unreadable = {loc for loc, value in leaves(data) if not _is_readable(value)}
-    hint = "write \\${ for a plain ${"
+    malformed = {loc for loc, value in leaves(data) if not _is_parsable(value)}
+    hint = "write \\${ for a literal ${"
     problems = [
-        Problem(f"{dotted(loc)} is no interpolation that can be read", locate(loc), hint)
-        for loc, _ in places
-        if loc in unreadable
+        Problem(f"{dotted(loc)} is not a valid interpolation", locate(loc), hint) for loc in locs if loc in malformed
     ]
-    readable = json.loads(json.dumps(data))
-    for loc in unreadable:
-        put(readable, loc, None)
-    config = OmegaConf.create(readable)
+    parsable = json.loads(json.dumps(data))
+    for loc in malformed:
+        put(parsable, loc, None)
+    config = OmegaConf.create(parsable)
     values: list[tuple[Loc, Any]] = []
     with _environment(environ):
-        for loc in [loc for loc, _ in places if loc not in unreadable]:
+        for loc in [loc for loc in locs if loc not in malformed]:
             try:
-                holder: Any = config
+                node: Any = config
                 for part in loc:
-                    holder = holder[part]
-                plain = OmegaConf.to_container(holder, resolve=True) if OmegaConf.is_config(holder) else holder
+                    node = node[part]
+                value = OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
             except (OmegaConfBaseException, RecursionError) as error:
                 problems += _failure(data, loc, error, locate)
             else:
-                values.append((loc, plain))
-    for loc, plain in values:
-        put(data, loc, plain)
+                values.append((loc, value))
+    for loc, value in values:
+        put(data, loc, value)
     return problems
 
 
-def _is_readable(value: object) -> bool:
-    """Tell whether OmegaConf can parse a value; one that it cannot would keep all others from being resolved."""
+def _is_parsable(value: object) -> bool:
+    """Whether OmegaConf can parse a value; otherwise it would resolve no other value either."""
     from omegaconf import OmegaConf
     from omegaconf.errors import GrammarParseError
 
@@ -135,19 +100,19 @@ def _failure(data: dict[str, Any], loc: Loc, error: Exception, locate: Locate) -
     if "recursi" in reason.casefold():
         return [Problem(f"{dotted(loc)} refers to itself", locate(loc))]
     if "InterpolationToMissingValueError" in type(error).__name__ or "MissingMandatoryValue" in reason:
-        return []  # NOTE: the gap itself is told, where it is
+        return []  # NOTE: the missing value itself is reported at its own position.
     match = re.search(r"nterpolation key '([^']*)' not found", reason)
     if match is None:
-        return [Problem(f"cannot resolve {dotted(loc)}: {reason}", locate(loc))]
+        return [Problem(f"{dotted(loc)} cannot be resolved: {reason}", locate(loc))]
     parent = get(data, match[1].split(".")[:-1])
-    near = nearest(match[1].rpartition(".")[2], parent) if isinstance(parent, dict) else None
-    meant = f"; did you mean '{'.'.join([*match[1].split('.')[:-1], near])}'?" if near else ""
-    return [Problem(f"{dotted(loc)} refers to '{match[1]}', which is not there{meant}", locate(loc))]
+    similar = nearest(match[1].rpartition(".")[2], parent) if isinstance(parent, dict) else None
+    suggestion = f"; did you mean '{'.'.join([*match[1].split('.')[:-1], similar])}'?" if similar else ""
+    return [Problem(f"{dotted(loc)} refers to '{match[1]}', which does not exist{suggestion}", locate(loc))]
 
 
 @contextmanager
 def _environment(environ: Mapping[str, str]) -> Iterator[None]:
-    """Let `${oc.env:…}` read from a mapping that need not be this process's environment."""
+    """Let `${oc.env:…}` read from a mapping instead of the process's environment."""
     from omegaconf import OmegaConf
     from omegaconf.resolvers import oc
 
@@ -167,3 +132,19 @@ def _environment(environ: Mapping[str, str]) -> Iterator[None]:
         yield
     finally:
         OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
+
+
+def register_resolvers() -> None:
+    """Register the resolver `${select_not_null:KEY,DEFAULT}` of the launcher's configs, if it does not exist yet."""
+    from omegaconf import OmegaConf
+
+    if not OmegaConf.has_resolver("select_not_null"):
+        OmegaConf.register_new_resolver("select_not_null", _select_not_null)
+
+
+def _select_not_null(key: str, default: Any, *, _root_: Any) -> Any:  # noqa: ANN401 - values of any type
+    """Return the value of a key, or the default if the value is missing or null."""
+    from omegaconf import OmegaConf
+
+    value = OmegaConf.select(_root_, key, throw_on_resolution_failure=False, throw_on_missing=False)
+    return default if value is None else value

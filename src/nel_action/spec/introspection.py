@@ -1,16 +1,30 @@
-"""Walking the models of a spec along a place: which keys are known there, and what pydantic means by a location."""
+"""Introspection of the spec's models: known keys, locations of pydantic's errors, and docstrings of fields."""
 
 from __future__ import annotations
 
+import ast
+import inspect
 import types
 from collections.abc import Iterator, Sequence
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, Tag
 
+from nel_action.spec.limits import Limit
 from nel_action.spec.nested import Loc
 
-__all__ = ["data_location", "fields_of", "is_known_key", "known_below", "members", "places_of"]
+__all__ = [
+    "data_location",
+    "field_docs",
+    "fields_of",
+    "is_known_key",
+    "known_below",
+    "members",
+    "paths_of",
+]
 
 
 def _root() -> type[BaseModel]:
@@ -20,12 +34,12 @@ def _root() -> type[BaseModel]:
 
 
 def fields_of(model: type[BaseModel]) -> dict[str, Any]:
-    """Return a model's keys, as they are written in a file, with their annotations."""
+    """Return the keys of a model as they are written in a file, and their annotations."""
     return {field.alias or name: field.rebuild_annotation() for name, field in model.model_fields.items()}
 
 
 def members(annotation: Any) -> Iterator[tuple[str | None, Any]]:  # noqa: ANN401 - any annotation
-    """Yield the alternatives of an annotation, each with its tag where it has one."""
+    """Yield the alternatives of an annotation, each with its tag, if it has one."""
     origin = get_origin(annotation)
     if origin is Annotated:
         inner, *extras = get_args(annotation)
@@ -39,8 +53,8 @@ def members(annotation: Any) -> Iterator[tuple[str | None, Any]]:  # noqa: ANN40
         yield None, annotation
 
 
-def _down(annotation: Any, part: str | int) -> Iterator[Any]:  # noqa: ANN401
-    """Yield what may stand one step below an annotation."""
+def _children(annotation: Any, part: str | int) -> Iterator[Any]:  # noqa: ANN401
+    """Yield the annotations of a key or index of an annotation."""
     for _, alternative in members(annotation):
         origin = get_origin(alternative)
         if isinstance(alternative, type) and issubclass(alternative, BaseModel):
@@ -56,71 +70,112 @@ def _down(annotation: Any, part: str | int) -> Iterator[Any]:  # noqa: ANN401
             yield Any
 
 
-def _at(loc: Loc) -> list[Any]:
-    """Return the annotations at a place, without those that allow anything."""
-    now: list[Any] = [_root()]
+def _annotations_at(loc: Loc) -> list[Any]:
+    """Return the annotations at a location, except `Any`."""
+    annotations: list[Any] = [_root()]
     for part in loc:
-        now = [below for annotation in now for below in _down(annotation, part) if below is not Any]
-    return now
+        annotations = [child for annotation in annotations for child in _children(annotation, part) if child is not Any]
+    return annotations
 
 
 def is_known_key(loc: Loc) -> bool:
-    """Tell whether the models have this very key; what is passed on freely is not known."""
-    return bool(_at(loc))
+    """Return whether the models define a key; keys of free mappings are not defined."""
+    return bool(_annotations_at(loc))
 
 
 def known_below(loc: Loc) -> set[str]:
-    """Return the keys that the models know below a place."""
-    found = {member for annotation in _at(loc) for _, member in members(annotation)}
+    """Return the keys that the models define at a location."""
+    models = {member for annotation in _annotations_at(loc) for _, member in members(annotation)}
     return {
-        name for model in found if isinstance(model, type) and issubclass(model, BaseModel) for name in fields_of(model)
+        name
+        for model in models
+        if isinstance(model, type) and issubclass(model, BaseModel)
+        for name in fields_of(model)
     }
 
 
 def data_location(loc: Sequence[str | int], root: type[BaseModel] | None = None) -> tuple[Loc, type[BaseModel] | None]:
-    """Turn pydantic's location of an error, which names union members too, into a place in the data.
+    """Convert pydantic's location of an error, which includes union members, to a location in the data.
 
     Args:
-        loc: As pydantic gives it.
-        root: The model that was validated; the whole spec's unless given.
+        loc: pydantic's location.
+        root: the validated model; `Spec` by default.
 
     Returns:
-        The place, and the model that holds its last key, if a model does.
+        The location, and the model that contains its last key, or None.
     """
-    now: Any = root or _root()
-    place: list[str | int] = []
+    annotation: Any = root or _root()
+    location: list[str | int] = []
     holder: type[BaseModel] | None = None
     for part in loc:
-        alternatives = list(members(now))
+        alternatives = list(members(annotation))
         tagged = [alternative for tag, alternative in alternatives if tag is not None and tag == part]
         if tagged:
-            now = tagged[0]
+            annotation = tagged[0]
             continue
         models = [a for _, a in alternatives if isinstance(a, type) and issubclass(a, BaseModel)]
-        below = list(_down(now, part))
-        if not below and not models:
-            break  # NOTE: the rest names alternatives of a union or the key of a mapping, not places
-        place.append(part)
+        children = list(_children(annotation, part))
+        if not children and not models:
+            break  # NOTE: the remaining parts name alternatives of a union or `[key]`, not locations.
+        location.append(part)
         holder = models[0] if models else None
-        now = below[0] if below else Any
-    return tuple(place), holder
+        annotation = children[0] if children else Any
+    return tuple(location), holder
 
 
-def places_of(word: str) -> list[str]:
-    """Return the places where the models have a key of this name, as people write them."""
-    found: list[str] = []
-    _search(_root(), word, "", found, frozenset())
-    return found
+def paths_of(name: str) -> list[str]:
+    """Return the dotted paths of all keys with a name, for messages."""
+    paths: list[str] = []
+    _search(_root(), name, "", paths, frozenset())
+    return paths
 
 
-def _search(annotation: Any, word: str, path: str, found: list[str], above: frozenset[Any]) -> None:  # noqa: ANN401
+def _search(annotation: Any, name: str, path: str, paths: list[str], parents: frozenset[Any]) -> None:  # noqa: ANN401
     for _, alternative in members(annotation):
         origin = get_origin(alternative)
         if origin in (dict, tuple, list):
             suffix = ".<name>" if origin is dict else "[]"
-            _search(get_args(alternative)[-1 if origin is dict else 0], word, path + suffix, found, above)
-        elif isinstance(alternative, type) and issubclass(alternative, BaseModel) and alternative not in above:
-            for name, inner in fields_of(alternative).items():
-                if name == word and f"{path}.{name}".lstrip(".") not in found:
-                    found.append(f"{path}.{name}".lstrip("."))
-                _search(inner, word, f"{path}.{name}", found, above | {alternative})
+            _search(get_args(alternative)[-1 if origin is dict else 0], name, path + suffix, paths, parents)
+        elif isinstance(alternative, type) and issubclass(alternative, BaseModel) and alternative not in parents:
+            for key, inner in fields_of(alternative).items():
+                if key == name and f"{path}.{key}".lstrip(".") not in paths:
+                    paths.append(f"{path}.{key}".lstrip("."))
+                _search(inner, name, f"{path}.{key}", paths, parents | {alternative})
+
+
+def field_docs(model: type[BaseModel]) -> dict[str, str]:
+    """Return a line about each field of a model and its bases: its docstring in the source, or its limit's."""
+    docs: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if issubclass(base, BaseModel) and base is not BaseModel:
+            docs |= _docs_of_file(Path(str(inspect.getsourcefile(base)))).get(base.__name__, {})
+    return _limit_docs(model) | docs
+
+
+def _limit_docs(model: type[BaseModel]) -> dict[str, str]:
+    """Return the descriptions of the fields that are annotated with a row of the table of limits."""
+    return {
+        name: item.description
+        for name, field in model.model_fields.items()
+        for argument in (field.annotation, *get_args(field.annotation))
+        if get_origin(argument) is Annotated
+        for item in get_args(argument)
+        if isinstance(item, Limit)
+    }
+
+
+@cache
+def _docs_of_file(file: Path) -> dict[str, dict[str, str]]:
+    """Return the docstrings of fields by class."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return {node.name: _docs_of_body(node.body) for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+def _docs_of_body(body: list[ast.stmt]) -> dict[str, str]:
+    docs = {}
+    for statement, following in pairwise(body):
+        if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name)):
+            continue
+        if isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant):
+            docs[statement.target.id] = " ".join(str(following.value.value).split())
+    return docs

@@ -1,21 +1,21 @@
-"""Small steps on plain data (dictionaries, lists, text, numbers): get, put, remove, merge, walk."""
+"""Access to nested plain data (dictionaries, lists, text, numbers) by location."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 __all__ = ["MISSING", "Loc", "conflicts", "get", "leaves", "merge", "put", "remove"]
 
 Loc = tuple[str | int, ...]
-"""A place in a spec: keys of mappings and indexes of lists."""
+"""Location in a spec: keys of mappings and indexes of lists."""
 
 MISSING = "???"
-"""What stands where a value must still be given."""
+"""Placeholder for a value that must still be given."""
 
 
 def get(data: Any, loc: Sequence[str | int]) -> Any:  # noqa: ANN401 - plain data of any shape
-    """Return what is at a place, or None."""
+    """Return the value at a location, or None."""
     for part in loc:
         if isinstance(data, dict):
             data = data.get(str(part))
@@ -27,57 +27,69 @@ def get(data: Any, loc: Sequence[str | int]) -> Any:  # noqa: ANN401 - plain dat
 
 
 def put(data: dict[str, Any], loc: Loc, value: Any) -> None:  # noqa: ANN401
-    """Set a value, making the mappings on the way; what is no mapping on the way is replaced."""
-    here: Any = data
+    """Set the value at a location; anything above it that is no mapping or list is replaced by a mapping.
+
+    Args:
+        data: modified in place.
+        loc: the location.
+        value: the value.
+    """
+    node: Any = data
     for part in loc[:-1]:
-        inner = get(here, (part,))
-        if not isinstance(inner, dict | list):
-            inner = {}
-            _set(here, part, inner)
-        here = inner
-    _set(here, loc[-1], value)
+        child = get(node, (part,))
+        if not isinstance(child, dict | list):
+            child = {}
+            _set(node, part, child)
+        node = child
+    _set(node, loc[-1], value)
 
 
-def _set(holder: Any, part: str | int, value: Any) -> None:  # noqa: ANN401
-    if isinstance(holder, list) and isinstance(part, int):
-        holder[part] = value
-    elif isinstance(holder, dict):
-        holder[str(part)] = value
+def _set(node: Any, part: str | int, value: Any) -> None:  # noqa: ANN401
+    if isinstance(node, list) and isinstance(part, int):
+        node[part] = value
+    elif isinstance(node, dict):
+        node[str(part)] = value
 
 
 def remove(data: dict[str, Any], loc: Loc) -> Any:  # noqa: ANN401
-    """Take a value out and return it; None where there is none."""
-    holder = get(data, loc[:-1])
-    if isinstance(holder, dict):
-        return holder.pop(str(loc[-1]), None)
-    if isinstance(holder, list) and isinstance(loc[-1], int) and loc[-1] < len(holder):
-        return holder.pop(loc[-1])
+    """Remove and return the value at a location; None if there is none."""
+    node = get(data, loc[:-1])
+    if isinstance(node, dict):
+        return node.pop(str(loc[-1]), None)
+    if isinstance(node, list) and isinstance(loc[-1], int) and loc[-1] < len(node):
+        return node.pop(loc[-1])
     return None
 
 
-def merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Return both mappings as one, deeply; `above` wins, except where it says `???`; lists are replaced whole."""
-    merged = dict(below)
-    for key, value in above.items():
+def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two mappings recursively; `upper` takes precedence, except for `???`, and replaces lists entirely."""
+    merged = dict(lower)
+    for key, value in upper.items():
         old = merged.get(key)
-        if isinstance(old, dict) and isinstance(value, dict):
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
             merged[key] = merge(old, value)
         elif value != MISSING or key not in merged:
             merged[key] = value
     return merged
 
 
-def conflicts(below: Any, above: Any, loc: Loc = ()) -> Iterator[Loc]:  # noqa: ANN401
-    """Yield the places where a list meets a mapping, which cannot be merged."""
-    if isinstance(below, dict) and isinstance(above, dict):
-        for key in below.keys() & above.keys():
-            yield from conflicts(below[key], above[key], (*loc, key))
-    elif isinstance(below, dict | list) and isinstance(above, dict | list) and type(below) is not type(above):
+def conflicts(lower: Any, upper: Any, loc: Loc = ()) -> Iterator[Loc]:  # noqa: ANN401
+    """Yield the locations at which one value is a list and the other one a mapping.
+
+    Args:
+        lower: plain data.
+        upper: plain data.
+        loc: location of both.
+    """
+    if isinstance(lower, dict) and isinstance(upper, dict):
+        for key in lower.keys() & upper.keys():
+            yield from conflicts(lower[key], upper[key], (*loc, key))
+    elif isinstance(lower, dict | list) and isinstance(upper, dict | list) and type(lower) is not type(upper):
         yield loc
 
 
 def leaves(data: Any, loc: Loc = ()) -> Iterator[tuple[Loc, Any]]:  # noqa: ANN401
-    """Yield every value that is neither mapping nor list, with its place."""
+    """Yield the location and value of everything that is neither a mapping nor a list."""
     if isinstance(data, dict):
         for key, value in data.items():
             yield from leaves(value, (*loc, key))

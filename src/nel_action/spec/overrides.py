@@ -1,4 +1,4 @@
-"""Overrides of the command line: Hydra's, and the launcher's short ways of writing them."""
+"""Overrides of the command line: Hydra's syntax, and the launcher's abbreviations."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ __all__ = ["Override", "apply_to_tasks", "parse_overrides"]
 Mode = Literal["set", "add", "force", "delete"]
 
 _PREFIXES: dict[str, Mode] = {"": "set", "+": "add", "++": "force", "~": "delete"}
-_SHAPE = re.compile(r"^(?P<prefix>\+\+|\+|~|)(?P<key>[A-Za-z_$/][^=\s]*)(?P<value>=.*)?$", re.DOTALL)
+_SYNTAX = re.compile(r"^(?P<prefix>\+\+|\+|~|)(?P<key>[A-Za-z_$/][^=\s]*)(?P<value>=.*)?$", re.DOTALL)
 _TASKS = "evaluation.tasks."
 
 
 @dataclass(frozen=True)
 class Override:
-    """One `-o`, taken apart."""
+    """A parsed `-o` option."""
 
     mode: Mode
     key: str
-    """As Hydra knows it (`execution.output_dir`, `deployment`)."""
+    """Hydra's name of the key (`execution.output_dir`, `deployment`)."""
     value: str | None
-    """What follows the `=`; None where there is no `=`."""
+    """The text after `=`; None without `=`."""
     written: str
-    """The key as the user wrote it, which messages show; never the value."""
+    """The key in the user's notation, for messages; never the value."""
 
     @property
     def loc(self) -> Loc:
-        """The place that it sets."""
+        """Location of the key in the spec."""
         return tuple(int(part) if part.isdigit() else part for part in self.key.split("."))
 
     @property
     def location(self) -> Location:
-        """Where it was written."""
+        """Source position of the override."""
         return Location(Path(f"-o {self.written}"))
 
     @property
     def is_for_a_task(self) -> bool:
-        """Whether it goes into the list of tasks, which Hydra cannot address by name."""
+        """Whether it modifies the list of tasks, which Hydra cannot address by name."""
         return self.key.startswith(_TASKS)
 
     def __str__(self) -> str:
@@ -58,30 +58,30 @@ class Override:
 
 
 def parse_overrides(texts: Iterable[str]) -> tuple[Override, ...]:
-    """Take overrides apart; `config.params.…` goes to every task, and keys that a spec may have need no `+`.
+    """Parse overrides; `config.params.…` applies to all tasks, and known keys that the spec lacks need no `+`.
 
     Raises:
-        SpecError: one has no such shape.
+        SpecError: overrides are malformed.
     """
     parsed = []
     problems = []
     for text in texts:
-        match = _SHAPE.match(text.strip())
+        match = _SYNTAX.match(text.strip())
         if match is None or (match["value"] is None and match["prefix"] != "~"):
-            word = text.split("=", 1)[0] or text
+            key = text.split("=", 1)[0] or text
             hint = "write -o key=value, -o +key=value or -o ~key"
-            problems.append(Problem(f"cannot read the override '{word}'", Location(Path(f"-o {word}")), hint))
+            problems.append(Problem(f"cannot parse the override '{key}'", Location(Path(f"-o {key}")), hint))
             continue
         mode, key = _PREFIXES[match["prefix"]], match["key"]
         value = match["value"][1:] if match["value"] is not None else None
-        parsed.append(_in_full(Override(mode, key, value, key)))
+        parsed.append(_expand(Override(mode, key, value, key)))
     if problems:
         raise SpecError(problems)
     return tuple(parsed)
 
 
-def _in_full(override: Override) -> Override:
-    """Write the launcher's short ways in full."""
+def _expand(override: Override) -> Override:
+    """Expand the launcher's abbreviations."""
     if override.key == "config" or override.key.startswith("config."):
         mode: Mode = override.mode if override.mode == "delete" else "force"
         return replace(override, mode=mode, key=f"evaluation.nemo_evaluator_config.{override.key}")
@@ -91,18 +91,25 @@ def _in_full(override: Override) -> Override:
 
 
 def apply_to_tasks(data: dict[str, Any], overrides: Sequence[Override]) -> list[tuple[Loc, str]]:
-    """Set values in the list of tasks, addressed by name or index; return each place with the key as written.
+    """Apply overrides that address a task by name or index.
+
+    Args:
+        data: the composed spec, modified in place.
+        overrides: those with `is_for_a_task`.
+
+    Returns:
+        The location of each modified key, and the key in the user's notation.
 
     Raises:
-        SpecError: no such task, several of that name, or a value that is not YAML.
+        SpecError: there is no such task, or several, or a value is not YAML.
     """
     problems: list[Problem] = []
-    places: list[tuple[Loc, str]] = []
+    applied: list[tuple[Loc, str]] = []
     for override in overrides:
         loc = _find_task(data, override, problems)
         if loc is None:
             continue
-        places.append((loc, override.written))
+        applied.append((loc, override.written))
         if override.mode == "delete":
             remove(data, loc)
             continue
@@ -112,11 +119,11 @@ def apply_to_tasks(data: dict[str, Any], overrides: Sequence[Override]) -> list[
             problems.append(Problem("the value is not YAML", override.location))
     if problems:
         raise SpecError(problems)
-    return places
+    return applied
 
 
 def _find_task(data: dict[str, Any], override: Override, problems: list[Problem]) -> Loc | None:
-    """Turn `evaluation.tasks.<name>.<key>` into a place; names may have one dot, or be the part after it."""
+    """Return the location for `evaluation.tasks.<name>.<key>`; a name may contain a dot, or be the part after it."""
     tasks = get(data, ("evaluation", "tasks"))
     tasks = tasks if isinstance(tasks, list) else []
     names = [str(task.get("name", "")) if isinstance(task, dict) else "" for task in tasks]
@@ -124,16 +131,16 @@ def _find_task(data: dict[str, Any], override: Override, problems: list[Problem]
     if parts[0].isdigit() and int(parts[0]) < len(tasks):
         return ("evaluation", "tasks", int(parts[0]), *parts[1:])
     for size in (2, 1):
-        wanted = ".".join(parts[:size])
-        hits = [index for index, name in enumerate(names) if name == wanted]
-        hits = hits or [index for index, name in enumerate(names) if name.endswith(f".{wanted}")]
-        if len(hits) == 1 and len(parts) >= size:
-            return ("evaluation", "tasks", hits[0], *parts[size:])
-        if len(hits) > 1:
-            hint = f"use the index: evaluation.tasks.{hits[0]}.…"
-            problems.append(Problem(f"several tasks are named '{wanted}'", override.location, hint))
+        target = ".".join(parts[:size])
+        indexes = [index for index, name in enumerate(names) if name == target]
+        indexes = indexes or [index for index, name in enumerate(names) if name.endswith(f".{target}")]
+        if len(indexes) == 1 and len(parts) >= size:
+            return ("evaluation", "tasks", indexes[0], *parts[size:])
+        if len(indexes) > 1:
+            hint = f"use the index: evaluation.tasks.{indexes[0]}.…"
+            problems.append(Problem(f"several tasks are named '{target}'", override.location, hint))
             return None
-    near = nearest(parts[0], [name for name in names if name])
-    hint = f"did you mean '{near}'?" if near else f"there are {', '.join(filter(None, names)) or 'none'}"
+    similar = nearest(parts[0], [name for name in names if name])
+    hint = f"did you mean '{similar}'?" if similar else f"the tasks are: {', '.join(filter(None, names)) or 'none'}"
     problems.append(Problem(f"no task '{parts[0]}' in evaluation.tasks", override.location, hint))
     return None

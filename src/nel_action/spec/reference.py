@@ -1,4 +1,4 @@
-"""docs/spec.md, made from the models: every key with its type, its default and what it means."""
+"""The reference in docs/spec.md, generated from the models: every key with type, default and meaning."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from nel_action.model.env_ref import EnvRef
 from nel_action.spec.auxiliary import AuxiliaryKeys
 from nel_action.spec.base import Free
 from nel_action.spec.deployment import ServedDeployment
-from nel_action.spec.docstrings import field_docs
 from nel_action.spec.execution import ExecutionBase
-from nel_action.spec.introspection import members
+from nel_action.spec.introspection import field_docs, members
 from nel_action.spec.model import Spec
 
 __all__ = ["reference"]
@@ -35,26 +34,26 @@ _PLAIN = {
 _SHARED: dict[type[BaseModel], str] = {
     ExecutionBase: "all executors",
     ServedDeployment: "all servers",
-    AuxiliaryKeys: "all further servers",
+    AuxiliaryKeys: "all auxiliary servers",
 }
-SHOWN = 2
-"""Places in a heading."""
+MAX_PATHS = 2
+"""Paths in a heading."""
 _LIMITS = ((Gt, "gt", "above"), (Ge, "ge", "from"), (Lt, "lt", "below"), (Le, "le", "up to"))
 
 
 Parts = dict[type[BaseModel], list[str]]
-"""Each model with the places where it stands."""
+"""Paths of each model in a spec."""
 
 
 def reference() -> str:
-    """Return the tables of all keys as Markdown, one section for each part of a spec."""
+    """Return the tables of all keys as Markdown, one section per model."""
     parts: Parts = {}
     _collect(Spec, "", parts)
     return "\n".join(line for model, paths in parts.items() for line in _section(model, paths, parts))
 
 
 def _collect(model: type[BaseModel], path: str, parts: Parts) -> None:
-    """Note where each model stands, from the outside in, and what models share before those that share it."""
+    """Collect the paths of models recursively; shared base models come before the models that derive from them."""
     if path in parts.get(model, ()):
         return
     for shared in _SHARED:
@@ -68,20 +67,20 @@ def _collect(model: type[BaseModel], path: str, parts: Parts) -> None:
 
 
 def _own_fields(model: type[BaseModel], parts: Parts) -> list[str]:
-    """Return the fields of which a model says something else than those models that it derives from."""
+    """Return the fields that a model adds to its documented base models or changes."""
     own = []
     for name, field in model.model_fields.items():
         if name == "type" and model in _SHARED:
-            continue  # documented with each kind
-        above = [other for other in _above(model, parts) if name != "type" or other not in _SHARED]
-        elsewhere = [other.model_fields[name] for other in above if name in other.model_fields]
-        if not any((field.annotation, field.default) == (other.annotation, other.default) for other in elsewhere):
+            continue  # documented with each type
+        bases = [base for base in _bases(model, parts) if name != "type" or base not in _SHARED]
+        inherited = [base.model_fields[name] for base in bases if name in base.model_fields]
+        if not any((field.annotation, field.default) == (other.annotation, other.default) for other in inherited):
             own.append(name)
     return own
 
 
-def _above(model: type[BaseModel], parts: Parts) -> list[type[BaseModel]]:
-    return [above for above in model.__mro__[1:] if above in parts]
+def _bases(model: type[BaseModel], parts: Parts) -> list[type[BaseModel]]:
+    return [base for base in model.__mro__[1:] if base in parts]
 
 
 def _section(model: type[BaseModel], paths: list[str], parts: Parts) -> Iterator[str]:
@@ -91,10 +90,10 @@ def _section(model: type[BaseModel], paths: list[str], parts: Parts) -> Iterator
     yield f"## {_heading(model, paths)}"
     yield ""
     yield " ".join((model.__doc__ or "").split())
-    if shared := [_name(above, parts[above]) for above in _above(model, parts)]:
-        yield f"The keys of {' and of '.join(shared)} are there too."
+    if shared := [_name(base, parts[base]) for base in _bases(model, parts)]:
+        yield f"The keys of {' and of '.join(shared)} apply as well."
     if model.model_config.get("extra") == "allow":
-        yield "Other keys are passed on whole."
+        yield "Other keys are passed on unchanged."
     yield ""
     docs = field_docs(model)
     yield "| key | type | default | meaning |"
@@ -112,8 +111,8 @@ def _heading(model: type[BaseModel], paths: list[str]) -> str:
     if "type" in model.model_fields and paths[0] in {"execution", "deployment"}:
         return f"`{paths[0]}`, type {f'`{kind}`' if (kind := _kind(model)) else 'of a plug-in'}"
     if not paths[0]:
-        return "The whole"
-    return ", ".join(f"`{path}`" for path in paths[:SHOWN]) + (" and elsewhere" if len(paths) > SHOWN else "")
+        return "Top level"
+    return ", ".join(f"`{path}`" for path in paths[:MAX_PATHS]) + (" and others" if len(paths) > MAX_PATHS else "")
 
 
 def _name(model: type[BaseModel], paths: list[str]) -> str:
@@ -138,35 +137,35 @@ def _models_in(annotation: Any) -> Iterator[tuple[type[BaseModel], str]]:  # noq
 
 
 def _type(field: FieldInfo) -> str:
-    words = dict.fromkeys(_words(field.rebuild_annotation()))
-    if field.default is None and len(words) > 1:
-        words.pop("null", None)
-    return _cell(" or ".join(words))
+    types = dict.fromkeys(_type_names(field.rebuild_annotation()))
+    if field.default is None and len(types) > 1:
+        types.pop("null", None)
+    return _cell(" or ".join(types))
 
 
-def _words(annotation: Any) -> Iterator[str]:  # noqa: ANN401
-    """Yield the alternatives of a type in words."""
+def _type_names(annotation: Any) -> Iterator[str]:  # noqa: ANN401
+    """Yield the names of a type's alternatives, with their limits."""
     if get_origin(annotation) is Annotated:
         inner, *limits = get_args(annotation)
-        said = [
-            f"{word} {getattr(limit, name):g}"
+        constraints = [
+            f"{label} {getattr(limit, name):g}"
             for limit in _flat(limits)
-            for kind, name, word in _LIMITS
+            for kind, name, label in _LIMITS
             if isinstance(limit, kind)
         ]
-        yield from (f"{one} {' '.join(said)}".strip() for one in _words(inner))
+        yield from (f"{name} {' '.join(constraints)}".strip() for name in _type_names(inner))
     elif get_origin(annotation) in {Union, UnionType}:
-        yield from (word for one in get_args(annotation) for word in _words(one))
+        yield from (name for alternative in get_args(annotation) for name in _type_names(alternative))
     elif get_origin(annotation) is Literal:
-        yield from (f"`{word}`" for word in get_args(annotation))
+        yield from (f"`{value}`" for value in get_args(annotation))
     elif get_origin(annotation) is tuple:
-        yield f"list of {' or '.join(_words(get_args(annotation)[0]))}"
+        yield f"list of {' or '.join(_type_names(get_args(annotation)[0]))}"
     elif annotation == Free:
         yield "free mapping"
     elif get_origin(annotation) is dict:
-        yield f"mapping of names to {' or '.join(dict.fromkeys(_words(get_args(annotation)[1])))}"
+        yield f"mapping of names to {' or '.join(dict.fromkeys(_type_names(get_args(annotation)[1])))}"
     elif isinstance(annotation, type) and issubclass(annotation, StrEnum):
-        yield from (f"`{word.value}`" for word in annotation)
+        yield from (f"`{value.value}`" for value in annotation)
     elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield "mapping"
     elif annotation in _PLAIN:

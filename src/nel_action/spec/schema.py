@@ -8,9 +8,8 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from nel_action.spec.deployment import DEPLOYMENT_TYPES
-from nel_action.spec.docstrings import field_docs
 from nel_action.spec.executors import EXECUTOR_TYPES
-from nel_action.spec.introspection import fields_of, members
+from nel_action.spec.introspection import field_docs, fields_of, members
 from nel_action.spec.model import Spec
 
 __all__ = ["json_schema", "models"]
@@ -23,13 +22,13 @@ _PLUGINS: Final = {
 }
 _DEFAULTS: Final = {
     "type": "array",
-    "description": "Groups that the file builds on, in order: `- execution: local`, `- deployment: none`, `- _self_`.",
+    "description": "Groups to compose with the file, in order: `- execution: local`, `- deployment: none`, `- _self_`.",
     "items": {"anyOf": [{"type": "string"}, {"type": "object"}]},
 }
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the schema of what a user may write: any key may come from a group instead, or be `???` or `${…}`.
+    """Return the schema of spec files; keys may be omitted, since a group can define them, and be `???` or `${…}`.
 
     Example:
         >>> json_schema()["properties"]["gate"]["description"]
@@ -49,15 +48,15 @@ def json_schema() -> dict[str, Any]:
 
 
 def models() -> list[type[BaseModel]]:
-    """Return every model that a spec is made of, from the outside in."""
-    found: list[type[BaseModel]] = []
-    waiting: list[Any] = [Spec]
-    while waiting:
-        for model in _models_in(waiting.pop(0)):
-            if model not in found:
-                found.append(model)
-                waiting += fields_of(model).values()
-    return found
+    """Return all models of a spec, in breadth-first order."""
+    result: list[type[BaseModel]] = []
+    queue: list[Any] = [Spec]
+    while queue:
+        for model in _models_in(queue.pop(0)):
+            if model not in result:
+                result.append(model)
+                queue += fields_of(model).values()
+    return result
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - any annotation
@@ -81,7 +80,7 @@ def _describe(part: dict[str, Any], model: type[BaseModel]) -> None:
 
 
 def _loosen(node: Any) -> Any:  # noqa: ANN401 - JSON
-    """Let every value be `???` or `${…}` too; take alternatives as such, without "just one"; leave out titles."""
+    """Allow `???` and `${…}` for all values, replace `oneOf` by `anyOf`, and remove titles."""
     if isinstance(node, list):
         return [_loosen(inner) for inner in node]
     if not isinstance(node, dict):
@@ -93,8 +92,8 @@ def _loosen(node: Any) -> Any:  # noqa: ANN401 - JSON
 
 
 def _or_placeholder(value: dict[str, Any]) -> dict[str, Any]:
-    about: dict[str, Any] = {word: value[word] for word in ("description", "default") if word in value}
-    shape = {word: rest for word, rest in value.items() if word not in about}
+    about: dict[str, Any] = {keyword: value[keyword] for keyword in ("description", "default") if keyword in value}
+    shape = {keyword: rest for keyword, rest in value.items() if keyword not in about}
     choices = shape.get("anyOf", [shape])
     if {"type": "string"} in choices or shape in ({}, {"type": "string"}) or "const" in shape:
         return value

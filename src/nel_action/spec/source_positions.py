@@ -1,4 +1,4 @@
-"""Where in a file a key stands, and which known word an unknown one is nearest to."""
+"""Source positions of keys, in files, groups and overrides; and the known name most similar to an unknown one."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from nel_action.spec.yaml_loader import mark_location, parse, read_text
 __all__ = ["Document", "Sources", "dotted", "nearest", "read_group"]
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known word that `word` most likely stands for, if any is near."""
-    by_case = {name.casefold(): name for name in known}
-    near = get_close_matches(word.casefold(), by_case, n=1, cutoff=0.6)
-    return by_case[near[0]] if near else None
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most similar to `name`; None if none is similar."""
+    by_case = {candidate.casefold(): candidate for candidate in known}
+    matches = get_close_matches(name.casefold(), by_case, n=1, cutoff=0.6)
+    return by_case[matches[0]] if matches else None
 
 
 def dotted(loc: Sequence[str | int]) -> str:
-    """Write a place the way people say it: `evaluation.tasks[0].name`."""
+    """Format a location for messages: `evaluation.tasks[0].name`."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc)
     return text.removeprefix(".")
 
 
 @dataclass(frozen=True)
 class Document:
-    """One YAML file: its values and the place of each."""
+    """A YAML file: its values and their source positions."""
 
     path: Path
     root: yaml.MappingNode
@@ -44,36 +44,40 @@ class Document:
         """Read a file.
 
         Raises:
-            SpecError: it is not there, or not a YAML mapping; all that is wrong with it is told.
+            SpecError: the file does not exist or is not a valid YAML mapping; the error lists all problems.
         """
         root, data = parse(path, read_text(path))
         return cls(path, root, data)
 
-    def place(self, loc: Sequence[str | int]) -> tuple[Location, int]:
-        """Return the place of a key, or of its nearest ancestor here, and how many parts of `loc` it answers to."""
+    def position(self, loc: Sequence[str | int]) -> tuple[Location, int]:
+        """Return the source position of a key, or of its nearest parent in this file.
+
+        Returns:
+            The position, and the number of parts of `loc` that the file contains.
+        """
         node: yaml.Node = self.root
         mark, depth = None, 0
         for depth, part in enumerate(loc):
-            found = _step(node, part)
-            if found is None:
+            child = _child(node, part)
+            if child is None:
                 return mark_location(self.path, mark), depth
-            at, node = found
-            mark = at.start_mark
+            key, node = child
+            mark = key.start_mark
         return mark_location(self.path, mark), depth + 1 if loc else 0
 
     def text(self, loc: Sequence[str | int]) -> str | None:
-        """Return a plain value as it was written, before YAML made a number or a truth value of it."""
+        """Return the source text of a scalar, before YAML converts it; None for other values."""
         node: yaml.Node = self.root
         for part in loc:
-            found = _step(node, part)
-            if found is None:
+            child = _child(node, part)
+            if child is None:
                 return None
-            _, node = found
+            _, node = child
         return str(node.value) if isinstance(node, yaml.ScalarNode) else None
 
 
-def _step(node: yaml.Node, part: str | int) -> tuple[yaml.Node, yaml.Node] | None:
-    """Go one part down; return where that part is written, and its value."""
+def _child(node: yaml.Node, part: str | int) -> tuple[yaml.Node, yaml.Node] | None:
+    """Return the node with the position of a key or index, and the node of its value."""
     if isinstance(node, yaml.SequenceNode):
         if isinstance(part, int) and part < len(node.value):
             return node.value[part], node.value[part]
@@ -86,52 +90,54 @@ def _step(node: yaml.Node, part: str | int) -> tuple[yaml.Node, yaml.Node] | Non
             merged.extend(value.value if isinstance(value, yaml.SequenceNode) else [value])
         elif key.value == str(part):
             return key, value
-    return next((found for other in merged if (found := _step(other, part))), None)
+    return next((child for other in merged if (child := _child(other, part))), None)
 
 
 @cache
 def read_group(path: Path) -> Document:
-    """Read a group's file once; it is not changed while the program runs."""
+    """Read the file of a group; cached, because groups do not change while the program runs."""
     return Document.read(path)
 
 
 @dataclass
 class Sources:
-    """Everything that a composed spec was made of, so that each key's place can be told."""
+    """The files and overrides of a composed spec."""
 
     user: Document
+    """The user's file."""
     layers: list[tuple[Loc, Document]]
-    """Further files, each with the key that it was put under."""
+    """Files of groups, each with the location at which it was inserted."""
     overrides: list[tuple[Loc, str]]
-    """Keys that the command line set, and what stood there before the `=`."""
+    """Keys set by the command line, and their text before `=`."""
     moved: list[tuple[Loc, Loc]]
-    """New place and old place of what was renamed; later ones were moved last."""
+    """New and old location of renamed keys, in the order of the renaming."""
 
     def locate(self, loc: Sequence[str | int]) -> Location:
-        """Return the best place for a key: an override, the user's file, or the group that brought it."""
-        wanted = self._as_written(tuple(loc))
-        if (override := self._override(wanted)) is not None:
+        """Return the source position of a key: an override, the user's file, or the file of a group."""
+        written = self._written_location(tuple(loc))
+        if (override := self._override(written)) is not None:
             return Location(Path(f"-o {override}"))
-        best, depth = self.user.place(wanted)
+        best, depth = self.user.position(written)
         for prefix, document in self.layers:
-            if wanted[: len(prefix)] == prefix:
-                place, inner = document.place(wanted[len(prefix) :])
+            if written[: len(prefix)] == prefix:
+                location, inner = document.position(written[len(prefix) :])
                 if inner and len(prefix) + inner > depth:
-                    best, depth = place, len(prefix) + inner
+                    best, depth = location, len(prefix) + inner
         return best
 
-    def user_place(self, loc: Sequence[str | int]) -> Location:
-        """Return the place in the user's own file, where what is missing would be written."""
-        return self.user.place(self._as_written(tuple(loc)))[0]
+    def user_position(self, loc: Sequence[str | int]) -> Location:
+        """Return the source position in the user's file at which a missing value belongs."""
+        return self.user.position(self._written_location(tuple(loc)))[0]
 
     def is_overridden(self, loc: Loc) -> bool:
-        """Tell whether the command line said something of a place."""
+        """Return whether the command line sets a key or one of its parents."""
         return self._override(loc) is not None
 
     def _override(self, loc: Loc) -> str | None:
         return next((text for key, text in reversed(self.overrides) if loc[: len(key)] == key), None)
 
-    def _as_written(self, loc: Loc) -> Loc:
+    def _written_location(self, loc: Loc) -> Loc:
+        """Return the location under which the user wrote a renamed key."""
         for new, old in reversed(self.moved):
             if loc[: len(new)] == new:
                 loc = old + loc[len(new) :]

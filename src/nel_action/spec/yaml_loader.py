@@ -1,4 +1,4 @@
-"""Reading one YAML file as OmegaConf does, with every mistake in it told by line and column."""
+"""Loading of YAML files with the semantics of OmegaConf, and problems with line and column."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ else:
 __all__ = ["Loader", "mark_location", "parse", "read_text"]
 
 MAX_DEPTH = 200
-"""Levels of nesting; libyaml's tree builder has no limit of its own and would crash the process."""
+"""Levels of nesting; libyaml's composer has no limit and would overflow the stack."""
 MAX_NODES = 500_000
-"""Values in a file with its aliases written out; more is a mistake or an attack."""
+"""Values in a file with its aliases expanded; more is an error or an attack."""
 PLAIN_TAGS = frozenset(
     f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float", "bool", "null", "map", "seq", "merge")
 )
 
 
 class Loader(_Base):
-    """PyYAML's safe loader with OmegaConf's two changes: `1e-5` is a number, `2026-11-22` is text."""
+    """PyYAML's safe loader with two changes of OmegaConf: `1e-5` is a number, `2026-11-22` is text."""
 
 
 Loader.yaml_implicit_resolvers = {
@@ -46,7 +46,7 @@ def read_text(path: Path) -> str:
     """Return the text of a spec.
 
     Raises:
-        SpecError: there is no such file, it is a folder, it may not be read, or it is not UTF-8.
+        SpecError: the file does not exist, cannot be read, is a directory, or is not UTF-8.
     """
     try:
         data = path.read_bytes()
@@ -66,20 +66,24 @@ def read_text(path: Path) -> str:
 
 
 def parse(path: Path, text: str) -> tuple[yaml.MappingNode, dict[str, Any]]:
-    """Return the tree of a file, with its marks, and its values.
+    """Parse a file into its nodes, which have source positions, and its values.
+
+    Args:
+        path: for messages.
+        text: content of the file.
 
     Raises:
-        SpecError: it is not YAML, is empty, is not a mapping, or repeats a key.
+        SpecError: the text is not YAML, is empty, is not a mapping, or repeats a key.
     """
     loader = Loader(text)
     try:
-        _refuse_depth(path, text)
+        _check_depth(path, text)
         root = loader.get_single_node()
         if root is None:
             raise SpecError([Problem("is empty", Location(path), "an eval spec is a mapping: `evaluation:` and so on")])
         if not isinstance(root, yaml.MappingNode):
-            place = mark_location(path, root.start_mark)
-            raise SpecError([Problem("must be a mapping of keys (`evaluation:` and so on)", place)])
+            location = mark_location(path, root.start_mark)
+            raise SpecError([Problem("must be a mapping of keys (`evaluation:` and so on)", location)])
         if problems := list(_check(path, root)):
             raise SpecError(problems)
         return root, loader.construct_document(root)
@@ -89,18 +93,23 @@ def parse(path: Path, text: str) -> tuple[yaml.MappingNode, dict[str, Any]]:
         line = text.count("\n", 0, error.position) + 1
         raise SpecError([Problem(f"is not YAML: {error.reason}", Location(path, line))]) from None
     except ValueError as error:
-        # NOTE: PyYAML lets int() and the like speak for themselves.
+        # NOTE: PyYAML does not catch the errors of int() and similar functions.
         raise SpecError([Problem(f"is not YAML: {error}", Location(path))]) from None
     finally:
         loader.dispose()
 
 
 def mark_location(path: Path, mark: Any) -> Location:  # noqa: ANN401 - one of PyYAML's two kinds of marks, or None
-    """Turn a YAML mark, which counts from 0, into a location, which counts from 1."""
+    """Convert a YAML mark, which counts from 0, to a location, which counts from 1."""
     return Location(path, mark.line + 1, mark.column + 1) if mark is not None else Location(path)
 
 
-def _refuse_depth(path: Path, text: str) -> None:
+def _check_depth(path: Path, text: str) -> None:
+    """Check the nesting before the text is composed.
+
+    Raises:
+        SpecError: it is nested more deeply than `MAX_DEPTH`.
+    """
     if sum(map(text.count, ("[", "{", "-", "?", ":"))) <= MAX_DEPTH:
         return
     depth = 0
@@ -111,23 +120,24 @@ def _refuse_depth(path: Path, text: str) -> None:
 
 
 def _check(path: Path, root: yaml.MappingNode) -> Iterator[Problem]:
-    """Find what YAML allows and a spec does not: repeated keys, keys that are no text, endless aliases."""
+    """Yield what YAML allows but a spec does not: repeated keys, keys that are no text, recursive aliases."""
     sizes: dict[int, int] = {}
     yield from _check_node(path, root, sizes, set())
     if sizes.get(id(root), 0) > MAX_NODES:
-        yield Problem("its aliases stand for too many values", Location(path))
+        yield Problem("its aliases expand to too many values", Location(path))
 
 
-def _check_node(path: Path, node: yaml.Node, sizes: dict[int, int], above: set[int]) -> Iterator[Problem]:
-    if id(node) in above:
+def _check_node(path: Path, node: yaml.Node, sizes: dict[int, int], parents: set[int]) -> Iterator[Problem]:
+    if id(node) in parents:
         yield Problem("this alias refers to itself", mark_location(path, node.start_mark))
         return
     if id(node) in sizes:
         return
     if node.tag not in PLAIN_TAGS:
-        place = mark_location(path, node.start_mark)
-        yield Problem(f"the tag {node.tag} is not plain YAML", place, "a spec holds text, numbers, lists and mappings")
-    above.add(id(node))
+        location = mark_location(path, node.start_mark)
+        hint = "a spec contains text, numbers, lists and mappings"
+        yield Problem(f"the tag {node.tag} is not supported", location, hint)
+    parents.add(id(node))
     children: list[yaml.Node] = []
     if isinstance(node, yaml.MappingNode):
         yield from _check_keys(path, node)
@@ -135,34 +145,34 @@ def _check_node(path: Path, node: yaml.Node, sizes: dict[int, int], above: set[i
     elif isinstance(node, yaml.SequenceNode):
         children = node.value
     for child in children:
-        yield from _check_node(path, child, sizes, above)
-    above.discard(id(node))
+        yield from _check_node(path, child, sizes, parents)
+    parents.discard(id(node))
     sizes[id(node)] = 1 + sum(sizes.get(id(child), 0) for child in children)
 
 
 def _check_keys(path: Path, node: yaml.MappingNode) -> Iterator[Problem]:
     first: dict[str, int] = {}
     for key, _ in node.value:
-        place = mark_location(path, key.start_mark)
+        location = mark_location(path, key.start_mark)
         if key.tag == "tag:yaml.org,2002:merge":
             continue
         if not isinstance(key, yaml.ScalarNode) or key.tag != "tag:yaml.org,2002:str":
             text = f" '{key.value}'" if isinstance(key, yaml.ScalarNode) else ""
-            yield Problem(f"the key{text} is not text to YAML", place, "put it in quotes")
+            yield Problem(f"the key{text} is not text in YAML", location, "put it in quotes")
         elif key.value in first:
-            yield Problem(f"key '{key.value}' is written twice; first in line {first[key.value]}", place)
+            yield Problem(f"repeated key '{key.value}'; first in line {first[key.value]}", location)
         else:
             first[key.value] = key.start_mark.line + 1
 
 
 def _yaml_problem(path: Path, text: str, error: yaml.MarkedYAMLError) -> Problem:
     mark = error.problem_mark or error.context_mark
-    place = mark_location(path, mark)
+    location = mark_location(path, mark)
     lines = text.splitlines()
     line = lines[mark.line] if mark is not None and mark.line < len(lines) else ""
     if "\t" in line[: len(line) - len(line.lstrip())]:
-        return Problem("a tab indents this line", place, "YAML is indented with spaces")
+        return Problem("the line is indented with a tab", location, "indent YAML with spaces")
     if isinstance(error, yaml.composer.ComposerError) and "another document" in (error.problem or ""):
-        return Problem("a second document begins here", place, "a spec is one YAML document")
-    what = error.problem or error.context or "it cannot be read"
-    return Problem(f"is not YAML: {what}", place)
+        return Problem("a second document starts here", location, "a spec is one YAML document")
+    reason = error.problem or error.context or "it cannot be parsed"
+    return Problem(f"is not YAML: {reason}", location)

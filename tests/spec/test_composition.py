@@ -1,4 +1,4 @@
-"""The short way through composition gives what Hydra gives, or declines."""
+"""Composition without Hydra: the result equals Hydra's, or the file is declined."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from nel_action.errors import SpecError
+from nel_action.spec.composition import DeclinedError, compose_plain, compose_with_hydra
 from nel_action.spec.defaults import GROUPS, read_defaults
-from nel_action.spec.hydra_compose import compose_with_hydra
 from nel_action.spec.overrides import parse_overrides
-from nel_action.spec.plain_compose import DeclinedError, compose_plain
 from nel_action.spec.source_positions import Document
 
 OPTIONS = {
@@ -23,7 +22,7 @@ OPTIONS = {
     )
     for group in ("execution", "deployment")
 }
-WORDS = st.sampled_from(["a", "b", "type", "output_dir", "port", "env_vars", "x-y", "???"])
+KEYS = st.sampled_from(["a", "b", "type", "output_dir", "port", "env_vars", "x-y", "???"])
 SCALARS = st.one_of(
     st.none(),
     st.booleans(),
@@ -33,13 +32,13 @@ SCALARS = st.one_of(
 )
 VALUES = st.recursive(
     SCALARS,
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(WORDS, inner, max_size=3),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(KEYS, inner, max_size=3),
     max_leaves=6,
 )
 BODY = st.dictionaries(st.sampled_from(["execution", "deployment", "evaluation", "target", "gate"]), VALUES, max_size=4)
 DEFAULTS = st.tuples(
     st.sampled_from(OPTIONS["execution"]), st.sampled_from(OPTIONS["deployment"]), st.permutations(range(3))
-).map(lambda drawn: [[{"execution": drawn[0]}, {"deployment": drawn[1]}, "_self_"][place] for place in drawn[2]])
+).map(lambda drawn: [[{"execution": drawn[0]}, {"deployment": drawn[1]}, "_self_"][index] for index in drawn[2]])
 OVERRIDES = st.lists(
     st.builds(
         "{}{}={}".format,
@@ -57,45 +56,45 @@ OVERRIDES = st.lists(
 )
 
 
-def both_ways(file: Path, overrides: list[str]) -> tuple[Any, Any]:
-    """Return what the short way and Hydra make of a file; None for a refusal."""
+def compose_both_ways(file: Path, overrides: list[str]) -> tuple[Any, Any]:
+    """Compose a file without and with Hydra; return the error if Hydra refuses it."""
     document = Document.read(file)
     entries = read_defaults(document, (file.parent, GROUPS))
     parsed = parse_overrides(overrides)
-    short, _ = compose_plain(document, entries, parsed)
+    plain, _ = compose_plain(document, entries, parsed)
     try:
-        return short, compose_with_hydra(document, parsed)
+        return plain, compose_with_hydra(document, parsed)
     except SpecError as error:
-        return short, error
+        return plain, error
 
 
 @given(body=BODY, defaults=DEFAULTS, overrides=OVERRIDES)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_gives_what_hydra_gives_wherever_it_does_not_decline(
+def test_compose_plain_equals_hydra_or_declines(
     tmp_path: Path, body: dict[str, Any], defaults: list[Any], overrides: list[str]
 ) -> None:
     file = tmp_path / "spec.yaml"
     file.write_text(yaml.safe_dump({"defaults": defaults, **body}, sort_keys=False))
     try:
-        short, by_hydra = both_ways(file, overrides)
+        plain, hydra = compose_both_ways(file, overrides)
     except DeclinedError:
         event("declined")
         return
-    assert short == by_hydra
+    assert plain == hydra
 
 
 @pytest.mark.parametrize("deployment", OPTIONS["deployment"])
 @pytest.mark.parametrize("execution", OPTIONS["execution"])
-def test_gives_what_hydra_gives_for_every_pair_of_groups(tmp_path: Path, execution: str, deployment: str) -> None:
+def test_compose_plain_equals_hydra_for_all_pairs_of_groups(tmp_path: Path, execution: str, deployment: str) -> None:
     file = tmp_path / "spec.yaml"
     file.write_text(
         f"defaults: [execution: {execution}, deployment: {deployment}, _self_]\n"
         "deployment: {port: 81, env_vars: {A: lit:b}}\n"
         "evaluation: {tasks: [{name: gsm8k}]}\n"
     )
-    short, by_hydra = both_ways(file, ["deployment.port=82", "+evaluation.params.seed=3", "++gate.baseline=main"])
-    assert short == by_hydra
-    assert short["deployment"]["port"] == 82
+    plain, hydra = compose_both_ways(file, ["deployment.port=82", "+evaluation.params.seed=3", "++gate.baseline=main"])
+    assert plain == hydra
+    assert plain["deployment"]["port"] == 82
 
 
 @pytest.mark.parametrize(
@@ -114,17 +113,17 @@ def test_gives_what_hydra_gives_for_every_pair_of_groups(tmp_path: Path, executi
         ("a: 1\n", ["a.b=1"]),
     ],
 )
-def test_leaves_what_it_does_not_know_to_hydra(tmp_path: Path, text: str, overrides: list[str]) -> None:
+def test_compose_plain_declines_unsupported_syntax(tmp_path: Path, text: str, overrides: list[str]) -> None:
     file = tmp_path / "spec.yaml"
     file.write_text(text)
     with pytest.raises(DeclinedError):
-        both_ways(file, overrides)
+        compose_both_ways(file, overrides)
 
 
-def test_leaves_files_beside_a_group_of_the_same_name_to_hydra(tmp_path: Path) -> None:
+def test_compose_plain_declines_own_groups(tmp_path: Path) -> None:
     (tmp_path / "execution").mkdir()
     (tmp_path / "execution" / "local.yaml").write_text("type: local\noutput_dir: mine\n")
     file = tmp_path / "spec.yaml"
     file.write_text("defaults: [execution: local, _self_]\n")
     with pytest.raises(DeclinedError):
-        both_ways(file, [])
+        compose_both_ways(file, [])
