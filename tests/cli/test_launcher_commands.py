@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from tests.support.project import Project
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 LOCAL = sorted((ROOT / "examples").glob("local_*.yaml"))
 

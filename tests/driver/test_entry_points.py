@@ -29,6 +29,8 @@ from nel_action.github.inputs import read_inputs
 from nel_action.github.outcome import Outcome, StateFile
 from nel_action.github.workflow import Workflow
 
+pytestmark = pytest.mark.slow
+
 FORK = "mallory/Hello-World"
 
 START: list[tuple[Any, ...]] = [("created", 1), ("submitted", ()), ("polled", True)]

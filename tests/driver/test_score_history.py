@@ -13,6 +13,8 @@ from nel_action.model.results import TaskResult, write_results
 from nel_action.report.model import Report
 from nel_action.report.store import load_report
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:

@@ -26,7 +26,7 @@ from nel_action.testing.executor_suite import INVOCATION, ExecutorBench, RemoteE
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "executor_kubernetes"
 
-pytestmark = [pytest.mark.package, pytest.mark.xdist_group("package")]
+pytestmark = [pytest.mark.slow, pytest.mark.package, pytest.mark.xdist_group("package")]
 
 
 @pytest.fixture(scope="module")

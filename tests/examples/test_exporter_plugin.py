@@ -15,7 +15,7 @@ from nel_action.report.write import with_run_dir
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = [pytest.mark.package, pytest.mark.xdist_group("package")]
+pytestmark = [pytest.mark.slow, pytest.mark.package, pytest.mark.xdist_group("package")]
 
 
 def export(python: Path, run: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -16,7 +16,7 @@ from tests.support.local_jobs import stop_supervisors
 
 from nel_action.model.results import JobOutcome, TaskResult, read_results, read_samples
 
-pytestmark = [pytest.mark.package, pytest.mark.xdist_group("package")]
+pytestmark = [pytest.mark.slow, pytest.mark.package, pytest.mark.xdist_group("package")]
 
 SPEC = """
 target: {{api_endpoint: {{url: '{url}', model_id: fake}}}}

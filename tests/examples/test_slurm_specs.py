@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from tests.support.slurm.scripts import shellcheck
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 EXPECTED = {
     "slurm_vllm": ["--nodes=1", "--gres=gpu:8", "--exclusive", "--tensor-parallel-size\n        8\n"],

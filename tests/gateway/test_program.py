@@ -18,6 +18,8 @@ import pytest
 
 from nel_action.gateway.__main__ import PLACEHOLDER
 
+pytestmark = pytest.mark.slow
+
 GATEWAY = (sys.executable, "-m", "nel_action.gateway")
 ANSWER = json.dumps({"model": "acme", "choices": [{"message": {"content": "4"}, "finish_reason": "stop"}]}).encode()
 HARNESS = """

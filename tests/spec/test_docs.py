@@ -19,6 +19,8 @@ from nel_action.spec.model import Spec
 from nel_action.spec.reference import reference
 from nel_action.spec.schema import json_schema, models
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SCHEMA = json_schema()
 MOVED = {"local_nemotron-3-super-120b-a12b", "local_nemotron-3-super-120b-a12b_low_budget"}

@@ -13,6 +13,8 @@ from nel_action.errors import Location
 from nel_action.spec.interpolate import interpolate
 from nel_action.spec.nested import Loc
 
+pytestmark = pytest.mark.slow
+
 ENVIRON = {"USER": "me", "EMPTY": ""}
 
 

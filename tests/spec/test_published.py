@@ -12,6 +12,8 @@ from tests.support.published import Published, dry_run, load_filled, published
 from nel_action.errors import NelActionError
 from nel_action.executors.registry import BUILT_IN
 
+pytestmark = pytest.mark.slow
+
 ALL = list(published())
 TARGET = (
     "target.api_endpoint.model_id=acme/model-1",

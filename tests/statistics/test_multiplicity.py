@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from statsmodels.stats.multitest import multipletests
 
 from nel_action.statistics.multiplicity import holm
+
+pytestmark = pytest.mark.slow
 
 
 def test_holm_agrees_with_statsmodels() -> None:

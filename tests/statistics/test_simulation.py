@@ -27,6 +27,8 @@ from benchmarks.gate_simulation import power
 
 from nel_action.statistics.estimates import StudentMean
 
+pytestmark = pytest.mark.slow
+
 WORST, MEAN = 6.5, 5.0
 """Guaranteed error rates of the worst setting and of the mean of all settings, in percent."""
 SLACK = 0.8

@@ -11,6 +11,8 @@ from tests.support.local_jobs import stop_supervisors
 
 from nel_action.testing.executor_suite import ExecutorBench, ExecutorSuite
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[ExecutorBench]:

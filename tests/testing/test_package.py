@@ -14,6 +14,8 @@ from nel_action.executors.interface import Executor, Maintaining
 from nel_action.testing.executor_suite import ExecutorBench
 from nel_action.testing.expect import eventually, expect, expect_error
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).parents[2] / "docs" / "executors" / "custom.md"
 PROTOCOLS = [
     name

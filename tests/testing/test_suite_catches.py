@@ -18,6 +18,8 @@ from nel_action.planning.jobs import Job
 from nel_action.spec.execution import ExecutionBase, LocalExecution
 from nel_action.testing.executor_suite import ExecutorBench, ExecutorSuite
 
+pytestmark = pytest.mark.slow
+
 numbers = itertools.count(100)
 
 

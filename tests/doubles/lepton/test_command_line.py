@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from tests.doubles.lepton.server import LeptonDouble
 
+pytestmark = pytest.mark.slow
+
 LEP = Path(sys.executable).with_name("lep")
 
 # NOTE: one process for all commands, because importing them takes longer than running them.

@@ -23,6 +23,8 @@ from leptonai.api.v2.types.deployment import (
 )
 from tests.doubles.lepton.server import LeptonDouble
 
+pytestmark = pytest.mark.slow
+
 SERVER = [sys.executable, "-u", "-m", "http.server", "8000", "--bind", "127.0.0.1"]
 
 

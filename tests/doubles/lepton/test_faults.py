@@ -11,6 +11,8 @@ from tests.doubles.lepton.faults import Fault
 from tests.doubles.lepton.server import LeptonDouble
 from tests.doubles.lepton.test_jobs import create, wait_until_finished
 
+pytestmark = pytest.mark.slow
+
 
 def test_faults_apply_to_matching_requests_in_order(double: LeptonDouble, client: APIClient) -> None:
     double.faults += [

@@ -13,6 +13,8 @@ from leptonai.api.v2.types.deployment import EnvValue, EnvVar, LeptonContainer, 
 from leptonai.api.v2.types.job import LeptonJob, LeptonJobUserSpec
 from tests.doubles.lepton.server import LeptonDouble
 
+pytestmark = pytest.mark.slow
+
 
 def spec(*command: str, **fields: object) -> LeptonJobUserSpec:
     container = LeptonContainer(image="img:1", command=list(command))

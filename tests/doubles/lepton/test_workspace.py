@@ -9,6 +9,8 @@ from leptonai.api.v2.types.secret import SecretItem
 from tests.doubles.lepton.server import LeptonDouble
 from tests.doubles.lepton.settings import NodeGroup
 
+pytestmark = pytest.mark.slow
+
 
 def test_workspace_has_a_quota_and_features(double: LeptonDouble, client: APIClient) -> None:
     double.settings.new_api = True

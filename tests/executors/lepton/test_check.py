@@ -16,7 +16,7 @@ from nel_action.model.job import JobState
 from nel_action.planning.jobs import Context, Job, Plan
 from nel_action.spec.model import Spec
 
-pytestmark = pytest.mark.lepton
+pytestmark = [pytest.mark.slow, pytest.mark.lepton]
 
 
 def problems_of(bench: LeptonBench, job: Job, **settings: object) -> str:

@@ -17,7 +17,7 @@ from nel_action.executors.lepton.executor import LeptonExecutor
 from nel_action.model.job import Attempt, JobState, JobStatus, Reason
 from nel_action.planning.jobs import Job
 
-pytestmark = pytest.mark.lepton
+pytestmark = [pytest.mark.slow, pytest.mark.lepton]
 
 SLEEP = "import time; time.sleep(600)"
 

@@ -9,6 +9,8 @@ from nel_action.executors.lepton.environment import Environment, SecretName, res
 from nel_action.model.env_ref import EnvRef
 from nel_action.spec.lepton import LeptonValue, LeptonValueSource
 
+pytestmark = pytest.mark.slow
+
 ATTEMPT = "nel-0123456789abcdef-1"
 
 

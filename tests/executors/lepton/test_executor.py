@@ -12,7 +12,7 @@ from tests.support.local_jobs import INVOCATION
 from nel_action.executors.interface import Maintaining
 from nel_action.model.job import JobState, Reason, attempt_name
 
-pytestmark = pytest.mark.lepton
+pytestmark = [pytest.mark.slow, pytest.mark.lepton]
 
 
 def test_collect_returns_results_that_were_sent_through_the_log(bench: LeptonBench, tmp_path: Path) -> None:

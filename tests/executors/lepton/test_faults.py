@@ -25,7 +25,7 @@ from nel_action.executors.lepton.jobs import JobRecord
 from nel_action.model.job import Attempt, JobState, Reason, attempt_name
 from nel_action.retry import Backoff
 
-pytestmark = pytest.mark.lepton
+pytestmark = [pytest.mark.slow, pytest.mark.lepton]
 
 SLEEP = "import time; time.sleep(600)"
 LARGE_FILE = """

@@ -15,6 +15,8 @@ import pytest
 from nel_action.executors.lepton import job_entrypoint
 from nel_action.executors.lepton.log_transport import Transmission, is_transport_line, parse_transmissions
 
+pytestmark = pytest.mark.slow
+
 ATTEMPT = "nel-0123456789abcdef-1"
 SOURCE = Path(job_entrypoint.__file__).read_text()
 

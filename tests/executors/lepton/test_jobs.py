@@ -19,6 +19,8 @@ from nel_action.executors.lepton.jobs import (
 from nel_action.executors.lepton.log_transport import ExitRecord
 from nel_action.model.job import JobState, Reason
 
+pytestmark = pytest.mark.slow
+
 JOB = JobRecord(id="nel-0123456789abcdef-1-0001", name="nel-0123456789abcdef-1", state="Running")
 RECORD = ExitRecord(
     exit_code=0,

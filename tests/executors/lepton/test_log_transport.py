@@ -16,6 +16,8 @@ from nel_action.executors.lepton.log_transport import (
     parse_transmissions,
 )
 
+pytestmark = pytest.mark.slow
+
 ATTEMPT = "nel-0123456789abcdef-1"
 ARCHIVE = bytes(range(256)) * 4
 FIELDS = {

@@ -15,7 +15,7 @@ from nel_action.executors.lepton import client
 from nel_action.executors.lepton.environment import SecretName
 from nel_action.model.job import Attempt, JobState, attempt_name
 
-pytestmark = pytest.mark.lepton
+pytestmark = [pytest.mark.slow, pytest.mark.lepton]
 
 SLEEP = "import time; time.sleep(600)"
 

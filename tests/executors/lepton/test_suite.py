@@ -14,7 +14,7 @@ from tests.doubles.lepton.server import LeptonDouble
 from nel_action.executors.lepton import client
 from nel_action.testing.executor_suite import ExecutorBench, RemoteExecutorSuite
 
-pytestmark = pytest.mark.lepton
+pytestmark = [pytest.mark.slow, pytest.mark.lepton]
 
 
 @pytest.fixture

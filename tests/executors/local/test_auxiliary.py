@@ -20,6 +20,8 @@ from nel_action.spec.auxiliary import AuxiliaryGeneric
 from nel_action.spec.deployment import GenericDeployment
 from nel_action.spec.model import Spec
 
+pytestmark = pytest.mark.slow
+
 ASK = (
     "import os, urllib.request\n"
     "for name in ('JUDGE_CHAT_URL', 'NEL_EXTRA_ASKED'):\n"

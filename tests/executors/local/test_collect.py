@@ -12,6 +12,8 @@ import pytest
 from nel_action.errors import CollectError
 from nel_action.executors.local.collect import collect
 
+pytestmark = pytest.mark.slow
+
 MEGABYTE = b"x" * 1_000_000
 
 

@@ -19,6 +19,8 @@ from nel_action.executors.interface import find_attempts
 from nel_action.executors.local.store import Store
 from nel_action.model.job import JobState, Reason
 
+pytestmark = pytest.mark.slow
+
 
 def append(path: Path, then: str = "") -> str:
     """Return a script that appends its process ID to a file in one write and then runs other statements."""

@@ -13,6 +13,8 @@ from tests.support.local_jobs import Bench, wait
 
 from nel_action.model.job import JobState, Reason
 
+pytestmark = pytest.mark.slow
+
 
 def kill(bench: Bench, mode: str, count: int) -> int:
     """Run the killing program; return how many kills hit an unfinished process."""

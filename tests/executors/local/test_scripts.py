@@ -17,6 +17,8 @@ from nel_action.spec.deployment import GenericDeployment
 from nel_action.spec.evaluation import Evaluation
 from nel_action.spec.model import Spec
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = (
     "import os\n"
     "out = os.environ['NEL_OUTPUT_DIR'] + '/scores.json'\n"

@@ -7,6 +7,7 @@ import signal
 import stat
 from pathlib import Path
 
+import pytest
 from tests.support.local_jobs import INVOCATION, Bench, job, key, started_pid, stop_supervisors, supervisor_pid, wait
 from tests.support.processes import gone
 
@@ -14,6 +15,8 @@ from nel_action.executors.interface import Maintaining, Supervising, poll_attemp
 from nel_action.executors.local.store import Queue, Store
 from nel_action.executors.local.supervisor import ensure_supervisor, last_error
 from nel_action.model.job import JobState
+
+pytestmark = pytest.mark.slow
 
 SLEEP = "import time; time.sleep(600)"
 

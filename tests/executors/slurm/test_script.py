@@ -19,6 +19,8 @@ from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import GenericDeployment
 from nel_action.spec.slurm import ClusterEnvironment, SlurmExecution
 
+pytestmark = pytest.mark.slow
+
 SERVED = GenericDeployment(command="serve --port {port}", served_model_name="acme-7b", image="acme/serve:1")
 HOSTILE = "a b\"c'd$(touch /tmp/pwned)`id`;\\"
 

@@ -22,6 +22,8 @@ from nel_action.exporters.gsheets.exporter import GsheetsExporter
 from nel_action.exporters.interface import Change, ExportOutcome
 from nel_action.exporters.service import export_bundles
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 

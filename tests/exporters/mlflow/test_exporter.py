@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 pytest.importorskip("mlflow", reason="needs the mlflow extra")
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.mlflow,
     pytest.mark.xdist_group("mlflow"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:mlflow"),

@@ -18,6 +18,8 @@ from nel_action.exporters.service import export_bundles
 from nel_action.exporters.wandb import session
 from nel_action.model.results import Sample, write_samples
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("wandb", reason="needs the wandb extra")
 
 

@@ -19,6 +19,8 @@ from nel_action.model.job import JobState, Reason
 from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import GenericDeployment
 
+pytestmark = pytest.mark.slow
+
 ASK = (
     "import os, urllib.request\n"
     "print(urllib.request.urlopen(urllib.request.Request(os.environ['NEL_URL'], b'{}')).read().decode())\n"
