@@ -224,6 +224,16 @@ def test_follow_with_retry_runs_failed_jobs_again(tmp_path: Path) -> None:
     assert [event.code for event in events if isinstance(event, Judged)] == [ExitCode.PASS]
 
 
+def test_follow_with_retry_observes_failures_first(tmp_path: Path) -> None:
+    evaluation = Evaluation(Scenario(), tmp_path)
+    evaluation.submit()
+    evaluation.executor.finish(evaluation.prepared().plan.jobs[0].key, JobState.FAILED)
+    submitted = next(evaluation.follow(retry=True))
+    assert isinstance(submitted, Submitted)
+    assert [job.name for job in submitted.jobs] == ["alpha"]
+    assert len(evaluation.executor.started) == 2
+
+
 @pytest.mark.parametrize(
     ("changes", "code"),
     [

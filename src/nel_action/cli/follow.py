@@ -84,7 +84,7 @@ def _show(event: Event, code: ExitCode) -> ExitCode:
 
 def _print_extension(event: Extended) -> None:
     names = ", ".join(job.task.display for job in event.jobs)
-    click.echo(f"failed, and run once more with another seed before the change is blamed: {names}", err=True)
+    click.echo(f"failed tasks are run once more with another seed: {names}", err=True)
 
 
 def _print_report(report: Report) -> None:

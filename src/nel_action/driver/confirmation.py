@@ -40,7 +40,7 @@ def confirm(session: Session, views: Sequence[JobView], measurement: Measurement
         return None
     results = measurement.results
     cells = set(tasks_to_confirm(measurement.gate, policy, results))
-    jobs = [view.job for view in views if (view.job.task.display, view.job.model) in cells]
+    jobs = [view.job for view in views if view.job.repeats is None and (view.job.task.display, view.job.model) in cells]
     succeeded = {task.job_id for task in results.tasks if task.outcome is JobOutcome.SUCCEEDED}
     if not jobs or any(session.invocation.job_id(job) not in succeeded for job in jobs):
         return None

@@ -184,9 +184,7 @@ class _Evaluation:
                 self._context.workflow.log(f"{row.name}: the result of an earlier run is reused")
         if isinstance(event, Extended):
             names = ", ".join(job.task.display for job in event.jobs)
-            self._context.workflow.log(
-                f"failed, and run once more with another seed before the change is blamed: {names}"
-            )
+            self._context.workflow.log(f"failed tasks are run once more with another seed: {names}")
 
     def _polled(self, views: Sequence[JobView], log: ProgressView) -> None:
         self._views = views
