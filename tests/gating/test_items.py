@@ -24,7 +24,9 @@ def make_sample(name: object = "a", value: object = 1.0, **more: object) -> dict
 def read(tmp_path: Path, data: bytes, name: str = "s.jsonl") -> Items:
     path = tmp_path / name
     path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-    return read_items(path, "acc")
+    items = read_items(path, "acc")
+    assert items is not None
+    return items
 
 
 @pytest.mark.parametrize("name", ["s.jsonl", "s.jsonl.gz"])
@@ -63,6 +65,24 @@ def test_read_items_returns_no_inputs_and_clusters_if_any_or_all_lack_them(tmp_p
     assert items.clusters is None
 
 
+def test_read_items_leaves_out_samples_without_a_value_of_the_metric(tmp_path: Path) -> None:
+    items = read(tmp_path, to_lines(make_sample("a"), {"id": "b", "scores": {"f1": 1.0}}, make_sample("c")))
+    assert list(items.index) == ["a", "c"]
+    assert items.samples == 2
+
+
+def test_read_items_rejects_an_item_without_a_value_in_one_of_its_repeats(tmp_path: Path) -> None:
+    lines = to_lines(make_sample("a"), {"id": "a", "scores": {}, "repeat": 1})
+    with pytest.raises(ResultsError, match="'a' has no value of acc in some of its repeats"):
+        read(tmp_path, lines)
+
+
+def test_read_items_returns_none_if_no_sample_has_a_value(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    path.write_bytes(to_lines({"id": "a", "scores": {}}))
+    assert read_items(path, "acc") is None
+
+
 HUGE = "1" + "0" * 400
 
 
@@ -70,8 +90,8 @@ HUGE = "1" + "0" * 400
     ("line", "message"),
     [
         (b"[]", "not a JSON object"),
-        (b'{"id": "a"}', "no 'acc'"),
-        (b'{"id": "a", "scores": {"f1": 1}}', "no 'acc'"),
+        (b'{"id": "a"}', "scores is not a JSON object"),
+        (b'{"scores": {"f1": 1}}', "id is not a text"),
         (b'{"id": "a", "scores": {"acc": NaN}}', "not a finite number"),
         (b'{"id": "a", "scores": {"acc": -Infinity}}', "not a finite number"),
         (b'{"id": "a", "scores": {"acc": "N/A"}}', "not a finite number"),

@@ -104,9 +104,37 @@ def test_result_without_score_is_unmeasurable() -> None:
 
 def test_unknown_metric_is_unmeasurable_and_lists_nearest_names() -> None:
     renamed = make_results(make_task(scores=(make_score(metric="exact_match,strict-match"), make_score(metric="bleu"))))
-    policy = {"tasks": {"gsm8k": {"min": 0.5, "metric": "exact_match"}}}
+    policy = {"tasks": {"gsm8k": {"min": 0.5, "metric": "exact_mach"}}}
     report = judge_results(renamed, policy)
-    assert_unmeasurable(report, "there is no metric 'exact_match'", "nearest: exact_match,strict-match")
+    assert_unmeasurable(report, "there is no metric 'exact_mach'", "nearest: exact_match,strict-match")
+
+
+def test_metric_without_its_filter_is_accepted_where_a_single_metric_has_it() -> None:
+    renamed = make_results(make_task(scores=(make_score(metric="exact_match,strict-match"), make_score(metric="bleu"))))
+    report = judge_results(renamed, {"tasks": {"gsm8k": {"min": 0.5, "metric": "exact_match"}}})
+    assert report.verdict is Verdict.PASS
+    assert report.tasks[0].metric == "exact_match,strict-match"
+
+
+def test_metric_without_its_filter_is_ambiguous_where_several_metrics_have_it() -> None:
+    scores = (make_score(metric="exact_match,strict"), make_score(metric="exact_match,flexible"))
+    report = judge_results(
+        make_results(make_task(scores=scores)), {"tasks": {"gsm8k": {"min": 0.5, "metric": "exact_match"}}}
+    )
+    assert_unmeasurable(report, "ambiguous; set metric to one of exact_match,strict, exact_match,flexible")
+
+
+def test_metric_without_its_filter_is_ambiguous_even_if_only_one_of_several_has_a_value() -> None:
+    task = make_task(scores=(make_score(metric="exact_match,flexible"),), missing_scores=("exact_match,strict",))
+    report = judge_results(make_results(task), {"tasks": {"gsm8k": {"min": 0.5, "metric": "exact_match"}}})
+    assert_unmeasurable(report, "ambiguous")
+
+
+def test_primary_metric_without_a_value_is_unmeasurable_and_not_replaced() -> None:
+    task = make_task(primary_metric="f1", scores=(make_score(),), missing_scores=("f1",))
+    assert_unmeasurable(judge_results(make_results(task), MIN_50), "f1 has no finite value; no other metric replaces")
+    only_missing = make_task(primary_metric=None, scores=(), missing_scores=("f1",))
+    assert_unmeasurable(judge_results(make_results(only_missing), MIN_50), "f1 has no finite value")
 
 
 def test_unknown_primary_metric_is_unmeasurable() -> None:

@@ -72,7 +72,9 @@ def test_relative_gain_of_other_pairs_is_a_contrast() -> None:
 def test_score_of_items_is_exact_for_binary_items() -> None:
     assert score_of_items(make_items(BASELINE), UNIT, scale=1) == Proportion(30, 40)
     percentage = score_of_items(make_items(BASELINE), ItemRange(0.0, 100.0), scale=100)
-    assert isinstance(percentage, SkewAdjustedMean)
+    assert percentage.method == Proportion(30, 40).method
+    assert percentage.lower_bound(0.05) == pytest.approx(100 * Proportion(30, 40).lower_bound(0.05))
+    assert percentage.p_value_at_most(60) == Proportion(30, 40).p_value_at_most(0.6)
     assert percentage.estimate == pytest.approx(75)
 
 

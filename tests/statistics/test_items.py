@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from nel_action.statistics.items import ItemRange, Items, item_range, mean_by_item, pair_items, scale_to_score
+from nel_action.statistics.items import ItemRange, Items, fitting_scales, item_range, mean_by_item, pair_items
 
 
 def make_items(ids: str, values: Sequence[float], *, clusters: str = "", inputs: Sequence[int] | None = None) -> Items:
@@ -28,9 +28,15 @@ def test_mean_by_item_averages_repeats() -> None:
     assert mean_by_item(rows, values).tolist() == [0.5, 0.0]
 
 
-@pytest.mark.parametrize(("score", "scale"), [(0.75, 1.0), (0.7504, 1.0), (75.0, 100.0), (0.8, None), (60.0, None)])
-def test_scale_to_score_distinguishes_fractions_percentages_and_other_scores(score: float, scale: float | None) -> None:
-    assert scale_to_score(make_items("abcd", [1, 1, 1, 0]), score) == scale
+@pytest.mark.parametrize(("score", "scales"), [(0.75, (1,)), (0.7504, (1,)), (75.0, (100,)), (0.8, ()), (60.0, ())])
+def test_fitting_scales_distinguishes_fractions_percentages_and_other_scores(
+    score: float, scales: tuple[float, ...]
+) -> None:
+    assert fitting_scales(make_items("abcd", [1, 1, 1, 0]), score) == scales
+
+
+def test_fitting_scales_of_a_score_of_zero_are_both() -> None:
+    assert fitting_scales(make_items("ab", [0, 0]), 0.0) == (1.0, 100.0)
 
 
 def test_item_range_is_stated_else_unit_interval_else_observed() -> None:

@@ -47,7 +47,10 @@ class ParsedResult:
     """The result of one task, as its files report it."""
 
     scores: tuple[Score, ...] = ()
+    missing_scores: tuple[str, ...] = ()
+    """Metrics without a finite value."""
     primary_metric: str | None = None
+    """Selected from all metrics, with or without a finite value."""
     n_items: int | None = None
     """Evaluated items."""
     n_expected: int | None = None
@@ -68,6 +71,7 @@ class ParsedResult:
         """Return the fields of `TaskResult` that the files determine."""
         return {
             "scores": self.scores,
+            "missing_scores": self.missing_scores,
             "primary_metric": self.primary_metric,
             "n_items": self.n_items,
             "n_expected": self.n_expected,

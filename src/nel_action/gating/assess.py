@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 
 from nel_action.errors import ResultsError
 from nel_action.formatting import Unit
-from nel_action.gating.comparison import TaskComparison, compare, score_evidence
+from nel_action.gating.comparison import Contradiction, TaskComparison, compare, score_evidence
 from nel_action.gating.limits import Measured, evaluate_limits, exceeded_usage
-from nel_action.gating.result_set import ResultSet, TaskSamples, load_samples
-from nel_action.gating.validation import select_score, validate_result
+from nel_action.gating.result_set import ResultSet
+from nel_action.gating.task_samples import TaskSamples, load_samples
+from nel_action.gating.validation import differing_default, select_score, validate_result
 from nel_action.gating.verdict import LimitTest
 from nel_action.model.results import Interval, Score, TaskResult
 from nel_action.model.unmeasurable import Unmeasurable
@@ -80,7 +81,10 @@ def assess(
         baseline: the run to compare with, if there is one.
     """
     assessment = Assessment(task, model, policy)
+    counterpart = baseline.counterpart(result, candidate) if baseline is not None and result is not None else None
     score = validate_result(result, policy) or (select_score(result, policy) if result else None)
+    if result is not None and isinstance(counterpart, TaskResult):
+        score = differing_default(result, counterpart, policy) or score
     if result is None or score is None or isinstance(score, Unmeasurable):
         assessment.unmeasurable += score.reasons if isinstance(score, Unmeasurable) else ()
         return assessment
@@ -89,18 +93,29 @@ def assess(
     assessment.violated += violated
     assessment.unmeasurable += unreported
     try:
-        _estimate(assessment, load_samples(candidate, result, score), candidate, baseline)
+        samples = load_samples(candidate, result, score)
+        comparison = None
+        if baseline is not None and counterpart is not None:
+            comparison = _compare(samples, policy, baseline, counterpart)
+        _estimate(assessment, samples, comparison)
     except ResultsError as error:
         assessment.unmeasurable.append(str(error))
     return assessment
 
 
-def _estimate(assessment: Assessment, samples: TaskSamples, candidate: ResultSet, baseline: ResultSet | None) -> None:
+def _estimate(assessment: Assessment, samples: TaskSamples, comparison: TaskComparison | Unmeasurable | None) -> None:
     """Add the estimates of a task and the tests of its limits.
+
+    Args:
+        assessment: the task.
+        samples: the judged score with its items.
+        comparison: its comparison with the baseline, or the reason why there is none; None without a baseline.
 
     Raises:
         ResultsError: items are malformed or incomplete.
     """
+    # NOTE: the comparison determines the scale of the metric for both runs.
+    samples = comparison.candidate if isinstance(comparison, TaskComparison) else samples
     assessment.samples, assessment.n = samples, samples.n
     assessment.notes += samples.notes
     policy, alpha = assessment.policy, assessment.alpha
@@ -110,11 +125,18 @@ def _estimate(assessment: Assessment, samples: TaskSamples, candidate: ResultSet
         assessment.interval = Interval(low=low, high=high, level=1 - 2 * alpha, method=score.method)
     measured = Measured(policy=policy, alpha=alpha, samples=samples, score=score)
     _test_limits(assessment, measured, needs_baseline=False)
-    if baseline is None:
-        return
-    _compare(assessment, samples, candidate, baseline)
-    if assessment.comparison is not None:
-        _test_limits(assessment, replace(measured, comparison=assessment.comparison), needs_baseline=True)
+    if isinstance(comparison, TaskComparison):
+        assessment.comparison = comparison
+        assessment.notes += comparison.notes
+        _test_limits(assessment, replace(measured, comparison=comparison), needs_baseline=True)
+    elif comparison is not None and (policy.needs_baseline or _contradicts_items(samples, comparison)):
+        # NOTE: without a limit on the change, the comparison is only shown; if it is impossible, nothing is missing.
+        assessment.unmeasurable += comparison.reasons
+
+
+def _contradicts_items(samples: TaskSamples, comparison: Unmeasurable) -> bool:
+    """Return whether the judged score, not that of the baseline, contradicts its items."""
+    return samples.differs_from_items and isinstance(comparison, Contradiction)
 
 
 def _test_limits(assessment: Assessment, measured: Measured, *, needs_baseline: bool) -> None:
@@ -125,27 +147,20 @@ def _test_limits(assessment: Assessment, measured: Measured, *, needs_baseline: 
             assessment.tests.append(outcome)
 
 
-def _compare(assessment: Assessment, samples: TaskSamples, candidate: ResultSet, baseline: ResultSet) -> None:
-    """Compare with the baseline.
+def _compare(
+    samples: TaskSamples, policy: TaskPolicy, baseline: ResultSet, counterpart: TaskResult | Unmeasurable
+) -> TaskComparison | Unmeasurable:
+    """Compare with the baseline; malformed or incomplete items become a reason.
 
-    Raises:
-        ResultsError: items are malformed or incomplete, and a limit needs the comparison.
+    Args:
+        samples: the judged score.
+        policy: limits of the task.
+        baseline: the run to compare with.
+        counterpart: its result of the same task, or the reason why there is none.
     """
-    counterpart = baseline.counterpart(samples.result, candidate)
-    # NOTE: without a limit on the change, the comparison is only shown; if it is impossible, nothing is missing.
-    is_required = assessment.policy.needs_baseline
-    comparison: TaskComparison | Unmeasurable
+    if isinstance(counterpart, Unmeasurable):
+        return counterpart
     try:
-        if isinstance(counterpart, Unmeasurable):
-            comparison = counterpart
-        else:
-            comparison = compare(samples, assessment.policy, baseline, counterpart)
-    except ResultsError:
-        if is_required:
-            raise
-        return
-    if isinstance(comparison, TaskComparison):
-        assessment.comparison = comparison
-        assessment.notes += comparison.notes
-    elif is_required:
-        assessment.unmeasurable += comparison.reasons
+        return compare(samples, policy, baseline, counterpart)
+    except ResultsError as error:
+        return Unmeasurable(str(error))

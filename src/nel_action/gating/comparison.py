@@ -8,7 +8,8 @@ from typing import Final
 
 from nel_action.errors import ResultsError
 from nel_action.gating import messages
-from nel_action.gating.result_set import ResultSet, TaskSamples, load_samples
+from nel_action.gating.result_set import ResultSet
+from nel_action.gating.task_samples import TaskSamples, agree_on_scale, load_samples
 from nel_action.gating.validation import differences, select_score, validate_result
 from nel_action.gating.verdict import Comparison, Flip
 from nel_action.model.results import Interval, Score, TaskResult
@@ -21,16 +22,22 @@ from nel_action.statistics.items import ItemRange, Items, Pairs, item_range, pai
 from nel_action.statistics.means import SingleClusterError
 from nel_action.statistics.power import items_to_settle, minimum_detectable
 
-__all__ = ["TaskComparison", "compare", "score_evidence"]
+__all__ = ["Contradiction", "TaskComparison", "compare", "score_evidence"]
 
 _MOST_FLIPS: Final = 1000
 """Items that a report names in each direction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction(Unmeasurable):
+    """The score of one run is not the mean of its items, and that of the other run is."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TaskComparison:
     """One task compared with its baseline."""
 
+    candidate: TaskSamples
     baseline: TaskSamples
     gain: Gain
     pairs: Pairs | None
@@ -124,6 +131,8 @@ def compare(
     if isinstance(score, Unmeasurable):
         return Unmeasurable(messages.in_baseline(score.reason))
     samples = load_samples(baseline, baseline_result, score)
+    if contradiction := _one_sided_contradiction(candidate, samples):
+        return contradiction
     return _estimate_gain(candidate, samples, policy, (*notes, *samples.notes))
 
 
@@ -143,9 +152,10 @@ def _estimate_gain(
         return Unmeasurable(messages.undefined_relative_drop(baseline.score.value))
     if candidate.items is None or baseline.items is None:
         return _compare_scores(candidate, baseline, relative_limit, notes, higher=higher)
-    if candidate.scale != baseline.scale:
+    if (agreed := agree_on_scale(candidate, baseline)) is None:
         return Unmeasurable(messages.MIXED_SCALES)
-    pairs = pair_items(candidate.items, baseline.items)
+    candidate, baseline = agreed
+    pairs = pair_items(candidate.items, baseline.items) if candidate.items and baseline.items else None
     if pairs is None:
         raise ResultsError(messages.NO_COMMON_ITEMS)
     if problems := list(_pairing_problems(pairs, policy)):
@@ -157,7 +167,15 @@ def _estimate_gain(
         raise ResultsError(messages.ONE_CLUSTER) from error
     if possible.observed:
         notes += (messages.observed_range(possible),)
-    return TaskComparison(baseline, gain, pairs, higher, notes)
+    return TaskComparison(candidate, baseline, gain, pairs, higher, notes)
+
+
+def _one_sided_contradiction(candidate: TaskSamples, baseline: TaskSamples) -> Contradiction | None:
+    """Return that the score is the mean of its items in one run and not in the other."""
+    for samples, other, run in ((candidate, baseline, "this run"), (baseline, candidate, "the baseline")):
+        if samples.differs_from_items and other.items is not None:
+            return Contradiction(messages.one_sided_contradiction(samples.score, run))
+    return None
 
 
 def _is_higher_better(policy: TaskPolicy, candidate: Score, baseline: Score) -> bool | Unmeasurable:
@@ -183,7 +201,7 @@ def _compare_scores(
             ("this run", candidate) if aggregate_stderr(candidate.aggregate) is None else ("the baseline", baseline)
         )
         return Unmeasurable(messages.no_standard_error(side.score.metric, run=run))
-    return TaskComparison(baseline, gain, None, higher, (*notes, messages.UNPAIRED))
+    return TaskComparison(candidate, baseline, gain, None, higher, (*notes, messages.UNPAIRED))
 
 
 def _pairing_problems(pairs: Pairs, policy: TaskPolicy) -> Iterator[str]:

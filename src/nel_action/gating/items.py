@@ -46,18 +46,26 @@ class Collector:
     inputs: array[int] = field(default_factory=lambda: array("q"))
     """Hash of each item's prompt; 0 without one."""
     cluster_names: dict[str, str] = field(default_factory=dict)
+    without_value: set[str] = field(default_factory=set)
+    """Ids of samples without a value of the metric, which are no measurements."""
 
     def extend(self, records: Sequence[Mapping[str, Any]], before: int) -> None:
-        """Add samples in the structure of `results.Sample`.
+        """Add samples in the structure of `results.Sample`; those without the metric are left out.
 
         Args:
             records: a batch of samples.
             before: number of samples before the batch, for messages.
 
         Raises:
-            ValueError: a record is no sample, or has no finite value of the metric.
+            ValueError: a record is no sample, or its value of the metric is not finite.
         """
+        batch = records
         try:
+            if not all(self.metric in record["scores"] for record in records):
+                self.without_value.update(record["id"] for record in records if self.metric not in record["scores"])
+                records = [record for record in records if self.metric in record["scores"]]
+                if not records:
+                    return
             names = [record["id"] for record in records]
             values = [record["scores"][self.metric] for record in records]
             repeats = [record.get("repeat", 0) for record in records]
@@ -71,7 +79,7 @@ class Collector:
         except (KeyError, TypeError, AttributeError, OverflowError, UnicodeEncodeError):
             valid = False
         if not valid:
-            self._reject(records, before)
+            self._reject(batch, before)
         count, added = len(self.index), len(names)
         if self.index.keys().isdisjoint(names) and len(set(names)) == added:
             self.index.update(zip(names, range(count, count + added), strict=True))
@@ -111,7 +119,10 @@ class Collector:
         import numpy as np
 
         if not self.index:
-            msg = "there are no items"
+            msg = f"no item has a value of {self.metric}" if self.without_value else "there are no items"
+            raise ValueError(msg)
+        if partial := next((name for name in self.index if name in self.without_value), None):
+            msg = f"item {partial!r} has no value of {self.metric} in some of its repeats"
             raise ValueError(msg)
         rows, values = np.asarray(self.rows, dtype=np.int64), np.asarray(self.values)
         low, high, samples = float(values.min()), float(values.max()), len(values)
@@ -149,9 +160,9 @@ def _defect(record: object, metric: str) -> str | None:
     if not isinstance(record, Mapping):
         return "not a JSON object"
     scores = record.get("scores")
-    if not isinstance(scores, Mapping) or metric not in scores:
-        return f"scores has no {metric!r}"
-    value = scores[metric]
+    if not isinstance(scores, Mapping):
+        return "scores is not a JSON object"
+    value = scores.get(metric, 0)
     if not _have_types([value], float, int) or not abs(value) < math.inf or abs(value) > _LARGEST_SCORE:
         return f"{metric} is not a finite number"
     name = record.get("id")
@@ -162,8 +173,8 @@ def _defect(record: object, metric: str) -> str | None:
     return None if _have_types([record.get("cluster")], str, _NONE) else "cluster is not a text"
 
 
-def read_items(path: Path, metric: str) -> Items:
-    """Read one metric from a samples file, plain or gzipped.
+def read_items(path: Path, metric: str) -> Items | None:
+    """Read one metric from a samples file, plain or gzipped; None if no sample has a value of it.
 
     Args:
         path: a JSON-lines file; gzipped if its name ends in `.gz`.
@@ -177,7 +188,7 @@ def read_items(path: Path, metric: str) -> Items:
         with _open(path) as lines:
             for before, records in _parse_batches(lines):
                 collector.extend(records, before)
-        return collector.done()
+        return None if collector.without_value and not collector.index else collector.done()
     except (OSError, EOFError, ValueError) as error:
         msg = f"cannot read samples from {path}: {error}"
         raise ResultsError(msg) from error

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from nel_action.gating import messages
 from nel_action.gating.comparison import TaskComparison
-from nel_action.gating.result_set import TaskSamples
+from nel_action.gating.task_samples import TaskSamples
 from nel_action.gating.verdict import LimitTest
 from nel_action.model.results import TaskResult
 from nel_action.model.unmeasurable import Unmeasurable

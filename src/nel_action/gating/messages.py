@@ -59,14 +59,27 @@ NOT_TESTED: Final = "no stated limit could be tested"
 
 def unknown_metric(metric: str | None, result: TaskResult) -> str:
     """Return that the judged metric is not among the scores, with the nearest names."""
-    names = [score.metric for score in result.scores]
+    names = result.metrics
     listed = ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else "")
     if metric is None:
         return f"the primary metric is unknown; set metric to one of {listed}"
-    # NOTE: harnesses append filters, so that `exact_match` should suggest `exact_match,strict-match`.
+    # NOTE: harnesses append filters; a name without its filter is accepted only if a single metric has it.
+    prefixes, suffix = (f"{metric},", f"{metric}."), f".{metric}"
+    if matches := [name for name in names if name.startswith(prefixes) or name.endswith(suffix)]:
+        return f"metric {metric!r} is ambiguous; set metric to one of {', '.join(matches)}"
     near = [name for name in names if name.startswith(metric) or metric.startswith(name)]
     near += [name for name in get_close_matches(metric, names, n=3, cutoff=0.5) if name not in near]
     return f"there is no metric {metric!r}; " + (f"nearest: {', '.join(near)}" if near else f"available: {listed}")
+
+
+def score_without_value(metric: str) -> str:
+    """Return that the judged metric has no finite value."""
+    return f"{metric} has no finite value; no other metric replaces it"
+
+
+def differing_primary_metrics(baseline: str, candidate: str) -> str:
+    """Return that the default metric is not the same in both runs."""
+    return f"the primary metric is {baseline} in the baseline and {candidate} now; set metric"
 
 
 def job_outcome(result: TaskResult) -> str:
@@ -191,6 +204,34 @@ def incomplete_samples(n: int, expected: int) -> str:
 def not_mean_of_items(metric: str) -> str:
     """Return that the items of a score cannot be used."""
     return f"{metric} is not the mean of its items; its standard error is used instead"
+
+
+def contradiction(score: Score, mean: float, n: int) -> str:
+    """Return that a score cannot be the average of its items.
+
+    Args:
+        score: the score.
+        mean: mean of the items.
+        n: number of items.
+    """
+    items = plural(n, "item")
+    return f"{score.metric} is {score.value:g}, but {mean:g} over its {items}; the files belong to different runs"
+
+
+def one_sided_contradiction(score: Score, run: str) -> str:
+    """Return that a score is the mean of its items in one run only.
+
+    Args:
+        score: the score that is not the mean of its items.
+        run: the run that it belongs to.
+    """
+    return f"{score.metric} of {run} is not the mean of its items, but that of the other run is; run the task again"
+
+
+def items_without_value(score: Score, n: int | None) -> str:
+    """Return that the harness excludes items from a metric, as a note."""
+    of = "" if n is None else f" of {count(n)}"
+    return f"{score.metric} excludes {count(score.excluded)}{of} items that have no value of it"
 
 
 def no_standard_error(metric: str, *, run: str | None = None) -> str:

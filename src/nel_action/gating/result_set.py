@@ -10,12 +10,11 @@ from typing import Self
 from nel_action.errors import ResultsError
 from nel_action.gating import messages
 from nel_action.gating.items import read_items
-from nel_action.model.results import Results, Score, TaskResult
+from nel_action.model.results import Results, TaskResult
 from nel_action.model.unmeasurable import Unmeasurable
-from nel_action.statistics.aggregate import Aggregate
-from nel_action.statistics.items import Items, scale_to_score
+from nel_action.statistics.items import Items
 
-__all__ = ["ResultSet", "TaskSamples", "load_samples"]
+__all__ = ["ResultSet"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,47 +73,3 @@ class ResultSet:
         if len(own) == 1 and len(others) == 1:
             return own[0]
         return Unmeasurable(messages.no_counterpart(result.model if own else None))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TaskSamples:
-    """One score of a task, with its items if it is their mean."""
-
-    result: TaskResult
-    score: Score
-    n: int | None
-    """Number of items that the score was computed from."""
-    items: Items | None = None
-    """None if there are none, or if the score is not their mean."""
-    scale: float = 1.0
-    """Factor from the mean of the items to the score."""
-    notes: tuple[str, ...] = ()
-
-    @property
-    def aggregate(self) -> Aggregate:
-        """The score without its items."""
-        return Aggregate(self.score.value, self.score.stderr, self.n)
-
-
-def load_samples(run: ResultSet, result: TaskResult, score: Score) -> TaskSamples:
-    """Read the items of a score and verify that they are complete.
-
-    Args:
-        run: the run that the result belongs to.
-        result: result of the task.
-        score: one of its scores.
-
-    Raises:
-        ResultsError: the items are malformed or incomplete.
-    """
-    n = score.n if score.n is not None else result.n_items
-    items = run.items(result, score.metric)
-    if items is None:
-        return TaskSamples(result, score, n)
-    expected = result.n_items if result.n_items is not None else n
-    if expected is not None and len(items) < expected and items.samples < expected:
-        raise ResultsError(messages.incomplete_samples(len(items), expected))
-    scale = scale_to_score(items, score.value)
-    if scale is None:
-        return TaskSamples(result, score, n, notes=(messages.not_mean_of_items(score.metric),))
-    return TaskSamples(result, score, len(items), items, scale)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from nel_action.formats.parsing import select_primary_metric
 from nel_action.gating import messages
 from nel_action.model.results import JobOutcome, Score, TaskResult
 from nel_action.model.unmeasurable import Unmeasurable
 from nel_action.spec.policy import Difference, TaskPolicy
 
-__all__ = ["differences", "select_score", "validate_result"]
+__all__ = ["differences", "differing_default", "select_score", "validate_result"]
 
 _COMPARED_FIELDS: Final = {
     Difference.HARNESS: "harness",
@@ -24,14 +25,30 @@ _COMPARED_FIELDS: Final = {
 
 
 def select_score(result: TaskResult, policy: TaskPolicy) -> Score | Unmeasurable:
-    """Return the score that is judged: that of the policy's metric, else of the primary or only metric."""
-    metric = policy.metric or result.primary_metric
-    if not result.scores:
+    """Return the score that is judged: that of the policy's metric, else of the primary or only metric.
+
+    A metric without a finite value is a missing score and is never replaced by another one.
+    """
+    names = result.metrics
+    if not names:
         return Unmeasurable(messages.NO_SCORE)
-    if metric is None and len(result.scores) == 1:
-        return result.scores[0]
+    metric = policy.metric or result.primary_metric or (names[0] if len(names) == 1 else None)
+    if metric is not None:
+        metric = select_primary_metric(metric, names)
     score = None if metric is None else result.score(metric)
-    return Unmeasurable(messages.unknown_metric(metric, result)) if score is None else score
+    if score is not None:
+        return score
+    if metric in result.missing_scores:
+        return Unmeasurable(messages.score_without_value(str(metric)))
+    return Unmeasurable(messages.unknown_metric(metric, result))
+
+
+def differing_default(candidate: TaskResult, baseline: TaskResult, policy: TaskPolicy) -> Unmeasurable | None:
+    """Return that the two runs have different primary metrics and the policy names none."""
+    before, after = baseline.primary_metric, candidate.primary_metric
+    if policy.metric is not None or before is None or after is None or before == after:
+        return None
+    return Unmeasurable(messages.differing_primary_metrics(before, after))
 
 
 def validate_result(result: TaskResult | None, policy: TaskPolicy) -> Unmeasurable | None:
@@ -55,10 +72,13 @@ def _validate_items(result: TaskResult, score: Score, policy: TaskPolicy) -> Unm
         return Unmeasurable(messages.UNKNOWN_ITEM_COUNT) if is_required else None
     if result.n_expected is not None and n < result.n_expected:
         return Unmeasurable(messages.missing_items(n, result.n_expected))
-    if score.n is not None and score.n < n:
+    if score.n is not None and score.n + score.excluded < n:
         return Unmeasurable(messages.partial_score(score, n))
-    if policy.min_items is not None and n < policy.min_items:
-        return Unmeasurable(messages.too_few_items(n, policy.min_items))
+    measured = n - score.excluded if score.n is None else min(n, score.n)
+    if measured <= 0:
+        return Unmeasurable(messages.NO_ITEMS)
+    if policy.min_items is not None and measured < policy.min_items:
+        return Unmeasurable(messages.too_few_items(measured, policy.min_items))
     return None
 
 

@@ -40,7 +40,7 @@ def merge_runs(first: TaskResult, second: TaskResult, root: Path) -> TaskResult:
 def _mergeable(first: TaskResult, second: TaskResult) -> bool:
     complete = first.outcome is second.outcome is JobOutcome.SUCCEEDED and not (first.reason or second.reason)
     both_or_neither = (first.samples is None) == (second.samples is None)
-    metrics = {score.metric for score in first.scores} == {score.metric for score in second.scores}
+    metrics = {(s.metric, s.excluded) for s in first.scores} == {(s.metric, s.excluded) for s in second.scores}
     equal = all(getattr(first, field) == getattr(second, field) for field in _EQUAL_FIELDS)
     return complete and both_or_neither and metrics and equal
 

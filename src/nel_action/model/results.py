@@ -54,7 +54,11 @@ class Score(Record):
     stderr: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
     """Standard error of `value` in the same unit; None if the harness reports none."""
     n: Annotated[int, Field(ge=0)] | None = None
-    """Number of items that the value was computed from."""
+    """Number of items that the value was computed from: those with a value of the metric."""
+    excluded: Annotated[int, Field(ge=0)] = 0
+    """Evaluated items that the harness excludes from the metric by definition (`nanmean` of lm-eval)."""
+    mean_of_items: bool | None = None
+    """Whether the harness computes the score as the mean of its items; None if unknown."""
     higher_is_better: bool | None = None
     """None if neither the harness nor the catalog defines it."""
 
@@ -107,6 +111,8 @@ class TaskResult(Record):
     primary_metric: str | None = None
     """The metric that represents the task unless a policy names another."""
     scores: tuple[Score, ...] = ()
+    missing_scores: tuple[str, ...] = ()
+    """Metrics that the harness reports without a finite value."""
     n_items: int | None = None
     """Number of evaluated items."""
     n_expected: int | None = None
@@ -138,6 +144,11 @@ class TaskResult(Record):
     """As the harness reports it: `prompt_tokens`, `completion_tokens`, `cost_usd`, `latency_ms`, `error_rate`."""
     samples: str | None = None
     """Path of the samples file, relative to `results.json`."""
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of all reported metrics, with or without a finite value."""
+        return (*(score.metric for score in self.scores), *self.missing_scores)
 
     def score(self, metric: str) -> Score | None:
         """Return the score of a metric, or None."""

@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol
 
 from nel_action.statistics.distributions import t_quantile, t_sf
 
-__all__ = ["Evidence", "MostConservative", "Negated", "PointEstimate", "StudentMean"]
+__all__ = ["Evidence", "MostConservative", "Negated", "PointEstimate", "Scaled", "StudentMean"]
 
 
 class Evidence(Protocol):
@@ -151,6 +151,51 @@ class Negated:
     def lower_bound(self, alpha: float) -> float:
         """See `Evidence.lower_bound`."""
         return -self.inner.upper_bound(alpha)
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """An estimate in another unit: a percentage of right/wrong items is a proportion times 100."""
+
+    inner: Evidence
+    factor: float
+    """Positive factor from the unit of `inner`."""
+
+    @property
+    def estimate(self) -> float:
+        """See `Evidence.estimate`."""
+        return self.factor * self.inner.estimate
+
+    @property
+    def stderr(self) -> float:
+        """See `Evidence.stderr`."""
+        return self.factor * self.inner.stderr
+
+    @property
+    def max_item_deviation(self) -> float:
+        """See `Evidence.max_item_deviation`."""
+        return self.factor * self.inner.max_item_deviation
+
+    @property
+    def method(self) -> str:
+        """See `Evidence.method`."""
+        return self.inner.method
+
+    def p_value_at_least(self, limit: float) -> float:
+        """See `Evidence.p_value_at_least`."""
+        return self.inner.p_value_at_least(limit / self.factor)
+
+    def p_value_at_most(self, limit: float) -> float:
+        """See `Evidence.p_value_at_most`."""
+        return self.inner.p_value_at_most(limit / self.factor)
+
+    def upper_bound(self, alpha: float) -> float:
+        """See `Evidence.upper_bound`."""
+        return self.factor * self.inner.upper_bound(alpha)
+
+    def lower_bound(self, alpha: float) -> float:
+        """See `Evidence.lower_bound`."""
+        return self.factor * self.inner.lower_bound(alpha)
 
 
 @dataclass(frozen=True, slots=True)

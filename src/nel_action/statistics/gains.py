@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nel_action.statistics.aggregate import Aggregate, aggregate_difference, aggregate_stderr
 from nel_action.statistics.binary import PairedProportions, Proportion
-from nel_action.statistics.estimates import Evidence
+from nel_action.statistics.estimates import Evidence, Scaled
 from nel_action.statistics.items import ItemRange, Items, Pairs, is_binary
 from nel_action.statistics.means import cluster_codes, mean_of_clusters, mean_of_items
 from nel_action.statistics.relative import Moments, PairedRatio, contrast_factor, paired_moments
@@ -54,10 +54,17 @@ def score_of_items(items: Items, item_range: ItemRange, *, scale: float) -> Evid
     Raises:
         SingleClusterError: all items are in one cluster.
     """
+    if scale != 1:
+        return Scaled(score_of_items(items, _divided(item_range, scale), scale=1), scale)
     cluster = cluster_codes(items.clusters) if items.clusters else None
-    if cluster is None and scale == 1 and is_binary(items.values):
+    if cluster is None and is_binary(items.values):
         return Proportion(int(items.values.sum()), len(items))
-    return _mean(items.values * scale, cluster, item_range)
+    return _mean(items.values, cluster, item_range)
+
+
+def _divided(item_range: ItemRange, scale: float) -> ItemRange:
+    """Return the range in the unit of the items; percentages and proportions of the same items are the same data."""
+    return replace(item_range, low=item_range.low / scale, high=item_range.high / scale)
 
 
 def _mean(values: NDArray[np.float64], cluster: NDArray[np.int64] | None, item_range: ItemRange) -> Evidence:
@@ -82,9 +89,11 @@ def paired_gain(
     Raises:
         SingleClusterError: all items are in one cluster.
     """
-    # NOTE: items in percent are compared as they are; only 0 and 1 are counts.
-    binary = pairs.cluster is None and scale == 1 and is_binary(pairs.candidate, pairs.baseline)
-    candidate, baseline = pairs.candidate * scale, pairs.baseline * scale
+    if scale != 1:
+        inner = paired_gain(pairs, _divided(item_range, scale), higher=higher, scale=1, relative_limit=relative_limit)
+        return replace(inner, evidence=Scaled(inner.evidence, scale), relative=_in_unit(inner.relative, pairs, scale))
+    binary = pairs.cluster is None and is_binary(pairs.candidate, pairs.baseline)
+    candidate, baseline = pairs.candidate, pairs.baseline
     relative = None
     if relative_limit is not None and binary:
         relative = _ratio_gain(candidate, baseline, higher=higher, limit=relative_limit)
@@ -98,6 +107,13 @@ def paired_gain(
         width = item_range.high - item_range.low
         evidence = _mean(gain, pairs.cluster, ItemRange(-width, width))
     return Gain(evidence=evidence, n=len(pairs), relative=relative)
+
+
+def _in_unit(relative: RelativeGain | None, pairs: Pairs, scale: float) -> RelativeGain | None:
+    """Return a relative gain, which has no unit, with its moments in the unit of the metric."""
+    if relative is None:
+        return None
+    return replace(relative, moments=paired_moments(pairs.candidate * scale, pairs.baseline * scale))
 
 
 def _ratio_gain(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from nel_action.statistics.means import cluster_codes
@@ -16,11 +16,12 @@ __all__ = [
     "ItemRange",
     "Items",
     "Pairs",
+    "fitting_scales",
     "is_binary",
     "item_range",
     "mean_by_item",
     "pair_items",
-    "scale_to_score",
+    "rescaled",
 ]
 
 _REPORT_PRECISION: Final = 6e-4
@@ -68,18 +69,28 @@ def mean_by_item(rows: NDArray[np.int64], values: NDArray[np.float64]) -> NDArra
     return means
 
 
-def scale_to_score(items: Items, score: float) -> float | None:
-    """Return the factor from the mean of the items to the reported score.
+def fitting_scales(items: Items, score: float) -> tuple[float, ...]:
+    """Return every factor from the mean of the items to the reported score.
 
     Returns:
-        1, or 100 if the score is a percentage; None if it is not the mean of the items (corpus BLEU, macro F1), which
-        then cannot be used to test the score.
+        1, 100 for a percentage, or both if score and mean are 0; empty if the score is not the mean of its items.
     """
     mean = float(items.values.mean())
-    for scale in (1.0, 100.0):
-        if abs(mean * scale - score) <= _REPORT_PRECISION * max(scale, abs(score) if scale == 1 else 0):
-            return scale
-    return None
+    return tuple(
+        scale
+        for scale in (1.0, 100.0)
+        if abs(mean * scale - score) <= _REPORT_PRECISION * max(scale, abs(score) if scale == 1 else 0)
+    )
+
+
+def rescaled(items: Items, factor: float) -> Items:
+    """Return the same items in another unit.
+
+    Args:
+        items: the items.
+        factor: new value of what was 1.
+    """
+    return replace(items, values=items.values * factor, low=items.low * factor, high=items.high * factor)
 
 
 def is_binary(*columns: NDArray[np.float64]) -> bool:

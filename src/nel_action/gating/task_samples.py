@@ -1,0 +1,124 @@
+"""The items behind a score: their completeness, their agreement with the score, and the scale of the metric."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from nel_action.errors import ResultsError
+from nel_action.gating import messages
+from nel_action.gating.result_set import ResultSet
+from nel_action.model.results import Score, TaskResult
+from nel_action.statistics.aggregate import Aggregate
+from nel_action.statistics.items import Items, fitting_scales, is_binary, rescaled
+
+__all__ = ["TaskSamples", "agree_on_scale", "load_samples"]
+
+_PERCENT = 100.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TaskSamples:
+    """One score of a task, with its items if it is their mean."""
+
+    result: TaskResult
+    score: Score
+    n: int | None
+    """Number of items that the score was computed from."""
+    items: Items | None = None
+    """None if there are none, or if the score is not their mean."""
+    scales: tuple[float, ...] = (1.0,)
+    """Every factor from the mean of the items to the score that fits, the assumed one first."""
+    differs_from_items: bool = False
+    """There are items, but the score is not their mean."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def scale(self) -> float:
+        """Factor from the mean of the items to the score: 100 if the score is a percentage, else 1."""
+        return self.scales[0]
+
+    @property
+    def known_range(self) -> tuple[float, float] | None:
+        """Range of the metric as the items show it: right/wrong items, or a percentage; None if unknown."""
+        if self.items is None:
+            return None
+        return (0.0, self.scale) if self.scale == _PERCENT or is_binary(self.items.values) else None
+
+    @property
+    def aggregate(self) -> Aggregate:
+        """The score without its items."""
+        return Aggregate(self.score.value, self.score.stderr, self.n)
+
+
+def load_samples(run: ResultSet, result: TaskResult, score: Score) -> TaskSamples:
+    """Read the items of a score and verify that they are complete and do not contradict the score.
+
+    A score contradicts its items if the harness defines it as their mean and it is not, or if it is outside their
+    range.
+
+    Args:
+        run: the run that the result belongs to.
+        result: result of the task.
+        score: one of its scores.
+
+    Raises:
+        ResultsError: the items are malformed, incomplete, or contradict the score.
+    """
+    n = score.n if score.n is not None else result.n_items
+    items = run.items(result, score.metric)
+    if items is None:
+        return TaskSamples(result, score, n)
+    expected = result.n_items - score.excluded if result.n_items is not None else n
+    if expected is not None and len(items) < expected and items.samples < expected:
+        raise ResultsError(messages.incomplete_samples(len(items), expected))
+    scales = fitting_scales(items, score.value)
+    if scales:
+        notes = (messages.items_without_value(score, result.n_items),) if score.excluded else ()
+        return _normalized(TaskSamples(result, score, len(items), items, scales, notes=notes))
+    if score.mean_of_items or (score.mean_of_items is None and not _is_within_range(items, score.value)):
+        raise ResultsError(messages.contradiction(score, float(items.values.mean()), len(items)))
+    notes = (messages.not_mean_of_items(score.metric),)
+    return TaskSamples(result, score, n, differs_from_items=True, notes=notes)
+
+
+def _is_within_range(items: Items, score: float) -> bool:
+    """Return whether some average of the items could be the score, as it is or as a percentage."""
+    tolerance = 1e-6 * max(1.0, abs(score))
+    return any(items.low * scale - tolerance <= score <= items.high * scale + tolerance for scale in (1.0, _PERCENT))
+
+
+def _normalized(samples: TaskSamples) -> TaskSamples:
+    """Return items that are all 0 or 100 as right/wrong items of a percentage."""
+    items = samples.items
+    if items is None or items.high != _PERCENT or items.low not in {0.0, _PERCENT}:
+        return samples
+    values = rescaled(items, 1 / _PERCENT)
+    # NOTE: repeats of an item may have been averaged, so that its mean is between 0 and 100.
+    if not is_binary(values.values) and items.samples == len(items):
+        return samples
+    return replace(samples, items=values, scales=(_PERCENT,))
+
+
+def agree_on_scale(candidate: TaskSamples, baseline: TaskSamples) -> tuple[TaskSamples, TaskSamples] | None:
+    """Return both sides with the one scale of the metric, from the side where it is clear; None if they contradict.
+
+    A score of 0 fits a proportion and a percentage.
+
+    Args:
+        candidate: the judged score.
+        baseline: the score it is compared with.
+    """
+    common = [scale for scale in candidate.scales if scale in baseline.scales]
+    if common:
+        return replace(candidate, scales=(common[0],)), replace(baseline, scales=(common[0],))
+    # NOTE: one side may have only 0 and 100 of a graded score of 0 to 100.
+    graded = candidate if candidate.scale == 1 else baseline
+    if graded.items is None or graded.items.high <= 1:
+        return None
+    return _in_score_units(candidate), _in_score_units(baseline)
+
+
+def _in_score_units(samples: TaskSamples) -> TaskSamples:
+    if samples.items is None or samples.scale == 1:
+        return samples
+    return replace(samples, items=rescaled(samples.items, samples.scale), scales=(1.0,))
