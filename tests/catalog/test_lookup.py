@@ -16,7 +16,7 @@ from nel_action.catalog.lookup import (
 )
 from nel_action.errors import NotFoundError
 from nel_action.model.task import EndpointType
-from nel_action.spec.params import TaskParams
+from nel_action.spec.evaluation import TaskParams
 
 
 def test_the_catalog_has_every_task_of_the_launcher() -> None:

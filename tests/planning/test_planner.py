@@ -16,10 +16,9 @@ from nel_action.planning import planner
 from nel_action.planning.jobs import Context
 from nel_action.planning.planner import make_plan
 from nel_action.spec.deployment import GenericDeployment
-from nel_action.spec.evaluation import Evaluation, Task
+from nel_action.spec.evaluation import Evaluation, Task, TaskParams
 from nel_action.spec.execution import LocalExecution
 from nel_action.spec.model import Spec
-from nel_action.spec.params import TaskParams
 from nel_action.spec.target import ApiEndpoint, Target
 
 CONTEXT = Context(repository="o/r", commit="a" * 40)

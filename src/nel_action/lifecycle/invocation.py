@@ -97,7 +97,7 @@ def create(
 
     identity = secrets.token_hex(8)
     stamp = datetime.now(UTC).strftime("%Y-%m-%d-%H-%M-%S")
-    run_dir = (output_dir or Path(plan.spec.execution.runs_folder)).absolute() / f"{stamp}-{identity}"
+    run_dir = (output_dir or Path(plan.spec.execution.run_dirs_parent)).absolute() / f"{stamp}-{identity}"
     invocation = Invocation(
         id=identity,
         created=now(),

@@ -209,7 +209,7 @@ class _JobBuilder:
         name = target.api_endpoint.api_key_name
         if not name:
             return merged
-        at_runtime = name in self.spec.execution.variables_there
+        at_runtime = name in self.spec.execution.runtime_variables
         return {name: EnvRef.runtime(name) if at_runtime else EnvRef.host(name), **merged}
 
 

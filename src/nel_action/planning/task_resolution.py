@@ -13,10 +13,9 @@ from pydantic import ValidationError
 from nel_action.catalog.lookup import CatalogTask, lookup, lookup_former_name
 from nel_action.errors import Location, NotFoundError, Problem, SpecError
 from nel_action.model.task import EndpointType, HarnessTask, Params
-from nel_action.spec.evaluation import Task
+from nel_action.spec.evaluation import Task, TaskParams
 from nel_action.spec.model import Spec
 from nel_action.spec.nested import merge
-from nel_action.spec.params import TaskParams
 from nel_action.spec.target import ApiEndpoint
 
 __all__ = ["Locate", "configured_route", "endpoint_type", "find_task", "resolve_task"]

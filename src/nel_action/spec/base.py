@@ -1,4 +1,4 @@
-"""What every part of a spec is built from."""
+"""Base class and shared types of the spec's models."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ __all__ = ["EnvironmentName", "Free", "SpecModel"]
 
 
 class SpecModel(BaseModel):
-    """Strict, frozen, and documented by the docstrings under its fields, which `spec.schema` reads when asked."""
+    """A strict, frozen model; docs/spec.md and the JSON Schema contain the docstrings of its fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 EnvironmentName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-"""The name of an environment variable."""
+"""Name of an environment variable."""
 
 Free = dict[str, Any]
-"""A part that is passed on whole to a program that checks it itself."""
+"""Settings that are passed on unchanged to a program that validates them."""

@@ -1,4 +1,4 @@
-"""Where jobs run: what all executors share, and this machine."""
+"""Settings of executors: those of all executors, and of local execution."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class Mounts(SpecModel):
-    """Host folders → paths in the containers."""
+    """Mounts of containers: directory of the host → path in the container."""
 
     deployment: dict[str, str] = {}
-    """For the server."""
+    """Mounts of the model server."""
     evaluation: dict[str, str] = {}
-    """For the harness."""
+    """Mounts of the harness."""
     auxiliary: dict[str, dict[str, str]] = {}
-    """For further servers, by the name of each."""
+    """Mounts of auxiliary servers, by name."""
     mount_home: bool = True
-    """Mount the user's home directory too, where the executor can (Slurm)."""
+    """Also mount the user's home directory, if the executor supports it (Slurm)."""
 
 
 class AutoExport(SpecModel):
-    """What happens with results when the run has ended."""
+    """Exports after a run."""
 
     destinations: tuple[str, ...] = ()
-    """Names of exporters; their settings are under `export`."""
+    """Names of exporters; their settings are in `export`."""
 
 
 class ExecutionBase(SpecModel):
@@ -39,54 +39,54 @@ class ExecutionBase(SpecModel):
     type: str
     """The executor."""
     output_dir: str = "runs"
-    """Where the timestamped run directories go, relative to where nel-action runs."""
+    """Parent of the timestamped run directories, relative to the current directory."""
     parallelism: Annotated[int, Field(gt=0)] = 1
-    """Jobs at once."""
+    """Concurrent jobs."""
     timeout: Seconds = 6 * 3600
-    """Seconds after which a job is ended, with reason `time_limit`."""
+    """Seconds after which a job is stopped, with reason `time_limit`."""
     endpoint_readiness_timeout: Seconds = 600
-    """Seconds that a deployment has to become healthy."""
+    """Seconds within which a deployment must become healthy."""
     trust_commands: bool = False
-    """Allow `pre_cmd` and `post_cmd`, which run as shell text."""
+    """Allow the shell commands of `pre_cmd` and `post_cmd`."""
     salt: str = ""
-    """Part of every job's key: another salt runs everything again."""
+    """Part of all job keys; a new value runs everything again."""
     auto_export: AutoExport | None = None
-    """Export when the run has ended."""
+    """Exports after a run."""
 
     @property
-    def runs_folder(self) -> str:
-        """Where the timestamped run directories go on this machine; `output_dir` may be another machine's."""
+    def run_dirs_parent(self) -> str:
+        """Parent of the timestamped run directories on this machine; `output_dir` may be on another machine."""
         return self.output_dir
 
     @property
     def task_timeout(self) -> float:
-        """Seconds for a task that has no time limit of its own."""
+        """Time limit in seconds of tasks without an own one."""
         return self.timeout
 
     @property
-    def variables_there(self) -> frozenset[str]:
-        """Names of variables that the place where jobs run supplies, so that they need no value here."""
+    def runtime_variables(self) -> frozenset[str]:
+        """Names of variables that exist where jobs run, so that they need no value on this machine."""
         return frozenset()
 
     @property
-    def paths_elsewhere(self) -> bool:
-        """Whether absolute paths of data mean the machines where jobs run, not this one."""
+    def has_remote_paths(self) -> bool:
+        """Whether absolute paths of data refer to the machines where jobs run, not to this one."""
         return False
 
 
 class LocalExecution(ExecutionBase):
-    """This machine."""
+    """Execution on this machine."""
 
     type: Literal["local"] = "local"
     """The executor."""
     runtime: Literal["docker", "process"] = "docker"
-    """`docker`: harness images; `process`: harnesses in isolated environments made by uv."""
+    """`docker`: harnesses in containers; `process`: harnesses in isolated environments created by uv."""
     mode: Literal["sequential", "parallel"] | None = None
-    """The launcher's word: `parallel` runs all jobs at once, `sequential` one by one; `parallelism` says it better."""
+    """For configs of the launcher: `parallel` runs all jobs at once, `sequential` one by one; prefer `parallelism`."""
     network: str | None = None
-    """Docker network of the harness containers; `host` where the target listens on this machine's loopback only."""
+    """Docker network of harness containers; `host` if the target listens on this machine's loopback interface only."""
     gpus: Literal["all"] | Annotated[int, Field(ge=0)] | None = None
-    """GPUs for deployments that run in containers."""
+    """GPUs of deployments in containers."""
     memory: str | None = None
     """Memory limit of a harness container (`8g`)."""
     cpus: Annotated[float, Field(gt=0)] | None = None
@@ -96,8 +96,8 @@ class LocalExecution(ExecutionBase):
     pull: Literal["missing", "always", "never"] = "missing"
     """When to pull images."""
     extra_docker_args: str = ""
-    """Flags of `docker run` in the launcher's style; those that have no counterpart here are refused by name."""
+    """Options of `docker run`, for configs of the launcher; unsupported ones are refused by name."""
     mounts: Mounts = Mounts()
-    """Host folders that containers see."""
+    """Mounts of containers."""
     keep_days: Annotated[int, Field(gt=0)] | None = 90
-    """Days after which ended attempts leave `$NEL_ACTION_HOME/local`; run directories stay. Null keeps them."""
+    """Days after which finished attempts in `$NEL_ACTION_HOME/local` are deleted; null for never. Run directories are kept."""

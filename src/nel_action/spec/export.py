@@ -1,4 +1,4 @@
-"""Where results go. Each exporter has a model of its own settings; here they are passed on whole."""
+"""Settings of exporters, which each exporter validates with a model of its own."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Exports(SpecModel):
     __pydantic_extra__: dict[str, Free]
 
     env_vars: dict[EnvironmentName, EnvRef] = {}
-    """Variables of exports alone."""
+    """Variables of exports only."""
 
     def settings(self, name: str) -> Free | None:
-        """Return one exporter's settings; None where the spec has none."""
+        """Return the settings of an exporter; None if the spec has none."""
         return self.__pydantic_extra__.get(name)
 
     def names(self) -> tuple[str, ...]:
-        """Return the exporters that have settings here, in the order of the spec."""
+        """Return the names of the configured exporters, in the order of the spec."""
         return tuple(self.__pydantic_extra__)

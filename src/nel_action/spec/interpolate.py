@@ -36,7 +36,7 @@ def interpolate(data: dict[str, Any], environ: Mapping[str, str], locate: Locate
     if not values:
         return []
     refused = {loc: list(_check_variables(loc, value, environ, locate)) for loc, value in values}
-    problems = [problem for found in refused.values() for problem in found]
+    problems = [problem for group in refused.values() for problem in group]
     return problems + _resolve(data, [loc for loc, _ in values if not refused[loc]], environ, locate)
 
 

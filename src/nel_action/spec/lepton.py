@@ -190,11 +190,11 @@ class LeptonExecution(ExecutionBase):
         return self.timeout if "timeout" in self.model_fields_set else self.evaluation_tasks.timeout
 
     @property
-    def variables_there(self) -> frozenset[str]:
+    def runtime_variables(self) -> frozenset[str]:
         """Names of the variables that the platform sets, which need no value on this machine."""
         return frozenset(self.lepton_platform.tasks.env_vars)
 
     @property
-    def paths_elsewhere(self) -> bool:
+    def has_remote_paths(self) -> bool:
         """Whether absolute dataset paths are paths of the backend: those of the mounted volume."""
         return True

@@ -25,7 +25,7 @@ __all__ = ["reference"]
 _PLAIN = {
     EnvRef: "text",
     str: "text",
-    int: "whole number",
+    int: "integer",
     float: "number",
     bool: "true or false",
     type(None): "null",

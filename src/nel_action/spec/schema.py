@@ -8,9 +8,8 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from nel_action.spec.deployment import DEPLOYMENT_TYPES
-from nel_action.spec.executors import EXECUTOR_TYPES
 from nel_action.spec.introspection import field_docs, fields_of, members
-from nel_action.spec.model import Spec
+from nel_action.spec.model import EXECUTOR_TYPES, Spec
 
 __all__ = ["json_schema", "models"]
 

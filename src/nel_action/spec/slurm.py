@@ -228,12 +228,12 @@ class SlurmExecution(ExecutionBase):
         return self
 
     @property
-    def runs_folder(self) -> str:
+    def run_dirs_parent(self) -> str:
         """Directory of the timestamped run directories on this machine."""
         return self.runs_dir
 
     @property
-    def paths_elsewhere(self) -> bool:
+    def has_remote_paths(self) -> bool:
         """Whether absolute paths of datasets refer to the cluster: always."""
         return True
 

@@ -1,4 +1,4 @@
-"""The model under test."""
+"""The model or application under test."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ class ApiEndpoint(SpecModel):
     """An OpenAI-compatible endpoint."""
 
     url: str | None = None
-    """The full URL of the route (`https://host/v1/chat/completions`); filled in where a deployment serves the model."""
+    """Full URL of the route (`https://host/v1/chat/completions`); with a deployment it is set automatically."""
     model_id: str | None = None
-    """The model's name as the endpoint knows it; with a deployment, its `served_model_name`."""
+    """The model's name at the endpoint; with a deployment, by default its `served_model_name`."""
     api_key_name: EnvironmentName | None = None
-    """Name of the variable that holds the key; never the key."""
+    """Name of the variable that contains the API key; never the key itself."""
     type: EndpointType | None = None
-    """Which route `url` is; told from its path where not given."""
+    """Endpoint type of `url`; by default derived from its path."""
     adapter_config: Free | None = None
-    """Passed on whole to the nemo-evaluator adapter."""
+    """Passed on unchanged to the nemo-evaluator adapter."""
 
 
 class Target(SpecModel):
-    """One model and what pins it."""
+    """A model and its version."""
 
     api_endpoint: ApiEndpoint = ApiEndpoint()
-    """Where it answers."""
+    """The endpoint of the model."""
     revision: str | None = None
-    """A checkpoint digest or version. Where given, it stands in the job's key in place of the commit, so that
-    only a new revision is evaluated again."""
+    """Checkpoint digest or version. It replaces the commit in the job keys, so that only a new revision is evaluated
+    again."""

@@ -10,9 +10,8 @@ from pydantic import BaseModel, ValidationError
 
 from nel_action.errors import Location, Problem
 from nel_action.spec.deployment import DEPLOYMENT_TYPES, PluginDeployment, ServedDeployment
-from nel_action.spec.executors import EXECUTOR_TYPES, PluginExecution
 from nel_action.spec.introspection import data_location, fields_of, paths_of
-from nel_action.spec.model import Spec
+from nel_action.spec.model import EXECUTOR_TYPES, PluginExecution, Spec
 from nel_action.spec.nested import MISSING, Loc, get, leaves
 from nel_action.spec.source_positions import Sources, dotted, nearest
 
@@ -29,9 +28,9 @@ MAX_LISTED_KEYS = 12
 
 _EXPECTED = {
     "string_type": "text",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "int_parsing": "a whole number",
+    "int_type": "an integer",
+    "int_from_float": "an integer",
+    "int_parsing": "an integer",
     "float_type": "a number",
     "bool_type": "true or false",
     "dict_type": "a mapping",
