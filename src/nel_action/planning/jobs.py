@@ -22,7 +22,7 @@ __all__ = ["Context", "Job", "Plan"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The inputs of a plan besides the spec."""
+    """The inputs of a plan in addition to the spec."""
 
     repository: str | None = None
     """`owner/name`."""

@@ -100,4 +100,4 @@ class LocalExecution(ExecutionBase):
     mounts: Mounts = Mounts()
     """Mounts of containers."""
     keep_days: Annotated[int, Field(gt=0)] | None = 90
-    """Days after which finished attempts in `$NEL_ACTION_HOME/local` are deleted; null for never. Run directories are kept."""
+    """Days after which finished attempts in `$NEL_ACTION_HOME/local` are deleted; null for never."""
