@@ -14,8 +14,8 @@ from tests.support.gate_results import make_results, make_run, make_task
 from nel_action.cli.gate import gate
 from nel_action.errors import NotFoundError, ResultsError
 from nel_action.formats.parsing import find_files, recorded_task
-from nel_action.gating import external
 from nel_action.gating.external import open_run
+from nel_action.harnesses import registry
 from nel_action.harnesses.interface import Binding, Command, DetectedResult, Harness, ParsedResult
 from nel_action.harnesses.registry import harness
 from nel_action.model.results import Score, write_results
@@ -338,8 +338,8 @@ class DetectingPlugin(Plugin):
 
 
 def install(monkeypatch: pytest.MonkeyPatch, plugin: Harness) -> None:
-    monkeypatch.setattr(external, "plugin_names", lambda: ("plugin",))
-    monkeypatch.setattr(external, "harness", lambda name: plugin if name == "plugin" else harness(name))
+    monkeypatch.setattr(registry, "plugin_names", lambda: ("plugin",))
+    monkeypatch.setattr(registry, "harness", lambda name: plugin if name == "plugin" else harness(name))
 
 
 def test_open_run_ignores_a_plugin_without_detect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,12 @@ def test_score_near_minimum_is_inconclusive_unless_floor_is_point() -> None:
     assert below.verdict is Verdict.FAIL
 
 
+def test_score_that_rounds_to_its_limit_is_shown_exactly() -> None:
+    near = make_results(make_task(scores=(make_score(value=0.7996),)))
+    report = judge_results(near, {"tasks": {"gsm8k": {"min": 0.8, "floor": "point"}}})
+    assert report.tasks[0].reasons == ("79.96 % is below the minimum of 80.0 %",)
+
+
 def test_maximum_is_tested_in_the_opposite_direction() -> None:
     wer = make_results(make_task(scores=(make_score(metric="wer", value=0.2),), primary_metric="wer"))
     assert judge_results(wer, {"tasks": {"gsm8k": {"max": 0.3}}}).verdict is Verdict.PASS

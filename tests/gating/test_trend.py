@@ -84,7 +84,7 @@ def test_each_limit_is_tested_in_its_direction() -> None:
 
 
 def test_limit_of_another_version_in_the_history_is_ignored() -> None:
-    assert not judge_trend([make_entry(0.1, limits={"max_surprise": 0.5})] * 9).regressed
+    assert not judge_trend([make_entry(0.1, limits={"max_surprise": 0.5, "seconds": 9})] * 9).regressed
 
 
 def test_reason_states_limit_and_evidence() -> None:

@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from nel_action.errors import NelActionError, NotFoundError, ResultsError
-from nel_action.formats import nemo_bundle
-from nel_action.formats.parsing import DetectedResult, ParsedResult
 from nel_action.gating.items import Collector
 from nel_action.gating.result_set import ResultSet
-from nel_action.harnesses.registry import BUILT_IN, harness, plugin_names
 from nel_action.model.results import JobOutcome, Results, Sample, TaskResult, read_results
-from nel_action.model.task import HarnessTask
 from nel_action.statistics.items import Items
+
+if TYPE_CHECKING:
+    from nel_action.formats.parsing import DetectedResult, ParsedResult
+    from nel_action.model.task import HarnessTask
 
 __all__ = ["open_run"]
 
@@ -94,6 +94,8 @@ def _detect(path: Path) -> tuple[_Reader, Sequence[DetectedResult]] | None:
     Raises:
         ResultsError: a built-in reader found a damaged file, and no plug-in detected results of its own.
     """
+    from nel_action.harnesses.registry import plugin_names
+
     damaged: ResultsError | None = None
     try:
         for reader in _built_in_readers():
@@ -110,6 +112,10 @@ def _detect(path: Path) -> tuple[_Reader, Sequence[DetectedResult]] | None:
 
 
 def _built_in_readers() -> Iterator[_Reader]:
+    # NOTE: imported only for files of other programs; own results are the common case.
+    from nel_action.formats import nemo_bundle
+    from nel_action.harnesses.registry import BUILT_IN
+
     # NOTE: bundles are written by nemo-evaluator 0.3, which no harness here runs.
     yield _Reader("nemo-evaluator", nemo_bundle.detect, lambda task, path: nemo_bundle.read(path, task))
     # NOTE: inspect comes last, because any JSON file may be one of its logs.
@@ -117,6 +123,8 @@ def _built_in_readers() -> Iterator[_Reader]:
 
 
 def _reader(name: str) -> _Reader:
+    from nel_action.harnesses.registry import harness
+
     program = harness(name)
     return _Reader(name, program.detect, program.read)
 

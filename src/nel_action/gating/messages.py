@@ -294,9 +294,11 @@ def limit_reason(test: LimitTest, verdict: Verdict, unit: Unit, *, higher: bool,
     """
     limit = test.limit
     templates = {Verdict.FAIL: limit.failed, Verdict.PASS: limit.passed, Verdict.INCONCLUSIVE: limit.inconclusive}
+    score, stated = unit.score(test.value), limit_value(limit, test.stated, unit)
     text = templates[verdict].format(
-        score=unit.score(test.value),
-        limit=limit_value(limit, test.stated, unit),
+        # NOTE: a score that rounds to its limit is shown with all decimals: 79.96 %, not 80.0 %.
+        score=unit.limit(test.value) if score == stated else score,
+        limit=stated,
         change=_change(test.value, unit, higher=higher),
         relative_change=_relative_change(test.relative_loss) if test.relative_loss else "",
         confidence="" if test.point else f" at {percentage(1 - test.alpha)} confidence",

@@ -139,7 +139,11 @@ def judge_trend(entries: Sequence[TrendEntry], *, confidence: float = 0.95) -> T
     """
     last = entries[-1]
     alpha = (1 - confidence) / max(1, len(last.limits))
-    tests = [_test(entries, LIMITS[key], stated, alpha) for key, stated in last.limits.items() if key in LIMITS]
+    # NOTE: another version may have stored limits that this one does not know.
+    known = [
+        (LIMITS[key], stated) for key, stated in last.limits.items() if key in LIMITS and LIMITS[key].rule in RULES
+    ]
+    tests = [_test(entries, limit, stated, alpha) for limit, stated in known]
     if _exceeds_usage(entries):
         tests.append(_LimitTrend(regressed=True, runs=_MIN_EXCEEDING, reason=messages.usage_trend(_MIN_EXCEEDING)))
     worst = max(
