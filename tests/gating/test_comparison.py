@@ -172,6 +172,14 @@ def test_relative_drop_of_zero_baseline_is_unmeasurable(tmp_path: Path) -> None:
     assert "a relative drop is undefined: the baseline's score is 0" in report.reasons[0]
 
 
+def test_relative_drop_of_zero_items_with_a_rounded_score_is_unmeasurable(tmp_path: Path) -> None:
+    score = Score(metric="acc", value=0.0004, stderr=0.0001, n=50, higher_is_better=True)
+    run = make_run(tmp_path / "a", [0.0] * 50, scores=(score,))
+    report = gate(run, run, max_relative_drop=0.1)
+    assert report.exit_code == 3
+    assert "a relative drop is undefined: the baseline's score is 0" in report.reasons[0]
+
+
 def test_scores_without_items_are_compared_with_less_power() -> None:
     report = gate(make_run_without_items(), make_run_without_items(0.6, 0.0347), max_drop=0.05)
     assert report.exit_code == 1

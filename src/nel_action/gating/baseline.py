@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,8 @@ __all__ = ["Resolver", "load_baseline"]
 
 Resolver = Callable[[str], Path | None]
 """Resolve a reference to a run directory or results file; None if it has none."""
+
+logger = logging.getLogger(__name__)
 
 _INVOCATION: Final = re.compile(r"[0-9a-f]{4,16}")
 
@@ -60,6 +63,7 @@ def load_baseline(
         msg = f"baseline not found: {reference!r} is neither a path nor an invocation on this machine"
         raise NotFoundError(msg, hint="branches are available as baselines in a workflow only")
     run_dir = branch(reference)
+    logger.info("baseline %s: %s", reference, run_dir or "no passing run yet")
     return open_run(run_dir, name=reference) if run_dir else None
 
 

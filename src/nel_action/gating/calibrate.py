@@ -85,12 +85,13 @@ def calibrate(runs: Sequence[ResultSet], policy: GatePolicy) -> Calibration:
 
 def _calibrate_task(task: str, reports: Sequence[GateReport]) -> TaskCalibration:
     verdicts = [verdict for report in reports for verdict in report.tasks if verdict.task == task]
-    compared = [verdict.comparison for verdict in verdicts if verdict.comparison is not None]
-    detectable = [each.minimum_detectable for each in compared if each.minimum_detectable is not None]
+    comparisons = [verdict.comparison for verdict in verdicts if verdict.comparison is not None]
+    drops = [comparison.minimum_detectable for comparison in comparisons]
+    detectable = [drop for drop in drops if drop is not None]
     return TaskCalibration(
         task=task,
         verdicts=dict(Counter(verdict.verdict.value for verdict in verdicts)),
-        spread=mean(abs(each.difference) for each in compared) if compared else 0.0,
+        spread=mean(abs(comparison.difference) for comparison in comparisons) if comparisons else 0.0,
         detectable=mean(detectable) if detectable else None,
         margin=verdicts[0].margin,
         unit=Unit.of(*(verdict.score for verdict in verdicts), higher_is_better=verdicts[0].higher_is_better),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from nel_action.statistics.multiplicity import holm
 from nel_action.statistics.power import items_to_settle
 
 __all__ = ["judge", "judge_result_set"]
+
+logger = logging.getLogger(__name__)
 
 _BY_SEVERITY: Final = (Verdict.FAIL, Verdict.UNMEASURABLE, Verdict.INCONCLUSIVE, Verdict.PASS)
 
@@ -69,10 +72,11 @@ def judge_result_set(
         for task, model, result in _expected_results(candidate, expected)
     ]
     correction = _correct(policy, assessments)
-    tasks = tuple(_judge_task(each, correction, policy, has_baseline=baseline is not None) for each in assessments)
+    has_baseline = baseline is not None
+    tasks = tuple(_judge_task(assessment, correction, policy, has_baseline=has_baseline) for assessment in assessments)
     verdict, code = _decide(policy, tasks, assessments)
-    notes = [messages.of_task(each.task, note) for each in assessments for note in each.notes]
-    if baseline is None and any(each.policy.needs_baseline for each in assessments):
+    notes = [messages.of_task(assessment.task, note) for assessment in assessments for note in assessment.notes]
+    if baseline is None and any(assessment.policy.needs_baseline for assessment in assessments):
         notes.append(messages.missing_baseline(policy.on_missing_baseline))
     if baseline is not None:
         notes += _baseline_notes(candidate, baseline, expected, has_policy=has_policy)
@@ -125,10 +129,11 @@ class _Correction:
 
 def _correct(policy: GatePolicy, assessments: Sequence[Assessment]) -> _Correction:
     """Decide which tests fail; those of advisory tasks do not affect the gate and are not corrected."""
-    tested = [(each, test) for each in assessments for test in each.tests if not test.point]
-    corrects = policy.correction is Correction.HOLM
-    family = [test for each, test in tested if corrects and each.policy.tier is not Tier.ADVISORY]
-    single = [test for each, test in tested if not corrects or each.policy.tier is Tier.ADVISORY]
+    family: list[LimitTest] = []
+    single: list[LimitTest] = []
+    for assessment in assessments:
+        is_corrected = policy.correction is Correction.HOLM and assessment.policy.tier is not Tier.ADVISORY
+        (family if is_corrected else single).extend(test for test in assessment.tests if not test.point)
     rejected = holm([test.fail_p_value for test in family], [test.alpha for test in family])
     failing = [test for test, is_rejected in zip(family, rejected, strict=True) if is_rejected]
     failing += [test for test in single if test.fail_p_value <= test.alpha]
@@ -151,6 +156,7 @@ def _judge_task(
     fail_alpha = assessment.alpha / correction.family_size
     for test in assessment.tests:
         verdict = test.verdict(rejected=correction.rejects(test))
+        logger.debug("%s: %s: %s by %s", assessment.task, test.limit.key, verdict, test.evidence.method)
         failed += [test.limit.key] if verdict is Verdict.FAIL else []
         reason = messages.limit_reason(
             test,
@@ -160,8 +166,8 @@ def _judge_task(
             to_settle=_items_to_settle(test, verdict, fail_alpha),
         )
         reasons.setdefault(verdict, []).append(reason)
-    verdict = next((each for each in _BY_SEVERITY if reasons.get(each)), Verdict.PASS)
-    ordered = [reason for each in _BY_SEVERITY for reason in reasons.get(each, [])]
+    verdict = next((severity for severity in _BY_SEVERITY if reasons.get(severity)), Verdict.PASS)
+    ordered = [reason for severity in _BY_SEVERITY for reason in reasons.get(severity, [])]
     limits, score, comparison = assessment.policy, assessment.score, assessment.comparison
     return TaskVerdict(
         task=assessment.task,
@@ -195,26 +201,29 @@ def _decide(
 
     In this order: a failing critical task, an unmeasurable task, a failing task, an inconclusive task, a pass.
     """
-    deciding = [(task, each) for task, each in zip(tasks, assessments, strict=True) if task.tier is not Tier.ADVISORY]
-    verdicts = {task.verdict for task, _ in deciding}
-    if any(task.verdict is Verdict.FAIL and task.tier is Tier.CRITICAL for task, _ in deciding):
+    deciding = [task for task in tasks if task.tier is not Tier.ADVISORY]
+    verdicts = {task.verdict for task in deciding}
+    if any(task.verdict is Verdict.FAIL and task.tier is Tier.CRITICAL for task in deciding):
         return Verdict.FAIL, ExitCode.FAIL
     if Verdict.UNMEASURABLE in verdicts or not tasks:
         return Verdict.UNMEASURABLE, ExitCode.UNMEASURABLE
     if Verdict.FAIL in verdicts:
         return Verdict.FAIL, ExitCode.FAIL
     if Verdict.INCONCLUSIVE in verdicts:
-        effects = {each.policy.on_inconclusive for task, each in deciding if task.verdict is Verdict.INCONCLUSIVE}
-        return Verdict.INCONCLUSIVE, _inconclusive_code(policy, effects)
+        effects = {
+            assessment.policy.on_inconclusive or policy.on_inconclusive
+            for task, assessment in zip(tasks, assessments, strict=True)
+            if task.tier is not Tier.ADVISORY and task.verdict is Verdict.INCONCLUSIVE
+        }
+        return Verdict.INCONCLUSIVE, _inconclusive_code(effects)
     return Verdict.PASS, ExitCode.PASS
 
 
-def _inconclusive_code(policy: GatePolicy, effects: set[OnInconclusive | None]) -> ExitCode:
+def _inconclusive_code(effects: set[OnInconclusive]) -> ExitCode:
     """Return the exit code of the strictest `on_inconclusive` of the inconclusive tasks."""
-    effective = {effect or policy.on_inconclusive for effect in effects}
-    if OnInconclusive.FAIL in effective:
+    if OnInconclusive.FAIL in effects:
         return ExitCode.FAIL
-    return ExitCode.INCONCLUSIVE if OnInconclusive.WARN in effective else ExitCode.PASS
+    return ExitCode.INCONCLUSIVE if OnInconclusive.WARN in effects else ExitCode.PASS
 
 
 def _reasons(tasks: Sequence[TaskVerdict], verdict: Verdict) -> tuple[str, ...]:

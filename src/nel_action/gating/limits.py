@@ -126,6 +126,10 @@ class _RelativeChangeRule:
         gain, higher = measured.comparison.gain, measured.comparison.higher
         if gain.relative is None:
             return Unmeasurable(messages.NO_RELATIVE_CHANGE)
+        moments = gain.relative.moments
+        if moments.baseline <= 0:
+            # NOTE: a score is rounded, so it can be positive while the mean of its items is not.
+            return Unmeasurable(messages.undefined_relative_drop(moments.baseline))
         quantile = normal_quantile(1 - measured.alpha)
         return LimitTest(
             limit=limit,
@@ -135,7 +139,7 @@ class _RelativeChangeRule:
             threshold=gain.relative.limit,
             alpha=measured.alpha,
             n=gain.n,
-            relative_loss=relative_loss(gain.relative.moments, quantile, higher=higher),
+            relative_loss=relative_loss(moments, quantile, higher=higher),
         )
 
     def excess(self, limit: Limit, stated: float, run: RunScore) -> float:  # noqa: ARG002 - every row has the same method

@@ -65,8 +65,8 @@ class ResultSet:
             candidate: the run that `result` belongs to.
         """
         own, others = self.of_task(result.task), candidate.of_task(result.task)
-        same_model = [each for each in own if each.model == result.model]
-        if len(same_model) > 1 or sum(each.model == result.model for each in others) > 1:
+        same_model = [other for other in own if other.model == result.model]
+        if len(same_model) > 1 or sum(other.model == result.model for other in others) > 1:
             return Unmeasurable(messages.DUPLICATE_RESULTS)
         if same_model:
             return same_model[0]
