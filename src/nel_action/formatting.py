@@ -134,7 +134,7 @@ def percentage(fraction: float, digits: int | None = None) -> str:
 
 
 def count(value: float) -> str:
-    """Format a whole number with thousands separators: `1,319`."""
+    """Format an integer with thousands separators: `1,319`."""
     return _minus(f"{value:,.0f}")
 
 

@@ -191,6 +191,7 @@ def export_each(
     for name, call in calls:
         try:
             change, address = retry_busy(call, tries=1 if unavailable else _TRIES, sleep=sleep)
+            logger.debug("%s: %s", name, change.value)
             items.append(Exported(name, change, address))
         except NelActionError as error:
             unavailable = unavailable or isinstance(error, DestinationError)
