@@ -124,6 +124,7 @@ class _Correction:
     """Number of tests that could have failed the gate; 1 without correction."""
 
     def rejects(self, test: LimitTest) -> bool:
+        """Return whether a test fails after the correction."""
         return id(test) in self.rejected
 
 

@@ -77,6 +77,7 @@ class _ScoreRule:
     """Limits on the score itself."""
 
     def test(self, limit: Limit, stated: float, measured: Measured) -> LimitTest | Unmeasurable:
+        """See `RuleMethod.test`."""
         point = measured.policy.floor is FloorRule.POINT
         score = PointEstimate(measured.samples.score.value) if point else measured.score
         if isinstance(score, Unmeasurable):
@@ -93,6 +94,7 @@ class _ScoreRule:
         )
 
     def excess(self, limit: Limit, stated: float, run: RunScore) -> float:
+        """See `RuleMethod.excess`."""
         return stated - run.value if limit.is_minimum else run.value - stated
 
 
@@ -100,6 +102,7 @@ class _ChangeRule:
     """Limits on the change from the baseline: a required gain, or an allowed loss (a non-inferiority margin)."""
 
     def test(self, limit: Limit, stated: float, measured: Measured) -> LimitTest | Unmeasurable:
+        """See `RuleMethod.test`."""
         if measured.comparison is None:
             return Unmeasurable(messages.NO_BASELINE)
         gain = measured.comparison.gain
@@ -114,6 +117,7 @@ class _ChangeRule:
         )
 
     def excess(self, limit: Limit, stated: float, run: RunScore) -> float:
+        """See `RuleMethod.excess`."""
         return run.loss - (-stated if limit.is_minimum else stated)
 
 
@@ -121,6 +125,7 @@ class _RelativeChangeRule:
     """Limits on the loss as a fraction of the baseline."""
 
     def test(self, limit: Limit, stated: float, measured: Measured) -> LimitTest | Unmeasurable:
+        """See `RuleMethod.test`."""
         if measured.comparison is None:
             return Unmeasurable(messages.NO_BASELINE)
         gain, higher = measured.comparison.gain, measured.comparison.higher
@@ -143,6 +148,7 @@ class _RelativeChangeRule:
         )
 
     def excess(self, limit: Limit, stated: float, run: RunScore) -> float:  # noqa: ARG002 - every row has the same method
+        """See `RuleMethod.excess`."""
         return run.loss - stated * abs(run.reference)
 
 

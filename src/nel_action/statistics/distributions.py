@@ -46,7 +46,13 @@ def normal_quantile(p: float) -> float:
 
 
 def beta_cdf(x: float, a: float, b: float) -> float:
-    """Return P(X <= x) of a Beta(a, b) variable, the regularised incomplete beta function."""
+    """Return P(X <= x) of a Beta(a, b) variable, the regularised incomplete beta function.
+
+    Args:
+        x: any number; the support is 0 to 1.
+        a: first shape parameter, positive.
+        b: second shape parameter, positive.
+    """
     if x <= 0:
         return 0.0
     if x >= 1:
@@ -78,19 +84,37 @@ def _inverse(value: float) -> float:
 
 
 def beta_quantile(p: float, a: float, b: float) -> float:
-    """Return the quantile of a Beta(a, b) variable for 0 < p < 1."""
+    """Return the quantile of a Beta(a, b) variable.
+
+    Args:
+        p: probability, 0 < p < 1.
+        a: first shape parameter, positive.
+        b: second shape parameter, positive.
+    """
     return _bisect(lambda x: beta_cdf(x, a, b) < p, 0.0, 1.0)
 
 
 def binomial_at_least(k: int, n: int, p: float) -> float:
-    """Return P(K >= k) for K successes in `n` trials of success probability `p`."""
+    """Return P(K >= k) of a binomial variable.
+
+    Args:
+        k: number of successes.
+        n: number of trials.
+        p: success probability of a trial, 0 <= p <= 1.
+    """
     if k <= 0:
         return 1.0
     return 0.0 if k > n else beta_cdf(p, k, n - k + 1)
 
 
 def binomial_at_most(k: int, n: int, p: float) -> float:
-    """Return P(K <= k) for K successes in `n` trials of success probability `p`."""
+    """Return P(K <= k) of a binomial variable.
+
+    Args:
+        k: number of successes.
+        n: number of trials.
+        p: success probability of a trial, 0 <= p <= 1.
+    """
     if k >= n:
         return 1.0
     return 0.0 if k < 0 else beta_cdf(1 - p, n - k, k + 1)
