@@ -28,9 +28,10 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, durable: boo
             if durable:
                 os.fsync(out.fileno())
         partial.replace(path)
-    except OSError:
+    except OSError as error:
         partial.unlink(missing_ok=True)
-        raise
+        # NOTE: an error of `write` (disk full) names no file.
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def digest_tree(folder: Path) -> str:

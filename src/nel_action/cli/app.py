@@ -116,22 +116,41 @@ def root() -> None:
 
 
 def main() -> NoReturn:
-    """Run the command line; every `NelActionError` is a message and an exit code, never a traceback."""
+    """Run the command line; every error is a message and an exit code, never a traceback.
+
+    An unexpected exception exits with 3: exit code 1 has one cause, a measured failure.
+    """
+    sys.exit(_exit_code())
+
+
+def _exit_code() -> int:
     try:
         code = root.main(standalone_mode=False)
+        sys.stdout.flush()
     except NelActionError as error:
-        sys.exit(_print_error(error))
+        return _print_error(error)
     except click.exceptions.Abort:
         click.echo("cancelled", err=True)
-        sys.exit(ExitCode.CANCELLED)
+        return ExitCode.CANCELLED
     except click.ClickException as error:
         error.show()
-        sys.exit(ExitCode.USAGE)
-    except BrokenPipeError:
-        # NOTE: the reader (`| head`) closed the pipe, which is no error.
+        return ExitCode.USAGE
+    except KeyboardInterrupt:
+        return ExitCode.CANCELLED
+    except (BrokenPipeError, SystemExit) as error:
+        from nel_action.cli.crash import report_crash, verdict_expected
+
+        if isinstance(error, SystemExit) and type(sys.stdout).__name__ != "PacifyFlushWrapper":
+            return report_crash(error)
+        # NOTE: the reader (`| head`) closed the pipe, for which click raises SystemExit(1); that is no error, except
+        # where the exit code is the verdict.
         sys.stdout = None
-        sys.exit(ExitCode.PASS)
-    sys.exit(code if isinstance(code, int) else ExitCode.PASS)
+        return ExitCode.UNMEASURABLE if verdict_expected(sys.argv[1:]) else ExitCode.PASS
+    except Exception as error:  # noqa: BLE001 - the one handler of unexpected errors
+        from nel_action.cli.crash import report_crash
+
+        return report_crash(error)
+    return code if isinstance(code, int) else ExitCode.PASS
 
 
 def _print_error(error: NelActionError) -> ExitCode:

@@ -217,12 +217,15 @@ def start_logging(ctx: click.Context, count: int) -> None:
 
 
 def _redact_variables_of(spec: Callable[[], object], environ: Mapping[str, str]) -> None:
-    """Redact the values of the variables that a spec names from log messages, if messages are logged."""
+    """Redact the values of the variables that a spec names from log messages and from reports of errors."""
+    from nel_action.cli.crash import redact_values
+    from nel_action.redaction import likely_secrets, named_variables
+
+    values = likely_secrets(environ, named_variables(spec()))
+    redact_values(values)
     ctx = click.get_current_context(silent=True)
     if ctx is not None and LOG_REDACTOR in ctx.meta:
-        from nel_action.redaction import likely_secrets, named_variables
-
-        ctx.meta[LOG_REDACTOR].add(likely_secrets(environ, named_variables(spec())))
+        ctx.meta[LOG_REDACTOR].add(values)
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -129,14 +130,31 @@ def _publish(
         destinations: where to export to unless `around` names destinations.
     """
     data = measurement.gate.model_dump_json(indent=2) + "\n"
-    write_atomically(RunFiles(root).gate, data.encode())
+    with _writing(root, "the verdict"):
+        write_atomically(RunFiles(root).gate, data.encode())
     yield Judged(measurement.results, measurement.gate)
     report = around.complete(Report(results=measurement.results, gate=measurement.gate, metadata=metadata))
-    write_reports(report, root)
+    with _writing(root, "the report"):
+        write_reports(report, root)
     yield Reported(report)
     if around.may_export:
         for destination in destinations if around.exports is None else around.exports:
             yield _export(root, destination, around)
+
+
+@contextmanager
+def _writing(root: Path, subject: str) -> Iterator[None]:
+    """Turn an operating system error into a message.
+
+    Raises:
+        NelActionError: nothing could be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        msg = f"cannot write {subject}: {error.filename or root}: {error.strerror or error}"
+        hint = f"free space or correct the permissions, then run: nel-action wait {root}"
+        raise NelActionError(msg, hint=hint) from error
 
 
 def _export(root: Path, destination: str, around: Surroundings) -> Exported:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field, replace
+from typing import Final
+
+from pydantic import ValidationError
 
 from nel_action.errors import ResultsError
 from nel_action.formatting import Unit
+from nel_action.gating import messages
 from nel_action.gating.comparison import Contradiction, TaskComparison, compare, score_evidence
 from nel_action.gating.limits import Measured, evaluate_limits, exceeded_usage
 from nel_action.gating.result_set import ResultSet
@@ -17,6 +22,11 @@ from nel_action.model.unmeasurable import Unmeasurable
 from nel_action.spec.policy import GatePolicy, TaskPolicy
 
 __all__ = ["Assessment", "assess"]
+
+LARGEST_VALUE: Final = 1e100
+"""Largest absolute value of a score or an item that is judged."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -94,13 +104,30 @@ def assess(
     assessment.unmeasurable += unreported
     try:
         samples = load_samples(candidate, result, score)
+        _reject_huge_values(samples)
         comparison = None
         if baseline is not None and counterpart is not None:
             comparison = _compare(samples, policy, baseline, counterpart)
         _estimate(assessment, samples, comparison)
     except ResultsError as error:
         assessment.unmeasurable.append(str(error))
+    except (ArithmeticError, ValidationError) as error:
+        logger.warning("%s: %s", task, error)
+        assessment.unmeasurable.append(messages.not_computable(score))
     return assessment
+
+
+def _reject_huge_values(samples: TaskSamples) -> None:
+    """Reject scores whose squares exceed the range of floating-point numbers.
+
+    Raises:
+        ResultsError: the score or an item is too large.
+    """
+    values = [samples.score.value, samples.score.stderr or 0.0]
+    values += [samples.items.low, samples.items.high] if samples.items is not None else []
+    largest = max(values, key=abs)
+    if abs(largest) > LARGEST_VALUE:
+        raise ResultsError(messages.too_large(samples.score.metric, largest, LARGEST_VALUE))
 
 
 def _estimate(assessment: Assessment, samples: TaskSamples, comparison: TaskComparison | Unmeasurable | None) -> None:
@@ -161,6 +188,9 @@ def _compare(
     if isinstance(counterpart, Unmeasurable):
         return counterpart
     try:
-        return compare(samples, policy, baseline, counterpart)
+        comparison = compare(samples, policy, baseline, counterpart)
+        if isinstance(comparison, TaskComparison):
+            _reject_huge_values(comparison.baseline)
     except ResultsError as error:
         return Unmeasurable(str(error))
+    return comparison

@@ -196,6 +196,8 @@ def _compare_scores(
     higher: bool,
 ) -> TaskComparison | Unmeasurable:
     gain = unpaired_gain(candidate.aggregate, baseline.aggregate, higher=higher, relative_limit=relative_limit)
+    if gain is None and 1 in {candidate.n, baseline.n}:
+        return Unmeasurable(messages.one_item(candidate.score.metric))
     if gain is None:
         run, side = (
             ("this run", candidate) if aggregate_stderr(candidate.aggregate) is None else ("the baseline", baseline)

@@ -234,6 +234,21 @@ def items_without_value(score: Score, n: int | None) -> str:
     return f"{score.metric} excludes {count(score.excluded)}{of} items that have no value of it"
 
 
+def too_large(metric: str, value: float, largest: float) -> str:
+    """Return that a score or an item is outside the range that can be judged."""
+    return f"{metric}: the value {value:g} exceeds ±{largest:g}, the range that can be judged; correct the metric"
+
+
+def one_item(metric: str) -> str:
+    """Return that two scores cannot be compared because one of them is that of a single item."""
+    return f"{metric}: a score of one item has no standard error; evaluate more items, or write samples"
+
+
+def not_computable(score: Score) -> str:
+    """Return that the statistics of a score exceed the range of floating-point numbers."""
+    return f"{score.metric}: the statistics of the score {score.value:g} are not finite; state `bounds` for the metric"
+
+
 def no_standard_error(metric: str, *, run: str | None = None) -> str:
     """Return that a score has no known error.
 

@@ -134,12 +134,14 @@ def aggregate_difference(
         factor: multiplier of the baseline.
 
     Returns:
-        The estimate, oriented so that larger is better; None if a standard error is unknown.
+        The estimate, oriented so that larger is better; None if a standard error is unknown or there is one item only.
     """
     candidate_proportion, baseline_proportion = as_proportion(candidate), as_proportion(baseline)
     if candidate_proportion is not None and baseline_proportion is not None and factor == 1:
         better, worse = candidate_proportion, baseline_proportion
         return TwoProportions(better, worse) if higher else TwoProportions(worse, better)
+    if 1 in {candidate.n, baseline.n}:
+        return None  # Welch's test has no degrees of freedom with one item
     candidate_stderr, baseline_stderr = aggregate_stderr(candidate), aggregate_stderr(baseline)
     if candidate_stderr is None or baseline_stderr is None:
         return None

@@ -108,7 +108,10 @@ def _ssh_config(environ: Mapping[str, str]) -> paramiko.SSHConfig | None:
         return None
     try:
         return paramiko.SSHConfig.from_path(str(path))
-    except (OSError, paramiko.ConfigParseError) as error:
+    except UnicodeDecodeError as error:
+        msg = f"cannot read {path}: byte {error.object[error.start]:#04x} at offset {error.start} is not valid UTF-8"
+        raise UsageError(msg, hint=f"convert it: iconv -f latin1 -t utf-8 {path}") from error
+    except (OSError, ValueError, paramiko.ConfigParseError) as error:
         msg = f"cannot read {path}: {error}"
         raise UsageError(msg) from error
 
