@@ -78,6 +78,11 @@ class Problem:
     hint: str | None = None
     """The fix."""
 
+    @property
+    def text(self) -> str:
+        """Message and hint on one line, for results and verdicts."""
+        return f"{self.message}; {' '.join(self.hint.split())}" if self.hint else self.message
+
     def __str__(self) -> str:
         prefix = f"{self.location}: " if self.location else ""
         hint = f"\n  {self.hint}" if self.hint else ""

@@ -28,9 +28,9 @@ def test_detect_finds_a_task_of_lm_eval() -> None:
     assert lm_eval.read(result.artifacts, result.task).n_items == 8
 
 
-def test_detect_finds_a_group_of_lm_eval_and_not_its_tasks() -> None:
-    (result,) = lm_eval.detect(RECORDED / "lm_eval_sums")
-    assert result.task.name == "sums"
+def test_detect_finds_a_group_of_lm_eval_and_marks_its_tasks_as_its_parts() -> None:
+    parts = {result.task.name: result.part_of for result in lm_eval.detect(RECORDED / "lm_eval_sums")}
+    assert parts == {"sums": None, "sums_add": "sums", "sums_mul": "sums"}
 
 
 def test_detect_takes_the_limit_from_the_files(tmp_path: Path) -> None:

@@ -63,6 +63,8 @@ def _judge(runs: tuple[str, ...], policy: GatePolicy | None, directory: Path) ->
         baseline = open_reference(runs[0]) if Path(runs[0]).exists() else _required_baseline(runs[0])
     elif policy is not None and policy.baseline is not None:
         baseline = _open_baseline(policy.baseline, directory)
+    named = policy.tasks if policy is not None else ()
+    candidate, baseline = candidate.with_tasks(named), baseline.with_tasks(named) if baseline else None
     # NOTE: a task that only the baseline has is expected as well, so that a dropped task is unmeasurable.
     result_sets = [result_set for result_set in (candidate, baseline) if result_set]
     expected = list(dict.fromkeys(result.task for result_set in result_sets for result in result_set.results.tasks))

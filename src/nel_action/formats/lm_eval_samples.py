@@ -1,43 +1,72 @@
 """Samples files of lm-evaluation-harness: one line per document and filter, the lines of each filter in sequence.
 
-A file is streamed twice and never held in memory: `scan_samples` counts and sums, `read_samples` joins the lines that
-different filters have for one document.
+`scan_samples` decodes the needed fields in one pass and keeps them as columns, in which the lines that different
+filters have for one document are joined; `read_samples` streams the file again for the texts.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
+from array import array
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+import msgspec
 
 from nel_action.errors import ResultsError
-from nel_action.formats.parsing import TRUNCATED, parse_float, read_json_lines, schema_guard, truncate_text
+from nel_action.formats.parsing import TRUNCATED, parse_float, reject_lfs_pointer, schema_guard, truncate_text
 from nel_action.model.results import Sample
 
-__all__ = ["MetricSummary", "SamplesFile", "read_samples", "scan_samples"]
+__all__ = ["Column", "SamplesFile", "read_samples", "scan_samples"]
+
+_NO_VALUE: Final = math.nan
 
 
-@dataclass(frozen=True, slots=True)
-class MetricSummary:
-    """Count and sum of one metric over documents."""
+@dataclass(slots=True)
+class Column:
+    """The values of one metric of one filter."""
 
+    values: array[float] = field(default_factory=lambda: array("d"))
+    """One for each document; NaN for a document without a number as its value."""
+    weights: array[float] | None = None
+    """Second part of values that are pairs (log-likelihood, words or bytes); None if values are numbers."""
     count: int = 0
-    """Documents that have the metric, whatever its value."""
-    total: float = 0.0
-    """Sum of the finite values."""
-    all_finite: bool = True
+    """Documents with a value of any type except NaN and null."""
+    without_value: int = 0
+    """Documents with NaN or null."""
+    opaque: bool = False
+    """Some values are neither numbers nor pairs, such as the texts that corpus BLEU is computed from."""
 
-    def __add__(self, other: MetricSummary) -> MetricSummary:
-        return MetricSummary(self.count + other.count, self.total + other.total, self.all_finite and other.all_finite)
+    def add(self, value: object) -> None:
+        """Add the value of a document; lm-eval writes a correct answer as 1.0 or as true."""
+        number = float(value) if isinstance(value, bool) else parse_float(value)
+        if number is not None:
+            self.count += 1
+        elif value is None or isinstance(value, float):
+            self.without_value += 1
+        else:
+            self.count += 1
+            number = self._add_pair(value)
+        self.values.append(_NO_VALUE if number is None else number)
 
-    @property
-    def mean(self) -> float:
-        """Mean over the documents that have the metric."""
-        return self.total / self.count
+    def _add_pair(self, value: object) -> float | None:
+        parts = [parse_float(part) for part in value] if isinstance(value, list) and len(value) == 2 else []  # noqa: PLR2004 - a pair
+        if len(parts) != 2 or parts[0] is None or parts[1] is None or parts[1] <= 0:  # noqa: PLR2004
+            self.opaque = True
+            return None
+        if self.weights is None:
+            self.weights = array("d")
+        self.weights.append(parts[1])
+        return parts[0]
+
+    def pad(self, documents: int) -> None:
+        """Add documents that lack the metric."""
+        self.values.extend([_NO_VALUE] * (documents - len(self.values)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +81,11 @@ class SamplesFile:
     """Items of the data set."""
     offsets: Mapping[str, int]
     """Position of each filter's first line, in bytes."""
-    documents: int
-    """Lines of each filter."""
-    summaries: Mapping[str, MetricSummary]
+    ids: Sequence[str]
+    """Of each document, stable across runs."""
+    inputs: Sequence[int]
+    """Hash of each document's prompt; 0 without one."""
+    columns: Mapping[str, Column]
     """By `metric,filter`."""
     generated: int
     """Documents answered with text."""
@@ -64,30 +95,84 @@ class SamplesFile:
 
 @dataclass(slots=True)
 class _Scan:
-    """Counts that grow with each line."""
+    """Columns that grow with each line."""
 
+    name: str
     offsets: dict[str, int] = field(default_factory=dict)
     lines: Counter[str] = field(default_factory=Counter)
-    summaries: dict[str, MetricSummary] = field(default_factory=dict)
+    columns: dict[str, Column] = field(default_factory=dict)
+    documents: list[tuple[object, object]] = field(default_factory=list)
+    inputs: array[int] = field(default_factory=lambda: array("q"))
     generated: int = 0
     empty: int = 0
 
     def add(self, record: Mapping[str, Any], offset: int) -> None:
+        """Add a line."""
         filter_name = str(record.get("filter"))
-        self.offsets.setdefault(filter_name, offset)
-        self.lines[filter_name] += 1
+        row = self.lines[filter_name]
+        document = (record.get("doc_id"), record.get("doc_hash"))
+        if not row:
+            self.offsets[filter_name] = offset
+        if len(self.offsets) == 1:
+            self.documents.append(document)
+            text = truncate_text(_question(record))
+            self.inputs.append(0 if text is None else hash(text) or 1)
+            if answers := _answers(record):
+                self.generated += 1
+                self.empty += not any(answer.strip() for answer in answers)
+        elif row < len(self.documents) and self.documents[row] != document:
+            msg = f"{self.name}: the filters list the documents in different orders"
+            raise ResultsError(msg)
         for metric in record.get("metrics") or ():
-            key = f"{metric},{filter_name}"
-            value = _parse_value(record.get(metric))
-            summary = MetricSummary(1, value or 0.0, value is not None)
-            self.summaries[key] = self.summaries.get(key, MetricSummary()) + summary
-        if len(self.offsets) == 1 and (answers := _answers(record)):
-            self.generated += 1
-            self.empty += not any(answer.strip() for answer in answers)
+            column = self.columns.setdefault(f"{metric},{filter_name}", Column())
+            if len(column.values) < row:
+                column.pad(row)
+            column.add(record.get(metric))
+        self.lines[filter_name] = row + 1
+
+
+class _Decoder:
+    """Decodes the needed fields of a line; the metrics are top-level fields whose names `metrics` lists."""
+
+    _FIELDS: Final = ("doc_id", "doc_hash", "filter", "metrics", "arguments", "resps")
+
+    def __init__(self) -> None:
+        self._names: tuple[str, ...] = ()
+        self._decode: Callable[[bytes], Any] = self._make_decoder()
+
+    def _make_decoder(self) -> Callable[[bytes], Any]:
+        names = (*self._FIELDS, *self._names)
+        keys = {f"f{index}": name for index, name in enumerate(names)}
+        fields = [(key, Any, None) for key in keys]
+        return msgspec.json.Decoder(msgspec.defstruct("Line", fields, rename=keys, gc=False)).decode
+
+    def decode(self, line: bytes) -> Mapping[str, Any]:
+        """Return the fields of a line.
+
+        Raises:
+            ValueError: the line is not JSON.
+            TypeError: the line is not an object.
+        """
+        try:
+            values = msgspec.structs.astuple(self._decode(line))
+        except (ValueError, RecursionError):
+            # NOTE: Python's JSON also has NaN, which lm-eval writes.
+            record = json.loads(line)
+            if not isinstance(record, dict):
+                raise TypeError(type(record).__name__) from None
+            return record
+        record = dict(zip((*self._FIELDS, *self._names), values, strict=True))
+        metrics = record["metrics"] or ()
+        if not set(metrics) <= set(self._names):
+            new = [name for name in metrics if isinstance(name, str) and name not in self._names]
+            self._names = (*self._names, *(name for name in new if name not in self._FIELDS))
+            self._decode = self._make_decoder()
+            return self.decode(line) if self._names and new else record
+        return record
 
 
 def scan_samples(path: Path, task: str, effective: int, original: int) -> SamplesFile:
-    """Count the documents and sum the metrics of a samples file.
+    """Read the columns of a samples file.
 
     Args:
         path: the file.
@@ -96,88 +181,100 @@ def scan_samples(path: Path, task: str, effective: int, original: int) -> Sample
         original: items of the data set.
 
     Raises:
-        ResultsError: the file is truncated, or has fewer documents than were evaluated.
+        ResultsError: the file is unreadable or truncated, or has fewer documents than were evaluated.
     """
-    scan, offset = _Scan(), 0
-    with path.open("rb") as raw_lines:
-        for (_, record), size in zip(read_json_lines(path), map(len, raw_lines), strict=True):
-            scan.add(record, offset)
-            offset += size
+    scan, decoder, offset = _Scan(path.name), _Decoder(), 0
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                scan.add(_decode(decoder, line, path, number), offset)
+                offset += len(line)
+    except OSError as error:
+        msg = f"cannot read {path}: {error.strerror or error}"
+        raise ResultsError(msg) from error
     documents = max(scan.lines.values(), default=0)
     if documents < effective or len(set(scan.lines.values())) > 1:
         counts = ", ".join(f"{count} of filter {name}" for name, count in scan.lines.items()) or "none"
         msg = f"{path.name} has fewer samples than the {effective} evaluated items: {counts}"
         raise ResultsError(msg, hint=TRUNCATED)
+    for column in scan.columns.values():
+        column.pad(documents)
     return SamplesFile(
         task=task,
         path=path,
         effective=effective,
         original=original,
         offsets=scan.offsets,
-        documents=documents,
-        summaries=scan.summaries,
+        ids=_stable_ids(scan.documents),
+        inputs=scan.inputs,
+        columns=scan.columns,
         generated=scan.generated,
         empty=scan.empty,
     )
 
 
-def read_samples(files: Sequence[SamplesFile], metrics: Collection[str]) -> Iterator[Sample]:
-    """Stream the samples of a task, or of all tasks of a group.
+def _decode(decoder: _Decoder, line: bytes, path: Path, number: int) -> Mapping[str, Any]:
+    source = f"{path.name}, line {number},"
+    try:
+        return decoder.decode(line)
+    except TypeError as error:
+        msg = f"{source} contains a {error}; expected a JSON object"
+        raise ResultsError(msg) from error
+    except (ValueError, RecursionError) as error:
+        reject_lfs_pointer(path, line)
+        msg = f"{source} is not valid JSON"
+        raise ResultsError(msg, hint=TRUNCATED) from error
+
+
+def _stable_ids(documents: Sequence[tuple[object, object]]) -> list[str]:
+    """Return the ids of documents, which are the same in every run.
+
+    Args:
+        documents: number and hash of each document.
+    """
+    digests = [str(doc_hash or doc_id)[:16] for doc_id, doc_hash in documents]
+    if len(set(digests)) == len(digests):
+        return digests
+    seen: Counter[str] = Counter()
+    ids = []
+    for digest in digests:
+        seen[digest] += 1
+        # NOTE: equal documents have equal hashes; they are numbered in the order of the data set.
+        ids.append(f"{digest}#{seen[digest]}" if seen[digest] > 1 else digest)
+    return ids
+
+
+def read_samples(files: Sequence[SamplesFile], values: Sequence[Mapping[str, Sequence[float]]]) -> Iterator[Sample]:
+    """Stream the samples of a task, or of all tasks of a group, with their texts.
 
     Args:
         files: the scanned samples files.
-        metrics: the metrics to include, as `metric,filter`.
+        values: for each file, metric → value of each document; NaN for none.
 
     Raises:
         ResultsError: a line does not have the expected structure.
     """
     with schema_guard(", ".join(file.path.name for file in files)):
-        for file in files:
+        for file, columns in zip(files, values, strict=True):
             prefix = f"{file.task}/" if len(files) > 1 else ""
-            for sample_id, lines in _identified(file):
-                yield _sample(f"{prefix}{sample_id}", lines, metrics)
+            for row, (sample_id, record) in enumerate(zip(file.ids, _documents(file), strict=True)):
+                scores = {metric: column[row] for metric, column in columns.items() if not math.isnan(column[row])}
+                yield Sample(
+                    id=f"{prefix}{sample_id}",
+                    scores=scores,
+                    input=truncate_text(_question(record)),
+                    output=truncate_text(_output(record)),
+                    expected=truncate_text(record.get("target")),
+                )
 
 
-def _identified(file: SamplesFile) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """Yield an id that is stable across runs, and the lines of each document."""
-    seen: Counter[str] = Counter()
-    for lines in _documents(file):
-        digest = str(lines[0].get("doc_hash") or lines[0].get("doc_id"))[:16]
-        seen[digest] += 1
-        # NOTE: equal documents have equal hashes; they are numbered in the order of the data set.
-        yield f"{digest}#{seen[digest]}" if seen[digest] > 1 else digest, lines
-
-
-def _documents(file: SamplesFile) -> Iterator[list[dict[str, Any]]]:
-    """Yield the lines of each document, one per filter, by reading the filters' sections in parallel."""
+def _documents(file: SamplesFile) -> Iterator[dict[str, Any]]:
+    """Yield the line of each document, of the first filter."""
     with contextlib.ExitStack() as stack:
-        handles = [stack.enter_context(file.path.open("rb")) for _ in file.offsets]
-        for handle, offset in zip(handles, file.offsets.values(), strict=True):
-            handle.seek(offset)
-        for _ in range(file.documents):
-            lines = [json.loads(handle.readline()) for handle in handles]
-            if len({(line.get("doc_id"), line.get("doc_hash")) for line in lines}) > 1:
-                msg = f"{file.path.name}: the filters list the documents in different orders"
-                raise ResultsError(msg)
-            yield lines
-
-
-def _sample(sample_id: str, lines: Sequence[Mapping[str, Any]], metrics: Collection[str]) -> Sample:
-    values = {
-        f"{metric},{line['filter']}": _parse_value(line.get(metric)) for line in lines for metric in line["metrics"]
-    }
-    return Sample(
-        id=sample_id,
-        scores={metric: value for metric, value in values.items() if value is not None and metric in metrics},
-        input=truncate_text(_question(lines[0])),
-        output=truncate_text(_output(lines[0])),
-        expected=truncate_text(lines[0].get("target")),
-    )
-
-
-def _parse_value(value: object) -> float | None:
-    """Return a sample's value as a number; lm-eval writes a correct answer as 1.0 or as true."""
-    return float(value) if isinstance(value, bool) else parse_float(value)
+        handle = stack.enter_context(file.path.open("rb"))
+        handle.seek(min(file.offsets.values(), default=0))
+        for _ in file.ids:
+            yield json.loads(handle.readline())
 
 
 def _answers(record: Mapping[str, Any]) -> list[str]:
@@ -197,8 +294,8 @@ def _question(record: Mapping[str, Any]) -> str | None:
     if not (isinstance(prompt, list) and prompt and isinstance(prompt[0], str)):
         return prompt if isinstance(prompt, str) else None
     try:
-        content = json.loads(prompt[0])[-1]["content"]
-    except (ValueError, LookupError, TypeError):
+        content = msgspec.json.decode(prompt[0])[-1]["content"]
+    except (ValueError, LookupError, TypeError, RecursionError):
         return prompt[0]
     return content if isinstance(content, str) else json.dumps(content)
 

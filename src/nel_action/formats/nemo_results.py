@@ -30,6 +30,7 @@ from nel_action.formats.parsing import (
     parse_count,
     parse_float,
     parse_text,
+    read_content,
     recorded_task,
     schema_guard,
     select_primary_metric,
@@ -41,6 +42,7 @@ from nel_action.model.task import HarnessTask
 __all__ = ["detect", "read"]
 
 _RESULTS: Final = "results.yml"
+_RESULTS_LONG: Final = "results.yaml"
 _INTERRUPTED: Final = ".nemo_evaluator_interrupted"
 """Written by nemo-evaluator when a signal stops it; its exit status is 0 all the same."""
 _SERVER_ERROR: Final = ".nemo_evaluator_server_error"
@@ -53,11 +55,15 @@ def detect(path: Path) -> list[DetectedResult]:
     Raises:
         ResultsError: a file is not valid YAML.
     """
-    return [_detected(file) for file in find_files(path, (_RESULTS, f"**/{_RESULTS}"))]
+    patterns = (_RESULTS, _RESULTS_LONG, f"**/{_RESULTS}", f"**/{_RESULTS_LONG}")
+    return [result for file in find_files(path, patterns) if (result := _detected(file))]
 
 
-def _detected(path: Path) -> DetectedResult:
+def _detected(path: Path) -> DetectedResult | None:
     data = as_mapping(_load_yaml(path))
+    # NOTE: other programs also write results.yaml.
+    if path.name == _RESULTS_LONG and "results" not in data:
+        return None
     config = data.get("config")
     name = str(config.get("type")) if isinstance(config, dict) else path.parent.name
     with schema_guard(path.name):
@@ -79,7 +85,10 @@ def read(path: Path, task: HarnessTask) -> ParsedResult:
         ResultsError: files are missing, truncated, of another run or task, or contain no finite score.
     """
     _check_markers(path)
-    data = _load_results(path / _RESULTS)
+    file = path / _RESULTS
+    if not file.exists() and (path / _RESULTS_LONG).exists():
+        file = path / _RESULTS_LONG
+    data = _load_results(file)
     with schema_guard(_RESULTS):
         return _parse(path, data, task)
 
@@ -122,15 +131,10 @@ def _check_markers(artifacts: Path) -> None:
 
 
 def _load_yaml(path: Path) -> object:
+    content = read_content(path)
     try:
         # NOTE: not the C parser, which crashes the process on deeply nested brackets.
-        return yaml.safe_load(path.read_bytes())
-    except FileNotFoundError as error:
-        msg = f"no {path.name}: the harness exited without writing its results"
-        raise ResultsError(msg, hint=SEE_LOGS) from error
-    except OSError as error:
-        msg = f"cannot read {path}: {error.strerror or error}"
-        raise ResultsError(msg) from error
+        return yaml.safe_load(content)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         msg = f"{path.name} is not valid YAML: {' '.join(str(error).split())[:200]}"
         raise ResultsError(msg, hint=TRUNCATED) from error

@@ -19,6 +19,7 @@ __all__ = [
     "TRUNCATED",
     "DetectedResult",
     "ParsedResult",
+    "SampleColumns",
     "as_mapping",
     "expected_items",
     "find_files",
@@ -28,8 +29,10 @@ __all__ = [
     "parse_count",
     "parse_float",
     "parse_text",
+    "read_content",
     "read_json_lines",
     "recorded_task",
+    "reject_lfs_pointer",
     "schema_guard",
     "select_primary_metric",
     "single_file",
@@ -38,8 +41,21 @@ __all__ = [
 ]
 
 SEE_LOGS: Final = "the log has the cause: `nel-action logs`"
+LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
+"""Start of the text file that Git stores in place of a large file."""
 TRUNCATED: Final = "the job may have been stopped while writing, or its disk was full"
 """Hints that several formats give."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleColumns:
+    """The samples of a result as columns, without repeats and texts."""
+
+    ids: Sequence[str]
+    inputs: Sequence[int]
+    """Hash of each item's prompt as in `Sample.input`; 0 without one."""
+    values: Mapping[str, Sequence[float]]
+    """Metric → value of each item; NaN for an item without one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +81,9 @@ class ParsedResult:
     samples: Iterable[Sample] | None = None
     """Can be iterated once; None if the files contain none."""
     sample_metrics: Collection[str] | None = None
-    """Metrics that every sample must have a value for; None: those of the first sample."""
+    """Metrics that the samples have values of; None: those of the first sample."""
+    columns: SampleColumns | None = None
+    """The same samples as columns, if the reader has them."""
 
     def task_fields(self) -> dict[str, Any]:
         """Return the fields of `TaskResult` that the files determine."""
@@ -94,6 +112,8 @@ class DetectedResult:
     """File or directory to pass to `read`."""
     model: str = ""
     """Name of the evaluated model; empty if the files do not contain it."""
+    part_of: str | None = None
+    """Group with a score of its own that the task belongs to; the task is judged only if the policy names it."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """As `TaskResult.params`; contains `limit_samples` if the files do."""
 
@@ -149,14 +169,9 @@ def load_json(path: Path) -> dict[str, Any]:
     Raises:
         ResultsError: the file is missing, unreadable, truncated or not an object.
     """
+    content = read_content(path)
     try:
-        data = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        msg = f"no {path.name}: the harness exited without writing its results"
-        raise ResultsError(msg, hint=SEE_LOGS) from error
-    except OSError as error:
-        msg = f"cannot read {path}: {error.strerror or error}"
-        raise ResultsError(msg) from error
+        data = json.loads(content)
     except (ValueError, RecursionError) as error:
         msg = f"{path.name} is not valid JSON: {error}"
         raise ResultsError(msg, hint=TRUNCATED) from error
@@ -164,6 +179,35 @@ def load_json(path: Path) -> dict[str, Any]:
         msg = f"{path.name} contains a {type(data).__name__}; expected a JSON object"
         raise ResultsError(msg)
     return data
+
+
+def read_content(path: Path) -> bytes:
+    """Read a result file.
+
+    Raises:
+        ResultsError: the file is missing, unreadable, or only the pointer of Git LFS to it.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        msg = f"no {path.name}: the harness exited without writing its results"
+        raise ResultsError(msg, hint=SEE_LOGS) from error
+    except (OSError, ValueError) as error:
+        msg = f"cannot read {path}: {getattr(error, 'strerror', None) or error}"
+        raise ResultsError(msg) from error
+    reject_lfs_pointer(path, content)
+    return content
+
+
+def reject_lfs_pointer(path: Path, content: bytes) -> None:
+    """Reject the pointer of Git LFS to a file.
+
+    Raises:
+        ResultsError: the content is a pointer.
+    """
+    if content.startswith(LFS_POINTER):
+        msg = f"{path.name} is a pointer of Git LFS, not the file itself"
+        raise ResultsError(msg, hint="run `git lfs pull`, or check out with `lfs: true`")
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -182,6 +226,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    reject_lfs_pointer(path, line)
     try:
         data = json.loads(line)
     except (ValueError, RecursionError) as error:

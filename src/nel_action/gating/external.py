@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain, islice
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from nel_action.catalog.lookup import lookup
 from nel_action.errors import NelActionError, NotFoundError, ResultsError
-from nel_action.gating.items import Collector
+from nel_action.gating.items import Collector, items_of_columns
 from nel_action.gating.result_set import ResultSet
 from nel_action.model.results import JobOutcome, Results, Sample, TaskResult, read_results
 from nel_action.statistics.items import Items
@@ -136,37 +137,73 @@ def _result_set(reader: _Reader, detected: Sequence[DetectedResult], *, name: st
         if other is not result:
             msg = f"several results of {result.task.display}: {other.artifacts} and {result.artifacts}"
             raise ResultsError(msg, hint="name one of the files, or a directory with one run")
+    parsed = _ParsedResults(reader, by_task)
 
-    def items(result: TaskResult, metric: str) -> Items | None:
-        detected = by_task[result.task]
-        # NOTE: samples can be iterated once, so the files are parsed again for each metric.
-        records = None if result.reason else _records(reader.read(detected.task, detected.artifacts), metric)
-        return None if records is None else _collect(records, metric, task=result.task)
+    def parts(names: Collection[str]) -> list[TaskResult]:
+        return [parsed.task_result(name) for name, result in by_task.items() if result.part_of and name in names]
 
-    tasks = tuple(_task_result(reader, result) for result in by_task.values())
+    tasks = tuple(parsed.task_result(name) for name, result in by_task.items() if not result.part_of)
     return ResultSet(
-        results=Results(invocation="0" * 16, created="", tool_version="", tasks=tasks), items=items, name=name
+        results=Results(invocation="0" * 16, created="", tool_version="", tasks=tasks),
+        items=parsed.items,
+        name=name,
+        parts=parts,
     )
 
 
-def _task_result(reader: _Reader, detected: DetectedResult) -> TaskResult:
-    """Return the result of one task; one without scores and with the reason if its files cannot be read."""
-    task = detected.task.display
-    bare = TaskResult(task=task, model=detected.model, job_id="-", key=f"-{task}", outcome=JobOutcome.SUCCEEDED)
+@dataclass(slots=True)
+class _ParsedResults:
+    """Reads each result once, unless the samples of several of its metrics are needed."""
+
+    reader: _Reader
+    detected: Mapping[str, DetectedResult]
+    """By task."""
+    unused: dict[str, ParsedResult] = field(default_factory=dict)
+    """Results whose samples have not been iterated, by task."""
+
+    def task_result(self, name: str) -> TaskResult:
+        """Return the result of a task; one without scores and with the reason if its files cannot be read."""
+        detected = self.detected[name]
+        bare = TaskResult(task=name, model=detected.model, job_id="-", key=f"-{name}", outcome=JobOutcome.SUCCEEDED)
+        try:
+            parsed = self.reader.read(_with_catalog(detected.task), detected.artifacts)
+        except NelActionError as error:
+            return bare.model_copy(update={"reason": "results", "detail": error.problems[0].text})
+        self.unused[name] = parsed
+        params = {"harness": self.reader.name, "params": dict(detected.params)}
+        return bare.model_copy(update={**parsed.task_fields(), **params})
+
+    def items(self, result: TaskResult, metric: str) -> Items | None:
+        """Return the items of a metric; None if the files have none."""
+        if result.reason:
+            return None
+        detected = self.detected[result.task]
+        parsed = self.unused.get(result.task)
+        if parsed is not None and parsed.columns is not None:
+            return items_of_columns(parsed.columns, metric)
+        # NOTE: other samples can be iterated once, so the files are parsed again for each further metric.
+        parsed = self.unused.pop(result.task, None) or self.reader.read(detected.task, detected.artifacts)
+        records = _records(parsed, metric)
+        return None if records is None else _collect(records, metric, task=result.task)
+
+
+def _with_catalog(task: HarnessTask) -> HarnessTask:
+    """Add the metric's direction from the catalog, for files that do not contain it."""
+    if task.higher_is_better is not None:
+        return task
     try:
-        parsed = reader.read(detected.task, detected.artifacts)
-    except NelActionError as error:
-        return bare.model_copy(update={"reason": "results", "detail": error.problems[0].message})
-    return bare.model_copy(update={**parsed.task_fields(), "harness": reader.name, "params": dict(detected.params)})
+        known = lookup(task.name)
+    except NelActionError:
+        return task
+    metric = task.metric or known.metric
+    return replace(task, higher_is_better=known.higher_is_better, metric=metric if known.higher_is_better else None)
 
 
 def _records(parsed: ParsedResult, metric: str) -> Iterable[Mapping[str, Any]] | None:
-    """Return the samples as records; None if they have no values of the metric."""
-    samples = iter(parsed.samples or ())
-    first = next(samples, None)
-    if first is None or metric not in (first.scores if parsed.sample_metrics is None else parsed.sample_metrics):
+    """Return the samples as records; None if none has a value of the metric."""
+    if parsed.samples is None or (parsed.sample_metrics is not None and metric not in parsed.sample_metrics):
         return None
-    return map(_record, chain([first], samples))
+    return map(_record, parsed.samples)
 
 
 def _record(sample: Sample) -> dict[str, Any]:
@@ -179,8 +216,8 @@ def _record(sample: Sample) -> dict[str, Any]:
     }
 
 
-def _collect(records: Iterable[Mapping[str, Any]], metric: str, *, task: str) -> Items:
-    """Collect the values of one metric.
+def _collect(records: Iterable[Mapping[str, Any]], metric: str, *, task: str) -> Items | None:
+    """Collect the values of one metric; None if no sample has one.
 
     Args:
         records: samples in the structure of `Sample`.
@@ -188,14 +225,14 @@ def _collect(records: Iterable[Mapping[str, Any]], metric: str, *, task: str) ->
         task: the task's name, for messages.
 
     Raises:
-        ResultsError: a sample lacks the metric, or an item and repeat occurs twice.
+        ResultsError: an item lacks the metric in some of its repeats, or an item and repeat occurs twice.
     """
     collector, source, count = Collector(metric), iter(records), 0
     try:
         while batch := list(islice(source, _BATCH)):
             collector.extend(batch, count)
             count += len(batch)
-        return collector.done()
+        return None if not collector.index else collector.done()
     except (ValueError, OverflowError) as error:
         msg = f"invalid samples of {task}: {error}"
         raise ResultsError(msg) from error

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn, cast
 
 from nel_action.errors import ResultsError
+from nel_action.formats.parsing import SampleColumns
 from nel_action.statistics.items import Items, mean_by_item
 
-__all__ = ["Collector", "read_items"]
+__all__ = ["Collector", "items_of_columns", "read_items"]
 
 _BUFFER_SIZE: Final = 1 << 20
 _LARGEST_SCORE: Final = sys.float_info.max
@@ -148,6 +149,43 @@ class Collector:
                 msg = f"item {name!r} has repeat {key[1]} twice"
                 raise ValueError(msg)
             seen.add(key)
+
+
+def items_of_columns(columns: SampleColumns, metric: str) -> Items | None:
+    """Return the items of one metric; None if no item has a value of it.
+
+    Args:
+        columns: the samples of a result.
+        metric: the metric.
+
+    Raises:
+        ResultsError: two items have the same id.
+    """
+    import numpy as np
+
+    if metric not in columns.values:
+        return None
+    values = np.asarray(columns.values[metric], dtype=np.float64)
+    rows = np.flatnonzero(~np.isnan(values))
+    if not len(rows):
+        return None
+    is_complete = len(rows) == len(values)
+    ids = columns.ids if is_complete else [columns.ids[row] for row in rows.tolist()]
+    index = dict(zip(ids, range(len(ids)), strict=True))
+    if len(index) < len(ids):
+        msg = "the samples have duplicate ids"
+        raise ResultsError(msg)
+    inputs = np.asarray(columns.inputs, dtype=np.int64)[rows]
+    values = values[rows]
+    return Items(
+        index=index,
+        values=values,
+        clusters=None,
+        inputs=inputs if bool(inputs.all()) else None,
+        low=float(values.min()),
+        high=float(values.max()),
+        samples=len(values),
+    )
 
 
 def _have_types(values: Iterable[object], *types: type) -> bool:

@@ -67,6 +67,7 @@ def judge_result_set(
     if policy is not None and (problems := check_policy(policy, expected)):
         raise SpecError(problems)
     has_policy, policy = policy is not None, policy or GatePolicy()
+    candidate, baseline = candidate.with_tasks(expected), baseline.with_tasks(expected) if baseline else None
     assessments = [
         assess(task, model, task_policy(policy, task), result, candidate=candidate, baseline=baseline)
         for task, model, result in _expected_results(candidate, expected)

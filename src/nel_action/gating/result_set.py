@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -26,6 +26,8 @@ class ResultSet:
     """Read a task's items for a metric; None if there are none. Raises ResultsError if they are incomplete."""
     name: str
     """Name of the run in reports."""
+    parts: Callable[[Collection[str]], Sequence[TaskResult]] | None = None
+    """Read the results of these tasks of groups, which are judged only if the policy names them."""
     root: Path | None = None
     """Directory of `results.json`, if there is one; the report reads the answers of both runs from there."""
 
@@ -50,6 +52,14 @@ class ResultSet:
             return read_items(path, metric)
 
         return cls(results=results, items=items, name=name, root=root)
+
+    def with_tasks(self, names: Collection[str]) -> ResultSet:
+        """Return the run with those of these tasks that belong to a group with a score of its own."""
+        known = {result.task for result in self.results.tasks}
+        added = self.parts(set(names) - known) if self.parts is not None else ()
+        if not added:
+            return self
+        return replace(self, results=self.results.model_copy(update={"tasks": (*self.results.tasks, *added)}))
 
     def of_task(self, task: str) -> list[TaskResult]:
         """Return the task's results, one for each model."""

@@ -101,17 +101,17 @@ def _task_result(session: Session, view: JobView) -> TaskResult:
     try:
         _copy_artifacts(session, row, files)
     except CollectError as error:
-        logger.info("%s: %s", view.job.name, error.problems[0].message)
+        logger.info("%s: %s", view.job.name, error.problems[0].text)
         if view.state is not JobState.SUCCEEDED:
             return result
-        return _unreadable(result, "collect", error.problems[0].message)
+        return _unreadable(result, "collect", error.problems[0].text)
     if view.state is not JobState.SUCCEEDED:
         return result
     try:
         parsed = harness(view.job.harness).read(view.job.task, files.artifacts)
         return _with_scores(session, view.job, result, parsed)
     except ResultsError as error:
-        return _unreadable(result, "results", error.problems[0].message)
+        return _unreadable(result, "results", error.problems[0].text)
 
 
 def _copy_artifacts(session: Session, row: AttemptRow, files: JobFiles) -> None:
