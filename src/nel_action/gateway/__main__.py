@@ -124,7 +124,7 @@ def _fill_in(path: str, address: str) -> None:
 
 
 def _start(argv: Sequence[str], environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start the harness such that it does not outlive this process, whatever ends it."""
+    """Start the harness such that it does not outlive this process, whatever happens to it."""
     libc = ctypes.CDLL(None, use_errno=True)
     parent = os.getpid()
 
@@ -137,10 +137,10 @@ def _start(argv: Sequence[str], environ: Mapping[str, str]) -> subprocess.Popen[
 
 
 async def _run_child(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Start the harness, forward signals to it and return its exit status; 128 + n if signal n ended it."""
+    """Start the harness, forward signals to it and return its exit status; 128 + n if signal n killed it."""
     loop = asyncio.get_event_loop()
     pending: list[signal.Signals] = []
-    # NOTE: before the start, since a signal that arrives in between would end this process alone.
+    # NOTE: before the start, since a signal that arrives in between would stop this process alone.
     for number in _FORWARDED:
         loop.add_signal_handler(number, pending.append, number)
     try:

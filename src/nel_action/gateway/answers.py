@@ -19,7 +19,7 @@ class Answer:
         self.flags = flags
         """Of `empty`, `no_text`, `cut`, `filtered`, `tool_calls`, `logprobs`; an answer with none of them is a text.
 
-        `empty` is an answer without text that the model ended normally, `no_text` one without text for any other
+        `empty` is an answer without text that the model finished normally, `no_text` one without text for any other
         reason. Requests for log-probabilities are never empty, without text or cut.
         """
         self.model = model

@@ -166,8 +166,8 @@ class Index:
         """Bytes of all segments at the start."""
         self.unreadable = 0
         """Segments of a newer format, which were ignored."""
-        found, self.unreadable = segments(directory)
-        for segment in found:
+        readable, self.unreadable = segments(directory)
+        for segment in readable:
             self._read(segment.path, skip)
 
     def __len__(self) -> int:
