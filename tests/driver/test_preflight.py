@@ -132,6 +132,17 @@ def test_backend_is_checked(tmp_path: Path, around: Surroundings) -> None:
     assert ready.executor.calls == ["check"]
 
 
+def test_endpoint_is_not_checked_without_its_key(
+    tmp_path: Path, around: Surroundings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[object] = []
+    monkeypatch.setattr("nel_action.lifecycle.prepare.check_endpoint", lambda api, *_a, **_k: calls.append(api.url))
+    api = {"model_id": "tiny", "url": "http://127.0.0.1:9/v1/chat/completions", "api_key_name": "MY_KEY"}
+    target = {"target": {"api_endpoint": api}, "env_vars": {"MY_KEY": "runtime:MY_KEY"}}
+    check_plan(prepared(load_spec(tmp_path, **target)), around)
+    assert calls == []
+
+
 @pytest.mark.parametrize("endpoint", [True, False])
 def test_endpoint_is_checked_on_request(
     tmp_path: Path, around: Surroundings, monkeypatch: pytest.MonkeyPatch, *, endpoint: bool

@@ -34,3 +34,23 @@ def test_cancel_keeps_an_intent_that_was_never_submitted(tmp_path: Path) -> None
     assert view.attempt.backend_id is None
     submit(reopened(session, executor))
     assert len(executor.started) == 1
+
+
+class ReleasingExecutor(MemoryExecutor):
+    """An executor that creates more than jobs."""
+
+    def release(self, invocation: str) -> None:
+        self.calls.append(f"release {invocation}")
+
+
+def test_cancel_releases_an_invocation_only_if_all_its_jobs_are_cancelled(tmp_path: Path) -> None:
+    executor = ReleasingExecutor()
+    session = new_session(make_test_plan("a", "b"), executor, tmp_path)
+    submit(session)
+    cancel(session, {0})
+    released = f"release {session.invocation.id}"
+    assert released not in executor.calls
+    cancel(session, {0, 1})
+    assert executor.calls.count(released) == 1
+    cancel(session)
+    assert executor.calls.count(released) == 2

@@ -103,6 +103,24 @@ def test_artifacts_of_a_new_attempt_are_collected(tmp_path: Path) -> None:
     assert collected(session).tasks[0].scores[0].value == 0.25
 
 
+def test_marker_of_complete_artifacts_is_removed_before_others_are_collected(tmp_path: Path) -> None:
+    executor = MemoryExecutor()
+    session = finished_session(tmp_path, executor)
+    job = session.invocation.plan.jobs[0]
+    executor.artifacts[job.key] = {"scores.json": SCORES}
+    collected(session)
+    marker = session.invocation.job_dir(job) / "collected.json"
+    assert marker.is_file()
+    executor.finish(job.key, JobState.FAILED)
+    session.ledger.record(replace(session.attempts()[0], state=JobState.FAILED))
+    resume(session)
+    executor.finish(job.key)
+    refresh(session)
+    del executor.artifacts[job.key]
+    assert collected(session).tasks[0].reason == "collect"
+    assert not marker.exists()
+
+
 def test_failed_job_keeps_its_reason_and_has_no_scores(tmp_path: Path) -> None:
     executor = MemoryExecutor()
     session = finished_session(

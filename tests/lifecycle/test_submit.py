@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,16 @@ def test_resume_joins_an_attempt_of_another_invocation(tmp_path: Path) -> None:
     resume(one)
     assert executor.started == [(plan.jobs[0].key, 1), (plan.jobs[0].key, 2)]
     assert one.attempts()[0].number == 2
+
+
+def test_resume_replaces_a_cancelled_attempt_that_the_backend_still_lists_as_active(tmp_path: Path) -> None:
+    executor = MemoryExecutor()
+    session = new_session(make_test_plan("a"), executor, tmp_path)
+    submit(session)
+    session.ledger.record(replace(session.attempts()[0], state=JobState.CANCELLED))
+    resume(session)
+    key = session.invocation.plan.jobs[0].key
+    assert executor.started == [(key, 1), (key, 2)]
 
 
 def test_submit_records_a_rejected_job_and_submits_the_others(tmp_path: Path) -> None:
