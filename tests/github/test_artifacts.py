@@ -21,6 +21,7 @@ from nel_action.github.artifacts import (
     extract_results,
     list_artifacts,
 )
+from nel_action.model.file_names import file_name, original_name
 from nel_action.redaction import HIDDEN, Redactor
 
 REPOSITORY = "Codertocat/Hello-World"
@@ -37,7 +38,11 @@ def zipped(**files: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     ("check", "name"),
-    [("Benchmark gate", "nel-action-benchmark-gate"), ("é/..\\:*", "nel-action-gate"), ("A  b", "nel-action-a-b")],
+    [
+        ("Benchmark gate", "nel-action-benchmark-gate"),
+        ("é/..\\:*", "nel-action._.e9__.2f_.._.5c__.3a__.2a_"),
+        ("A  b", "nel-action.A_.20__.20_b"),
+    ],
 )
 def test_artifact_name_contains_allowed_characters_only(check: str, name: str) -> None:
     assert artifact_name(check) == name
@@ -170,3 +175,28 @@ def test_copy_artifact_files_returns_names_of_files_that_are_too_large(
     omitted = copy_artifact_files(run_dir, tmp_path / "kept", Redactor([]))
     assert "report.md" in omitted
     assert (tmp_path / "kept/results.json").exists()
+
+
+def test_artifact_names_of_different_gates_differ() -> None:
+    checks = (
+        "GPT 4",
+        "GPT-4",
+        "gpt-4",
+        "Gpt 4",
+        "模型",
+        "模型二",
+        "модель",
+        "gate",
+        "Gate",
+        "gate.",
+        "nel-action.gate",
+    )
+    assert len({artifact_name(check) for check in checks}) == len(checks)
+
+
+def test_samples_of_every_task_name_are_extracted(tmp_path: Path) -> None:
+    tasks = ("file.py@task", "a/b.py@t-1", "задача", "results.json", "x y", "日本", ".hidden", "a@b@c", "a.2")
+    names = {f"samples/{file_name(task)}.jsonl.gz": b"x" for task in tasks}
+    folder = extract_results(zipped(**{"results.json": b"{}"}, **names), tmp_path)
+    assert {f"samples/{path.name}" for path in (folder / "samples").iterdir()} == names.keys()
+    assert {original_name(path.name.removesuffix(".jsonl.gz")) for path in (folder / "samples").iterdir()} == set(tasks)

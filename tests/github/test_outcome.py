@@ -86,3 +86,8 @@ def test_finished_outcome_has_reason_in_one_line(tmp_path: Path) -> None:
     assert outcome.summary.startswith("fail: ")
     assert "\n" not in outcome.summary
     assert outcome.results == str(tmp_path / "results.json")
+
+
+def test_states_of_gates_with_similar_names_are_separate() -> None:
+    names = ("GPT 4", "GPT-4", "模型", "модель", "gate")
+    assert len({StateFile({}, name).path for name in names}) == len(names)

@@ -11,6 +11,7 @@ from tests.support.plans import make_spec
 from nel_action.errors import Location, SpecError
 from nel_action.harnesses.command import CommandHarness
 from nel_action.model.env_ref import EnvRef
+from nel_action.model.file_names import original_name
 from nel_action.model.task import EndpointType
 from nel_action.planning import planner
 from nel_action.planning.jobs import Context
@@ -107,7 +108,8 @@ def test_repeated_task_has_unique_names() -> None:
 
 
 def test_job_names_are_valid_directory_names() -> None:
-    assert make_plan(make_spec("../../etc/passwd"), CONTEXT, base_dir=Path()).jobs[0].name == "etc_passwd"
+    name = make_plan(make_spec("../../etc/passwd"), CONTEXT, base_dir=Path()).jobs[0].name
+    assert name == "_.2e_._.2f_.._.2f_etc_.2f_passwd"
 
 
 @pytest.mark.parametrize(
@@ -253,3 +255,15 @@ def test_a_plugin_without_requirements_needs_no_environment(monkeypatch: pytest.
     monkeypatch.setattr(planner, "harness", lambda _: plugin)
     (job,) = make_plan(with_task(harness="plugin"), CONTEXT, base_dir=Path()).jobs
     assert (job.harness, job.image, job.requirements) == ("plugin", None, None)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "模" * 60, "a\x00b", "line\nbreak", " "])
+def test_task_names_that_cannot_be_file_names_are_rejected(name: str) -> None:
+    with pytest.raises(SpecError, match="the task name"):
+        make_plan(make_spec(name), CONTEXT, base_dir=Path())
+
+
+def test_job_names_are_injective() -> None:
+    names = ("results.json", "a b", "a_b", "задача", "задачи", "a/b", "a:b", "samples")
+    jobs = make_plan(make_spec(*names), CONTEXT, base_dir=Path()).jobs
+    assert [original_name(job.name) for job in jobs] == list(names)

@@ -140,7 +140,7 @@ def _exit_code() -> int:
     except (BrokenPipeError, SystemExit) as error:
         from nel_action.cli.crash import report_crash, verdict_expected
 
-        if isinstance(error, SystemExit) and type(sys.stdout).__name__ != "PacifyFlushWrapper":
+        if isinstance(error, SystemExit) and not type(sys.stdout).__name__.endswith("PacifyFlushWrapper"):
             return report_crash(error)
         # NOTE: the reader (`| head`) closed the pipe, for which click raises SystemExit(1); that is no error, except
         # where the exit code is the verdict.

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from nel_action.errors import ResultsError
 from nel_action.github.api import GitHubApi
+from nel_action.model.file_names import NAME_PATTERN, file_name
 from nel_action.redaction import Redactor
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "copy_artifact_files",
     "download_results",
     "extract_results",
+    "former_artifact_name",
     "list_artifacts",
 ]
 
@@ -39,16 +41,31 @@ CONTENT_LIMIT: Final = 400 * 1024 * 1024
 """Bytes of all files extracted from an archive."""
 FILES_LIMIT: Final = 2000
 """Entries of an archive."""
-EXTRACTED: Final = re.compile(r"(results|report|invocation|plan)\.json|samples/[\w.+-]+\.jsonl\.gz")
+EXTRACTED: Final = re.compile(
+    r"(results|report|invocation|plan)\.json|samples/(?:[\w.+-]+|" + NAME_PATTERN + r")\.jsonl\.gz"
+)
 """Names that are extracted from an archive; other entries are ignored."""
+
+_PREFIX: Final = "nel-action-"
 
 logger = logging.getLogger(__name__)
 
 
 def artifact_name(check_name: str) -> str:
-    """Return the name of a gate's artifact, which is the same in every run."""
+    """Return the name of a gate's artifact: the same in every run, and another for every other gate.
+
+    A name such as "Benchmark gate" is written `nel-action-benchmark-gate`, every other one with its exact characters.
+    """
+    slug = former_artifact_name(check_name)
+    if slug.removeprefix(_PREFIX).replace("-", " ").capitalize() == check_name:
+        return slug
+    return f"nel-action.{file_name(check_name)}"
+
+
+def former_artifact_name(check_name: str) -> str:
+    """Return the name of a gate's artifact in runs before names were injective, which several gates may share."""
     slug = re.sub(r"[^A-Za-z0-9]+", "-", check_name).strip("-").lower()
-    return f"nel-action-{slug or 'gate'}"
+    return f"{_PREFIX}{slug or 'gate'}"
 
 
 def copy_artifact_files(run_dir: Path, into: Path, redact: Redactor) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Final
@@ -27,7 +27,14 @@ class BranchBaselines:
     """Resolves a branch to a run directory; passed to `gating.baseline.load_baseline` as its `branch`."""
 
     def __init__(
-        self, api: GitHubApi, repository: str, *, artifact: str, folder: Path, exclude_commit: str | None = None
+        self,
+        api: GitHubApi,
+        repository: str,
+        *,
+        artifact: str,
+        folder: Path,
+        exclude_commit: str | None = None,
+        former_names: tuple[str, ...] = (),
     ) -> None:
         """Prepare the search, without a request.
 
@@ -37,7 +44,9 @@ class BranchBaselines:
             artifact: name of the artifacts that contain results of the gate.
             folder: receives the downloaded results.
             exclude_commit: the commit under test, which is not compared with itself.
+            former_names: names of the artifacts of older versions, read after all others.
         """
+        self._former_names = former_names
         self._api = api
         self._repository = repository
         self._name = artifact
@@ -84,7 +93,8 @@ class BranchBaselines:
         return {str(commit["sha"]) for commit in commits}
 
     def _candidates(self, branch: str) -> list[Artifact]:
-        artifacts = list_artifacts(self._api, self._repository, self._name)
+        names = dict.fromkeys((self._name, *self._former_names))
+        artifacts = chain.from_iterable(list_artifacts(self._api, self._repository, name) for name in names)
         return [
             artifact
             for artifact in artifacts

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from nel_action.github.api import GitHubApi
-from nel_action.github.artifacts import artifact_name
+from nel_action.github.artifacts import artifact_name, former_artifact_name
 from nel_action.github.base_revision import BaseFiles
 from nel_action.github.baseline import BranchBaselines
 from nel_action.github.check import Check
@@ -105,6 +105,7 @@ class ActionContext:
             self.api,
             event.repository,
             artifact=self.artifact_name,
+            former_names=(former_artifact_name(self.inputs.check_name),),
             folder=self.temp_dir / "baselines",
             exclude_commit=event.head_sha,
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from nel_action.errors import ExitCode
 from nel_action.files import write_atomically
 from nel_action.gating.verdict import Verdict
 from nel_action.github.inputs import OUTPUTS
+from nel_action.model.file_names import file_name
 from nel_action.model.run_files import RunFiles
 from nel_action.report.model import Report
 
@@ -89,8 +89,7 @@ class StateFile:
     """The state of one gate in one job, rewritten at each step."""
 
     def __init__(self, environ: Mapping[str, str], check_name: str) -> None:
-        slug = re.sub(r"[^A-Za-z0-9]+", "-", check_name).strip("-").lower() or "gate"
-        self.path = Path(environ.get("RUNNER_TEMP") or ".") / "nel-action" / f"state-{slug}.json"
+        self.path = Path(environ.get("RUNNER_TEMP") or ".") / "nel-action" / f"state-{file_name(check_name)}.json"
 
     def read(self) -> State | None:
         """Return the state; None if the file does not exist or is malformed."""

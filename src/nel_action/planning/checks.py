@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 from nel_action.catalog.lookup import CatalogTask, relatives
 from nel_action.errors import Location, Problem
+from nel_action.model.file_names import MAX_FILE_NAME, file_name
 from nel_action.planning.task_resolution import Locate
 from nel_action.spec.auxiliary import AuxiliaryKeys
 from nel_action.spec.deployment import NoDeployment
@@ -19,6 +21,7 @@ __all__ = [
     "check_auxiliary",
     "check_endpoint_type",
     "check_files",
+    "check_name",
     "check_targets",
     "check_trust",
     "no_environment",
@@ -107,6 +110,20 @@ def check_files(spec: Spec, index: int, base_dir: Path, locate: Locate) -> Itera
         if path and not exists(base_dir / path):
             kind = "file" if name == "requirements" else "folder"
             yield Problem(f"{name}: no {kind} {path} in {base_dir}", locate(("evaluation", "tasks", index, name)))
+
+
+def check_name(name: str, location: Location | None) -> Iterator[Problem]:
+    """Yield a problem if a task's name cannot be a file name.
+
+    Args:
+        name: of the task.
+        location: source position of the name.
+    """
+    if not name.strip() or any(unicodedata.category(character) in {"Cc", "Cs"} for character in name):
+        yield Problem(f"the task name {name!r} is empty or contains control characters", location, "use another name")
+    elif len(file_name(name)) > MAX_FILE_NAME:
+        text = f"the task name {name[:40]!r}… has {len(name)} characters, as a file name {len(file_name(name))}"
+        yield Problem(text, location, f"use a name whose file name has at most {MAX_FILE_NAME} characters")
 
 
 def check_trust(spec: Spec, index: int, locate: Locate) -> Iterator[Problem]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +12,14 @@ from nel_action.errors import NotFoundError, Problem, SpecError
 from nel_action.harnesses.interface import Harness
 from nel_action.harnesses.registry import harness
 from nel_action.model.env_ref import EnvRef
+from nel_action.model.file_names import file_name, unique_names
 from nel_action.model.job import Key
 from nel_action.model.task import EndpointType, HarnessTask
 from nel_action.planning.checks import (
     check_auxiliary,
     check_endpoint_type,
     check_files,
+    check_name,
     check_targets,
     check_trust,
     no_environment,
@@ -131,7 +132,7 @@ class _JobBuilder:
             key=Key(""),
             pinned=bool(target.revision or self.context.commit or self.context.salt or spec.execution.salt),
             index=0,
-            name=_slug(f"{task.name}@{label}" if len(self.targets()) > 1 else task.name),
+            name=file_name(f"{task.name}@{label}" if len(self.targets()) > 1 else task.name),
             task=resolved,
             harness=program.name,
             model=label,
@@ -177,6 +178,7 @@ class _JobBuilder:
         """
         spec, location = self.spec, self.locate(("evaluation", "tasks", index, "name"))
         problems = [
+            *check_name(task.display, location),
             *check_endpoint_type(entry, task.endpoint_type.value, location),
             *check_files(spec, index, self.base_dir, self.locate),
             *check_trust(spec, index, self.locate),
@@ -245,15 +247,9 @@ def _with_api(target: Target, **fields: object) -> Target:
     return target.model_copy(update={"api_endpoint": target.api_endpoint.model_copy(update=fields)})
 
 
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._@-]+", "_", text).strip("._") or "task"
-
-
 def _numbered(jobs: Sequence[Job]) -> tuple[Job, ...]:
     """Number the jobs, and append a number to repeated names."""
-    counts: dict[str, int] = {}
-    numbered = []
-    for index, job in enumerate(jobs):
-        counts[job.name] = count = counts.get(job.name, 0) + 1
-        numbered.append(replace(job, index=index, name=job.name if count == 1 else f"{job.name}.{count}"))
-    return tuple(numbered)
+    names = unique_names(job.name for job in jobs)
+    return tuple(
+        replace(job, index=index, name=name) for index, (job, name) in enumerate(zip(jobs, names, strict=True))
+    )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from nel_action.exporters.interface import Change, DestinationError, ExportError
 from nel_action.exporters.wandb.content import DIGEST, RunContent, WandbSettings
 from nel_action.files import write_atomically
+from nel_action.model.file_names import file_name
 from nel_action.model.results import TaskResult, read_samples
 from nel_action.report.store import samples_path
 
@@ -119,14 +120,14 @@ class Session:
         import wandb
 
         if content.files:
-            files = wandb.Artifact(f"files-{content.id}", "evaluation-files")
+            files = wandb.Artifact(f"files-{file_name(content.id, at_sign=False)}", "evaluation-files")
             for file in content.files:
                 files.add_file(str(file.path), name=file.name)
             yield files
         for task in content.tasks:
             path = samples_path(run_dir, task) if self._settings.samples else None
             if path and path.is_file():
-                table = wandb.Artifact(f"samples-{task.key}", "evaluation-samples")
+                table = wandb.Artifact(f"samples-{file_name(task.key, at_sign=False)}", "evaluation-samples")
                 table.add(_table(task, path, self._settings.samples), "samples")
                 yield table
 
