@@ -32,7 +32,7 @@ SETTINGS = LlamaCppDeployment(
 )
 HEALTH_TIMEOUT = 60
 """Seconds within which the server must become healthy."""
-REQUEST_TIMEOUT = 120
+REQUEST_TIMEOUT = 240
 """Seconds for one response, on a machine that runs other tests as well."""
 
 
@@ -108,6 +108,7 @@ def text_of(completion: dict[str, Any]) -> str:
     return text
 
 
+@pytest.mark.timeout(580)
 def test_answers_are_correct_and_reproducible(python: Path, tmp_path: Path) -> None:
     prompts = ["What is 7 + 2?", "Name the capital of France.", "What is 7 + 2? Answer in one word."]
     with serving(python, tmp_path) as (address, _):
