@@ -3,10 +3,83 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
-__all__ = ["digest_tree", "home_dir", "write_atomically"]
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+__all__ = ["LINE_LIMIT", "UNPACKED_LIMIT", "LimitedReader", "digest_tree", "home_dir", "limited", "write_atomically"]
+
+LINE_LIMIT: Final = 64 * 1024 * 1024
+"""Bytes of one line of a samples file."""
+UNPACKED_LIMIT: Final = 16 * 1024 * 1024 * 1024
+"""Bytes that a file of this machine may unpack to."""
+_BUFFER_SIZE: Final = 1 << 20
+
+
+class LimitedReader(io.RawIOBase):
+    """Reads from a stream and rejects more bytes, or longer lines, than allowed; for anything that was compressed."""
+
+    def __init__(self, source: BinaryIO, *, limit: int = UNPACKED_LIMIT, line_limit: int | None = LINE_LIMIT) -> None:
+        """Wrap a stream.
+
+        Args:
+            source: the stream, which is closed with this one.
+            limit: bytes of the entire stream.
+            line_limit: bytes of a line; None for data without lines.
+        """
+        self._source = source
+        self._remaining = limit
+        self._limit = limit
+        self._line_limit = line_limit
+        self._line = 0
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """Read into a buffer.
+
+        Raises:
+            ValueError: a limit is exceeded.
+        """
+        data = self._source.read(len(memoryview(buffer)))
+        memoryview(buffer)[: len(data)] = data
+        self._remaining -= len(data)
+        if self._remaining < 0:
+            msg = f"it unpacks to more than {self._limit} bytes"
+            raise ValueError(msg)
+        if self._line_limit is not None:
+            first, last = data.find(b"\n"), data.rfind(b"\n")
+            longest = self._line + (len(data) if first < 0 else first)
+            if len(data) > self._line_limit:
+                longest = max(longest, *map(len, data.split(b"\n")[1:]), 0)
+            self._line = self._line + len(data) if last < 0 else len(data) - last - 1
+            if max(self._line, longest) > self._line_limit:
+                msg = f"it has a line of more than {self._line_limit} bytes"
+                raise ValueError(msg)
+        return len(data)
+
+    def close(self) -> None:
+        """Close the stream."""
+        self._source.close()
+        super().close()
+
+
+def limited(source: BinaryIO, *, limit: int = UNPACKED_LIMIT, line_limit: int | None = LINE_LIMIT) -> BinaryIO:
+    """Return a buffered `LimitedReader`.
+
+    Args:
+        source: the stream, which is closed with the returned one.
+        limit: bytes of the entire stream.
+        line_limit: bytes of a line; None for data without lines.
+    """
+    # NOTE: GzipFile.readline runs in Python for every line, BufferedReader.readline does not.
+    return cast("BinaryIO", io.BufferedReader(LimitedReader(source, limit=limit, line_limit=line_limit), _BUFFER_SIZE))
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, durable: bool = True) -> None:

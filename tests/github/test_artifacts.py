@@ -200,3 +200,31 @@ def test_samples_of_every_task_name_are_extracted(tmp_path: Path) -> None:
     folder = extract_results(zipped(**{"results.json": b"{}"}, **names), tmp_path)
     assert {f"samples/{path.name}" for path in (folder / "samples").iterdir()} == names.keys()
     assert {original_name(path.name.removesuffix(".jsonl.gz")) for path in (folder / "samples").iterdir()} == set(tasks)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"x" * (5 * 1024 * 1024),
+        b"\n" * 2_000_001,
+        b'{"id": "1", "scores": {"acc": 1}}\n' * 1_000_000,
+    ],
+    ids=["long line", "many lines", "ratio"],
+)
+def test_bombs_inside_samples_are_rejected(content: bytes, tmp_path: Path) -> None:
+    data = zipped(**{"results.json": b"{}", "samples/t.jsonl.gz": gzip.compress(content, 9)})
+    with pytest.raises(ResultsError, match="cannot be extracted"):
+        extract_results(data, tmp_path)
+
+
+def test_samples_together_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nel_action.github.artifacts.CONTENT_LIMIT", 150_000)
+    files = {f"samples/{index}.jsonl.gz": gzip.compress(b"line of samples\n" * 5_000) for index in range(3)}
+    with pytest.raises(ResultsError, match="unpacks to more than"):
+        extract_results(zipped(**{"results.json": b"{}", **files}), tmp_path)
+
+
+def test_damaged_samples_are_left_to_the_gate(tmp_path: Path) -> None:
+    damaged = gzip.compress(b"line\n" * 5_000)[:-9]
+    extract_results(zipped(**{"results.json": b"{}", "samples/t.jsonl.gz": damaged}), tmp_path)
+    assert (tmp_path / "samples/t.jsonl.gz").read_bytes() == damaged

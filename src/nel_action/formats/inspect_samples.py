@@ -32,6 +32,10 @@ _SCORE_WORDS: Final = {
 """inspect's values (correct, partial, incorrect, no answer), and the words that it converts."""
 
 
+MEMBER_LIMIT: Final = 256 * 1024 * 1024
+"""Bytes of a log's header, or of one sample."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InspectSample:
     """The retained parts of a sample."""
@@ -72,7 +76,7 @@ def load_header(path: Path) -> dict[str, Any]:
         ResultsError: the file is truncated or not an inspect log.
     """
     with _decoding_errors(path), _open_zip(path) as archive:
-        header = json.loads(archive.read(_HEADER))
+        header = json.loads(_read_member(archive, _HEADER))
         return header if isinstance(header, dict) else {}
 
 
@@ -107,6 +111,20 @@ def _open_zip(path: Path) -> zipfile.ZipFile:
     return cast("zipfile.ZipFile", ZipFile(path))
 
 
+def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Read a member of an archive.
+
+    Raises:
+        ValueError: it unpacks to more than `MEMBER_LIMIT`.
+    """
+    with archive.open(name) as member:
+        data = member.read(MEMBER_LIMIT + 1)
+    if len(data) > MEMBER_LIMIT:
+        msg = f"{name} unpacks to more than {MEMBER_LIMIT} bytes"
+        raise ValueError(msg)
+    return data
+
+
 def _damage_errors() -> tuple[type[Exception], ...]:
     """Return the errors that a truncated or altered log can cause."""
     errors: tuple[type[Exception], ...] = (
@@ -125,8 +143,8 @@ def _read_zip(path: Path) -> tuple[dict[str, Any], list[InspectSample]]:
     with _open_zip(path) as archive:
         # NOTE: a retried sample occurs twice under one name; the last one counts, as for inspect.
         names = dict.fromkeys(name for name in archive.namelist() if name.startswith(_SAMPLES))
-        samples = [_parse_sample(json.loads(archive.read(name))) for name in names]
-        return json.loads(archive.read(_HEADER)), samples
+        samples = [_parse_sample(json.loads(_read_member(archive, name))) for name in names]
+        return json.loads(_read_member(archive, _HEADER)), samples
 
 
 def _read_json(content: str) -> tuple[dict[str, Any], list[InspectSample]]:

@@ -7,7 +7,6 @@ within seconds.
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import math
 import sys
@@ -19,12 +18,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn, cast
 
 from nel_action.errors import ResultsError
+from nel_action.files import limited
 from nel_action.formats.parsing import SampleColumns
 from nel_action.statistics.items import Items, mean_by_item
 
 __all__ = ["Collector", "items_of_columns", "read_items"]
 
-_BUFFER_SIZE: Final = 1 << 20
 _LARGEST_SCORE: Final = sys.float_info.max
 _MAX_REPEATS: Final = 2**31
 _BATCH_SIZE: Final = 512
@@ -233,10 +232,7 @@ def read_items(path: Path, metric: str) -> Items | None:
 
 
 def _open(path: Path) -> BinaryIO:
-    if path.suffix != ".gz":
-        return path.open("rb")
-    # NOTE: GzipFile.readline runs in Python for every line, BufferedReader.readline does not.
-    return cast("BinaryIO", io.BufferedReader(gzip.open(path, "rb"), _BUFFER_SIZE))
+    return limited(path.open("rb") if path.suffix != ".gz" else cast("BinaryIO", gzip.open(path, "rb")))
 
 
 def _parse_batches(lines: Iterable[bytes]) -> Iterator[tuple[int, list[Any]]]:

@@ -12,9 +12,10 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final, cast
 
 from nel_action.errors import ResultsError
+from nel_action.files import limited
 from nel_action.github.api import GitHubApi
 from nel_action.model.file_names import NAME_PATTERN, file_name
 from nel_action.redaction import Redactor
@@ -35,10 +36,20 @@ JOB_FILES: Final = ("*.sh", "*.json", "logs/**/*")
 """Patterns of uploaded files, relative to the directory of a job."""
 UPLOAD_LIMIT: Final = 200 * 1024 * 1024
 """Bytes of one uploaded file."""
+UNPACKED_UPLOAD_LIMIT: Final = 1024 * 1024 * 1024
+"""Bytes that one uploaded file unpacks to; it is redacted in memory."""
 ARCHIVE_LIMIT: Final = 100 * 1024 * 1024
 """Bytes of a downloaded archive."""
 CONTENT_LIMIT: Final = 400 * 1024 * 1024
-"""Bytes of all files extracted from an archive."""
+"""Bytes of all files extracted from an archive, as they are in it; also of all samples, unpacked once more."""
+ARTIFACT_LINE_LIMIT: Final = 4 * 1024 * 1024
+"""Bytes of one line of a samples file."""
+LINES_LIMIT: Final = 2_000_000
+"""Lines of one samples file."""
+RATIO_LIMIT: Final = 200
+"""Unpacked size of a samples file as a multiple of its size."""
+RATIO_START: Final = 8 * 1024 * 1024
+"""Unpacked bytes from which on the ratio is limited."""
 FILES_LIMIT: Final = 2000
 """Entries of an archive."""
 EXTRACTED: Final = re.compile(
@@ -91,7 +102,7 @@ def copy_artifact_files(run_dir: Path, into: Path, redact: Redactor) -> list[str
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             _copy_redacted(path, target, redact)
-        except (EOFError, zlib.error, gzip.BadGzipFile):
+        except (EOFError, ValueError, zlib.error, gzip.BadGzipFile):
             omitted.append(str(name))
     return omitted
 
@@ -113,7 +124,7 @@ def _upload_files(run_dir: Path) -> Iterator[Path]:
 
 def _copy_redacted(path: Path, target: Path, redact: Redactor) -> None:
     if path.suffix == ".gz":
-        with gzip.open(path) as source:
+        with limited(cast("BinaryIO", gzip.open(path)), limit=UNPACKED_UPLOAD_LIMIT, line_limit=None) as source:
             data = source.read()
         redacted = _redact_bytes(data, redact)
         if redacted is data:
@@ -225,7 +236,7 @@ def _extract(archive: zipfile.ZipFile, into: Path) -> None:
     if len(entries) > FILES_LIMIT:
         msg = f"it has {len(entries)} files, more than {FILES_LIMIT}"
         raise ValueError(msg)
-    remaining = CONTENT_LIMIT
+    remaining = unpacked = CONTENT_LIMIT
     for entry in entries:
         if not EXTRACTED.fullmatch(entry.filename):
             continue
@@ -239,3 +250,30 @@ def _extract(archive: zipfile.ZipFile, into: Path) -> None:
                     msg = f"it unpacks to more than {CONTENT_LIMIT} bytes"
                     raise ValueError(msg)
                 out.write(chunk)
+        if target.suffix == ".gz":
+            unpacked -= _unpacked_size(target, unpacked)
+
+
+def _unpacked_size(path: Path, limit: int) -> int:
+    """Return the unpacked size of a gzip file, of which one buffer is in memory at a time.
+
+    Raises:
+        ValueError: it is larger than `limit`, has a line of more than `ARTIFACT_LINE_LIMIT`, more lines than
+            `LINES_LIMIT`, or is compressed by more than `RATIO_LIMIT`.
+    """
+    size = lines = 0
+    packed = path.stat().st_size
+    try:
+        with limited(cast("BinaryIO", gzip.open(path, "rb")), limit=limit, line_limit=ARTIFACT_LINE_LIMIT) as stream:
+            while chunk := stream.read(1 << 16):
+                size += len(chunk)
+                lines += chunk.count(b"\n")
+                if lines > LINES_LIMIT:
+                    msg = f"{path.name} has more than {LINES_LIMIT} lines"
+                    raise ValueError(msg)
+                if size > RATIO_START and size > RATIO_LIMIT * packed:
+                    msg = f"{path.name} unpacks to more than {RATIO_LIMIT} times its size"
+                    raise ValueError(msg)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        logger.info("%s is damaged; its task is unmeasurable", path.name)
+    return size

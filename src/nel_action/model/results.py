@@ -12,12 +12,12 @@ import os
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, BinaryIO, Final, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from nel_action.errors import ResultsError
-from nel_action.files import write_atomically
+from nel_action.files import limited, write_atomically
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -225,10 +225,10 @@ def read_samples(path: Path) -> Iterator[Sample]:
         ResultsError: the file is missing, truncated or has another structure.
     """
     try:
-        with gzip.open(path, "rb") as lines:
+        with limited(cast("BinaryIO", gzip.open(path, "rb"))) as lines:
             for line in lines:
                 yield Sample.model_validate_json(line)
-    except (OSError, EOFError, ValidationError) as error:
+    except (OSError, EOFError, ValueError) as error:
         msg = f"cannot read samples from {path}: {error}"
         raise ResultsError(msg) from error
 

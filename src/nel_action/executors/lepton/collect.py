@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import logging
 import secrets
 import shutil
 import tarfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final, cast
 
 from nel_action.errors import CollectError, NelActionError
 from nel_action.executors.lepton.job_log import JobLog
 from nel_action.executors.lepton.jobs import JobRecord
 from nel_action.executors.lepton.log_transport import ExitRecord, Transmission, is_transport_line, parse_exit_record
+from nel_action.files import limited
 from nel_action.model.run_files import JobFiles
 from nel_action.retry import Backoff
 
@@ -53,14 +56,18 @@ class Collector:
                 (partial / name).mkdir(parents=True)
             client_log = JobFiles(partial).logs / "client.log"
             if archive is not None:
-                with tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz") as tar:
+                with (
+                    gzip.open(io.BytesIO(archive)) as packed,
+                    limited(cast("BinaryIO", packed), line_limit=None) as unpacked,
+                    tarfile.open(fileobj=unpacked, mode="r|") as tar,
+                ):
                     tar.extractall(partial, filter="data")
             else:
                 text = "\n".join(line for line in self.log.lines(job) if not is_transport_line(line))
                 client_log.write_text(f"{text}\n", encoding="utf-8")
             for name in DIRECTORIES:
                 _replace(partial / name, into / name)
-        except (OSError, tarfile.TarError) as error:
+        except (OSError, EOFError, ValueError, zlib.error, tarfile.TarError) as error:
             msg = f"cannot copy the results of {job.name} into {into}: {getattr(error, 'strerror', None) or error}"
             raise CollectError(msg, hint="the results are still available: fix the cause and collect again") from error
         except CollectError:

@@ -1,0 +1,61 @@
+"""Files: limits on everything that is unpacked."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from nel_action.errors import ResultsError
+from nel_action.files import limited
+from nel_action.formats import inspect_samples
+from nel_action.gating.items import read_items
+from nel_action.model.results import read_samples
+
+
+@pytest.mark.parametrize(
+    ("data", "accepted"),
+    [
+        (b"", True),
+        (b"x" * 10, True),
+        (b"x" * 11, False),
+        (b"x" * 10 + b"\n" + b"x" * 10, True),
+        (b"x\n" + b"x" * 11 + b"\nx", False),
+        (b"x\n" * 25, True),
+        (b"x\n" * 26, False),
+    ],
+)
+@pytest.mark.parametrize("chunk", [1, 3, 1000])
+def test_limited_reader_rejects_long_lines_and_streams(data: bytes, chunk: int, *, accepted: bool) -> None:
+    class Chunks(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return super().read(min(chunk, size or chunk))
+
+    stream = limited(Chunks(data), limit=50, line_limit=10)
+    if accepted:
+        assert stream.read() == data
+    else:
+        with pytest.raises(ValueError, match="more than"):
+            stream.read()
+
+
+def test_readers_of_samples_reject_a_line_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "t.jsonl.gz"
+    path.write_bytes(gzip.compress(b" " * 10**7))
+    monkeypatch.setattr(limited, "__kwdefaults__", {"limit": 10**9, "line_limit": 10**6})
+    with pytest.raises(ResultsError, match="a line of more than"):
+        read_items(path, "acc")
+    with pytest.raises(ResultsError, match="a line of more than"):
+        list(read_samples(path))
+
+
+def test_member_of_an_inspect_log_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspect_samples, "MEMBER_LIMIT", 1000)
+    path = tmp_path / "log.eval"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("header.json", b" " * 2000 + b"{}")
+    with pytest.raises(ResultsError, match="unpacks to more than"):
+        inspect_samples.load_log(path)
