@@ -8,9 +8,11 @@ from itertools import product
 
 import numpy as np
 from benchmarks.gate_settings import (
+    ALL_SHAPES,
     BINARY,
     CLUSTER_MARGIN,
     CLUSTERED,
+    FEW_SHAPES,
     RELATIVE,
     SHAPES,
     SIZES,
@@ -164,7 +166,7 @@ def floors(repeats: int, sizes: Iterable[int] = SIZES) -> Iterator[ErrorRates]:
 
 def _draw_means(n: int, name: str, repeats: int) -> WeightedEvidence:
     """Draw the means of `n` items of a named distribution."""
-    draw, random = SHAPES[name][0], seeded_generator("continuous", n, name)
+    draw, random = ALL_SHAPES[name][0], seeded_generator("continuous", n, name)
     for block in blocks(repeats, n):
         for row in draw(random, (block, n)):
             yield mean_of_items(np.clip(row, -1, 1), -1, 1), 1
@@ -175,12 +177,12 @@ def continuous(
 ) -> Iterator[ErrorRates]:
     """Yield the error rates of graded items."""
     for n, name in product(sizes, tuple(shapes)):
-        yield error_rates(name, n, _draw_means(n, name, repeats), -SHAPES[name][1])
+        yield error_rates(name, n, _draw_means(n, name, repeats), -ALL_SHAPES[name][1])
 
 
-def few(repeats: int) -> Iterator[ErrorRates]:
-    """Yield the error rates of the betting bound, which fewer than 20 items use."""
-    yield from continuous(repeats, (5, 10, 15, 19))
+def few(repeats: int, sizes: Iterable[int] = range(2, 41)) -> Iterator[ErrorRates]:
+    """Yield the error rates of every number of items from 2 to 40; fewer than 20 use the betting bound."""
+    yield from continuous(repeats, sizes, (*SHAPES, *FEW_SHAPES))
 
 
 def _draw_lognormals(n: int, noise: float, margin: float, repeats: int) -> WeightedEvidence:

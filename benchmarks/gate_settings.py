@@ -118,6 +118,22 @@ SHAPES: dict[str, tuple[Draw, float]] = {
 }
 """Each distribution of gains with its margin."""
 
+
+def masses(values: tuple[float, ...], probabilities: tuple[float, ...]) -> tuple[Draw, float]:
+    """Return gains with a few possible values; the margin is minus their mean."""
+    mean = float(np.dot(values, probabilities))
+    return (lambda random, shape: np.asarray(random.choice(values, shape, p=probabilities), dtype=float)), -mean
+
+
+FEW_SHAPES: dict[str, tuple[Draw, float]] = {
+    "-1, 0.8, 1": masses((-1.0, 0.8, 1.0), (0.05, 0.25, 0.7)),
+    "-1, -0.5, 0.5, 1": masses((-1.0, -0.5, 0.5, 1.0), (0.5, 0.1, 0.1, 0.3)),
+    "mostly 1, 6 % -1": masses((-1.0, 0.9, 1.0), (0.06, 0.02, 0.92)),
+    "mostly -1, 20 % 1": masses((-1.0, -0.9, 1.0), (0.7, 0.1, 0.2)),
+}
+"""Gains with masses at the ends of the range, for small samples."""
+ALL_SHAPES = {**SHAPES, **FEW_SHAPES}
+
 CLUSTERED = ("normal", "uneven", "right or wrong", "mostly right", "independent", "rare")
 CLUSTER_MARGIN = 0.05
 

@@ -93,7 +93,7 @@ def test_error_rates_of_graded_items() -> None:
 
 
 def test_error_rates_of_few_items() -> None:
-    assert_error_rates(few(100))
+    assert_error_rates(few(500, (5, 16, 17)))
 
 
 def test_error_rates_of_clustered_items() -> None:

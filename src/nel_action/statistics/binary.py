@@ -108,6 +108,9 @@ class _ProportionDifference:
 
     def p_value_at_least(self, limit: float) -> float:
         """See `Evidence.p_value_at_least`."""
+        # NOTE: the adjustment moves the difference towards 0, which must not reject a limit that the sample meets.
+        if limit <= self.estimate:
+            return 1.0
         difference, stderr = self._adjusted
         return normal_cdf((difference - limit) / stderr)
 
@@ -123,7 +126,7 @@ class _ProportionDifference:
     def upper_bound(self, alpha: float) -> float:
         """See `Evidence.upper_bound`."""
         difference, stderr = self._adjusted
-        return min(1.0, difference + normal_quantile(1 - alpha) * stderr)
+        return max(self.estimate, min(1.0, difference + normal_quantile(1 - alpha) * stderr))
 
     def lower_bound(self, alpha: float) -> float:
         """See `Evidence.lower_bound`."""

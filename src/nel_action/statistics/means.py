@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from nel_action.statistics.distributions import t_quantile, t_sf
@@ -31,12 +31,8 @@ __all__ = [
 ]
 
 _MIN_ITEMS_FOR_T: Final = 20
-_MAX_STAKE: Final = 0.95
-"""Largest fraction of the wealth that a bet may lose on one item."""
-_TUNED_ALPHA: Final = 0.05
-"""Error rate for which the size of the bets is tuned; the bound is valid for every other one as well."""
-_ORDER_SEED: Final = 20_241_122
-"""Seed of the order of the bets: every order is valid, unless it is chosen after seeing the data."""
+_MIXED_BETS: Final = 32
+"""Nodes of the mixture over bets; the quadrature is exact for up to 63 items (Gauss and Chebyshev)."""
 _UNSEEN_CLUSTER_SHIFT: Final = 0.25
 """Deviation of an unseen cluster, as a fraction of the item range: half of its items change their outcome."""
 
@@ -45,8 +41,10 @@ _UNSEEN_CLUSTER_SHIFT: Final = 0.25
 class BettingMean:
     """A mean of independent items between `low` and `high`, with a bound that is valid for every number of items.
 
-    The wealth of a bettor against the hypothesis is a non-negative martingale under it and reaches 1 / p with
-    probability p at most (Ville, 1939). The bets are the predictable plug-in bets of Waudby-Smith and Ramdas (2024).
+    The wealth of a bettor against "the mean is at most m" is the mean over the fractions c of prod(1 - c + c x / m)
+    with the arcsine distribution of c, Cover's universal portfolio (Orabona and Jun, 2024). Its expectation is at most
+    1 under the hypothesis, so it reaches 1 / p with probability p at most (Markov). It does not depend on the order or
+    the names of the items, and it is at most 1 where the mean of the sample is at most m.
     """
 
     values: NDArray[np.float64]
@@ -56,14 +54,6 @@ class BettingMean:
     high: float
     """Largest possible score of an item."""
     method: ClassVar[str] = "betting"
-    _shuffled: NDArray[np.float64] = field(init=False, repr=False)
-    """The scores scaled to 0..1 in the order of the bets, shape (n,), float64."""
-
-    def __post_init__(self) -> None:
-        import numpy as np
-
-        unit = (np.sort(self.values) - self.low) / (self.high - self.low)
-        object.__setattr__(self, "_shuffled", np.random.default_rng(_ORDER_SEED).permutation(unit))
 
     @property
     def estimate(self) -> float:
@@ -84,37 +74,44 @@ class BettingMean:
 
     def p_value_at_least(self, limit: float) -> float:
         """See `Evidence.p_value_at_least`."""
-        return self._p_value(1 - self._shuffled, 1 - self._to_unit(limit))
+        return self._p_value(1 - self._unit, 1 - self._to_unit(limit))
 
     def p_value_at_most(self, limit: float) -> float:
         """See `Evidence.p_value_at_most`."""
-        return self._p_value(self._shuffled, self._to_unit(limit))
+        return self._p_value(self._unit, self._to_unit(limit))
 
     def upper_bound(self, alpha: float) -> float:
         """See `Evidence.upper_bound`."""
-        return self.high - self._unit_bound(1 - self._shuffled, alpha) * (self.high - self.low)
+        return self.high - self._unit_bound(1 - self._unit, alpha) * (self.high - self.low)
 
     def lower_bound(self, alpha: float) -> float:
         """See `Evidence.lower_bound`."""
-        return self.low + self._unit_bound(self._shuffled, alpha) * (self.high - self.low)
+        return self.low + self._unit_bound(self._unit, alpha) * (self.high - self.low)
+
+    @property
+    def _unit(self) -> NDArray[np.float64]:
+        """Scores of the items scaled to 0..1, shape (n,), float64."""
+        import numpy as np
+
+        return np.clip((self.values - self.low) / (self.high - self.low), 0.0, 1.0)
 
     def _to_unit(self, limit: float) -> float:
         return (limit - self.low) / (self.high - self.low)
 
     @staticmethod
     def _p_value(unit: NDArray[np.float64], limit: float) -> float:
-        """Return the p-value of "the mean is at most `limit`" for items in 0..1, 1 / the largest wealth."""
+        """Return the p-value of "the mean is at most `limit`" for items in 0..1, 1 / wealth."""
         import numpy as np
 
         if limit <= 0:
             return 0.0 if limit < 0 else 1.0
-        count = np.arange(1, len(unit) + 1)
-        mean = (0.5 + np.cumsum(unit)) / (count + 1)
-        variance = (0.25 + np.cumsum((unit - mean) ** 2)) / (count + 1)
-        before = np.concatenate(([0.25], variance[:-1]))
-        bets = np.minimum(np.sqrt(2 * math.log(1 / _TUNED_ALPHA) / (len(unit) * before)), _MAX_STAKE / limit)
-        log_wealth = np.cumsum(np.log1p(bets * (unit - limit)))
-        return math.exp(-max(0.0, float(log_wealth.max())))
+        # NOTE: the invariant holds exactly, whatever the rounding errors of the product.
+        if limit >= float(unit.mean()):
+            return 1.0
+        nodes = np.sin(np.pi * (np.arange(_MIXED_BETS) + 0.5) / (2 * _MIXED_BETS)) ** 2
+        log_wealth = np.log1p(nodes[:, None] * (unit / limit - 1)).sum(axis=1)
+        largest = float(log_wealth.max())
+        return min(1.0, math.exp(-largest) / float(np.exp(log_wealth - largest).mean()))
 
     def _unit_bound(self, unit: NDArray[np.float64], alpha: float) -> float:
         low, high = 0.0, float(unit.mean())

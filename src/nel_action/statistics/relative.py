@@ -74,6 +74,9 @@ class PairedRatio:
 
     def p_value_at_least(self, limit: float) -> float:
         """See `Evidence.p_value_at_least`."""
+        # NOTE: the adjustment must not reject a limit that the sample meets.
+        if limit <= self.estimate:
+            return 1.0
         mean, stderr = self._contrast(max(limit, 0.0))
         return normal_cdf(mean / stderr)
 
