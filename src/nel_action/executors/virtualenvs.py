@@ -23,7 +23,7 @@ from typing import Final
 
 from nel_action.errors import EngineError, UsageError
 
-__all__ = ["ensure_virtualenv", "find_uv", "find_virtualenv", "virtualenv_digest"]
+__all__ = ["ensure_virtualenv", "find_uv", "find_virtualenv", "is_installer_variable", "virtualenv_digest"]
 
 logger = logging.getLogger(__name__)
 
@@ -189,19 +189,25 @@ def _run(argv: Sequence[str], on_output: Callable[[str], None]) -> None:
 def _failure(argv: Sequence[str], status: int, lines: Sequence[str]) -> EngineError:
     """Quote the last lines of the installer's output and name the usual fix."""
     output = " ".join(lines[-OUTPUT_LINES:]) or f"uv exited with status {status}"
-    hint = "check the requirements and the network; UV_INDEX_URL, UV_OFFLINE and proxy variables are passed on"
+    hint = "check requirements and network; UV_CONFIG_FILE, UV_INDEX_URL, UV_OFFLINE and proxy variables are passed on"
     if "hash" in output.lower() and "mismatch" in output.lower():
         hint = "a package differs from the locked one; if the new package is correct, lock the requirements again"
     return EngineError(f"cannot create the environment ({' '.join(argv[1:3])}): {output}", hint=hint)
 
 
 def _installer_environ(environ: Mapping[str, str]) -> dict[str, str]:
-    """Select the variables that configure the installer, leaving out the caller's secrets."""
-    return {
-        name: value
-        for name, value in environ.items()
-        if name in INSTALLER_VARIABLES or name.startswith(INSTALLER_PREFIXES)
-    }
+    """Select the variables that configure the installer, leaving out the caller's secrets.
+
+    uv reads no `uv.toml` or `pyproject.toml` in the current directory or above it: that may be the repository under
+    test. UV_CONFIG_FILE names a file to read instead.
+    """
+    selected = {name: value for name, value in environ.items() if is_installer_variable(name)}
+    return selected if "UV_CONFIG_FILE" in selected else {**selected, "UV_NO_CONFIG": "1"}
+
+
+def is_installer_variable(name: str) -> bool:
+    """Return whether a variable configures the installer."""
+    return name in INSTALLER_VARIABLES or name.startswith(INSTALLER_PREFIXES)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from tests.support.processes import gone
 
 from nel_action.executors.interface import Maintaining, Supervising, poll_attempts
 from nel_action.executors.local.store import Queue, Store
-from nel_action.executors.local.supervisor import ensure_supervisor, last_error
+from nel_action.executors.local.supervisor import ensure_supervisor, last_error, supervisor_environ
 from nel_action.model.job import JobState
 
 pytestmark = pytest.mark.slow
@@ -106,3 +106,17 @@ def test_last_error_ignores_routine_messages(bench: Bench) -> None:
     assert last_error(queue(bench)) == ""
     log.write_text("2026-01-01 00:00:00,000 WARNING nel_action.executors.local.supervisor: cannot do it\n")
     assert last_error(queue(bench)).endswith("cannot do it")
+
+
+def test_supervisor_inherits_a_fixed_list_of_variables() -> None:
+    secrets = {"GITHUB_TOKEN": "a", "INPUT_GITHUB_TOKEN": "b", "ACTIONS_RUNTIME_TOKEN": "c", "OTHER": "d"}
+    kept = {"PATH": "/bin", "HOME": "/root", "DOCKER_HOST": "unix:///x", "UV_OFFLINE": "1", "LC_ALL": "C"}
+    assert supervisor_environ(secrets | kept | {"NEL_ACTION_ATTEMPT": "x", "RUNNER_TRACKING_ID": "y"}) == kept
+
+
+def test_running_supervisor_has_no_other_variable_of_its_caller(bench: Bench) -> None:
+    bench.environ = {**bench.environ, "SOME_TOKEN": "t0p-s3cret"}
+    bench.executor().submit(job("one", SLEEP), 1, INVOCATION)
+    started_pid(bench, "one")
+    pid = supervisor_pid(bench.root / "home", INVOCATION)
+    assert b"t0p-s3cret" not in Path(f"/proc/{pid}/environ").read_bytes()

@@ -132,6 +132,72 @@ def test_finish_sets_all_outputs_with_invalid_inputs(tmp_path: Path) -> None:
     assert outputs["exit-code"] == "2"
 
 
+MARK = "import pathlib; pathlib.Path({!r}).touch()"
+
+
+def write_hostile_repository(folder: Path, proof: Path) -> None:
+    """Write files that break a set-up, or create `proof`, if any step of it reads or executes them."""
+    code = MARK.format(str(proof)) + "\n"
+    for name in ("sitecustomize.py", "usercustomize.py", "site.py", "json.py", "nel_action.py", "hatchling.py"):
+        (folder / name).write_text(code)
+    for package in ("pip", "uv", "ensurepip", "venv", "encodings"):
+        (folder / package).mkdir()
+        (folder / package / "__init__.py").write_text(code)
+        (folder / package / "__main__.py").write_text(code)
+    (folder / "uv.toml").write_text(
+        'required-version = "==0.0.1"\nexclude-newer = "2001-01-01T00:00:00Z"\n'
+        '[[index]]\nurl = "http://127.0.0.1:9/simple"\ndefault = true\n[pip]\ntarget = "stolen"\n'
+    )
+    (folder / "pyproject.toml").write_text(
+        '[build-system]\nrequires = ["absent-package"]\n[tool.uv]\nrequired-version = "==0.0.1"\n'
+        '[tool.uv.extra-build-dependencies]\nnel-action = ["absent-package"]\n'
+    )
+    (folder / "pip.conf").write_text("[global]\nindex-url = http://127.0.0.1:9/simple\ntarget = stolen\n")
+    (folder / "setup.cfg").write_text("[install]\nprefix = stolen\n[easy_install]\nindex_url = http://127.0.0.1:9\n")
+    (folder / "setup.py").write_text(code)
+    (folder / ".python-version").write_text("2.7\n")
+    (folder / ".netrc").write_text("machine 127.0.0.1 login a password b\n")
+    (folder / ".env").write_text("UV_INDEX_URL=http://127.0.0.1:9/simple\n")
+
+
+@pytest.mark.parametrize("uv", ["on PATH", "installed by pip"])
+def test_set_up_reads_nothing_from_the_checkout(uv: str, tmp_path: Path) -> None:
+    proof = tmp_path / "executed"
+    runner = Runner(tmp_path / "checkout", spec="spec.yaml")
+    (runner.folder / "spec.yaml").write_text(SPEC)
+    write_hostile_repository(runner.folder, proof)
+    before = {path.name for path in runner.folder.iterdir()}
+    path = {} if uv == "on PATH" else {"PATH": path_without_uv(tmp_path)}
+    assert runner.step("key", **path).returncode == 0
+    completed = runner.step("install", **path)
+    assert completed.returncode == 0, completed.stderr
+    assert runner.imports("nel_action", "paramiko") == ["nel_action", "paramiko"]
+    runner.step("finish", GITHUB_REPOSITORY="o/r", GITHUB_ACTIONS="true")
+    assert not proof.exists()
+    assert {path.name for path in runner.folder.iterdir()} == before
+
+
+def path_without_uv(folder: Path) -> str:
+    """Return a PATH with the system's programs and a python3 that has pip, but without uv."""
+    programs = folder / "bin"
+    programs.mkdir()
+    subprocess.run([sys.executable, "-m", "venv", str(folder / "python")], check=True)
+    (programs / "python3").write_text(f'#!/bin/sh\nexec "{folder}/python/bin/python3" "$@"\n')
+    (programs / "python3").chmod(0o755)
+    for directory in reversed(os.environ["PATH"].split(os.pathsep)):
+        for program in Path(directory).iterdir() if Path(directory).is_dir() else ():
+            if program.name not in {"uv", "uvx", "python3", "python"}:
+                (programs / program.name).unlink(missing_ok=True)
+                (programs / program.name).symlink_to(program)
+    return str(programs)
+
+
+def test_uv_is_cached() -> None:
+    steps = yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"]
+    (step,) = (step for step in steps if step["name"] == "Restore cached packages")
+    assert [path.rpartition("/")[2] for path in step["with"]["path"].split("\n") if path] == ["uv-cache", "uv"]
+
+
 @pytest.mark.parametrize("name", ["Restore cached packages", "Upload results, report and logs"])
 def test_storage_steps_continue_on_error(name: str) -> None:
     steps = yaml.safe_load((ROOT / "action.yml").read_text())["runs"]["steps"]

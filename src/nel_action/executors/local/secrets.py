@@ -35,17 +35,22 @@ def env_references(job: Job) -> list[EnvRef]:
 
 
 def read_host_variables(references: Iterable[EnvRef], environ: Mapping[str, str]) -> Values:
-    """Read the variables that only the submitter has: every `host:NAME`.
+    """Read the variables that only the submitter has: every `host:NAME`, and every `runtime:NAME` that is set.
 
     Raises:
         SecretError: some are not set; the message names all of them.
     """
+    references = list(references)
     names = host_names(references)
     missing = [name for name in names if name not in environ]
     if missing:
         msg = f"{'variable' if len(missing) == 1 else 'variables'} {', '.join(missing)} not set"
         raise SecretError(msg, hint="the spec refers to it with host:NAME; set it where nel-action runs")
-    return {str(EnvRef.host(name)): environ[name] for name in names}
+    # NOTE: this is the machine that runs the job as well; the supervisor does not inherit these variables.
+    runtime = [name for name in runtime_names(references) if name in environ]
+    return {str(EnvRef.host(name)): environ[name] for name in names} | {
+        str(EnvRef.runtime(name)): environ[name] for name in runtime
+    }
 
 
 def read_values(attempt: AttemptDir) -> Values:
@@ -78,7 +83,7 @@ def _value(reference: EnvRef, values: Values, environ: Mapping[str, str]) -> str
         case EnvSource.HOST:
             value = values.get(str(reference))
         case EnvSource.RUNTIME:
-            value = environ.get(reference.value)
+            value = values.get(str(reference), environ.get(reference.value))
     if value is None:
         msg = f"variable {reference.value} has no value where the job runs ({reference})"
         raise SecretError(msg)

@@ -35,14 +35,16 @@ from nel_action.executors.local.garbage_collection import (
 from nel_action.executors.local.logs import tail
 from nel_action.executors.local.model_server.container import CONTAINER_MARKER
 from nel_action.executors.local.model_server.pool import ModelServerPool
+from nel_action.executors.local.process import INHERITED
 from nel_action.executors.local.secrets import known_secrets
 from nel_action.executors.local.store import Queue, Store
+from nel_action.executors.virtualenvs import is_installer_variable
 from nel_action.log import log_to_file
 from nel_action.model.job import JobState, Reason
 from nel_action.redaction import MutableRedactor
 from nel_action.spec.deployment import ServedDeployment
 
-__all__ = ["MODULE", "Supervisor", "ensure_supervisor", "last_error", "main"]
+__all__ = ["MODULE", "Supervisor", "ensure_supervisor", "last_error", "main", "supervisor_environ"]
 
 MODULE: Final = "nel_action.executors.local.supervisor"
 """Name of this module, which runs as `__main__`."""
@@ -55,8 +57,11 @@ POLL_INTERVAL: Final = 0.1
 DETACH: Final = "import os, sys; os.fork() and os._exit(0); os.execv(sys.argv[1], sys.argv[1:])"
 """Makes the init process the parent of the supervisor, so that the caller need not wait for it."""
 
-NOT_INHERITED: Final = frozenset({"RUNNER_TRACKING_ID", "NEL_ACTION_ATTEMPT"})
-"""Variables that the supervisor must not inherit; CI runners kill processes of finished steps by the first."""
+INHERITED_PREFIXES: Final = ("DOCKER_", "NEL_ACTION_", "COVERAGE_")
+"""Prefixes of variables that the supervisor inherits in addition to those of jobs and of the installer."""
+
+NOT_INHERITED: Final = frozenset({"NEL_ACTION_ATTEMPT"})
+"""Variables that the supervisor must not inherit in spite of their prefix."""
 
 LOG_TAIL: Final = 8192
 """Bytes of the log that are searched for the last error."""
@@ -88,9 +93,10 @@ def ensure_supervisor(store: Store, queue: Queue, environ: Mapping[str, str]) ->
 
 def _spawn(store: Store, queue: Queue, environ: Mapping[str, str], lock: int) -> None:
     """Start the supervisor; it inherits the lock, which is therefore never free in between."""
-    # NOTE: -P prevents files of the current directory from being imported in place of installed modules.
+    # NOTE: -P and -I prevent files of the current directory from being imported in place of installed modules.
     detach = [sys.executable, "-I", "-S", "-c", DETACH]
-    argv = [sys.executable, "-P", "-m", MODULE, str(store.home), queue.invocation, str(lock)]
+    isolation = "-I" if sys.flags.isolated else "-P"
+    argv = [sys.executable, isolation, "-m", MODULE, str(store.home), queue.invocation, str(lock)]
     try:
         with open(queue.log, "ab", opener=_private) as log:
             # NOTE: earlier versions created the file with the default mode.
@@ -98,7 +104,7 @@ def _spawn(store: Store, queue: Queue, environ: Mapping[str, str], lock: int) ->
             subprocess.run(
                 [*detach, *argv],
                 check=True,
-                env={name: value for name, value in environ.items() if name not in NOT_INHERITED},
+                env=supervisor_environ(environ),
                 cwd=store.root,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -110,6 +116,24 @@ def _spawn(store: Store, queue: Queue, environ: Mapping[str, str], lock: int) ->
         msg = f"cannot start the supervisor of {queue.invocation}: {error}"
         raise ExecutorError(msg) from error
     logger.info("started the supervisor of %s; its log is %s", queue.invocation, queue.log)
+
+
+def supervisor_environ(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that the supervisor inherits; it outlives its caller, whose other variables may be secrets.
+
+    The values that jobs refer to are passed in a file that only their owner can read.
+    """
+    return {
+        name: value
+        for name, value in environ.items()
+        if name not in NOT_INHERITED
+        and (
+            name in INHERITED
+            or is_installer_variable(name)
+            or name.startswith(("LC_", *INHERITED_PREFIXES))
+            or (name == "PYTHONPATH" and not sys.flags.isolated)
+        )
+    }
 
 
 def _private(path: str, flags: int) -> int:
