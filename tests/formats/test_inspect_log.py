@@ -92,10 +92,13 @@ def test_an_item_that_failed_in_one_epoch_counts_as_missing(add: Path) -> None:
     assert HARNESS.read(harness_task(NAME), add).n_items == 7
 
 
-def test_read_omits_samples_whose_mean_is_not_the_score(add: Path) -> None:
-    edit(add, lambda log: metric(log, "accuracy").update(value=0.9))
+def test_read_marks_accuracies_and_means_as_means_of_their_items(add: Path) -> None:
+    assert HARNESS.read(harness_task(NAME), add).scores[0].mean_of_items is True
+    edit(add, lambda log: metric(log, "accuracy").update(params={"to_float": "own"}))
+    assert HARNESS.read(harness_task(NAME), add).scores[0].mean_of_items is None
+    edit(add, lambda log: metric(log, "accuracy").update(name="std"))
     result = HARNESS.read(harness_task(NAME), add)
-    assert result.scores[0].value == 0.9
+    assert result.scores[0].mean_of_items is False
     assert result.samples is None
 
 
@@ -125,9 +128,12 @@ def test_read_returns_one_score_per_value_of_a_scorer(add: Path) -> None:
 
     edit(add, change)
     result = HARNESS.read(harness_task(NAME, metric="recall"), add)
-    assert {score.metric: score.value for score in result.scores} == {"precision.mean": 1.0, "recall.mean": 0.5}
-    assert result.primary_metric == "recall.mean"
-    assert next(iter(result.samples or ())).scores == {"precision.mean": 1.0, "recall.mean": 0.5}
+    assert {score.metric: score.value for score in result.scores} == {
+        "match.precision.mean": 1.0,
+        "match.recall.mean": 0.5,
+    }
+    assert result.primary_metric == "match.recall.mean"
+    assert next(iter(result.samples or ())).scores == {"match.precision.mean": 1.0, "match.recall.mean": 0.5}
 
 
 def test_input_of_a_chat_sample_is_its_last_message(add: Path) -> None:

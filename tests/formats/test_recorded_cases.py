@@ -191,3 +191,96 @@ def test_pointer_of_git_lfs_is_named_with_its_fix(tmp_path: Path) -> None:
     detail = results(run)["t_gen"].detail or ""
     assert "is a pointer of Git LFS" in detail
     assert "git lfs pull" in detail
+
+
+def test_groups_of_inspect_have_their_own_items_and_are_not_the_score_of_the_task() -> None:
+    log = RECORDED / "inspect_grouped_n.json"
+    result = results(log)["groups"]
+    assert result.primary_metric == "grp.all"
+    assert {score.metric: score.n for score in result.scores} == {"grp.b": 14, "grp.a": 26, "grp.all": 40}
+    task = verdict(gate(log, log, defaults={"metric": "grp.b", "max_drop": 0.5}), "groups")
+    assert task.n == 14
+    assert task.comparison is not None
+    assert task.comparison.n_paired == 14
+    assert verdict(gate(log, defaults={"metric": "grp.b", "min_items": 20}), "groups").verdict is Verdict.UNMEASURABLE
+
+
+def test_groups_of_inspect_without_a_total_need_a_metric(tmp_path: Path) -> None:
+    def drop(log: dict[str, Any]) -> None:
+        del log["results"]["scores"][0]["metrics"]["all"]
+
+    log = edited(RECORDED / "inspect_grouped_n.json", tmp_path / "log", drop)
+    task = verdict(gate(log, defaults={"min": 0.1}), "groups")
+    assert "the primary metric is unknown; set metric to one of grp.b, grp.a" in task.reasons[0]
+
+
+def test_reducers_of_inspect_are_distinct_metrics_with_their_own_items() -> None:
+    base, fell = RECORDED / "inspect_reducers.json", RECORDED / "inspect_reducers_others_fell.json"
+    names = ["cipn.accuracy", "cipn.accuracy,max", "cipn.accuracy,at_least_2", "cipn.accuracy,pass_at_2"]
+    assert [score.metric for score in results(base)["grades"].scores] == names
+    for name in names:
+        same = verdict(gate(base, base, defaults={"metric": name, "max_drop": 0.3}), "grades")
+        assert same.comparison is not None
+        assert same.comparison.n_paired == 40
+        other = verdict(gate(base, fell, defaults={"metric": name, "max_drop": 0.3}), "grades")
+        assert (other.verdict is Verdict.UNMEASURABLE) is (name != names[0])
+
+
+def test_limits_of_inspect_that_are_ranges_or_ids_are_part_of_the_comparison(tmp_path: Path) -> None:
+    limited, chosen = RECORDED / "inspect_limit_range.json", RECORDED / "inspect_sample_id.json"
+    assert (results(limited)["two"].n_items, results(limited)["two"].n_expected) == (10, 10)
+    assert (results(chosen)["two"].n_items, results(chosen)["two"].n_expected) == (3, 3)
+    report = gate(limited, chosen, defaults={"max_drop": 0.5, "allow": ["items", "task_hash"]})
+    assert "limit_samples differs: items 11 to 20 in the baseline, ids 3,7,9 now" in report.tasks[0].reasons[0]
+    other = edited(limited, tmp_path / "log", lambda log: log["eval"]["config"].update(limit=[20, 30]))
+    report = gate(limited, other, defaults={"max_drop": 0.5})
+    assert "items 11 to 20 in the baseline, items 21 to 30 now" in report.tasks[0].reasons[0]
+
+
+def test_accuracy_of_inspect_needs_no_direction() -> None:
+    log = RECORDED / "inspect_limit_range.json"
+    assert verdict(gate(log, log, defaults={"max_drop": 0.9}), "two").higher_is_better is True
+
+
+def test_accuracy_of_inspect_that_is_nan_or_contradicts_its_samples_is_unmeasurable(tmp_path: Path) -> None:
+    log = RECORDED / "inspect_limit_range.json"
+
+    def change(value: float) -> Callable[[dict[str, Any]], object]:
+        return lambda data: data["results"]["scores"][0]["metrics"]["accuracy"].update(value=value)
+
+    nan = edited(log, tmp_path / "nan", change(float("nan")))
+    assert "match.accuracy has no finite value" in gate(nan, defaults={"min": 0.0}).reasons[0]
+    wrong = edited(log, tmp_path / "wrong", change(0.9))
+    assert "match.accuracy is 0.9, but 0 over its 10 items" in gate(wrong, defaults={"min": 0.1}).reasons[0]
+
+
+def test_hash_of_an_inspect_task_ignores_fields_that_a_conversion_adds_or_drops(tmp_path: Path) -> None:
+    log = RECORDED / "inspect_limit_range.json"
+
+    def convert(data: dict[str, Any]) -> None:
+        for step in data["plan"]["steps"]:
+            step.pop("params_passed")
+            step["description"] = None
+        for scorer in data["eval"]["scorers"]:
+            scorer["name"] = f"inspect_ai/{scorer['name']}"
+            scorer.pop("metadata")
+
+    before = results(log)["two"].task_hash
+    assert results(edited(log, tmp_path / "same", convert))["two"].task_hash == before
+
+    def other_solver(data: dict[str, Any]) -> None:
+        data["plan"]["steps"][0]["params"] = {"cache": True}
+
+    assert results(edited(log, tmp_path / "other", other_solver))["two"].task_hash != before
+
+
+def test_standard_error_of_an_old_inspect_log_without_counts_is_kept(tmp_path: Path) -> None:
+    def old(data: dict[str, Any]) -> None:
+        data.pop("samples")
+        for entry in data["results"]["scores"]:
+            entry.pop("scored_samples")
+        metrics = data["results"]["scores"][0]["metrics"]
+        metrics["accuracy"]["value"], metrics["stderr"]["value"] = 0.5, 0.1
+
+    score = results(edited(RECORDED / "inspect_limit_range.json", tmp_path / "log", old))["two"].scores[0]
+    assert (score.value, score.stderr) == (0.5, 0.1)

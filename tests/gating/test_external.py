@@ -113,6 +113,42 @@ def test_gate_averages_repeats_of_bundles_in_subdirectories(tmp_path: Path) -> N
     assert [task["n"] for task in json.loads(outcome.output)["tasks"]] == [200, 400]
 
 
+@pytest.mark.parametrize("name", ["results.yml", "results.yaml"])
+def test_catalogued_task_of_the_container_contract_needs_no_direction(tmp_path: Path, name: str) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(RECORDED / "nemo_sums_add", run)
+    text = (run / "results.yml").read_text().replace("type: sums_add", "type: ifeval")
+    text = text.replace("accuracy:", "prompt_level_strict_acc:")
+    (run / "results.yml").unlink()
+    (run / name).write_text(text)
+    outcome = run_gate(run, run, policy="tasks: {ifeval: {max_drop: 0.6}}", folder=tmp_path)
+    assert outcome.exit_code == 0, outcome.output
+    assert json.loads(outcome.output)["tasks"][0]["higher_is_better"] is True
+
+
+def test_a_bundle_whose_score_contradicts_its_rewards_is_unmeasurable(tmp_path: Path) -> None:
+    run = bundle(tmp_path / "a", [1.0] * 160 + [0.0] * 40)
+    records = run / "results.jsonl"
+    records.write_text(records.read_text().replace('"reward": 1.0', '"reward": 0.0'))
+    outcome = run_gate(run, policy="tasks: {gsm8k: {min: 0.5}}", folder=tmp_path)
+    assert outcome.exit_code == 3
+    assert "pass@1 is 0.8, but 0 over its 200 items" in outcome.output
+
+
+def test_a_bundle_with_unequal_repeats_is_not_a_contradiction(tmp_path: Path) -> None:
+    run = bundle(tmp_path / "a", [1.0] * 150 + [0.0] * 50)
+    records = run / "results.jsonl"
+    lines = [json.loads(line) for line in records.read_text().splitlines()]
+    lines += [{**line, "repeat": 1} for line in lines[:100]]
+    records.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (file,) = run.glob("eval-*.json")
+    document = json.loads(file.read_text())
+    document["benchmark"]["scores"]["pass@1"]["value"] = round(250 / 300, 4)
+    file.write_text(json.dumps(document))
+    outcome = run_gate(run, policy="tasks: {gsm8k: {min: 0.5}}", folder=tmp_path)
+    assert outcome.exit_code != 3, outcome.output
+
+
 def test_a_bundle_with_fewer_items_is_unmeasurable(tmp_path: Path) -> None:
     before, after = bundle(tmp_path / "a", [1.0] * 198), bundle(tmp_path / "b", [1.0] * 20)
     assert run_gate(before, after, policy=POLICY, folder=tmp_path).exit_code == 3

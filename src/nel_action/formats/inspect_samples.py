@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from nel_action.errors import ResultsError
-from nel_action.formats.parsing import TRUNCATED, parse_float, truncate_text
+from nel_action.formats.parsing import TRUNCATED, as_mapping, parse_float, reject_lfs_pointer, truncate_text
 
-__all__ = ["InspectSample", "load_header", "load_log"]
+__all__ = ["InspectSample", "load_header", "load_log", "normalized"]
 
 _HEADER: Final = "header.json"
 _SAMPLES: Final = "samples/"
@@ -43,8 +43,10 @@ class InspectSample:
     id: str
     epoch: int
     """Counted from 1."""
-    values: Mapping[str, float]
-    """By scorer; for a scorer with several values, by the value's name."""
+    values: Mapping[tuple[str, str], float]
+    """By scorer and name of the value; the name is empty for a scorer with a single value."""
+    metadata: Mapping[str, Any]
+    """The item's properties that groups are made from: only texts, numbers and booleans."""
     digest: str
     """Of input and target."""
     input: str | None
@@ -61,6 +63,7 @@ def load_log(path: Path) -> tuple[dict[str, Any], list[InspectSample]]:
     Raises:
         ResultsError: the file is truncated or not an inspect log.
     """
+    _check_pointer(path)
     with _decoding_errors(path):
         log, samples = _read_zip(path) if path.suffix == ".eval" else _read_json(path.read_text(encoding="utf-8"))
     if not isinstance(log.get("eval"), dict):
@@ -75,9 +78,20 @@ def load_header(path: Path) -> dict[str, Any]:
     Raises:
         ResultsError: the file is truncated or not an inspect log.
     """
+    _check_pointer(path)
     with _decoding_errors(path), _open_zip(path) as archive:
         header = json.loads(_read_member(archive, _HEADER))
         return header if isinstance(header, dict) else {}
+
+
+def _check_pointer(path: Path) -> None:
+    """Reject the pointer of Git LFS to a log; other defects are found when the log is decoded."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(100)
+    except OSError:
+        return
+    reject_lfs_pointer(path, start)
 
 
 @contextmanager
@@ -173,19 +187,21 @@ def _skip_separators(content: str, position: int) -> int:
 
 
 def _parse_sample(sample: Mapping[str, Any]) -> InspectSample:
-    values: dict[str, float] = {}
+    values: dict[tuple[str, str], float] = {}
     for scorer, score in (sample.get("scores") or {}).items():
         value = score.get("value")
-        for name, part in value.items() if isinstance(value, dict) else [(scorer, value)]:
+        for name, part in value.items() if isinstance(value, dict) else [("", value)]:
             if (number := _parse_value(part)) is not None:
-                values[name] = number
+                values[scorer, name] = number
+    metadata = as_mapping(sample.get("metadata"))
     question, target = sample["input"], sample.get("target")
     messages = [_role_and_content(message) for message in question] if isinstance(question, list) else question
     return InspectSample(
         id=str(sample["id"]),
         epoch=int(sample["epoch"]),
         values=values,
-        digest=hashlib.sha256(json.dumps([messages, target]).encode()).hexdigest(),
+        metadata={key: value for key, value in metadata.items() if isinstance(value, str | int | float)},
+        digest=hashlib.sha256(json.dumps(normalized([messages, target]), sort_keys=True).encode()).hexdigest(),
         input=truncate_text(messages[-1][1] if isinstance(question, list) and messages else question),
         output=truncate_text((sample.get("output") or {}).get("completion")),
         target=truncate_text(" | ".join(map(str, target)) if isinstance(target, list) else target),
@@ -195,7 +211,15 @@ def _parse_sample(sample: Mapping[str, Any]) -> InspectSample:
 def _role_and_content(message: Mapping[str, Any]) -> tuple[str, str]:
     """Return the parts of a message that are the same in every run; its id is not."""
     content = message.get("content")
-    return str(message.get("role")), content if isinstance(content, str) else json.dumps(content)
+    return str(message.get("role")), content if isinstance(content, str) else json.dumps(normalized(content))
+
+
+def normalized(value: object) -> object:
+    """Return a JSON value without null and empty fields, which versions of inspect write or leave out."""
+    if isinstance(value, dict):
+        fields = {key: normalized(part) for key, part in value.items()}
+        return {key: part for key, part in fields.items() if part not in (None, {}, [])}
+    return [normalized(part) for part in value] if isinstance(value, list) else value
 
 
 def _parse_value(value: object) -> float | None:

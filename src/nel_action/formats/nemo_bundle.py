@@ -95,7 +95,11 @@ def _scores(table: Mapping[str, Any], count: int | None) -> Iterator[Score]:
         values = as_mapping(entry)
         if (value := parse_float(values.get("value"))) is not None:
             stderr = _stderr(parse_float(values.get("ci_lower")), parse_float(values.get("ci_upper")))
-            yield Score(metric=metric, value=value, stderr=stderr, n=count, higher_is_better=True)
+            # NOTE: rewards are averaged; a scorer may have another metric.
+            is_mean = True if metric in _REWARD_METRICS else None
+            yield Score(
+                metric=metric, value=value, stderr=stderr, n=count, higher_is_better=True, mean_of_items=is_mean
+            )
 
 
 def _stderr(lower: float | None, upper: float | None) -> float | None:

@@ -25,6 +25,7 @@ __all__ = [
     "find_files",
     "limited_count",
     "load_json",
+    "matching_metrics",
     "nearly_equal",
     "parse_count",
     "parse_float",
@@ -330,9 +331,18 @@ def select_primary_metric(requested: str | None, names: Sequence[str]) -> str | 
     """
     if requested is None:
         return names[0] if names else None
-    prefixes, suffix = (f"{requested},", f"{requested}."), f".{requested}"
-    matches = [name for name in names if name.startswith(prefixes) or name.endswith(suffix)]
+    matches = matching_metrics(requested, names)
     return matches[0] if requested not in names and len(matches) == 1 else requested
+
+
+def matching_metrics(part: str, names: Sequence[str]) -> list[str]:
+    """Return the metrics of which a name is a part: without the filter (`exact_match`), scorer or key (`accuracy`)."""
+    prefixes, suffix, inner = (f"{part},", f"{part}."), f".{part}", (f".{part}.", f".{part},")
+    return [
+        name
+        for name in names
+        if name.startswith(prefixes) or name.endswith(suffix) or any(infix in name for infix in inner)
+    ]
 
 
 def with_direction(scores: Iterable[Score], metric: str | None, *, higher_is_better: bool | None) -> tuple[Score, ...]:

@@ -10,8 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from nel_action.catalog.lookup import lookup
+from nel_action.catalog.lookup import catalog
 from nel_action.errors import NelActionError, NotFoundError, ResultsError
+from nel_action.formats.parsing import select_primary_metric, with_direction
 from nel_action.gating.items import Collector, items_of_columns
 from nel_action.gating.result_set import ResultSet
 from nel_action.model.results import JobOutcome, Results, Sample, TaskResult, read_results
@@ -166,9 +167,11 @@ class _ParsedResults:
         detected = self.detected[name]
         bare = TaskResult(task=name, model=detected.model, job_id="-", key=f"-{name}", outcome=JobOutcome.SUCCEEDED)
         try:
-            parsed = self.reader.read(_with_catalog(detected.task), detected.artifacts)
+            parsed = self.reader.read(detected.task, detected.artifacts)
         except NelActionError as error:
             return bare.model_copy(update={"reason": "results", "detail": error.problems[0].text})
+        if self.reader.name == "nemo":
+            parsed = _with_catalog(parsed, detected.task.name)
         self.unused[name] = parsed
         params = {"harness": self.reader.name, "params": dict(detected.params)}
         return bare.model_copy(update={**parsed.task_fields(), **params})
@@ -187,16 +190,22 @@ class _ParsedResults:
         return None if records is None else _collect(records, metric, task=result.task)
 
 
-def _with_catalog(task: HarnessTask) -> HarnessTask:
-    """Add the metric's direction from the catalog, for files that do not contain it."""
-    if task.higher_is_better is not None:
-        return task
-    try:
-        known = lookup(task.name)
-    except NelActionError:
-        return task
-    metric = task.metric or known.metric
-    return replace(task, higher_is_better=known.higher_is_better, metric=metric if known.higher_is_better else None)
+def _with_catalog(parsed: ParsedResult, task: str) -> ParsedResult:
+    """Add the direction of the catalog's metric, which files of the container contract do not contain.
+
+    Args:
+        parsed: the result.
+        task: the task's name.
+    """
+    names = [score.metric for score in parsed.scores]
+    known = [each for each in catalog() if task in {each.name, each.full_name} and each.metric]
+    directions = {(select_primary_metric(each.metric, names), each.higher_is_better) for each in known}
+    for metric, higher_is_better in directions:
+        # NOTE: several harnesses may have a task of that name.
+        if (metric, None if higher_is_better is None else not higher_is_better) not in directions:
+            scores = with_direction(parsed.scores, metric, higher_is_better=higher_is_better)
+            parsed = replace(parsed, scores=scores)
+    return parsed
 
 
 def _records(parsed: ParsedResult, metric: str) -> Iterable[Mapping[str, Any]] | None:

@@ -15,12 +15,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn, cast
 
 from nel_action.errors import ResultsError
 from nel_action.files import limited
-from nel_action.formats.parsing import SampleColumns
 from nel_action.statistics.items import Items, mean_by_item
+
+if TYPE_CHECKING:
+    from nel_action.formats.parsing import SampleColumns
 
 __all__ = ["Collector", "items_of_columns", "read_items"]
 
@@ -126,6 +128,7 @@ class Collector:
             raise ValueError(msg)
         rows, values = np.asarray(self.rows, dtype=np.int64), np.asarray(self.values)
         low, high, samples = float(values.min()), float(values.max()), len(values)
+        sample_mean = float(values.mean()) if samples > len(self.index) else None
         if samples > len(self.index):
             self._reject_duplicates()
             values = mean_by_item(rows, values)
@@ -138,6 +141,7 @@ class Collector:
             low=low,
             high=high,
             samples=samples,
+            sample_mean=sample_mean,
         )
 
     def _reject_duplicates(self) -> None:

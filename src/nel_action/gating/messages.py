@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import Final
 
+from nel_action.formats.parsing import matching_metrics
 from nel_action.formatting import Unit, approximate_count, count, duration, percentage, plural
 from nel_action.gating.verdict import LimitTest, Verdict
 from nel_action.model.results import JobOutcome, Score, TaskResult
@@ -64,8 +65,7 @@ def unknown_metric(metric: str | None, result: TaskResult) -> str:
     if metric is None:
         return f"the primary metric is unknown; set metric to one of {listed}"
     # NOTE: harnesses append filters; a name without its filter is accepted only if a single metric has it.
-    prefixes, suffix = (f"{metric},", f"{metric}."), f".{metric}"
-    if matches := [name for name in names if name.startswith(prefixes) or name.endswith(suffix)]:
+    if matches := matching_metrics(metric, names):
         return f"metric {metric!r} is ambiguous; set metric to one of {', '.join(matches)}"
     near = [name for name in names if name.startswith(metric) or metric.startswith(name)]
     near += [name for name in get_close_matches(metric, names, n=3, cutoff=0.5) if name not in near]

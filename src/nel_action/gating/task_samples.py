@@ -14,6 +14,8 @@ from nel_action.statistics.items import Items, fitting_scales, is_binary, rescal
 __all__ = ["TaskSamples", "agree_on_scale", "load_samples"]
 
 _PERCENT = 100.0
+_ROUNDING = 6e-4
+"""Largest difference of a reported score from a mean, as a fraction of the unit: three decimals."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,10 +77,17 @@ def load_samples(run: ResultSet, result: TaskResult, score: Score) -> TaskSample
     if scales:
         notes = (messages.items_without_value(score, result.n_items),) if score.excluded else ()
         return _normalized(TaskSamples(result, score, len(items), items, scales, notes=notes))
-    if score.mean_of_items or (score.mean_of_items is None and not _is_within_range(items, score.value)):
+    is_average = score.mean_of_items is not True or _is_mean_of_samples(items, score.value)
+    if not is_average or (score.mean_of_items is None and not _is_within_range(items, score.value)):
         raise ResultsError(messages.contradiction(score, float(items.values.mean()), len(items)))
     notes = (messages.not_mean_of_items(score.metric),)
     return TaskSamples(result, score, n, differs_from_items=True, notes=notes)
+
+
+def _is_mean_of_samples(items: Items, score: float) -> bool:
+    """Return whether a score averages samples of which some items have more than others."""
+    mean = items.sample_mean
+    return mean is not None and any(abs(mean * scale - score) <= _ROUNDING * scale for scale in (1.0, _PERCENT))
 
 
 def _is_within_range(items: Items, score: float) -> bool:

@@ -48,6 +48,8 @@ class Items:
     """Largest score of a single sample."""
     samples: int
     """Number of samples, including repeats."""
+    sample_mean: float | None = None
+    """Mean over all samples, which differs from that over the items if some have more repeats; None without repeats."""
 
     def __len__(self) -> int:
         return len(self.index)
