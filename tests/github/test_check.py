@@ -27,7 +27,7 @@ def test_check_is_in_progress_until_concluded(api: GitHubApi, hub: GitHubDouble)
     check_run = check(api)
     start(check_run)
     check_run.update_progress(title="1 of 2", summary="running")
-    check_run.conclude(Conclusion.FAILURE, title="gsm8k fell", summary="table")
+    check_run.conclude(Conclusion.FAILURE, title="gsm8k dropped", summary="table")
     (shown,) = hub.store.checks_of(SHA)
     steps = hub.store.check_history[shown["id"]]
     assert [step.get("conclusion") or step["status"] for step in steps] == ["in_progress", "in_progress", "failure"]

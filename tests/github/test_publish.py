@@ -43,8 +43,8 @@ def test_conclude_writes_all_channels(make_context: MakeContext, hub: GitHubDoub
     publisher.conclude(reports.failed(), ExitCode.FAIL, locate=locate)
     assert check(hub)["conclusion"] == "failure"
     (comment,) = hub.store.comments_of(2)
-    assert "gsm8k fell" in comment["body"]
-    assert "gsm8k fell" in Path(context.environ["GITHUB_STEP_SUMMARY"]).read_text()
+    assert "gsm8k dropped" in comment["body"]
+    assert "gsm8k dropped" in Path(context.environ["GITHUB_STEP_SUMMARY"]).read_text()
     assert "::error file=evals/gate.yaml,line=7,title=gsm8k%3A fail::" in log.getvalue()
 
 

@@ -165,7 +165,7 @@ class GatePublication:
                 lines = "\n".join(map(_regression_line, regressions))
                 trend = render_trend(report.metadata.trend, units=trend_units(report), max_charts=3)
                 body = render_markdown(report, limit=_ISSUE_LIMIT) + "\n" + trend
-                issue.write(f"{context.inputs.check_name}: {names} fell", f"{lines}\n\n{body}")
+                issue.write(f"{context.inputs.check_name}: {names} regressed", f"{lines}\n\n{body}")
             elif report.gate.verdict is Verdict.PASS:
                 issue.close(f"Recovered with {event.head_short}: [this run]({event.run_url}).")
         except NelActionError as error:

@@ -36,4 +36,4 @@ def test_self_test_workflow_passes_and_fails_as_expected(act: Act) -> None:
     assert (check["name"], check["conclusion"]) == ("Quickstart", "success")
     assert (act.artifacts / "nel-action-quickstart/results.json").exists()
     assert "Benchmark gate: passed" in ran.summary
-    assert "0.99" in ran.summary, "the policy of the second job is stricter"
+    assert "99.0 %" in ran.summary, "the policy of the second job is stricter"

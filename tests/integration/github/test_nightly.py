@@ -23,7 +23,7 @@ def test_issue_is_opened_when_confirmed_updated_and_closed(workplace: Workplace)
     assert issues() == [], "one run does not confirm a regression"
     result = run_scheduled(workplace, 0.21)
     (issue,) = issues()
-    assert "arith fell" in issue["title"]
+    assert "arith regressed" in issue["title"]
     assert "xychart" in result.summary
     assert "arith: 3 scores from 80.0" in Path(result.outputs["report-path"]).with_suffix(".html").read_text()
     run_scheduled(workplace, 0.22)
