@@ -61,12 +61,15 @@ def test_submit_reuses_a_success_only_if_the_model_is_pinned(tmp_path: Path) -> 
         assert settled(refresh(second)) is (runs == 1)
 
 
-def test_submit_joins_an_active_unpinned_job(tmp_path: Path) -> None:
+def test_submit_never_joins_an_active_job_whose_model_is_not_pinned(tmp_path: Path) -> None:
     executor = MemoryExecutor()
     plan = make_test_plan("a", commit=None)
     submit(new_session(plan, executor, tmp_path))
-    submit(new_session(plan, executor, tmp_path))
-    assert len(executor.started) == 1
+    second = new_session(plan, executor, tmp_path)
+    assert submit(second).joined == ()
+    assert [number for _, number in executor.started] == [1, 2]
+    submit(second)
+    assert len(executor.started) == 2
 
 
 def test_resume_submits_only_failed_jobs_again(tmp_path: Path) -> None:

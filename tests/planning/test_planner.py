@@ -78,6 +78,32 @@ def test_key_depends_on_commit_repository_and_salt_or_on_revision_instead_of_com
     assert key_of(pinned) == key_of(pinned, replace(CONTEXT, commit="b" * 40))
 
 
+def test_unpinned_jobs_of_two_invocations_have_different_keys() -> None:
+    spec = make_spec()
+    revision = make_spec(target=spec.target.model_copy(update={"revision": "sha256:1"}))
+    for unknown in (replace(CONTEXT, commit=None), replace(CONTEXT, modified=True)):
+        one, two = replace(unknown, nonce="1"), replace(unknown, nonce="2")
+        assert not make_plan(spec, one, base_dir=Path()).jobs[0].pinned
+        assert key_of(spec, one) == key_of(spec, one)
+        assert key_of(spec, one) != key_of(spec, two)
+        assert key_of(revision, one) == key_of(revision, two)
+    assert key_of(spec, replace(CONTEXT, nonce="1")) == key_of(spec, replace(CONTEXT, nonce="2"))
+
+
+@pytest.mark.parametrize("argument", ["{}", "--script={}", "python '{}' --limit 3"])
+def test_key_contains_files_that_the_command_of_a_process_names(tmp_path: Path, argument: str) -> None:
+    script = tmp_path / "evaluate.py"
+    task = Task(name="a", harness="command", command=("python", argument.format(script)))
+    spec = make_spec(evaluation=Evaluation(tasks=(task,)))
+    keys = [key_of(spec)]
+    for text in ("one", "two"):
+        script.write_text(text, encoding="utf-8")
+        keys.append(key_of(spec))
+    assert len(set(keys)) == 3
+    script.write_bytes(b"\x7fELF of this machine")
+    assert key_of(spec) == keys[0]
+
+
 def test_job_is_pinned_by_commit_revision_or_salt() -> None:
     empty = Context()
     assert not make_plan(make_spec(), empty, base_dir=Path()).jobs[0].pinned

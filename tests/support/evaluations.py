@@ -15,7 +15,8 @@ from nel_action.driver.surroundings import Surroundings
 from nel_action.ledger import Ledger
 from nel_action.lifecycle.invocation import open_invocation
 from nel_action.lifecycle.loading import load
-from nel_action.lifecycle.prepare import Prepared, discover_context
+from nel_action.lifecycle.prepare import Prepared
+from nel_action.lifecycle.provenance import discover_context
 from nel_action.lifecycle.session import Session
 from nel_action.planning.planner import make_plan
 

@@ -77,6 +77,7 @@ def _record(opened: Session, views: Sequence[JobView]) -> dict[str, Any]:
         "supervisor_log": _supervisor_log(opened),
         "repository": invocation.plan.context.repository,
         "commit": invocation.plan.context.commit,
+        "commit_source": invocation.plan.context.commit_source,
         "jobs": [
             {
                 "job_id": f"{invocation.id}.{view.job.index}",

@@ -72,6 +72,7 @@ def collect(session: Session, views: list[JobView]) -> Results:
         tool_version=__version__,
         repository=invocation.plan.context.repository,
         commit=invocation.plan.context.commit,
+        commit_source=invocation.plan.context.commit_source,
         spec_digest=invocation.spec_digest,
         tasks=tuple(tasks),
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -15,16 +14,15 @@ from nel_action.errors import EngineError, Location, NelActionError, Problem, Se
 from nel_action.executors.interface import Executor, ExecutorContext
 from nel_action.executors.registry import open_executor
 from nel_action.lifecycle.endpoint_check import check_endpoint
-from nel_action.planning.jobs import Context, Plan
+from nel_action.lifecycle.provenance import discover_context
+from nel_action.planning.jobs import Plan
 from nel_action.planning.planner import images, make_plan
 from nel_action.spec.compose import LoadedSpec
 
-__all__ = ["Prepared", "check", "discover_context", "prepare"]
+__all__ = ["Prepared", "check", "prepare"]
 
 _EXECUTION_KEY: Final = re.compile(r"\bexecution\.([a-z_]+(?:\.[a-z_]+)*)")
 """A key of the spec's `execution` section in the problem or the hint of an executor."""
-_REMOTE: Final = re.compile(r"^(?:\w+://(?!/)|[\w.-]+@).*?([\w.-]+/[\w.-]+?)(?:\.git)?/?$")
-"""The URL of a git remote; group 1 is `owner/name`. A directory on this machine does not match."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,39 +63,6 @@ def prepare(
         yield Prepared(loaded, plan, executor, environ)
     finally:
         executor.close()
-
-
-def discover_context(base_dir: Path, environ: Mapping[str, str], *, salt: str = "") -> Context:
-    """Return the repository and the commit that pin the model under test.
-
-    `NEL_ACTION_COMMIT` and `NEL_ACTION_REPOSITORY` take precedence, since `GITHUB_SHA` of a pull request is the merge
-    commit and not the head. GitHub's own variables come next, then the git checkout that contains the spec.
-
-    Args:
-        base_dir: directory of the spec.
-        environ: variables of this process.
-        salt: becomes part of every job key.
-    """
-    commit = environ.get("NEL_ACTION_COMMIT") or environ.get("GITHUB_SHA") or _git(base_dir, "rev-parse", "HEAD")
-    repository = environ.get("NEL_ACTION_REPOSITORY") or environ.get("GITHUB_REPOSITORY") or _remote(base_dir)
-    return Context(repository=repository, commit=commit, salt=salt)
-
-
-def _remote(directory: Path) -> str | None:
-    """Return `owner/name` of the remote `origin`; never its URL, which may contain a password."""
-    url = _git(directory, "config", "--get", "remote.origin.url")
-    match = _REMOTE.search(url) if url else None
-    return match.group(1) if match else None
-
-
-def _git(directory: Path, *arguments: str) -> str | None:
-    """Return the output of a git command; None without git, outside a checkout, or if the output is empty."""
-    argv = ["git", "-C", str(directory), *arguments]
-    try:
-        completed = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return completed.stdout.strip() or None if completed.returncode == 0 else None
 
 
 def check(prepared: Prepared, *, endpoint: bool = True) -> None:

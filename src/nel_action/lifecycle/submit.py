@@ -39,9 +39,9 @@ class Submission:
 def submit(session: Session) -> Submission:
     """Submit every job that has no recorded attempt; safe to call again after any interruption.
 
-    A job that the backend has under its key is joined while it is active, and if it succeeded and its model is
-    pinned. If it failed there, a new attempt is submitted. A job that the backend rejects is failed with reason
-    `rejected`; the others are submitted all the same.
+    A job that the backend has under its key is joined while it is active or if it succeeded, in both cases only if its
+    model is pinned: two unknown models are not known to be equal. If it failed there, a new attempt is submitted. A
+    job that the backend rejects is failed with reason `rejected`; the others are submitted all the same.
 
     Raises:
         UnreachableError: the backend did not answer; the next call finds what was submitted.
@@ -130,6 +130,8 @@ def _joinable(job: Job, row: AttemptRow | None, existing: Attempt, status: JobSt
     """Return whether the attempt on the backend serves this invocation, so that no new one is needed."""
     if row is not None and _answer_lost(row, existing):
         return True
+    if row is None and not job.pinned:
+        return False
     if not status.state.final:
         return row is None or existing.number > row.number or row.state not in _RETRIED
     return status.state is JobState.SUCCEEDED and (job.pinned or (row is not None and existing.number > row.number))

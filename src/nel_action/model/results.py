@@ -167,6 +167,8 @@ class Results(Record):
     repository: str | None = None
     """`owner/name`."""
     commit: str | None = None
+    commit_source: str | None = None
+    """Where the commit was read: the name of a variable, or the checkout and its state."""
     spec_digest: str | None = None
     """SHA-256 of the resolved spec."""
     tasks: tuple[TaskResult, ...] = ()

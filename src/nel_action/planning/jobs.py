@@ -28,8 +28,14 @@ class Context:
     """`owner/name`."""
     commit: str | None = None
     """Commit of the model under test."""
+    commit_source: str | None = None
+    """Where the commit was read: the name of a variable, or the checkout and its state."""
+    modified: bool = False
+    """Whether the files differ from the commit, or may differ; the commit then pins nothing."""
     salt: str = ""
     """Part of every job key; another salt runs every job again."""
+    nonce: str = ""
+    """Part of the key of every job that nothing pins, so that no two invocations share it."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """Image reference → digest, for the images that the executor could resolve."""
 
@@ -40,7 +46,7 @@ class Job:
 
     key: Key
     pinned: bool
-    """Whether a commit, a revision or a salt identifies the model; otherwise no finished attempt is reused."""
+    """Whether a commit, a revision or a salt identifies the model; otherwise no attempt is joined or reused."""
     index: int
     """Position in the plan; the job's ID is `<invocation>.<index>`."""
     name: str

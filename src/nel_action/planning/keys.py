@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from nel_action.files import digest_tree
 from nel_action.model.job import Key
@@ -15,6 +16,11 @@ from nel_action.planning.jobs import Context, Job
 from nel_action.spec.evaluation import Task
 
 __all__ = ["digest_key", "job_key"]
+
+_ABSOLUTE_PATH: Final = re.compile(r"""(?:^|[\s=:,;"'(])(/[^\s=:,;"'()]+)""")
+"""An absolute path in an argument, also in an option's value or in shell text."""
+_MAX_DIGESTED: Final = 64 * 1024**2
+"""Bytes; a larger file is identified by its size and modification time."""
 
 
 def job_key(job: Job, task: Task, context: Context, salt: str) -> Key:
@@ -41,10 +47,11 @@ def job_key(job: Job, task: Task, context: Context, salt: str) -> Key:
             "dataset": [task.dataset_dir, task.dataset_mount_path] if task.dataset_dir else None,
             "commands": [job.pre_cmd, job.post_cmd],
             "repository": context.repository,
-            "salt": [context.salt, salt],
+            "salt": [context.salt if job.pinned else context.nonce, salt],
         }
         # NOTE: only if there are any, so that the keys of all other jobs do not change.
         | ({"auxiliary": _dump_auxiliary(job)} if job.auxiliary else {})
+        | ({"command_files": files} if (files := _digest_command_files(job)) else {})
     )
 
 
@@ -56,6 +63,31 @@ def digest_key(identity: Mapping[str, Any]) -> Key:
 
 def _dump_auxiliary(job: Job) -> dict[str, Any]:
     return {name: deployment.model_dump(mode="json") for name, deployment in job.auxiliary.items()}
+
+
+def _digest_command_files(job: Job) -> dict[str, str]:
+    """Return the digests of files outside `task_dir` that the command of a process names by absolute paths.
+
+    Binary programs are omitted: they differ between machines. A path in a container is not a path on this machine.
+    """
+    if job.image is not None or job.task.command is None:
+        return {}
+    paths = (Path(text) for argument in job.task.command for text in _ABSOLUTE_PATH.findall(argument))
+    return {str(path): digest for path in paths if (digest := _digest_text_file(path)) is not None}
+
+
+def _digest_text_file(path: Path) -> str | None:
+    """Return the digest of a file; None if it is no file or a binary program."""
+    try:
+        if not path.is_file():
+            return None
+        size = path.stat().st_size
+        if size > _MAX_DIGESTED:
+            return f"{size} bytes of {path.stat().st_mtime_ns}"
+        content = path.read_bytes()
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+    return None if content.startswith(b"\x7fELF") else hashlib.sha256(content).hexdigest()
 
 
 def _digest_file(path: str | None) -> str | None:

@@ -130,7 +130,7 @@ class _JobBuilder:
         self._check(index, entry, resolved, program, environment=image or requirements)
         job = Job(
             key=Key(""),
-            pinned=bool(target.revision or self.context.commit or self.context.salt or spec.execution.salt),
+            pinned=self._is_pinned(target),
             index=0,
             name=file_name(f"{task.name}@{label}" if len(self.targets()) > 1 else task.name),
             task=resolved,
@@ -149,6 +149,12 @@ class _JobBuilder:
             post_cmd=task.post_cmd or spec.evaluation.post_cmd,
         )
         return replace(job, key=job_key(job, task, self.context, spec.execution.salt))
+
+    def _is_pinned(self, target: Target) -> bool:
+        """Return whether something identifies the model under test; a commit of other files does not."""
+        context = self.context
+        commit = context.commit if not context.modified else None
+        return bool(target.revision or commit or context.salt or self.spec.execution.salt)
 
     def _harness(self, index: int, task: Task, entry: CatalogTask | None) -> Harness:
         """Return the harness of a task.
