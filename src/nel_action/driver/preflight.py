@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nel_action.driver.surroundings import Rules, Surroundings
-from nel_action.errors import Location, Problem, SpecError
-from nel_action.gating.policy import check_policy
+from nel_action.errors import Location, NotFoundError, Problem, SpecError
+from nel_action.gating.policy import check_policy, task_policy
+from nel_action.spec.metric_range import MetricRange, range_of_metric
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nel_action.lifecycle.prepare import Prepared
     from nel_action.spec.compose import LoadedSpec
+    from nel_action.spec.policy import GatePolicy
 
 __all__ = ["check_plan", "check_spec"]
 
@@ -50,17 +54,40 @@ def _policy_problems(loaded: LoadedSpec) -> list[Problem]:
     gate = loaded.spec.gate
     if gate is None:
         return []
-    problems = check_policy(gate, [task.name for task in loaded.spec.evaluation.tasks])
+    tasks = [task.name for task in loaded.spec.evaluation.tasks]
+    problems = check_policy(gate, tasks, _catalog_ranges(gate, tasks))
     return [
         Problem(problem.message, problem.location or _locate(problem, loaded), problem.hint) for problem in problems
     ]
 
 
+def _catalog_ranges(gate: GatePolicy, tasks: Sequence[str]) -> dict[str, MetricRange]:
+    """Return the ranges of the judged metrics, as far as the catalog defines them."""
+    from nel_action.catalog.lookup import lookup
+
+    ranges = {}
+    for task in tasks:
+        try:
+            entry = lookup(task)
+        except NotFoundError:
+            continue
+        metric_range = range_of_metric(entry.harness, task_policy(gate, task).metric or entry.metric)
+        if metric_range is not None:
+            ranges[task] = metric_range
+    return ranges
+
+
 def _locate(problem: Problem, loaded: LoadedSpec) -> Location | None:
     """Return the source position of the task that a problem of the policy names."""
     tasks = loaded.spec.gate.tasks if loaded.spec.gate else {}
-    name = next((name for name in tasks if f"gate.tasks.{name}" in problem.message), None)
-    return loaded.locate(("gate", "tasks", name) if name else ("gate",))
+    text = problem.message
+    name = next((name for name in tasks if text.startswith(tuple(f"gate.tasks.{name}{end}" for end in ".: "))), None)
+    section: tuple[str, ...] = ("gate", "tasks", name) if name else ("gate",)
+    if text.startswith("gate.defaults."):
+        section = ("gate", "defaults")
+    prefix = ".".join(section) + "."
+    key = text.removeprefix(prefix).partition(":")[0]
+    return loaded.locate((*section, key) if text.startswith(prefix) else section)
 
 
 def check_plan(prepared: Prepared, around: Surroundings, *, endpoint: bool = True) -> None:

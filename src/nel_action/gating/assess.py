@@ -14,7 +14,7 @@ from nel_action.gating import messages
 from nel_action.gating.comparison import Contradiction, TaskComparison, compare, score_evidence
 from nel_action.gating.limits import Measured, evaluate_limits, exceeded_usage
 from nel_action.gating.result_set import ResultSet
-from nel_action.gating.task_samples import TaskSamples, load_samples
+from nel_action.gating.task_samples import TaskSamples, known_range, load_samples
 from nel_action.gating.validation import differing_default, select_score, validate_result
 from nel_action.gating.verdict import LimitTest
 from nel_action.model.results import Interval, Score, TaskResult
@@ -150,7 +150,10 @@ def _estimate(assessment: Assessment, samples: TaskSamples, comparison: TaskComp
     if not isinstance(score, Unmeasurable):
         low, high = score.lower_bound(alpha), score.upper_bound(alpha)
         assessment.interval = Interval(low=low, high=high, level=1 - 2 * alpha, method=score.method)
-    measured = Measured(policy=policy, alpha=alpha, samples=samples, score=score)
+    sides = [samples, comparison.baseline] if isinstance(comparison, TaskComparison) else [samples]
+    measured = Measured(
+        policy=policy, alpha=alpha, samples=samples, score=score, known_range=known_range(sides, policy.bounds)
+    )
     _test_limits(assessment, measured, needs_baseline=False)
     if isinstance(comparison, TaskComparison):
         assessment.comparison = comparison

@@ -14,6 +14,7 @@ from nel_action.gating.verdict import LimitTest
 from nel_action.model.results import TaskResult
 from nel_action.model.unmeasurable import Unmeasurable
 from nel_action.spec.limits import Limit, Rule
+from nel_action.spec.metric_range import MetricRange, limit_range_problem
 from nel_action.spec.policy import FloorRule, TaskPolicy
 from nel_action.statistics.distributions import normal_quantile
 from nel_action.statistics.estimates import Evidence, Negated, PointEstimate
@@ -33,6 +34,8 @@ class Measured:
     score: Evidence | Unmeasurable
     """Estimate of the candidate's score."""
     comparison: TaskComparison | None = None
+    known_range: MetricRange | None = None
+    """Range of the metric; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,7 +171,13 @@ def evaluate_limits(measured: Measured, *, needs_baseline: bool) -> Iterator[Lim
         needs_baseline: test the limits on the change from the baseline; otherwise those on the score itself.
     """
     for limit, stated in measured.policy.stated_limits(*RULES):
-        if limit.needs_baseline is needs_baseline:
+        if limit.needs_baseline is not needs_baseline:
+            continue
+        known = measured.known_range
+        problem = limit_range_problem(limit, stated, known) if known is not None else None
+        if problem is not None:
+            yield Unmeasurable("; ".join(problem))
+        else:
             yield RULES[limit.rule].test(limit, stated, measured)
 
 

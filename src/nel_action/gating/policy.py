@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
 from nel_action.errors import Problem, SpecError
+from nel_action.spec.metric_range import MetricRange, limit_range_problem
 from nel_action.spec.policy import GatePolicy, TaskPolicy
 
 __all__ = ["check_policy", "load_policy", "task_policy"]
@@ -50,12 +51,17 @@ def _entry_name(policy: GatePolicy, task: str) -> str | None:
     return short if short in policy.tasks else None
 
 
-def check_policy(policy: GatePolicy, tasks: Sequence[str]) -> list[Problem]:
-    """Return the problems of a policy: entries that match no task or several, and a policy without any limit.
+def check_policy(
+    policy: GatePolicy, tasks: Sequence[str], ranges: Mapping[str, MetricRange] | None = None
+) -> list[Problem]:
+    """Return the problems of a policy.
+
+    Entries that match no task or several, limits that no score can violate or meet, and a policy without any limit.
 
     Args:
         policy: the policy.
         tasks: names of the tasks in the spec.
+        ranges: known ranges of metrics by task; `bounds` of the policy replace them.
     """
     if not tasks:
         return [Problem("there is no task to gate", hint="name at least one under evaluation.tasks")]
@@ -67,9 +73,30 @@ def check_policy(policy: GatePolicy, tasks: Sequence[str]) -> list[Problem]:
         for name in sorted(matched)
         if name not in tasks and entries.count(name) > 1
     ]
+    for task in dict.fromkeys(tasks):
+        problems += _range_problems(policy, task, (ranges or {}).get(task))
     if not problems and not any(_has_limits(task_policy(policy, task)) for task in tasks):
         problems.append(Problem("the gate states no limit", hint="add a limit to gate.tasks or gate.defaults"))
     return problems
+
+
+def _range_problems(policy: GatePolicy, task: str, known: MetricRange | None) -> list[Problem]:
+    """Return the limits of a task that cannot decide anything within the range of its metric."""
+    merged = task_policy(policy, task)
+    known = MetricRange(*merged.bounds, stated=True) if merged.bounds is not None else known
+    if known is None:
+        return []
+    own = _entry_name(policy, task)
+    idle = [
+        (limit, problem)
+        for limit, stated in merged.stated_limits()
+        if (problem := limit_range_problem(limit, stated, known))
+    ]
+    sections = {
+        limit.key: f"gate.tasks.{own}" if own and limit.key in policy.tasks[own].model_fields_set else "gate.defaults"
+        for limit, _ in idle
+    }
+    return [Problem(f"{sections[limit.key]}.{text}", hint=f"{task}: {fix}") for limit, (text, fix) in idle]
 
 
 def _has_limits(policy: TaskPolicy) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from nel_action.errors import ResultsError
 from nel_action.gating import messages
 from nel_action.gating.result_set import ResultSet
 from nel_action.model.results import Score, TaskResult
-from nel_action.statistics.aggregate import Aggregate
+from nel_action.spec.metric_range import MetricRange, range_of_metric
+from nel_action.statistics.aggregate import Aggregate, as_proportion
 from nel_action.statistics.items import Items, fitting_scales, is_binary, rescaled
 
 __all__ = ["TaskSamples", "agree_on_scale", "load_samples"]
@@ -16,6 +18,10 @@ __all__ = ["TaskSamples", "agree_on_scale", "load_samples"]
 _PERCENT = 100.0
 _ROUNDING = 6e-4
 """Largest difference of a reported score from a mean, as a fraction of the unit: three decimals."""
+_FEWEST = 10
+"""With fewer items, the standard errors of right/wrong and of other items are too similar."""
+_WHOLE = 1e-6
+"""Largest difference of a count from a whole number."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,16 +46,52 @@ class TaskSamples:
         return self.scales[0]
 
     @property
-    def known_range(self) -> tuple[float, float] | None:
-        """Range of the metric as the items show it: right/wrong items, or a percentage; None if unknown."""
-        if self.items is None:
+    def known_range(self) -> MetricRange | None:
+        """Range of the metric as the harness, the items or the standard error show it; None if unknown.
+
+        Right/wrong items, also averaged over repeats, are a proportion or a percentage; other scores between 0 and 1
+        may be seconds or losses.
+        """
+        value, items = self.score.value, self.items
+        defined = range_of_metric(self.result.harness, self.score.metric)
+        if defined is not None and defined.low <= value <= defined.high:
+            return defined
+        if items is not None:
+            is_clear = self.scale == _PERCENT or _are_right_or_wrong(items)
+            return MetricRange(0.0, self.scale) if is_clear and len(self.scales) == 1 else None
+        if not self.score.stderr:
             return None
-        return (0.0, self.scale) if self.scale == _PERCENT or is_binary(self.items.values) else None
+        for scale in (1.0, _PERCENT):
+            stderr = self.score.stderr / scale
+            if self.n and self.n >= _FEWEST and as_proportion(Aggregate(value / scale, stderr, self.n)) is not None:
+                return MetricRange(0.0, scale)
+        return None
 
     @property
     def aggregate(self) -> Aggregate:
         """The score without its items."""
         return Aggregate(self.score.value, self.score.stderr, self.n)
+
+
+def known_range(sides: Sequence[TaskSamples], stated: tuple[float, float] | None) -> MetricRange | None:
+    """Return the range of a metric: as the policy states it, else from the first side where it is clear.
+
+    Args:
+        sides: the judged score and, if there is one, that of the baseline.
+        stated: `bounds` of the policy.
+    """
+    if stated is not None:
+        return MetricRange(*stated, stated=True)
+    known = (samples.known_range for samples in sides)
+    return next((metric_range for metric_range in known if metric_range is not None), None)
+
+
+def _are_right_or_wrong(items: Items) -> bool:
+    """Return whether every sample is 0 or 1, as far as the means over repeats show it."""
+    repeats = items.samples / len(items)
+    counts = items.values * repeats
+    is_whole = bool((abs(counts - counts.round()) < _WHOLE * repeats).all()) and repeats.is_integer()
+    return is_whole and {items.low, items.high} <= {0.0, 1.0}
 
 
 def load_samples(run: ResultSet, result: TaskResult, score: Score) -> TaskSamples:
