@@ -92,7 +92,8 @@ def test_destinations_of_the_surroundings_replace_those_of_the_spec(
     assert letters(evaluation.evaluate(may_export=False)).endswith("JR")
 
 
-def test_a_failed_export_does_not_prevent_the_next(tmp_path: Path) -> None:
+def test_a_failed_export_does_not_prevent_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     evaluation = Evaluation(Scenario(), tmp_path)
     events = [event for event in evaluation.evaluate(exports=("unknown", "local")) if isinstance(event, Exported)]
     failed, complete = events
@@ -100,6 +101,7 @@ def test_a_failed_export_does_not_prevent_the_next(tmp_path: Path) -> None:
     assert "no exporter 'unknown'" in failed.problems[0]
     assert complete.outcome is not None
     assert complete.problems == ()
+    assert (tmp_path / "nel-action-results" / "processed_results.json").is_file()
 
 
 @pytest.fixture
