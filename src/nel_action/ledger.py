@@ -223,6 +223,14 @@ class Ledger:
                 [getattr(row, column) for column in (*columns, *_IDENTITY)],
             )
 
+    def forget(self, row: AttemptRow) -> None:
+        """Delete an attempt of another invocation that this one had joined and then left, so that it can join again."""
+        with self._transaction():
+            self._db.execute(
+                "DELETE FROM attempts WHERE invocation = ? AND job = ? AND number = ? AND reused",
+                (row.invocation, row.job, row.number),
+            )
+
     def attempts(self, invocation: str) -> list[AttemptRow]:
         """Return all attempts of an invocation, ordered by job and number."""
         rows = self._db.execute(

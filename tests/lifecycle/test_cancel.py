@@ -6,8 +6,9 @@ import pytest
 from tests.doubles.executor import Killed, MemoryExecutor
 from tests.support.plans import make_test_plan, new_session, reopened
 
-from nel_action.lifecycle.cancel import cancel
-from nel_action.lifecycle.submit import submit
+from nel_action.lifecycle.cancel import DETACHED, cancel
+from nel_action.lifecycle.submit import resume, submit
+from nel_action.lifecycle.waiting import refresh
 from nel_action.model.job import JobState
 
 
@@ -54,3 +55,28 @@ def test_cancel_releases_an_invocation_only_if_all_its_jobs_are_cancelled(tmp_pa
     assert executor.calls.count(released) == 1
     cancel(session)
     assert executor.calls.count(released) == 2
+
+
+def test_cancel_detaches_from_a_joined_job_which_runs_on(tmp_path: Path) -> None:
+    executor = MemoryExecutor()
+    plan = make_test_plan("a")
+    owner, joiner = (new_session(plan, executor, tmp_path) for _ in range(2))
+    submit(owner)
+    submit(joiner)
+    (view,) = cancel(joiner)
+    assert view.attempt is not None
+    assert (view.state, view.attempt.detail) == (JobState.CANCELLED, DETACHED)
+    assert [job.state for job in refresh(owner)] == [JobState.RUNNING]
+    resume(joiner)
+    assert len(executor.started) == 1
+    assert [job.state for job in refresh(joiner)] == [JobState.RUNNING]
+
+
+def test_cancel_of_shared_jobs_cancels_them_for_all_invocations(tmp_path: Path) -> None:
+    executor = MemoryExecutor()
+    plan = make_test_plan("a")
+    owner, joiner = (new_session(plan, executor, tmp_path) for _ in range(2))
+    submit(owner)
+    submit(joiner)
+    cancel(joiner, shared=True)
+    assert [job.state for job in refresh(owner)] == [JobState.CANCELLED]

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from typing import Final
 
 from nel_action.executors.interface import Releasing
 from nel_action.lifecycle.session import JobView, Session
 from nel_action.lifecycle.submit import recover
 from nel_action.lifecycle.waiting import refresh
+from nel_action.model.job import JobState, JobStatus
 
-__all__ = ["cancel"]
+__all__ = ["DETACHED", "cancel"]
 
 logger = logging.getLogger(__name__)
 
+DETACHED: Final = "detached; the job belongs to another invocation and runs on"
+"""Detail of a job that this invocation had joined and no longer waits for."""
 
-def cancel(session: Session, jobs: Collection[int] | None = None) -> list[JobView]:
+
+def cancel(session: Session, jobs: Collection[int] | None = None, *, shared: bool = False) -> list[JobView]:
     """Cancel jobs that are not final and wait until they have stopped.
 
-    A submission whose answer was lost is looked up first; a job that the backend does not have stays pending.
+    A submission whose answer was lost is looked up first; a job that the backend does not have stays pending. The jobs
+    of other invocations that this one joined run on: this invocation detaches from them.
 
     Args:
         session: the invocation.
         jobs: indexes of the jobs to cancel; None for all.
+        shared: also cancel the jobs of other invocations that this one joined.
 
     Returns:
         All jobs of the invocation, as observed afterwards.
@@ -37,9 +44,15 @@ def cancel(session: Session, jobs: Collection[int] | None = None) -> list[JobVie
         for row in session.attempts().values()
         if row.backend_id and not row.state.final and (jobs is None or row.job in jobs)
     ]
-    if rows:
-        logger.info("invocation %s: cancelling %d jobs", session.invocation.id, len(rows))
-        session.executor.cancel([row.backend_attempt for row in rows])
+    detached = [row for row in rows if row.reused and not shared]
+    own = [row for row in rows if row not in detached]
+    if own:
+        logger.info("invocation %s: cancelling %d jobs", session.invocation.id, len(own))
+        session.executor.cancel([row.backend_attempt for row in own])
+    for row in detached:
+        session.observe(row, JobStatus(state=JobState.CANCELLED, detail=DETACHED))
+    if detached:
+        session.save()
     complete = jobs is None or {job.index for job in session.invocation.plan.jobs} <= set(jobs)
     if complete and isinstance(session.executor, Releasing):
         # NOTE: the model server may exist before the first job does.

@@ -96,7 +96,9 @@ def _place(session: Session, jobs: list[Job], attempts: Mapping[int, AttemptRow]
         existing = existing_attempts.get(job.key)
         row = attempts.get(job.index)
         if existing is not None and _joinable(job, row, existing, statuses[job.key]):
-            reused = row is None or row.number != existing.number
+            reused = row is None or row.reused or row.number != existing.number
+            if row is not None and row.reused and row.state.final:
+                session.ledger.forget(row)
             intent = _intend(session, job, existing.number, reused=reused)
             recorded = _record(session, intent, existing, statuses[job.key])
             joined += [recorded] if reused else []
@@ -133,7 +135,8 @@ def _joinable(job: Job, row: AttemptRow | None, existing: Attempt, status: JobSt
     if row is None and not job.pinned:
         return False
     if not status.state.final:
-        return row is None or existing.number > row.number or row.state not in _RETRIED
+        # NOTE: a joined attempt is final for this invocation if it detached, while the other's attempt runs on.
+        return row is None or row.reused or existing.number > row.number or row.state not in _RETRIED
     return status.state is JobState.SUCCEEDED and (job.pinned or (row is not None and existing.number > row.number))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
@@ -8,11 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.local_jobs import INVOCATION, Bench, key, supervisor_pid, wait
+from docker.types import LogConfig
+from tests.support.local_jobs import INVOCATION, Bench, key, stop_supervisors, supervisor_pid, wait
 from tests.support.local_jobs import job as plain_job
 
 from nel_action.executors.interface import poll_attempts
 from nel_action.executors.local.attempt import AttemptDir
+from nel_action.executors.local.docker.engine import AsyncEngine, RunningContainer
+from nel_action.executors.local.docker.run import container_name
+from nel_action.executors.local.interface import ExitStatus
 from nel_action.executors.local.store import Store
 from nel_action.model.job import JobState, Reason
 from nel_action.planning.jobs import Job
@@ -44,7 +49,7 @@ def running(bench: Bench, engine: DockerClient, name: str = "one") -> Container:
     while attempt_dir(bench, name).start_record() is None:
         assert time.monotonic() < deadline, attempt_dir(bench, name).exit_record()
         time.sleep(0.02)
-    return engine.containers.get(attempt_dir(bench, name).name)
+    return engine.containers.get(container_name(attempt_dir(bench, name)))
 
 
 def removed(engine: DockerClient, name: str = "one") -> bool:
@@ -76,7 +81,7 @@ def test_the_container_has_labels_and_limits(bench: Bench, engine: DockerClient,
     attempt = executor.submit(job("one", "sleep 60"), 1, INVOCATION)
     container = running(bench, engine)
     host = container.attrs["HostConfig"]
-    assert container.name == f"{key('one')}-1"
+    assert container.name == f"{key('one')}-1-{Store(bench.root / 'home').identity[:8]}"
     assert container.labels["nel-action.key"] == key("one")
     assert (container.labels["nel-action.attempt"], container.labels["nel-action.invocation"]) == ("1", INVOCATION)
     assert (host["Memory"], host["MemorySwap"], host["NanoCpus"]) == (1 << 26, 1 << 26, 500_000_000)
@@ -168,17 +173,82 @@ def test_a_job_fails_if_its_container_is_removed(bench: Bench, engine: DockerCli
     assert (status.state, status.reason) == (JobState.FAILED, Reason.INFRASTRUCTURE)
 
 
-def test_a_container_of_another_store_is_not_touched(
+def test_two_homes_on_one_engine_run_the_same_job_without_a_conflict(
+    bench: Bench, engine: DockerClient, job: JobMaker, tmp_path: Path
+) -> None:
+    other = Bench(tmp_path / "other", bench.environ, bench.settings)
+    other.root.mkdir()
+    executor = other.executor()
+    try:
+        executor.submit(job("one", "sleep 600"), 1, INVOCATION)
+        container = running(other, engine)
+        assert bench.run(job("one", "true"))[key("one")].state is JobState.SUCCEEDED
+        container.reload()
+        assert container.status == "running"
+    finally:
+        stop_supervisors(other.root / "home")
+
+
+def test_a_home_is_recognised_by_another_path(bench: Bench, engine: DockerClient, job: JobMaker) -> None:
+    executor = bench.executor()
+    attempt = executor.submit(job("one", "while [ ! -e go ]; do sleep 0.1; done"), 1, INVOCATION)
+    running(bench, engine)
+    os.kill(supervisor_pid(bench.root / "home", INVOCATION), signal.SIGKILL)
+    (bench.root / "link").symlink_to(bench.root)
+    linked = Bench(bench.root / "link", bench.environ, bench.settings).executor()
+    poll_attempts(linked, [attempt])
+    (attempt_dir(bench).work / "go").touch()
+    assert wait(linked, [attempt])[key("one")].state is JobState.SUCCEEDED
+
+
+def test_a_container_that_the_attempt_did_not_create_is_not_touched(
     bench: Bench, engine: DockerClient, job: JobMaker, image: str
 ) -> None:
-    other = engine.containers.run(image, ["sleep", "60"], name=f"{key('one')}-1", detach=True, init=True)
+    other = engine.containers.run(
+        image, ["sleep", "60"], name=container_name(attempt_dir(bench)), detach=True, init=True
+    )
     try:
         status = bench.run(job("one", "true"))[key("one")]
         assert status.reason is Reason.REJECTED
+        assert "docker rm" not in str(status.detail)
         other.reload()
         assert other.status == "running"
     finally:
         other.remove(force=True)
+
+
+def test_a_cancelled_container_whose_supervisor_was_killed_is_cancelled(
+    bench: Bench, engine: DockerClient, job: JobMaker
+) -> None:
+    executor = bench.executor()
+    attempt = executor.submit(job("one", "exec sleep 600"), 1, INVOCATION)
+    container = running(bench, engine)
+    os.kill(supervisor_pid(bench.root / "home", INVOCATION), signal.SIGKILL)
+    attempt_dir(bench).request_cancel()
+    container.kill("SIGTERM")
+    container.wait()
+    assert wait(executor, [attempt])[key("one")].state is JobState.CANCELLED
+
+
+def test_the_end_of_a_container_is_observed_although_its_log_cannot_be_read(
+    tmp_path: Path, engine: DockerClient, image: str
+) -> None:
+    container = engine.containers.create(
+        image, ["sh", "-c", "echo unseen; exit 4"], name=f"{key('one')}-log", log_config=LogConfig(type="none")
+    )
+    try:
+        container.start()
+
+        async def observe() -> ExitStatus:
+            connection = AsyncEngine(os.environ)
+            try:
+                return await RunningContainer(connection, f"{key('one')}-log", tmp_path / "log").wait()
+            finally:
+                connection.close()
+
+        assert asyncio.run(asyncio.wait_for(observe(), 30)).code == 4
+    finally:
+        container.remove(force=True)
 
 
 def test_a_secret_is_in_no_command_line(bench: Bench, engine: DockerClient, job: JobMaker) -> None:

@@ -38,6 +38,7 @@ JOB_FILE: Final = "job.json"
 EXIT_FILE: Final = "exit.json"
 CANCEL_FILE: Final = "cancel"
 PHASE_FILE: Final = "phase"
+UNOBSERVED_FILE: Final = "unobserved"
 
 
 def utc_timestamp(seconds: float | None = None) -> str:
@@ -244,6 +245,11 @@ class AttemptDir:
         """Created exactly once, by the process of the attempt."""
         return self.path / "started"
 
+    @property
+    def claim(self) -> Path:
+        """Created before the engine is asked for a container; from then on only the engine knows what runs."""
+        return self.path / "claim"
+
     def exists(self) -> bool:
         """Whether the attempt was submitted."""
         return (self.path / JOB_FILE).exists()
@@ -307,6 +313,19 @@ class AttemptDir:
     def request_cancel(self) -> None:
         """Ask the supervisor to cancel the attempt."""
         (self.path / CANCEL_FILE).touch()
+
+    def unobserved(self) -> str | None:
+        """Read why it is not known whether the attempt runs; None if that is known."""
+        with suppress(OSError):
+            return (self.path / UNOBSERVED_FILE).read_text(encoding="utf-8")
+        return None
+
+    def set_unobserved(self, detail: str | None) -> None:
+        """Publish why it is not known whether the attempt runs; None if that is known again."""
+        if detail is None:
+            (self.path / UNOBSERVED_FILE).unlink(missing_ok=True)
+        else:
+            write_atomically(self.path / UNOBSERVED_FILE, detail.encode(), durable=False)
 
     def phase(self) -> str | None:
         """Read the current step of the preparation."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from nel_action.errors import EngineError, NelActionError, SecretError
 from nel_action.executors.local.attempt import AttemptDir, AttemptError, ExitRecord, JobRecord, utc_timestamp
@@ -41,8 +41,13 @@ __all__ = ["AttemptRunner", "SupervisorContext"]
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 RECOVERED_EXIT_TIMEOUT: Final = 5.0
 """Seconds in which a recovered program that has already terminated reports its exit status."""
+
+ENGINE_INTERVAL: Final = Backoff(initial=0.2, factor=2.0, maximum=5.0)
+"""Pauses between two questions to an engine that does not answer."""
 
 FULL_DISK_TRIES: Final = 360
 """Tries to write an exit record."""
@@ -86,7 +91,43 @@ class AttemptRunner:
             # NOTE: recorded as the attempt's failure, because the other attempts must continue.
             logger.exception("%s: the supervisor failed", self.attempt.name)
             outcome = ExitRecord.now(JobState.FAILED, Reason.INFRASTRUCTURE, f"the supervisor failed: {error!r}")
-        await self._finish_when_possible(outcome)
+        await self._stop_when_possible()
+        await self._finish_when_possible(self._unless_cancelled(outcome))
+
+    async def _stop_when_possible(self) -> None:
+        """Ensure that nothing of the attempt runs, for as long as that takes: another attempt may start afterwards."""
+        if self._runtime is not None:
+            await self._until_observed(self._runtime.stop)
+
+    async def _until_observed(self, observe: Callable[[], Awaitable[T]]) -> T:
+        """Repeat a question to the engine until it answers; the attempt's state is unknown meanwhile.
+
+        An engine that was never asked for the attempt's container is not waited for: nothing can run there.
+
+        Raises:
+            AttemptError: the answer is that the attempt has failed.
+            EngineError: the engine does not answer, and nothing can run there.
+        """
+        for pause in ENGINE_INTERVAL.delays():
+            try:
+                answer = await observe()
+            except EngineError as error:
+                if not self.attempt.claim.exists() and self.attempt.start_record() is None:
+                    raise
+                logger.warning("%s: cannot observe its container: %s", self.attempt.name, error)
+                detail = f"its container cannot be observed: {error.problems[0].message}"
+                self.attempt.set_unobserved(detail)
+            else:
+                self.attempt.set_unobserved(None)
+                return answer
+            await asyncio.sleep(pause)
+        raise AssertionError  # the pauses never end
+
+    def _unless_cancelled(self, outcome: ExitRecord) -> ExitRecord:
+        """Return the outcome; a failure after a request to cancel is the cancellation."""
+        if outcome.state is JobState.FAILED and self.attempt.cancel_requested:
+            return replace(outcome, state=JobState.CANCELLED, reason=None, detail="cancelled")
+        return outcome
 
     async def _finish_when_possible(self, outcome: ExitRecord) -> None:
         """Write the exit record; if the disk is full, wait for space rather than lose the record."""
@@ -101,7 +142,7 @@ class AttemptRunner:
 
     async def _run(self, record: JobRecord) -> ExitRecord:
         runtime = self._runtime = self._create_runtime(record)
-        program = await runtime.recover()
+        program = await self._until_observed(runtime.recover)
         try:
             if program is None:
                 self._raise_if_stopped()
@@ -110,8 +151,15 @@ class AttemptRunner:
                 return self._exit_record(status)
             return await self._run_with_servers(runtime, program, record)
         finally:
+            await self._terminate(program)
+
+    async def _terminate(self, program: RunningProgram | None) -> None:
+        """Terminate the program as far as possible; `_stop_when_possible` verifies it."""
+        try:
             if program is not None:
                 await program.terminate()
+        except EngineError as error:
+            logger.warning("%s: cannot terminate its container: %s", self.attempt.name, error)
 
     async def _run_with_servers(
         self, runtime: Runtime, program: RunningProgram | None, record: JobRecord
@@ -143,7 +191,7 @@ class AttemptRunner:
         try:
             return self._exit_record(await self._watch(program, record, *lost))
         finally:
-            await program.terminate()
+            await self._terminate(program)
 
     def _create_runtime(self, record: JobRecord) -> Runtime:
         if record.settings.runtime == "docker":

@@ -167,6 +167,8 @@ class LocalExecutor:
             record = self._record(attempt)
         except ExecutorError as error:
             return JobStatus(state=JobState.UNKNOWN, detail=str(error).replace("\n", "; "))
+        if (unobserved := attempt.unobserved()) is not None:
+            return JobStatus(state=JobState.UNKNOWN, detail=unobserved)
         if (started := attempt.start_record()) is None:
             return JobStatus(state=JobState.PENDING, detail=_pending_detail(attempt))
         return self._running_status(attempt, record, utc_timestamp(started.at))

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from nel_action.executors.local.attempt import AttemptDir, read_start_record
-from nel_action.executors.local.docker.run import LABEL, STORE_LABEL
+from nel_action.executors.local.docker.run import HOME_LABEL, LABEL
 from nel_action.executors.local.store import Queue, Store
 from nel_action.executors.local.subprocesses import is_alive, kill_leftovers
 
@@ -84,7 +84,7 @@ def remove_containers(client: DockerClient, store: Store, queue: Queue) -> None:
     """
     from docker.errors import APIError
 
-    own: dict[str, str | list[str] | bool] = {"label": f"{STORE_LABEL}={store.root}"}
+    own: dict[str, str | list[str] | bool] = {"label": f"{HOME_LABEL}={store.identity}"}
     for container in client.containers.list(all=True, filters=own, ignore_removed=True):
         if _is_unused(container, store, queue):
             logger.info("removing the container %s", container.name)
@@ -101,7 +101,8 @@ def _is_unused(container: Container, store: Store, queue: Queue) -> bool:
     invocation = container.labels.get(f"{LABEL}.invocation", "")
     if container.labels.get(f"{LABEL}.role") == "server":
         return _is_inactive(store.queue(invocation), queue)
-    return AttemptDir(store.root / str(container.name)).finished
+    key, number = (container.labels.get(f"{LABEL}.{name}", "") for name in ("key", "attempt"))
+    return AttemptDir(store.root / f"{key}-{number}").finished
 
 
 def _is_inactive(other: Queue, own: Queue) -> bool:

@@ -86,5 +86,12 @@ class Runtime(Protocol):
     async def start(self, launch: Launch) -> RunningProgram:
         """Start the program; at most once per attempt."""
 
+    async def stop(self) -> None:
+        """Ensure that nothing of the attempt runs; called before the exit record is written.
+
+        Raises:
+            EngineError: it is not known whether something runs; to be called again.
+        """
+
     async def discard(self) -> None:
         """Remove what remains of the program; called after the exit record was written."""

@@ -117,6 +117,9 @@ class ProcessRuntime:
         )
         return RunningProcess(process, oom_kills)
 
+    async def stop(self) -> None:
+        """Do nothing; a process is never lost from sight."""
+
     async def discard(self) -> None:
         """Do nothing; nothing remains of a process."""
 

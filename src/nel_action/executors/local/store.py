@@ -6,9 +6,12 @@
     work/  task/               working directory of the harness; a copy of the task's own directory
     artifacts/  logs/          results of the harness; setup.log, client.log, server.log
     phase                      current step of the preparation, for people
+    claim                      created before the engine is asked for a container
+    unobserved                 why it is not known whether the attempt runs; exists only while it is not
     started                    created by the process of the attempt, exactly once
     cancel                     cancellation was requested
     exit.json                  how the attempt finished; written last
+<home>/local/id               random ID of this store, a label of its containers
 <home>/local/agents/<invocation>/
     jobs/<key>-<n>             queue of the invocation: names of attempts
     lock                       locked by the supervisor while it runs
@@ -36,7 +39,9 @@ from nel_action.files import write_atomically
 from nel_action.model.job import Key, attempt_name
 from nel_action.model.run_files import JobFiles
 
-__all__ = ["Queue", "Store"]
+__all__ = ["Queue", "Store", "store_identity"]
+
+ID_FILE: Final = "id"
 
 DIRECTORIES: Final = ("work", JobFiles.ARTIFACTS, JobFiles.LOGS)
 
@@ -51,6 +56,11 @@ class Store:
     def at(self, key: Key, number: int) -> AttemptDir:
         """Return the directory of an attempt, which may not exist."""
         return AttemptDir(self.root / attempt_name(key, number))
+
+    @property
+    def identity(self) -> str:
+        """A random ID of this store, created on first use; a path may name different stores on different machines."""
+        return store_identity(self.root)
 
     def queue(self, invocation: str) -> Queue:
         """Return the queue of an invocation."""
@@ -116,6 +126,30 @@ class Store:
             raise ExecutorError(msg) from error
         _sync(self.root)
         return True
+
+
+def store_identity(root: Path) -> str:
+    """Return the ID of the store in a directory; create it on first use.
+
+    Raises:
+        ExecutorError: it cannot be read or written.
+    """
+    path = root / ID_FILE
+    try:
+        if not path.exists():
+            root.mkdir(parents=True, exist_ok=True, mode=0o700)
+            partial = root / f".{ID_FILE}.{os.getpid()}.{secrets.token_hex(4)}"
+            partial.write_text(secrets.token_hex(16), encoding="ascii")
+            with suppress(FileExistsError):
+                os.link(partial, path)
+            partial.unlink()
+        if text := path.read_text(encoding="ascii").strip():
+            return text
+    except (OSError, ValueError) as error:
+        msg = f"cannot read {path}: {error}"
+        raise ExecutorError(msg) from error
+    msg = f"{path} is empty"
+    raise ExecutorError(msg, hint="delete it if no container of this home runs; the next run creates another")
 
 
 def _fill(partial: Path, record: JobRecord, values: Mapping[str, Any], copies: Mapping[str, Path]) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
 
-__all__ = ["AsyncEngine", "RunningContainer", "connect", "docker_client", "error_text", "started_at"]
+__all__ = ["RUNNING_STATES", "AsyncEngine", "RunningContainer", "connect", "docker_client", "error_text", "started_at"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,12 @@ STATUS_INTERVAL: Final = Backoff(initial=0.1, factor=1.0, jitter=0.0)
 
 MAX_THREADS: Final = 512
 """Containers that one supervisor can watch."""
+
+RUNNING_STATES: Final = frozenset({"running", "paused", "restarting"})
+"""States of a container in which its program exists."""
+
+LOG_TIMEOUT: Final = 10.0
+"""Seconds in which the rest of a log must arrive after its container has terminated."""
 
 EXTERNAL_SIGNAL_CODES: Final = frozenset({129, 130, 137, 143})
 """Exit codes of signals that a program does not send to itself."""
@@ -176,12 +182,12 @@ class RunningContainer:
         return await asyncio.shield(self._exit)
 
     def _observe(self, client: DockerClient) -> ExitStatus:
-        """Copy the log until the container has terminated; start over if the engine was unavailable."""
+        """Wait until the container has terminated, whatever its log does; start over if the engine was unavailable."""
         while True:
             try:
                 container = client.containers.get(self._name)
-                self._copy_log(container)
-                container.wait()
+                with self._copied_log(container):
+                    container.wait()
                 container.reload()
                 return _exit_status(container.attrs["State"])
             except Exception as error:
@@ -189,11 +195,31 @@ class RunningContainer:
                     raise
                 logger.warning("%s: the engine is not available: %s", self._name, error)
 
-    def _copy_log(self, container: Container) -> None:
-        with self._log.open("wb") as file:
-            for block in container.logs(stream=True, follow=True):
-                file.write(block)
-                file.flush()
+    @contextmanager
+    def _copied_log(self, container: Container) -> Iterator[None]:
+        """Copy the log in another thread during the block, and wait for its rest afterwards."""
+        streams: list[Any] = []
+        copier = threading.Thread(target=self._copy_log, args=(container, streams), daemon=True)
+        copier.start()
+        try:
+            yield
+            copier.join(LOG_TIMEOUT)
+        finally:
+            if copier.is_alive():
+                logger.warning("%s: its log is incomplete: the engine does not finish it", self._name)
+                for stream in streams:
+                    stream.close()
+                copier.join(1.0)
+
+    def _copy_log(self, container: Container, streams: list[Any]) -> None:
+        try:
+            with self._log.open("wb") as file:
+                streams.append(container.logs(stream=True, follow=True))
+                for block in streams[0]:
+                    file.write(block)
+                    file.flush()
+        except Exception as error:  # noqa: BLE001 the end of the container is observed independently
+            logger.warning("%s: its log is incomplete: %s", self._name, error_text(error))
 
     async def terminate(self) -> None:
         """Terminate it with increasingly strong signals; does nothing if it has terminated."""
@@ -213,7 +239,7 @@ class RunningContainer:
 
         try:
             container = client.containers.get(self._name)
-            if container.status not in {"running", "paused", "restarting"}:
+            if container.status not in RUNNING_STATES:
                 return False
             container.kill(signal)
         except NotFound:

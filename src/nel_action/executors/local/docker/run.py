@@ -11,6 +11,7 @@ import json
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
@@ -18,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from nel_action.errors import EngineError, UsageError
 from nel_action.executors.local.attempt import AttemptDir, AttemptError, JobRecord
-from nel_action.executors.local.docker.engine import AsyncEngine, RunningContainer, started_at
+from nel_action.executors.local.docker.engine import RUNNING_STATES, AsyncEngine, RunningContainer, started_at
 from nel_action.executors.local.docker.images import find_local_image, pull_command
 from nel_action.executors.local.interface import HarnessPaths, Launch, SetupStep
+from nel_action.executors.local.store import store_identity
 from nel_action.files import write_atomically
 from nel_action.model.job import Reason
 from nel_action.spec.execution import LocalExecution
@@ -31,11 +33,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CONTAINER_PATHS",
+    "HOME_LABEL",
     "HOME_VARIABLES",
     "LABEL",
     "STORE_LABEL",
     "DockerRuntime",
     "bind_mount",
+    "container_name",
     "container_settings",
     "parse_docker_args",
     "security_options",
@@ -50,8 +54,11 @@ CONTAINER_PATHS: Final = HarnessPaths(
 LABEL: Final = "nel-action"
 """Prefix of the labels of containers and networks."""
 
+HOME_LABEL: Final = f"{LABEL}.home"
+"""Label with the store's random ID; keeps stores that share an engine apart."""
+
 STORE_LABEL: Final = f"{LABEL}.store"
-"""Label with the store's path; keeps stores that share an engine apart."""
+"""Label with the store's path, for people."""
 
 HOME_VARIABLES: Final = {"HOME": "/tmp", "USER": "nel", "LOGNAME": "nel"}  # noqa: S108 inside the container
 """Many programs need these; the caller's user ID has neither a name nor a home directory in the image."""
@@ -250,8 +257,12 @@ class DockerRuntime:
             if self.attempt.start_record() is not None:
                 raise AttemptError.failed(Reason.INFRASTRUCTURE, "its container was removed while it ran")
             return None
-        if container.labels.get(STORE_LABEL) != str(self.attempt.path.parent):
-            detail = f"the container name {self.attempt.name} is taken; `docker rm` the other container if it is unused"
+        if not self._is_own(container) or not self.attempt.claim.exists():
+            store = container.labels.get(STORE_LABEL, "a program other than nel-action")
+            detail = (
+                f"the container {self._name} exists and belongs to {store}, not to this attempt; "
+                f"it is left alone: run again with --fresh, which uses another name"
+            )
             raise AttemptError.failed(Reason.REJECTED, detail)
         if container.status == "created":
             await self.engine.call(lambda _: container.remove())
@@ -259,16 +270,24 @@ class DockerRuntime:
         self._record_start(container)
         return self._running()
 
+    @property
+    def _name(self) -> str:
+        return container_name(self.attempt)
+
+    def _is_own(self, container: Container) -> bool:
+        return bool(container.labels.get(HOME_LABEL) == store_identity(self.attempt.path.parent))
+
     def _find(self, client: DockerClient) -> Container | None:
         from docker.errors import NotFound
 
         try:
-            return client.containers.get(self.attempt.name)
+            return client.containers.get(self._name)
         except NotFound:
             return None
 
     async def start(self, launch: Launch) -> RunningContainer:
         """Create and start the container; its name is unique, so that only one process succeeds."""
+        self.attempt.claim.touch()
         try:
             container = await self.engine.call(partial(self._create, launch=launch))
             await self.engine.call(lambda _: container.start())
@@ -279,6 +298,8 @@ class DockerRuntime:
         return self._running()
 
     def _create(self, client: DockerClient, *, launch: Launch) -> Container:
+        from docker.types import LogConfig
+
         reference, digest = self._image
         image = find_local_image(client, reference, digest)
         if image is None:
@@ -289,7 +310,9 @@ class DockerRuntime:
             list(launch.argv),
             **{
                 **settings,
-                "name": self.attempt.name,
+                "name": self._name,
+                # NOTE: the engine's own default may be a driver that cannot be read.
+                "log_config": LogConfig(type="json-file"),
                 "user": settings.get("user", _caller(client)),
                 "security_opt": security_options(client),
                 "working_dir": str(CONTAINER_PATHS.work),
@@ -306,6 +329,7 @@ class DockerRuntime:
             f"{LABEL}.key": self.record.job.key,
             f"{LABEL}.attempt": str(self.record.number),
             f"{LABEL}.invocation": self.record.invocation,
+            HOME_LABEL: store_identity(self.attempt.path.parent),
             STORE_LABEL: str(self.attempt.path.parent),
         }
 
@@ -344,7 +368,20 @@ class DockerRuntime:
         write_atomically(self.attempt.started_file, json.dumps(fields).encode())
 
     def _running(self) -> RunningContainer:
-        return RunningContainer(self.engine, self.attempt.name, self.attempt.client_log)
+        return RunningContainer(self.engine, self._name, self.attempt.client_log)
+
+    async def stop(self) -> None:
+        """Terminate the container if it runs, and verify that it has stopped."""
+        if self.attempt.claim.exists() and await self.engine.call(self._runs):
+            await self._running().terminate()
+            if await self.engine.call(self._runs):
+                msg = f"the container {self._name} still runs after SIGKILL"
+                raise EngineError(msg)
+
+    def _runs(self, client: DockerClient) -> bool:
+        container = self._find(client)
+        running = container is not None and container.status in RUNNING_STATES
+        return container is not None and running and self._is_own(container)
 
     async def discard(self) -> None:
         """Remove the container."""
@@ -353,12 +390,15 @@ class DockerRuntime:
     def _remove(self, client: DockerClient) -> None:
         from docker.errors import NotFound
 
-        try:
-            container = client.containers.get(self.attempt.name)
-            if container.labels.get(STORE_LABEL) == str(self.attempt.path.parent):
+        container = self._find(client)
+        if container is not None and self._is_own(container) and self.attempt.claim.exists():
+            with suppress(NotFound):
                 container.remove(v=True, force=True)
-        except NotFound:
-            return
+
+
+def container_name(attempt: AttemptDir) -> str:
+    """Return the name of an attempt's container: unique on the engine, also if another store has the same job."""
+    return f"{attempt.name}-{store_identity(attempt.path.parent)[:8]}"
 
 
 def _caller(client: DockerClient) -> str:

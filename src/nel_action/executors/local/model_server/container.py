@@ -13,6 +13,7 @@ from nel_action.executors.local.attempt import AttemptError
 from nel_action.executors.local.docker.engine import AsyncEngine, RunningContainer
 from nel_action.executors.local.docker.images import find_local_image, pull_command
 from nel_action.executors.local.docker.run import (
+    HOME_LABEL,
     LABEL,
     STORE_LABEL,
     bind_mount,
@@ -29,6 +30,7 @@ from nel_action.executors.local.model_server.interface import (
     with_pre_cmd,
 )
 from nel_action.executors.local.secrets import Values
+from nel_action.executors.local.store import Store
 from nel_action.model.job import Reason
 
 if TYPE_CHECKING:
@@ -53,8 +55,7 @@ class ContainerServer:
     """Runs one model server as a container, which outlives its supervisor and is found again by its name."""
 
     context: ServerContext
-    store: str
-    """Path of the store; the value of the container's `STORE_LABEL`."""
+    store: Store
     engine: AsyncEngine
 
     @property
@@ -105,6 +106,8 @@ class ContainerServer:
         return self._serving(container)
 
     def _start(self, client: DockerClient, *, values: Values) -> Container:
+        from docker.types import LogConfig
+
         context = self.context
         settings = container_settings(context.record.settings)
         (context.directory / CONTAINER_MARKER).touch()
@@ -127,6 +130,7 @@ class ContainerServer:
                 "device_requests": self._gpus(),
                 "network": self._network(client),
                 "ports": {f"{self._port}/tcp": (LOOPBACK, None)},
+                "log_config": LogConfig(type="json-file"),
             },
         )
         container.start()
@@ -142,7 +146,10 @@ class ContainerServer:
 
     def _labels(self) -> dict[str, str]:
         invocation = self.context.record.invocation
-        return {f"{LABEL}.invocation": invocation, f"{LABEL}.role": "server", STORE_LABEL: self.store}
+        return {f"{LABEL}.invocation": invocation, f"{LABEL}.role": "server"} | {
+            HOME_LABEL: self.store.identity,
+            STORE_LABEL: str(self.store.root),
+        }
 
     def _mounts(self) -> list[Any]:
         context = self.context
@@ -174,5 +181,5 @@ class ContainerServer:
 
     def _remove(self, client: DockerClient) -> None:
         container = self._find(client)
-        if container is not None and container.labels.get(STORE_LABEL) == self.store:
+        if container is not None and container.labels.get(HOME_LABEL) == self.store.identity:
             container.remove(v=True, force=True)

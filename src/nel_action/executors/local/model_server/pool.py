@@ -287,7 +287,7 @@ class ModelServerPool:
         )
         logger.info("%s: starting the model server", context.name)
         if (deployment.runtime or record.settings.runtime) == "docker":
-            return ModelServer(context, ContainerServer(context, str(self._store.root), self._engine))
+            return ModelServer(context, ContainerServer(context, self._store, self._engine))
         return ModelServer(context, ProcessServer(context, self._store.home, self._engine))
 
     def _record_failure(self, digest: str, server: ModelServer) -> None:
