@@ -120,7 +120,8 @@ def test_failure_lists_flipped_items(tmp_path: Path) -> None:
 
 def test_lower_is_better_reverses_the_comparison(tmp_path: Path) -> None:
     limits: dict[str, object] = {"max_drop": 0.05, "direction": "lower_is_better"}
-    better = gate(make_run(tmp_path / "a", BASELINE), make_run(tmp_path / "b", LOWER), **limits)
+    baseline, lower = (make_run(tmp_path / name, items, higher=None) for name, items in (("a", BASELINE), ("b", LOWER)))
+    better = gate(baseline, lower, **limits)
     assert better.verdict is Verdict.PASS
     assert better.tasks[0].reasons[0].startswith("improved by 0.2;")
     comparison = better.tasks[0].comparison
@@ -128,7 +129,16 @@ def test_lower_is_better_reverses_the_comparison(tmp_path: Path) -> None:
     assert comparison.interval is not None
     assert comparison.interval.low < comparison.difference < comparison.interval.high < 0
     assert (comparison.n_worse, comparison.n_better) == (0, 40)
-    assert gate(make_run(tmp_path / "b", LOWER), make_run(tmp_path / "a", BASELINE), **limits).exit_code == 1
+    assert gate(lower, baseline, **limits).exit_code == 1
+
+
+def test_direction_of_the_policy_does_not_override_the_harness(tmp_path: Path) -> None:
+    """A fall from 80 % to 60 % was an improvement with the wrong direction."""
+    baseline, lower = make_run(tmp_path / "a", BASELINE), make_run(tmp_path / "b", LOWER)
+    report = gate(baseline, lower, max_drop=0.05, direction="lower_is_better")
+    assert report.exit_code == 3
+    assert "direction is lower_is_better, but the harness reports higher_is_better for acc" in report.reasons[0]
+    assert gate(baseline, lower, max_drop=0.05, direction="higher_is_better").exit_code == 1
 
 
 def test_unknown_direction_is_unmeasurable() -> None:

@@ -302,3 +302,18 @@ def test_holm_correction_prevents_chance_failure_among_many_tasks() -> None:
 def test_report_round_trips_through_json() -> None:
     report = judge_results(make_results(), MIN_50)
     assert GateReport.model_validate(json.loads(report.model_dump_json())) == report
+
+
+def test_all_tasks_advisory_is_stated_as_deciding_nothing() -> None:
+    report = judge_results(make_results(), {"defaults": {"min": 0.9, "tier": "advisory"}})
+    assert report.exit_code == 0
+    assert "every task is advisory: no result can fail this gate" in report.notes
+
+
+def test_assumed_range_of_a_score_without_items_is_stated() -> None:
+    graded = make_results(make_task(scores=(make_score(metric="f1", stderr=0.01),), primary_metric="f1"))
+    assert "taken to be between 0 and 1" in judge_results(graded, MIN_50).notes[0]
+    bleu = make_score(metric="bleu", value=31.5, stderr=0.4)
+    unbounded = make_results(make_task(scores=(bleu,), primary_metric="bleu"))
+    assert "taken to be normal" in judge_results(unbounded, {"tasks": {"gsm8k": {"min": 20}}}).notes[0]
+    assert not judge_results(unbounded, {"tasks": {"gsm8k": {"min": 20, "bounds": [0, 100]}}}).notes

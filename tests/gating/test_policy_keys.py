@@ -28,7 +28,11 @@ def compare(baseline: ResultSet, candidate: ResultSet, policy: dict[str, Any]) -
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ResultSet]:
     root = tmp_path_factory.mktemp("runs")
     items = {"unchanged": UNCHANGED, "lower": LOWER, "higher": HIGHER}
-    return {name: make_run(root / name, values) for name, values in items.items()}
+    runs = {name: make_run(root / name, values) for name, values in items.items()}
+    undirected = {
+        f"{name}, direction": make_run(root / f"{name}-u", values, higher=None) for name, values in items.items()
+    }
+    return runs | undirected
 
 
 @pytest.mark.parametrize(
@@ -68,8 +72,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ResultSet]:
 def test_task_key_decides_exit_code(
     runs: dict[str, ResultSet], candidate: str, limits: dict[str, Any], code: int
 ) -> None:
+    kind = ", direction" if "direction" in limits else ""
     for policy in ({"tasks": {"gsm8k": limits}}, {"defaults": limits}):
-        report = compare(runs["unchanged"], runs[candidate], policy)
+        report = compare(runs[f"unchanged{kind}"], runs[f"{candidate}{kind}"], policy)
         assert report.exit_code == code, (policy, report.tasks[0].reasons)
 
 

@@ -61,13 +61,44 @@ def test_items_without_spread_are_bounded_by_the_values_that_a_sample_can_miss()
 
 def test_clustered_standard_error_agrees_with_statsmodels() -> None:
     random = np.random.default_rng(3)
-    cluster = random.integers(0, 12, 300)
+    cluster = np.arange(300) % 12
     values = random.normal(0, 0.1, 12)[cluster] + random.normal(0, 0.2, 300)
     fit = statsmodels.api.OLS(values, np.ones(300)).fit(cov_type="cluster", cov_kwds={"groups": cluster}, use_t=True)
     mean = mean_of_clusters(values, cluster, -5, 5)
     assert mean.estimate == pytest.approx(float(fit.params[0]))
     assert mean.sample_stderr == pytest.approx(float(fit.bse[0]), rel=1e-9)
-    assert mean.df == 11
+    assert mean.df == pytest.approx(11)
+
+
+def test_clusters_of_unequal_size_use_the_jackknife() -> None:
+    random = np.random.default_rng(3)
+    cluster = np.repeat(np.arange(12), random.integers(1, 60, 12))
+    values = random.normal(0, 0.1, 12)[cluster] + random.normal(0, 0.2, len(cluster))
+    left_out = np.array([values[cluster != code].mean() for code in range(12)])
+    mean = mean_of_clusters(values, cluster, -5, 5)
+    assert mean.sample_stderr == pytest.approx(math.sqrt(11 / 12 * ((left_out - values.mean()) ** 2).sum()))
+
+
+@pytest.mark.parametrize("equal_within", [False, True])
+def test_degrees_of_freedom_of_clusters_are_those_of_their_sums(*, equal_within: bool) -> None:
+    """The covariance of the jackknifed sums, computed as matrices, gives the same degrees of freedom or more."""
+    sizes = np.array([40, 3, 5, 1, 11, 20])
+    weights = sizes / sizes.sum()
+    outcomes = np.diag(sizes.astype(float) ** 2) if equal_within else np.diag(sizes.astype(float))
+    centring = np.eye(6) - np.outer(weights, np.ones(6))
+    scaled = np.diag(1 / (1 - weights))
+    covariance = scaled @ centring @ outcomes @ centring.T @ scaled
+    expected = np.trace(covariance) ** 2 / np.trace(covariance @ covariance)
+    values = np.random.default_rng(1).normal(0, 0.1, sizes.sum())
+    df = mean_of_clusters(values, np.repeat(np.arange(6), sizes), -1, 1).df
+    assert df <= expected + 1e-9
+    if equal_within:
+        assert df == pytest.approx(expected)
+
+
+def test_one_cluster_with_half_of_all_items_counts_as_two_clusters() -> None:
+    cluster = np.minimum(np.arange(1140) // 10, 57)
+    assert mean_of_clusters(np.random.default_rng(1).normal(0, 0.1, 1140), cluster, -1, 1).df < 1.2
 
 
 def test_clusters_of_one_item_agree_with_independent_items() -> None:

@@ -67,6 +67,7 @@ def make_run(
     *,
     name: str = "gsm8k",
     clusters: Sequence[str] | None = None,
+    higher: bool | None = True,
     **changes: object,
 ) -> ResultSet:
     """Write the items of a task and return a run with them; its score is their mean.
@@ -76,6 +77,7 @@ def make_run(
         items: score of each item, with or without its id.
         name: name of the task.
         clusters: cluster of each item.
+        higher: whether larger scores are better.
         changes: other fields of the result.
     """
     by_id = items if isinstance(items, Mapping) else {str(index): value for index, value in enumerate(items)}
@@ -85,7 +87,7 @@ def make_run(
     write_samples((Sample(id=key, scores={"acc": value}, cluster=cluster) for (key, value), cluster in rows), file)
     n, mean = len(by_id), sum(by_id.values()) / len(by_id)
     stderr = (sum((value - mean) ** 2 for value in by_id.values()) / max(n - 1, 1) / n) ** 0.5
-    score = Score(metric="acc", value=mean, stderr=stderr, n=n, higher_is_better=True)
+    score = Score(metric="acc", value=mean, stderr=stderr, n=n, higher_is_better=higher)
     fields: dict[str, object] = {
         "scores": (score,),
         "n_items": n,

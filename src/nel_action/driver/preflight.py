@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nel_action.driver.surroundings import Rules, Surroundings
 from nel_action.errors import Location, NotFoundError, Problem, SpecError
 from nel_action.gating.policy import check_policy, task_policy
 from nel_action.spec.metric_range import MetricRange, range_of_metric
+from nel_action.spec.policy import Direction
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from nel_action.catalog.lookup import CatalogTask
     from nel_action.lifecycle.prepare import Prepared
     from nel_action.spec.compose import LoadedSpec
     from nel_action.spec.policy import GatePolicy
@@ -56,25 +59,40 @@ def _policy_problems(loaded: LoadedSpec) -> list[Problem]:
         return []
     tasks = [task.name for task in loaded.spec.evaluation.tasks]
     problems = check_policy(gate, tasks, _catalog_ranges(gate, tasks))
+    problems += _direction_problems(gate, tasks)
     return [
         Problem(problem.message, problem.location or _locate(problem, loaded), problem.hint) for problem in problems
     ]
 
 
-def _catalog_ranges(gate: GatePolicy, tasks: Sequence[str]) -> dict[str, MetricRange]:
-    """Return the ranges of the judged metrics, as far as the catalog defines them."""
+def _catalog_entries(tasks: Sequence[str]) -> Iterator[tuple[str, CatalogTask]]:
+    """Yield the tasks that the catalog has."""
     from nel_action.catalog.lookup import lookup
 
-    ranges = {}
-    for task in tasks:
-        try:
-            entry = lookup(task)
-        except NotFoundError:
+    for task in dict.fromkeys(tasks):
+        with suppress(NotFoundError):
+            yield task, lookup(task)
+
+
+def _catalog_ranges(gate: GatePolicy, tasks: Sequence[str]) -> dict[str, MetricRange]:
+    """Return the ranges of the judged metrics, as far as the catalog defines them."""
+    return {
+        task: metric_range
+        for task, entry in _catalog_entries(tasks)
+        if (metric_range := range_of_metric(entry.harness, task_policy(gate, task).metric or entry.metric))
+    }
+
+
+def _direction_problems(gate: GatePolicy, tasks: Sequence[str]) -> Iterator[Problem]:
+    """Yield the directions of the policy that contradict the catalog."""
+    for task, entry in _catalog_entries(tasks):
+        policy = task_policy(gate, task)
+        if policy.direction is None or entry.higher_is_better is None or policy.metric not in {None, entry.metric}:
             continue
-        metric_range = range_of_metric(entry.harness, task_policy(gate, task).metric or entry.metric)
-        if metric_range is not None:
-            ranges[task] = metric_range
-    return ranges
+        defined = Direction.HIGHER if entry.higher_is_better else Direction.LOWER
+        if policy.direction is not defined:
+            message = f"{task}: direction is {policy.direction}, but {entry.metric} of the catalog is {defined}"
+            yield Problem(message, hint="remove direction, or set metric")
 
 
 def _locate(problem: Problem, loaded: LoadedSpec) -> Location | None:

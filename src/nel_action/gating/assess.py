@@ -19,7 +19,9 @@ from nel_action.gating.validation import differing_default, select_score, valida
 from nel_action.gating.verdict import LimitTest
 from nel_action.model.results import Interval, Score, TaskResult
 from nel_action.model.unmeasurable import Unmeasurable
-from nel_action.spec.policy import GatePolicy, TaskPolicy
+from nel_action.spec.limits import Rule
+from nel_action.spec.policy import FloorRule, GatePolicy, TaskPolicy
+from nel_action.statistics.aggregate import as_proportion, is_mean_of_bounded_items
 
 __all__ = ["Assessment", "assess"]
 
@@ -150,6 +152,7 @@ def _estimate(assessment: Assessment, samples: TaskSamples, comparison: TaskComp
     if not isinstance(score, Unmeasurable):
         low, high = score.lower_bound(alpha), score.upper_bound(alpha)
         assessment.interval = Interval(low=low, high=high, level=1 - 2 * alpha, method=score.method)
+    assessment.notes += _assumptions(samples, policy)
     sides = [samples, comparison.baseline] if isinstance(comparison, TaskComparison) else [samples]
     measured = Measured(
         policy=policy, alpha=alpha, samples=samples, score=score, known_range=known_range(sides, policy.bounds)
@@ -162,6 +165,15 @@ def _estimate(assessment: Assessment, samples: TaskSamples, comparison: TaskComp
     elif comparison is not None and (policy.needs_baseline or _contradicts_items(samples, comparison)):
         # NOTE: without a limit on the change, the comparison is only shown; if it is impossible, nothing is missing.
         assessment.unmeasurable += comparison.reasons
+
+
+def _assumptions(samples: TaskSamples, policy: TaskPolicy) -> list[str]:
+    """Return what the test of a limit on the score assumes about items that are not available."""
+    score, has_items = samples.aggregate, samples.items is not None
+    has_limit = any(True for _ in policy.stated_limits(Rule.SCORE)) and policy.floor is FloorRule.CONFIDENT
+    if has_items or not has_limit or policy.bounds is not None or not score.stderr or as_proportion(score) is not None:
+        return []
+    return [messages.assumed_range(samples.score.metric, bounded=is_mean_of_bounded_items(score))]
 
 
 def _contradicts_items(samples: TaskSamples, comparison: Unmeasurable) -> bool:

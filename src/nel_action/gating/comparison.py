@@ -94,7 +94,7 @@ def score_evidence(samples: TaskSamples, policy: TaskPolicy) -> Evidence | Unmea
     """
     items = samples.items
     if items is None:
-        evidence = aggregate_mean(samples.aggregate)
+        evidence = aggregate_mean(samples.aggregate, policy.bounds)
         return Unmeasurable(messages.no_standard_error(samples.score.metric)) if evidence is None else evidence
     possible = _item_range(items, policy, samples.scale)
     try:
@@ -179,9 +179,12 @@ def _one_sided_contradiction(candidate: TaskSamples, baseline: TaskSamples) -> C
 
 
 def _is_higher_better(policy: TaskPolicy, candidate: Score, baseline: Score) -> bool | Unmeasurable:
-    if policy.direction is not None:
-        return policy.direction is Direction.HIGHER
     directions = {score.higher_is_better for score in (candidate, baseline)} - {None}
+    if policy.direction is not None:
+        higher = policy.direction is Direction.HIGHER
+        if (not higher) in directions:
+            return Unmeasurable(messages.contradictory_direction(candidate.metric, policy.direction))
+        return higher
     if len(directions) != 1:
         return Unmeasurable(messages.unknown_direction(candidate.metric, disagreement=bool(directions)))
     return directions == {True}

@@ -79,6 +79,8 @@ def judge_result_set(
     notes = [messages.of_task(assessment.task, note) for assessment in assessments for note in assessment.notes]
     if baseline is None and any(assessment.policy.needs_baseline for assessment in assessments):
         notes.append(messages.missing_baseline(policy.on_missing_baseline))
+    if tasks and all(task.tier is Tier.ADVISORY for task in tasks):
+        notes.append(messages.ALL_ADVISORY)
     if baseline is not None:
         notes += _baseline_notes(candidate, baseline, expected, has_policy=has_policy)
     return GateReport(

@@ -14,7 +14,7 @@ from nel_action.formatting import Unit, approximate_count, count, duration, perc
 from nel_action.gating.verdict import LimitTest, Verdict
 from nel_action.model.results import JobOutcome, Score, TaskResult
 from nel_action.spec.limits import Limit, LimitUnit
-from nel_action.spec.policy import Confirm, Difference
+from nel_action.spec.policy import Confirm, Difference, Direction
 from nel_action.statistics.items import ItemRange
 from nel_action.statistics.relative import RelativeLoss
 
@@ -55,6 +55,7 @@ NO_TASK: Final = "no task was judged"
 NO_BASELINE: Final = "there is no baseline"
 NO_POLICY: Final = "there is no policy: a lower score cannot fail this gate"
 OWN_BASELINE: Final = "the baseline is the judged run itself: no change is possible"
+ALL_ADVISORY: Final = "every task is advisory: no result can fail this gate"
 NOT_TESTED: Final = "no stated limit could be tested"
 
 
@@ -178,6 +179,19 @@ def unknown_direction(metric: str, *, disagreement: bool) -> str:
     """Return that the better direction of a metric is not known."""
     problem = "differs between the two runs" if disagreement else "is unknown"
     return f"whether larger values of {metric} are better {problem}; set direction"
+
+
+def contradictory_direction(metric: str, stated: Direction) -> str:
+    """Return that the policy contradicts the harness about which values of a metric are better."""
+    other = Direction.LOWER if stated is Direction.HIGHER else Direction.HIGHER
+    return f"direction is {stated}, but the harness reports {other} for {metric}; remove direction or set metric"
+
+
+def assumed_range(metric: str, *, bounded: bool) -> str:
+    """Return what a bound of a score without items assumes, as a note."""
+    if bounded:
+        return f"{metric} has no items; they are taken to be between 0 and 1; `bounds` states another range"
+    return f"{metric} has no items and no known range; its mean is taken to be normal; `bounds` states a range"
 
 
 def undefined_relative_drop(baseline: float) -> str:

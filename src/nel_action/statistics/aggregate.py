@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from nel_action.statistics.binary import Proportion, TwoProportions, agresti_coull_stderr
-from nel_action.statistics.estimates import Evidence, MostConservative, Negated, StudentMean
+from nel_action.statistics.estimates import Evidence, MostConservative, Negated, Scaled, StudentMean
+from nel_action.statistics.means import RareValueBound, SkewAdjustedMean
 
 __all__ = [
     "Aggregate",
@@ -16,8 +17,12 @@ __all__ = [
     "aggregate_mean",
     "aggregate_stderr",
     "as_proportion",
+    "is_mean_of_bounded_items",
 ]
 
+_REPORT_PRECISION: Final = 6e-4
+"""Largest difference of a reported proportion from a fraction of n: three decimals."""
+_MIN_ITEMS_FOR_T: Final = 20
 _STDERR_TOLERANCE: Final = 0.02
 """Relative difference of two standard errors that are equal except for rounding and n versus n - 1."""
 
@@ -90,6 +95,8 @@ def as_proportion(score: Aggregate) -> Proportion | None:
     if not n or not 0 <= value <= 1:
         return None
     successes = round(value * n)
+    if abs(value * n - successes) > _REPORT_PRECISION * n:
+        return None
     if not stderr:
         return Proportion(successes, n) if abs(value * n - successes) < 1e-6 * n else None
     binary_stderr = math.sqrt(value * (1 - value) / n)
@@ -97,15 +104,54 @@ def as_proportion(score: Aggregate) -> Proportion | None:
     return Proportion(successes, n) if is_binary else None
 
 
-def aggregate_mean(score: Aggregate) -> Evidence | None:
-    """Return an estimate of the true score; None without a standard error if no bound exists either."""
+def aggregate_mean(score: Aggregate, bounds: tuple[float, float] | None = None) -> Evidence | None:
+    """Estimate the true score.
+
+    A mean of bounded items is tested with the largest skewness that its range, mean and variance allow, and with the
+    allowance for rare values; fewer than 20 items use the Chernoff-Hoeffding bound.
+
+    Args:
+        score: the score.
+        bounds: smallest and largest possible score of an item; by default 0 and 1 if the score agrees with them.
+
+    Returns:
+        The estimate; None without a standard error if no bound exists either.
+    """
     proportion = as_proportion(score)
     if proportion is not None:
         return proportion
     value, stderr, n = score
+    if stderr and n and is_mean_of_bounded_items(score, bounds):
+        return _bounded_mean(value, stderr, n, *(bounds or (0.0, 1.0)))
     if stderr and n != 1:
         return StudentMean(value, stderr, df=n - 1 if n else math.inf, method="t, from the score")
     return HoeffdingMean(value, n) if n and 0 <= value <= 1 else None
+
+
+def is_mean_of_bounded_items(score: Aggregate, bounds: tuple[float, float] | None = None) -> bool:
+    """Return whether items within the bounds, by default 0 and 1, can have this mean and standard error."""
+    low, high = bounds or (0.0, 1.0)
+    value, stderr, n = score
+    if not stderr or not n or n < 2 or not low < value < high:  # noqa: PLR2004 - a variance needs two items
+        return False
+    largest = (value - low) * (high - value) / (n - 1)
+    return stderr * stderr <= largest * (1 + _STDERR_TOLERANCE) ** 2
+
+
+def _bounded_mean(value: float, stderr: float, n: int, low: float, high: float) -> Evidence:
+    """Return the more conservative one of the tests with the smallest and the largest possible skewness.
+
+    Given mean and variance, both extremes have two values, one of them at an end of the range.
+    """
+    if n < _MIN_ITEMS_FOR_T and low == 0:
+        return Scaled(HoeffdingMean(value / high, n), high)
+    sd, below, above = stderr * math.sqrt(n), value - low, high - value
+    rare_values, method = (RareValueBound(n, below, above),), "t with extreme skewness, from the score"
+    first, second = (
+        SkewAdjustedMean(value, stderr, n - 1, skew / math.sqrt(n), rare_values, method)
+        for skew in (sd / below - below / sd, above / sd - sd / above)
+    )
+    return MostConservative(first, second)
 
 
 def aggregate_stderr(score: Aggregate) -> float | None:

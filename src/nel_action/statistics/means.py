@@ -267,8 +267,10 @@ def mean_of_clusters(
 ) -> SkewAdjustedMean:
     """Estimate the true mean of clustered items.
 
-    Cluster-robust variance with the factor C / (C - 1) and a t distribution with C - 1 degrees of freedom (Cameron and
-    Miller, 2015, sections II and VI; Miller, 2024, uses the same variance with a normal distribution).
+    Jackknife variance over clusters (Bell and McCaffrey, 2002; MacKinnon, Nielsen and Webb, 2023) and a t distribution
+    with Satterthwaite's degrees of freedom, the smaller ones of independent items and of items that are equal within
+    their cluster (Bell and McCaffrey, 2002; Carter, Schnepel and Steigerwald, 2017). With clusters of equal size, that
+    is the factor C / (C - 1) and C - 1 degrees of freedom (Cameron and Miller, 2015).
 
     Args:
         values: scores of the items, shape (n,), float64.
@@ -287,18 +289,50 @@ def mean_of_clusters(
         raise SingleClusterError(msg)
     mean = float(values.mean())
     centred = values - mean
-    sums = np.bincount(cluster, centred)
+    weights = np.bincount(cluster) / n
+    sums = np.bincount(cluster, centred) / (1 - weights)
     squares = float(sums @ sums) / count
-    variance = squares * count / (count - 1) * count / n**2
+    variance = squares * (count - 1) / n**2
+    df = _cluster_degrees_of_freedom(weights)
     independent_variance = float(centred @ centred) / (n - 1) / n
-    # NOTE: the effective number of independent items; without any spread, the number of clusters.
-    effective = min(float(n), max(float(count), n * independent_variance / variance)) if variance > 0 else float(count)
+    # NOTE: the effective number of independent items; without any spread, the effective number of clusters.
+    clusters = df + 1
+    effective = min(float(n), max(clusters, n * independent_variance / variance)) if variance > 0 else clusters
     shift = _UNSEEN_CLUSTER_SHIFT * (high - low)
     return SkewAdjustedMean(
         estimate=mean,
         sample_stderr=math.sqrt(variance),
-        df=count - 1,
+        df=df,
         skew=float((sums * sums) @ sums) / count / squares**1.5 / math.sqrt(count) if squares > 0 else 0.0,
-        rare_values=(RareValueBound(effective, mean - low, high - mean), RareValueBound(count, shift, shift)),
+        rare_values=(RareValueBound(effective, mean - low, high - mean), RareValueBound(clusters, shift, shift)),
         method=f"t over {count:,} clusters",
     )
+
+
+def _cluster_degrees_of_freedom(weights: NDArray[np.float64]) -> float:
+    """Return the degrees of freedom of the jackknife variance: 2 E[V]^2 / Var(V) under the less favourable model.
+
+    V is a quadratic form of the cluster sums; its moments follow from their covariance under either model, for
+    independent items w (1{g = h} - w') and for items that are equal within their cluster.
+
+    Args:
+        weights: fraction of the items in each cluster, shape (C,), float64.
+    """
+    factor = 1 / (1 - weights) ** 2
+    independent = factor * weights
+    trace = float((independent * (1 - weights)).sum())
+    square = independent * weights
+    total = float(square.sum())
+    squared = float((independent**2 * (1 - weights) ** 2).sum()) + total**2 - float((square**2).sum())
+    concentration = float((weights**2).sum())
+    own = factor * weights**2 * (1 - 2 * weights + concentration)
+    moments = [float((factor * weights ** (2 + power)).sum()) for power in range(3)]
+    pairs = (
+        concentration**2 * moments[0] ** 2
+        + 2 * moments[2] * moments[0]
+        + 2 * moments[1] ** 2
+        - 4 * concentration * moments[1] * moments[0]
+        - float(((factor * weights**2 * (concentration - 2 * weights)) ** 2).sum())
+    )
+    equal = float(own.sum()) ** 2 / (float((own**2).sum()) + pairs)
+    return max(1.0, min(len(weights) - 1.0, trace**2 / squared, equal))
