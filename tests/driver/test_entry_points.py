@@ -156,6 +156,8 @@ class Machine:
             kind=EventKind.PUSH,
             repository=self.hub.store.repository,
             head_sha=self.head,
+            ref="refs/heads/main",
+            default_branch="main",
             payload={"sha": self.head},
             api_url=self.hub.url,
             graphql_url=f"{self.hub.url}/graphql",

@@ -8,19 +8,23 @@ from tests.doubles.github.server import Fault, GitHubDouble
 
 from nel_action.errors import ExitCode
 from nel_action.github.api import GitHubApi
-from nel_action.github.check import OUTPUT_LIMIT, Annotation, Check, Conclusion, conclusion_of, find_open
+from nel_action.github.check import OUTPUT_LIMIT, Annotation, Check, Conclusion, conclusion_of, find_open, gate_identity
 from nel_action.github.errors import GitHubError, PermissionRefusedError
 
 REPOSITORY = "Codertocat/Hello-World"
 SHA = "ec26c3e57ca3a959ca5aad62de7213c562f8c821"
 
 
-def check(api: GitHubApi, name: str = "Benchmark gate") -> Check:
-    return Check(api, REPOSITORY, name=name, head_sha=SHA)
+STATE = "4f1c:digest"
+GATE = gate_identity("evals/gate.yaml", "main")
+
+
+def check(api: GitHubApi, name: str = "Benchmark gate", identity: str = GATE) -> Check:
+    return Check(api, REPOSITORY, name=name, head_sha=SHA, identity=identity)
 
 
 def start(check_run: Check) -> None:
-    check_run.start(external_id="4f1c", title="2 tasks", summary="pending", text="state")
+    check_run.start(external_id=STATE, title="2 tasks", summary="pending", text="state")
 
 
 def test_check_is_in_progress_until_concluded(api: GitHubApi, hub: GitHubDouble) -> None:
@@ -108,8 +112,8 @@ def test_find_open_returns_open_checks_with_state(api: GitHubApi) -> None:
     completed.conclude(Conclusion.SUCCESS, title="t", summary="s")
     checks = find_open(api, REPOSITORY, SHA)
     assert [(item.name, item.external_id, item.text) for item in checks] == [
-        ("Benchmark gate", "4f1c", "state"),
-        ("another", "4f1c", "state"),
+        ("Benchmark gate", STATE, "state"),
+        ("another", STATE, "state"),
     ]
 
 
@@ -130,13 +134,14 @@ def test_start_without_permission_names_missing_line(api: GitHubApi, hub: GitHub
 
 def test_conclude_creates_check_after_failed_start(api: GitHubApi, hub: GitHubDouble) -> None:
     hub.faults = [Fault("/check-runs", 502, times=6)]
-    check_run = Check(api, hub.store.repository, name="Gate", head_sha="a" * 40)
+    check_run = check(api)
     with pytest.raises(GitHubError):
         check_run.start(external_id="x", title="t", summary="s")
     hub.faults = []
     check_run.conclude(Conclusion.FAILURE, title="fail", summary="s")
-    (shown,) = hub.store.checks_of("a" * 40)
-    assert (shown["status"], shown["conclusion"], shown["external_id"]) == ("completed", "failure", "nel-action:x")
+    (shown,) = hub.store.checks_of(SHA)
+    assert (shown["status"], shown["conclusion"]) == ("completed", "failure")
+    assert shown["external_id"] == f"nel-action:x:{GATE}"
 
 
 def test_progress_update_does_not_wait_for_rate_limit(api: GitHubApi, hub: GitHubDouble, sleeper: Sleeper) -> None:
@@ -149,3 +154,61 @@ def test_progress_update_does_not_wait_for_rate_limit(api: GitHubApi, hub: GitHu
     hub.faults = [Fault("PATCH .*/check-runs", 403, "You have exceeded a secondary rate limit", {"Retry-After": "60"})]
     check_run.conclude(Conclusion.SUCCESS, title="pass", summary="s")
     assert sleeper.slept == [60.0], "the conclusion waits"
+
+
+OTHER_GATES = [
+    gate_identity("evals/other.yaml", "main"),
+    gate_identity("evals/gate.yaml", "main", ["target.model=b"]),
+    "",
+]
+
+
+@pytest.mark.parametrize("other", OTHER_GATES)
+@pytest.mark.parametrize("completed", [True, False])
+def test_another_gate_with_the_name_is_a_conflict_and_is_not_taken_over(
+    api: GitHubApi, hub: GitHubDouble, other: str, *, completed: bool
+) -> None:
+    first = check(api, identity=other)
+    start(first)
+    if completed:
+        first.conclude(Conclusion.FAILURE, title="t", summary="s")
+    second = check(api)
+    start(second)
+    assert second.id != first.id
+    message = second.conflict() or ""
+    assert "two gates have the check name 'Benchmark gate'" in message
+    assert "evals/gate.yaml" in message
+    assert check(api, "another name").conflict() is None
+    second.conclude(Conclusion.SUCCESS, title="t", summary="s")
+    assert hub.store.checks[int(str(first.id))]["conclusion"] == ("failure" if completed else None)
+
+
+def test_gate_is_no_conflict_with_itself(api: GitHubApi) -> None:
+    first, second = check(api), check(api, identity=gate_identity("evals/gate.yaml", None))
+    start(first)
+    start(second)
+    assert (first.conflict(), second.conflict()) == (None, None)
+    assert first.id != second.id, "the base differs"
+
+
+def test_completed_check_is_never_changed(api: GitHubApi, hub: GitHubDouble) -> None:
+    first = check(api)
+    start(first)
+    second = check(api)
+    start(second)
+    assert second.id == first.id
+    first.conclude(Conclusion.FAILURE, title="t", summary="s")
+    second.conclude(Conclusion.SUCCESS, title="t", summary="s")
+    assert [shown["conclusion"] for shown in hub.store.checks_of(SHA)] == ["failure", "success"]
+    assert check(api).conflict() is None
+    third = check(api)
+    start(third)
+    assert [shown["conclusion"] for shown in hub.store.checks_of(SHA)] == ["failure", "success", None]
+
+
+def test_identity_contains_spec_and_base_but_no_secret_of_the_overrides() -> None:
+    identity = gate_identity("evals/ü:gate.yaml", "release/1", ["target.api_endpoint.api_key=s3cret"])
+    assert "release%2F1" in identity
+    assert "s3cret" not in identity
+    assert len(gate_identity("x" * 500, "y" * 500)) < 200
+    assert gate_identity("a", "main") != gate_identity("a", "weak")

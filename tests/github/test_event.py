@@ -125,7 +125,37 @@ def test_read_event_reports_payload_that_is_not_json(tmp_path: Path) -> None:
         read_event({**ENVIRON, "GITHUB_EVENT_PATH": str(tmp_path / "event.json")})
 
 
-@pytest.mark.parametrize("payload", [[], {"pull_request": None}, {"pull_request": {"head": 5, "number": True}}])
+@pytest.mark.parametrize("payload", [[], "text", None, 3])
+def test_read_event_reports_payload_that_is_no_object(tmp_path: Path, payload: object) -> None:
+    (tmp_path / "event.json").write_text(json.dumps(payload))
+    with pytest.raises(UsageError, match="not an object"):
+        read_event({**ENVIRON, "GITHUB_EVENT_PATH": str(tmp_path / "event.json")})
+
+
+def test_read_event_reports_missing_payload(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        read_event({**ENVIRON, "GITHUB_EVENT_PATH": str(tmp_path / "gone.json")})
+
+
+@pytest.mark.parametrize("name", ["repository", "a/b/c", "/b", "a/", "a/b?x", "a/b#", "../x", "a b/c", "a/b\n"])
+def test_read_event_reports_malformed_repository(name: str) -> None:
+    with pytest.raises(UsageError, match="is not the name of a repository"):
+        read_event({**ENVIRON, "GITHUB_REPOSITORY": name})
+
+
+@pytest.mark.parametrize(
+    ("variables", "ref"),
+    [
+        ({"GITHUB_REF": "refs/tags/main", "GITHUB_REF_NAME": "main"}, "refs/tags/main"),
+        ({"GITHUB_REF_NAME": "main", "GITHUB_REF_TYPE": "tag"}, "refs/tags/main"),
+        ({"GITHUB_REF_NAME": "main"}, "refs/heads/main"),
+    ],
+)
+def test_ref_of_a_tag_is_not_that_of_a_branch(variables: dict[str, str], ref: str) -> None:
+    assert read_event({"GITHUB_REPOSITORY": "a/b", **variables}).ref == ref
+
+
+@pytest.mark.parametrize("payload", [{}, {"pull_request": None}, {"pull_request": {"head": 5, "number": True}}])
 def test_malformed_pull_request_payload_is_fork_without_number(tmp_path: Path, payload: Any) -> None:  # noqa: ANN401
     path = tmp_path / "event.json"
     path.write_text(json.dumps(payload))

@@ -10,6 +10,7 @@ from typing import Any, cast
 import pytest
 from tests.doubles.github.server import GitHubDouble
 from tests.github.conftest import MakeContext
+from tests.support.gate_reports import make_report
 
 from nel_action.errors import ExitCode
 from nel_action.gating.verdict import Verdict
@@ -62,7 +63,7 @@ def test_policy_location_is_the_policy_or_the_task(make_context: MakeContext) ->
 def test_stricter_conclusion_follows_fail_on(
     make_context: MakeContext, code: ExitCode, verdict: Verdict, fail_on: str, expected: Conclusion | None
 ) -> None:
-    assert finalize_module._stricter_conclusion(make_context(fail_on=fail_on), code, verdict) is expected
+    assert finalize_module._stricter_conclusion(make_context(fail_on=fail_on), code, make_report(verdict)) is expected
 
 
 def view(state: str) -> Any:  # noqa: ANN401 - the attributes that are read

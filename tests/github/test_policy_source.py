@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.github.conftest import MakeContext
 from nel_action.driver.surroundings import Rules
 from nel_action.errors import NelActionError, SpecError
 from nel_action.github.context import ActionContext
+from nel_action.github.event import EventKind
 from nel_action.github.policy_source import (
     dump_rules,
     load_spec_from_inputs,
@@ -28,6 +30,16 @@ target: {api_endpoint: {model_id: m, url: 'http://127.0.0.1:9/v1/chat/completion
 evaluation: {tasks: [{name: ifeval}]}
 gate: {baseline: main, tasks: {ifeval: {min: %s}}}
 """
+
+
+ON_DEFAULT_BRANCH = {
+    "kind": EventKind.PUSH,
+    "base_ref": None,
+    "base_sha": None,
+    "pull_request": None,
+    "ref": "refs/heads/main",
+    "default_branch": "main",
+}
 
 
 def git(work: Path, *arguments: str) -> str:
@@ -80,24 +92,12 @@ def test_pull_request_has_rules_of_base_and_notes_on_differences(make: MakeConte
     assert any("0.7 → 0.1" in note for note in rules.notes)
 
 
-def test_rules_of_spec_apply_without_base(make: MakeContext) -> None:
-    assert limit_of(rules_of(make(event={"base_ref": None, "base_sha": None}))) == 0.1
+def test_rules_of_spec_apply_on_default_branch(make: MakeContext) -> None:
+    assert limit_of(rules_of(make(event=ON_DEFAULT_BRANCH))) == 0.1
 
 
 def test_policy_file_is_read_from_base(make: MakeContext) -> None:
     assert limit_of(rules_of(make(gate="evals/policies/scheduled.yaml"))) == 0.6
-
-
-def test_new_policy_file_is_read_from_head_with_a_note(make: MakeContext) -> None:
-    Path("evals/policies/new.yaml").write_text("tasks: {ifeval: {min: 0.3}}\n")
-    rules = rules_of(make(gate="evals/policies/new.yaml"))
-    assert limit_of(rules) == 0.3
-    assert any("the policy of this change was applied" in note for note in rules.notes)
-
-
-def test_missing_policy_file_is_reported(make: MakeContext) -> None:
-    with pytest.raises(SpecError, match=r"no policy at nope\.yaml"):
-        rules_of(make(gate="evals/policies/nope.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,12 @@ def test_missing_policy_file_is_reported(make: MakeContext) -> None:
 def test_invalid_policy_file_is_reported(make: MakeContext, text: str, message: str) -> None:
     Path("evals/policies/new.yaml").write_text(text)
     with pytest.raises(SpecError, match=message):
-        rules_of(make(gate="evals/policies/new.yaml"))
+        rules_of(make(gate="evals/policies/new.yaml", event=ON_DEFAULT_BRANCH))
+
+
+def test_missing_policy_file_is_reported(make: MakeContext) -> None:
+    with pytest.raises(SpecError, match=r"no policy at nope\.yaml"):
+        rules_of(make(gate="evals/policies/nope.yaml", event=ON_DEFAULT_BRANCH))
 
 
 def test_gate_false_removes_the_policy(make: MakeContext) -> None:
@@ -121,25 +126,6 @@ def test_baseline_input_overrides_the_policy(make: MakeContext) -> None:
     assert limit_of(rules) == 0.7
 
 
-def test_spec_missing_in_base_has_own_rules_with_a_note(make: MakeContext) -> None:
-    Path("evals/gate.yaml").rename("evals/new.yaml")
-    rules = rules_of(make(spec="evals/new.yaml"))
-    assert limit_of(rules) == 0.1
-    assert any("does not contain this spec" in note for note in rules.notes)
-
-
-def test_invalid_spec_in_base_can_be_corrected(commits: tuple[Path, str], make: MakeContext) -> None:
-    work, _ = commits
-    git(work, "stash", "-q")
-    (work / "evals/gate.yaml").write_text("gate: {tasks: {ifeval: {mni: 1}}}\n")
-    git(work, "commit", "-qam", "broken")
-    invalid = git(work, "rev-parse", "HEAD")
-    (work / "evals/gate.yaml").write_text(SPEC % 0.4)
-    rules = rules_of(make(event={"base_sha": invalid}))
-    assert limit_of(rules) == 0.4
-    assert any("is invalid" in note for note in rules.notes)
-
-
 def test_unreadable_base_is_an_error(make: MakeContext) -> None:
     with pytest.raises(NelActionError):
         rules_of(make(event={"base_sha": "d" * 40}))
@@ -147,15 +133,17 @@ def test_unreadable_base_is_an_error(make: MakeContext) -> None:
 
 def test_rules_survive_serialisation(make: MakeContext, tmp_path: Path) -> None:
     rules = rules_of(make())
-    parsed = parse_rules(dump_rules(rules), tmp_path)
-    assert (parsed.policy, parsed.expected, parsed.notes) == (rules.policy, rules.expected, rules.notes)
-    assert parse_rules(dump_rules(rules_of(make(gate="false"))), tmp_path).policy is None
+    rules = replace(rules, others=(replace(rules, unmeasurable="no rules", base="release abc"),))
+    parsed = parse_rules(json.loads(json.dumps(dump_rules(rules))), lambda _rules: tmp_path)
+    assert dump_rules(parsed) == dump_rules(rules)
+    assert {each.folder for each in parsed.all} == {tmp_path}
+    assert parse_rules(dump_rules(rules_of(make(gate="false"))), lambda _rules: tmp_path).policy is None
 
 
 @pytest.mark.parametrize("data", [{"policy": None}, {"policy": {"tasks": 3}, "expected": [], "notes": []}])
 def test_parse_rules_refuses_incomplete_data(tmp_path: Path, data: dict[str, Any]) -> None:
     with pytest.raises((ValueError, KeyError)):
-        parse_rules(data, tmp_path)
+        parse_rules(data, lambda _rules: tmp_path)
 
 
 def make_spec(gate: dict[str, Any] | None, *names: str, limit: int = 400) -> Spec:
@@ -200,17 +188,6 @@ def test_select_rules_without_differences_has_no_notes() -> None:
     assert (
         select_rules(make_spec(STRICT, "gsm8k"), make_spec(STRICT, "gsm8k"), base_name="main", folder=HERE).notes == ()
     )
-
-
-def test_select_rules_for_new_spec_takes_policy_of_head_with_a_note() -> None:
-    rules = select_rules(make_spec(LAX, "gsm8k"), None, base_name="main", folder=HERE)
-    assert rules.policy == make_spec(LAX, "gsm8k").gate
-    assert "main does not contain this spec" in rules.notes[0]
-
-
-def test_select_rules_without_base_takes_policy_of_head() -> None:
-    rules = select_rules(make_spec(LAX, "gsm8k"), None, base_name=None, folder=HERE)
-    assert (rules.policy, rules.notes) == (make_spec(LAX, "gsm8k").gate, ())
 
 
 def test_select_rules_counts_differences_beyond_maximum() -> None:

@@ -162,7 +162,9 @@ class Workplace:
         self.runs += 1
         temp = self.root / f"temp-{self.runs}"
         temp.mkdir()
-        (temp / "event.json").write_text(json.dumps(payload))
+        repository = {"default_branch": self.hub.store.default_branch}
+        full = {**payload, "repository": {**payload.get("repository", {}), **repository}}
+        (temp / "event.json").write_text(json.dumps(full))
         values = {"spec": "evals/gate.yaml", "github-token": self.hub.token} | {
             name.replace("_", "-"): value for name, value in inputs.items()
         }
@@ -172,6 +174,7 @@ class Workplace:
             "GITHUB_EVENT_NAME": event,
             "GITHUB_EVENT_PATH": str(temp / "event.json"),
             "GITHUB_SHA": self.git("rev-parse", "HEAD"),
+            "GITHUB_REF": "refs/heads/main",
             "GITHUB_REF_NAME": "main",
             "GITHUB_WORKSPACE": str(self.work),
             "GITHUB_RUN_ID": str(1000 + self.runs),

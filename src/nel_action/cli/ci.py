@@ -16,6 +16,7 @@ from nel_action.errors import ExitCode, NelActionError
 
 if TYPE_CHECKING:
     from nel_action.github.context import ActionContext
+    from nel_action.github.event import WorkflowEvent
     from nel_action.github.outcome import Outcome
 
 __all__ = ["ci"]
@@ -122,11 +123,21 @@ def _create_context(*, spec_needed: bool = True) -> ActionContext:
         workflow=workflow,
         api=GitHubApi(event.api_url, token) if token else None,
         home=home_dir(),
-        root=Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd()),
+        root=_top_level(event),
         state=StateFile(os.environ, inputs.check_name or "off"),
     )
     _configure_logging(context)
     return context
+
+
+def _top_level(event: WorkflowEvent) -> Path:
+    """Return the top level of the checkout; the workspace itself unless `actions/checkout` was given a `path`."""
+    from nel_action.github.checkout import find_top_level
+
+    workspace = Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd())
+    name = os.environ.get("INPUT_WORKING_DIRECTORY")
+    commits = [sha for sha in (os.environ.get("GITHUB_SHA"), event.head_sha) if sha]
+    return find_top_level(workspace, workspace / name if name else Path.cwd(), commits)
 
 
 def _configure_logging(context: ActionContext) -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from nel_action.driver.confirmation import confirm
 from nel_action.driver.events import Created, Events, Left, Polled, Submitted
-from nel_action.driver.judging import conclude, measure, rules_of
+from nel_action.driver.judging import conclude, measure
 from nel_action.driver.surroundings import Surroundings
 from nel_action.errors import ExitCode, ResultsError
 from nel_action.ledger import Ledger
@@ -81,7 +81,7 @@ def _wait_and_judge(session: Session, around: Surroundings) -> Events:
             yield Left(ExitCode.CANCELLED if around.stop.is_set() else ExitCode.RUNNING)
             return
         measurement = measure(session, views, around)
-        extended = confirm(session, views, measurement, rules_of(session, around)) if around.may_submit else None
+        extended = confirm(session, views, measurement, measurement.rules) if around.may_submit else None
         if extended is None:
             yield from conclude(session, views, measurement, around)
             return

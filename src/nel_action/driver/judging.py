@@ -7,18 +7,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from nel_action.driver.baselines import find_baseline
 from nel_action.driver.events import Events, Exported, Judged, Reported
 from nel_action.driver.score_history import earlier_scores
 from nel_action.driver.surroundings import Rules, Surroundings
-from nel_action.errors import NelActionError
+from nel_action.errors import ExitCode, NelActionError
 from nel_action.exporters.service import export_run
 from nel_action.files import write_atomically
 from nel_action.gating.confirmation import ConfirmationRun, confirmation_notes
 from nel_action.gating.judge import judge as judge_results
 from nel_action.gating.result_set import ResultSet
-from nel_action.gating.verdict import GateReport
+from nel_action.gating.verdict import GateReport, Verdict
 from nel_action.ledger import AttemptRow
 from nel_action.lifecycle.collect import collect
 from nel_action.lifecycle.session import JobView, Session
@@ -32,6 +33,9 @@ from nel_action.report.write import write_reports
 __all__ = ["Measurement", "conclude", "judge", "measure", "rules_of"]
 
 
+_WORST_FIRST: Final = (ExitCode.FAIL, ExitCode.UNMEASURABLE, ExitCode.INCONCLUSIVE, ExitCode.PASS)
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """The results of an invocation and how they compare."""
@@ -39,6 +43,8 @@ class Measurement:
     results: Results
     baseline: ResultSet | None
     gate: GateReport
+    rules: Rules
+    """The rules that decided."""
 
 
 def rules_of(session: Session, around: Surroundings) -> Rules:
@@ -64,9 +70,30 @@ def measure(session: Session, views: Sequence[JobView], around: Surroundings) ->
 
 
 def _measure(results: Results, root: Path, rules: Rules, around: Surroundings) -> Measurement:
+    """Judge by each of the rules; return the worst verdict, with a note on each base if there are several."""
+    measurements = [_measure_by(results, root, each, around) for each in around.update_rules(rules).all]
+    worst = min(measurements, key=lambda each: _severity(each.gate))
+    if len(measurements) == 1:
+        return worst
+    notes = [f"{each.rules.base or 'this spec'}: {each.gate.verdict.value}" for each in measurements]
+    note = f"judged by the rules of {len(notes)} bases, of which the worst verdict applies ({'; '.join(notes)})"
+    return replace(worst, gate=worst.gate.model_copy(update={"notes": (note, *worst.gate.notes)}))
+
+
+def _severity(gate: GateReport) -> int:
+    """Return the rank of a verdict, the worst first; unknown codes are as bad as a failure."""
+    return _WORST_FIRST.index(gate.exit_code) if gate.exit_code in _WORST_FIRST else 0
+
+
+def _measure_by(results: Results, root: Path, rules: Rules, around: Surroundings) -> Measurement:
+    if rules.unmeasurable is not None:
+        gate = GateReport(
+            verdict=Verdict.UNMEASURABLE, exit_code=int(ExitCode.UNMEASURABLE), reasons=(rules.unmeasurable,)
+        )
+        return Measurement(results, None, gate, rules)
     baseline = find_baseline(rules, around, commit=results.commit)
     report = judge_results(results, policy=rules.policy, baseline=baseline, root=root, expected=rules.expected)
-    return Measurement(results, baseline, report)
+    return Measurement(results, baseline, report, rules)
 
 
 def conclude(session: Session, views: Sequence[JobView], measurement: Measurement, around: Surroundings) -> Events:
@@ -81,7 +108,7 @@ def conclude(session: Session, views: Sequence[JobView], measurement: Measuremen
     Yields:
         Judged, Reported, and Exported for each destination.
     """
-    rules = rules_of(session, around)
+    rules = measurement.rules
     confirm = rules.policy.confirm if rules.policy else None
     results, report = measurement.results, measurement.gate
     notes = (*report.notes, *rules.notes, *confirmation_notes(confirm, report, results, _confirmation_runs(views)))
@@ -112,7 +139,7 @@ def judge(results: Results, root: Path, around: Surroundings) -> Events:
     expected = tuple(dict.fromkeys(task.task for task in results.tasks))
     rules = around.rules or Rules(policy=None, expected=expected, folder=root)
     measurement = _measure(results, root, rules, around)
-    notes = (*rules.notes, *measurement.gate.notes)
+    notes = (*measurement.rules.notes, *measurement.gate.notes)
     measurement = replace(measurement, gate=measurement.gate.model_copy(update={"notes": notes}))
     yield from _publish(measurement, Metadata(run_dir=root), root, around, ())
 

@@ -41,6 +41,8 @@ def check_spec(loaded: LoadedSpec, around: Surroundings) -> tuple[Problem, ...]:
         problems = _policy_problems(loaded)
     else:
         problems = check_policy(rules.policy, rules.expected)
+    for other in rules.others if rules else ():
+        problems += check_policy(other.policy, other.expected) if other.policy else []
     if problems:
         raise SpecError(problems)
     destinations = around.exports
@@ -127,5 +129,6 @@ def check_plan(prepared: Prepared, around: Surroundings, *, endpoint: bool = Tru
     from nel_action.lifecycle.prepare import check
 
     rules = around.rules or Rules.of_spec(prepared.loaded.spec, prepared.loaded.base_dir)
-    find_baseline(rules, around, commit=prepared.plan.context.commit)
+    for each in rules.all:
+        find_baseline(each, around, commit=prepared.plan.context.commit)
     check(prepared, endpoint=endpoint)

@@ -31,6 +31,19 @@ class Rules:
     """Directory that relative paths in the policy start from."""
     notes: tuple[str, ...] = ()
     """Notes about the rules, shown with the verdict."""
+    base: str | None = None
+    """Branch and commit that the rules were read from; None for those of the spec itself."""
+    base_sha: str | None = None
+    """The commit."""
+    unmeasurable: str | None = None
+    """Reason why there are no rules to judge by: the scores are shown, and the gate is unmeasurable."""
+    others: tuple[Rules, ...] = ()
+    """Rules of further bases of the same commit; the worst verdict is that of the gate."""
+
+    @property
+    def all(self) -> tuple[Rules, ...]:
+        """These rules and those of further bases."""
+        return (self, *self.others)
 
     @classmethod
     def of_spec(cls, spec: Spec, base_dir: Path) -> Rules:
@@ -44,6 +57,11 @@ def unchanged(report: Report) -> Report:
     return report
 
 
+def same_rules(rules: Rules) -> Rules:
+    """Return the rules as they are."""
+    return rules
+
+
 @dataclass(frozen=True, kw_only=True)
 class Surroundings:
     """Everything in which the callers of the driver differ."""
@@ -54,6 +72,8 @@ class Surroundings:
     """Variables of this process; credentials of exports and services are read from here."""
     rules: Rules | None = None
     """The rules to judge by; None for those of the spec itself."""
+    update_rules: Callable[[Rules], Rules] = same_rules
+    """Returns the rules with those that apply only since the jobs were submitted; called before each judgement."""
     branches: BranchResolver | None = None
     """Resolves `gate.baseline: <branch>`; None for the runs of this machine."""
     complete: Callable[[Report], Report] = unchanged

@@ -2,22 +2,37 @@
 
 An open check run also stores the state that a later process needs to continue. Writing a check run requires
 `checks: write`, which no fork's token has.
+
+GitHub matches required checks by name and commit, so a name belongs to one gate. The identity of the gate is part of
+each check run's `external_id`: only an open check run of the same gate is taken over, a completed one is never changed,
+and if another gate has used the name on the commit, the check fails.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final, assert_never
+from urllib.parse import quote, unquote
 
 from nel_action.errors import ExitCode
 from nel_action.github.api import GitHubApi
-from nel_action.github.errors import RefusedError, UnavailableError
+from nel_action.github.errors import MissingError, RefusedError, UnavailableError
 
-__all__ = ["OUTPUT_LIMIT", "Annotation", "Check", "Conclusion", "OpenCheck", "conclusion_of", "find_open"]
+__all__ = [
+    "OUTPUT_LIMIT",
+    "Annotation",
+    "Check",
+    "Conclusion",
+    "OpenCheck",
+    "conclusion_of",
+    "find_open",
+    "gate_identity",
+]
 
 OUTPUT_LIMIT: Final = 65_535
 """Characters of the summary and of the text of a check run's output."""
@@ -28,10 +43,25 @@ MESSAGE_LIMIT: Final = 60_000
 ANNOTATIONS_PER_REQUEST: Final = 50
 PROGRESS_MAX_WAIT: Final = 10.0
 """Seconds that a progress update may take, because jobs are not polled in the meantime."""
+DIGEST_LENGTH: Final = 16
+NAME_LIMIT: Final = 80
+"""Characters of each name in an identity."""
 PREFIX: Final = "nel-action:"
 """Prefix of the `external_id` of the action's check runs."""
 
 logger = logging.getLogger(__name__)
+
+
+def gate_identity(spec: str, base: str | None, settings: Sequence[str] = ()) -> str:
+    """Return the identity of a gate: a digest, the base, and the spec for people; without secrets.
+
+    Args:
+        spec: path of the spec in the repository.
+        base: branch that the change is merged into; None without one.
+        settings: other inputs that make it another gate, such as overrides.
+    """
+    digest = hashlib.sha256("\0".join((spec, *settings)).encode()).hexdigest()[:DIGEST_LENGTH]
+    return f"{digest}:{quote(base or '', safe='')[:NAME_LIMIT]}:{quote(spec)[:NAME_LIMIT]}"
 
 
 class Conclusion(StrEnum):
@@ -81,7 +111,9 @@ class OpenCheck:
     name: str
     head_sha: str
     external_id: str
-    """Without the prefix."""
+    """`<invocation>:<digest>`, or what takes its place before there is an invocation."""
+    identity: str
+    """Of the gate; empty if an earlier version wrote the check run."""
     text: str
     """Text of its output, which stores the state."""
 
@@ -105,19 +137,36 @@ def find_open(api: GitHubApi, repository: str, sha: str, *, name: str | None = N
 
 def _parse_check(run: dict[str, Any]) -> OpenCheck:
     output = run.get("output") or {}
+    external_id, identity = _split_id(str(run["external_id"]))
     return OpenCheck(
         id=int(run["id"]),
         name=str(run["name"]),
         head_sha=str(run["head_sha"]),
-        external_id=str(run["external_id"]).removeprefix(PREFIX),
+        external_id=external_id,
+        identity=identity,
         text=str(output.get("text") or ""),
     )
+
+
+def _split_id(external_id: str) -> tuple[str, str]:
+    """Return state and identity of an `external_id`."""
+    parts = external_id.removeprefix(PREFIX).split(":", 2)
+    return ":".join(parts[:2]), parts[2] if len(parts) > 2 else ""  # noqa: PLR2004 - the state has two parts
 
 
 class Check:
     """One check run on one commit."""
 
-    def __init__(self, api: GitHubApi, repository: str, *, name: str, head_sha: str, number: int | None = None) -> None:
+    def __init__(
+        self,
+        api: GitHubApi,
+        repository: str,
+        *,
+        name: str,
+        head_sha: str,
+        number: int | None = None,
+        identity: str = "",
+    ) -> None:
         """Refer to a check run, without a request.
 
         Args:
@@ -126,6 +175,7 @@ class Check:
             name: of the check run.
             head_sha: the commit.
             number: GitHub's number of an existing check run.
+            identity: of the gate; without one, no existing check run is taken over.
         """
         self._api = api
         self._repository = repository
@@ -133,7 +183,22 @@ class Check:
         self._sha = head_sha
         self.id = number
         """GitHub's number; None before `start`, and after a `start` that failed."""
-        self._external_id = ""
+        self.identity = identity
+        self._external_id = f"{PREFIX}::{identity}"
+
+    def conflict(self) -> str | None:
+        """Describe another gate that has used the name on this commit; None if there is none.
+
+        Raises:
+            GitHubError: check runs cannot be listed.
+        """
+        identities = [_split_id(str(run["external_id"]))[1] for run in self._runs() if int(run["id"]) != self.id]
+        others = [identity for identity in identities if _digest_of(identity) != _digest_of(self.identity)]
+        if not self.identity or not others:
+            return None
+        own, other = _spec_of(self.identity), _spec_of(min(others))
+        which = f"the specs {own} and {other}" if own != other else f"the spec {own} with different overrides or inputs"
+        return f"two gates have the check name '{self._name}': {which}; give each its own `check-name`"
 
     def start(self, *, external_id: str, title: str, summary: str, text: str = "", url: str | None = None) -> None:
         """Open the check run, or update the open one of an earlier attempt.
@@ -148,9 +213,9 @@ class Check:
         Raises:
             GitHubError: the check run cannot be written.
         """
-        body = {"status": "in_progress", "external_id": PREFIX + external_id, "output": _output(title, summary, text)}
+        self._external_id = f"{PREFIX}{external_id}:{self.identity}"
+        body = {"status": "in_progress", "external_id": self._external_id, "output": _output(title, summary, text)}
         body |= {"details_url": url} if url else {}
-        self._external_id = external_id
         self._write(body)
 
     def update_progress(self, *, title: str, summary: str, text: str = "") -> None:
@@ -208,13 +273,15 @@ class Check:
         )
 
     def _write(self, body: dict[str, Any], *, max_wait: float | None = None) -> None:
-        """Update the check run; create it first if it does not exist, or if an earlier `start` failed."""
+        """Update the check run; create one if it does not exist, or if it has been completed in the meantime."""
         if self.id is None:
             self.id = self._find_open()
+        elif self._is_completed(self.id):
+            self.id = None
         if self.id is not None:
             self._api.patch(f"/repos/{self._repository}/check-runs/{self.id}", body, max_wait=max_wait)
             return
-        identity = {"name": self._name, "head_sha": self._sha, "external_id": PREFIX + self._external_id}
+        identity = {"name": self._name, "head_sha": self._sha, "external_id": self._external_id}
         new = identity | {"started_at": _now()} | body
         try:
             self.id = self._create(new)
@@ -225,11 +292,32 @@ class Check:
                 self.id = self._create(new)
 
     def _find_open(self) -> int | None:
+        """Return the open check run of the same gate and base."""
         checks = find_open(self._api, self._repository, self._sha, name=self._name)
-        return checks[0].id if checks else None
+        return next((check.id for check in checks if self.identity and check.identity == self.identity), None)
+
+    def _is_completed(self, number: int) -> bool:
+        try:
+            return bool(self._api.get(f"/repos/{self._repository}/check-runs/{number}")["status"] == "completed")
+        except MissingError:
+            return True
+
+    def _runs(self) -> list[dict[str, Any]]:
+        """Return all check runs of this action with this name on this commit."""
+        path = f"/repos/{self._repository}/commits/{self._sha}/check-runs"
+        runs = self._api.paginate(path, "check_runs", check_name=self._name, filter="all")
+        return [run for run in runs if str(run.get("external_id") or "").startswith(PREFIX)]
 
     def _create(self, new: dict[str, Any]) -> int:
         return int(self._api.post(f"/repos/{self._repository}/check-runs", new)["id"])
+
+
+def _digest_of(identity: str) -> str:
+    return identity.partition(":")[0]
+
+
+def _spec_of(identity: str) -> str:
+    return unquote(identity.rpartition(":")[2]) or "of an earlier version of nel-action"
 
 
 def _output(title: str, summary: str, text: str) -> dict[str, Any]:

@@ -9,21 +9,24 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from nel_action.driver.evaluation import follow
 from nel_action.driver.events import Exported, Left, Polled, Reported
+from nel_action.driver.surroundings import Rules
 from nel_action.errors import ExitCode, NelActionError, ResultsError, UsageError
 from nel_action.github.api import GitHubApi
+from nel_action.github.bases import find_bases
 from nel_action.github.check import OpenCheck, find_open
 from nel_action.github.context import ActionContext
 from nel_action.github.errors import MissingError, PermissionRefusedError
 from nel_action.github.event import EventKind, WorkflowEvent
-from nel_action.github.finalize import GatePublication, log_export
+from nel_action.github.finalize import GatePublication, PolicyLocations, log_export
 from nel_action.github.outcome import Outcome
-from nel_action.github.policy_source import parse_rules
+from nel_action.github.policy_source import combine, new_bases, parse_rules, with_baseline_files
 from nel_action.github.publish import Publisher
 from nel_action.github.snapshot import read_snapshot
 from nel_action.github.workflow import Level
@@ -115,11 +118,11 @@ def _collect_check(context: ActionContext, check: OpenCheck) -> Outcome:
     try:
         facts = read_snapshot(check.external_id, check.text, run_dir, base_dir=Path.cwd())
         event = _original_event(context, facts, check)
-        folder = _policy_folder(context, facts, event)
-        return _conclude_if_settled(context, check, facts, event, run_dir, folder)
+        rules, locations = _parse_facts(context, facts, event)
+        return _conclude_if_settled(context, check, rules, locations, event, run_dir)
     except NelActionError as error:
         if isinstance(error, ResultsError):
-            context.publisher(event, name=check.name, check_id=check.id).report_error(error)
+            _publisher(context, event, check).report_error(error)
         else:
             # NOTE: the cause may be temporary, so the check stays open for the next call.
             context.workflow.annotate(Level.WARNING, str(error), title=f"{check.name}: the jobs could not be observed")
@@ -130,48 +133,95 @@ def _collect_check(context: ActionContext, check: OpenCheck) -> Outcome:
 def _original_event(context: ActionContext, facts: dict[str, Any], check: OpenCheck) -> WorkflowEvent:
     """Return the event that submitted the invocation, with the server and the commit of the check."""
     original = facts.get("event") or {}
-    number, base_ref, base_sha = (original.get(name) for name in ("pull_request", "base_ref", "base_sha"))
+    names = ("pull_request", "base_ref", "base_sha", "ref")
+    number, base_ref, base_sha, ref = (original.get(name) for name in names)
+    kind = original.get("kind")
     return replace(
         context.event,
-        kind=EventKind(original.get("kind", "other")),
+        kind=EventKind(kind) if kind in set(EventKind) else EventKind.OTHER,
         head_sha=check.head_sha,
         pull_request=number if isinstance(number, int) else None,
         base_ref=base_ref if isinstance(base_ref, str) else None,
         base_sha=base_sha if isinstance(base_sha, str) else None,
+        ref=ref if isinstance(ref, str) else None,
         fork=False,
     )
 
 
-def _policy_folder(context: ActionContext, facts: dict[str, Any], event: WorkflowEvent) -> Path:
-    """Return the spec's directory at the base commit, for a policy that names files."""
-    folder = Path(str(facts.get("spec") or ".")).parent
-    sha = event.base_sha or event.head_sha
-    if sha is None:
-        return context.root / folder
-    return context.base_files().fetch(sha, [str(folder)], context.temp_dir / "base" / sha) / folder
+def _parse_facts(
+    context: ActionContext, facts: dict[str, Any], event: WorkflowEvent
+) -> tuple[Rules, dict[str, tuple[str, int]]]:
+    """Return the rules, with the files of each base that they name, and the source positions of the tasks.
+
+    Raises:
+        ResultsError: the state was written by another version, or is malformed.
+        NelActionError: the tree of a base cannot be read.
+    """
+    spec = PurePosixPath(str(facts.get("spec") or "."))
+
+    def folder(rules: Rules) -> Path:
+        return context.temp_dir / "base" / str(rules.base_sha or event.head_sha) / spec.parent
+
+    try:
+        rules = parse_rules(facts["rules"], folder)
+        locations = {str(name): (str(file), int(line)) for name, (file, line) in facts["places"].items()}
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        msg = f"the check's state was written by another version of nel-action, or is malformed: {error}"
+        raise ResultsError(msg, hint="run the workflow again; it finds the submitted jobs by their keys") from error
+    return combine([_with_files(context, each, event) for each in rules.all]), locations
+
+
+def _with_files(context: ActionContext, rules: Rules, event: WorkflowEvent) -> Rules:
+    sha = rules.base_sha or event.head_sha
+    if sha is None or rules.policy is None or rules.policy.baseline is None:
+        return rules
+    tree = context.base_files().open(sha)
+    return with_baseline_files(rules, tree, context.temp_dir / "base" / sha, context.root)
+
+
+def _update_rules(context: ActionContext, event: WorkflowEvent, rules: Rules) -> Rules:
+    """Return the rules, unmeasurable if the commit has a base that the submission did not know."""
+    found = find_bases(context.api, event)
+    problems = [found.problem] if found.problem else []
+    problems += [
+        f"since the jobs were submitted, the commit has become the head of a pull request into {base.name}; run the "
+        "gate again, it reuses the results"
+        for base in new_bases(found, rules)
+    ]
+    blocked = [replace(rules, policy=None, unmeasurable=problem) for problem in problems]
+    return combine([*rules.all, *blocked])
 
 
 def _conclude_if_settled(
-    context: ActionContext, check: OpenCheck, facts: dict[str, Any], event: WorkflowEvent, run_dir: Path, folder: Path
+    context: ActionContext,
+    check: OpenCheck,
+    rules: Rules,
+    locations: PolicyLocations,
+    event: WorkflowEvent,
+    run_dir: Path,
 ) -> Outcome:
     """Poll an invocation once; publish its verdict, or its progress while jobs are active.
 
     Args:
         context: the call of the action.
         check: the open check.
-        facts: the facts in its snapshot.
+        rules: those at submission.
+        locations: source positions of the tasks.
         event: the event that submitted the invocation.
         run_dir: the run directory made from the snapshot.
-        folder: directory that relative paths in the policy start from.
     """
-    publisher = context.publisher(event, name=check.name, check_id=check.id)
-    locations = {name: (str(file), int(line)) for name, (file, line) in facts["places"].items()}
-    rules = parse_rules(facts["rules"], folder)
+    publisher = _publisher(context, event, check)
     publication = GatePublication(context, publisher, rules=rules, locations=locations, event=event)
     environ = dict(context.environ) | {"NEL_ACTION_COMMIT": check.head_sha}
     outcome = Outcome()
     with open_session(str(run_dir), home=context.home, environ=environ) as session:
-        around = publication.surroundings(environ, session.invocation.plan.spec, may_submit=False, once=True)
+        around = publication.surroundings(
+            environ,
+            session.invocation.plan.spec,
+            may_submit=False,
+            once=True,
+            update_rules=partial(_update_rules, context, event),
+        )
         views: Sequence[JobView] = ()
         for driver_event in follow(session, around):
             match driver_event:
@@ -186,6 +236,10 @@ def _conclude_if_settled(
                 case _:
                     pass
     return outcome
+
+
+def _publisher(context: ActionContext, event: WorkflowEvent, check: OpenCheck) -> Publisher:
+    return context.publisher(event, name=check.name, check_id=check.id, identity=check.identity)
 
 
 def _still_running(

@@ -12,7 +12,8 @@ from nel_action.github.api import GitHubApi
 from nel_action.github.artifacts import artifact_name, former_artifact_name
 from nel_action.github.base_revision import BaseFiles
 from nel_action.github.baseline import BranchBaselines
-from nel_action.github.check import Check
+from nel_action.github.check import Check, gate_identity
+from nel_action.github.checkout import Inside, Placement, place
 from nel_action.github.event import WorkflowEvent
 from nel_action.github.inputs import Inputs
 from nel_action.github.outcome import StateFile
@@ -42,7 +43,7 @@ class ActionContext:
     home: Path
     """`$NEL_ACTION_HOME`."""
     root: Path
-    """The checkout."""
+    """Top level of the checkout."""
     state: StateFile
 
     @property
@@ -56,6 +57,22 @@ class ActionContext:
         return self.api is not None and not (self.event.fork and self.event.event_run_id is None)
 
     @property
+    def readable_api(self) -> GitHubApi | None:
+        """The client, where this run can publish a result; None for a fork's run, which writes nothing."""
+        return self.api if self.can_write else None
+
+    @property
+    def commits(self) -> tuple[str, ...]:
+        """Commits that a checkout of this event has as HEAD: the merge commit, or the head."""
+        return tuple(sha for sha in (self.environ.get("GITHUB_SHA"), self.event.head_sha) if sha)
+
+    @property
+    def workdir(self) -> Path | None:
+        """The working directory as the workflow names it; None if it is not known."""
+        name = self.environ.get("INPUT_WORKING_DIRECTORY")
+        return Path(self.environ.get("GITHUB_WORKSPACE") or Path.cwd()) / name if name else None
+
+    @property
     def artifact_name(self) -> str:
         """Name of the artifact with the gate's results."""
         return artifact_name(self.inputs.check_name)
@@ -65,8 +82,23 @@ class ActionContext:
         """Whether this machine is shut down after the job."""
         return self.environ.get("RUNNER_ENVIRONMENT") == "github-hosted"
 
+    @property
+    def identity(self) -> str:
+        """Identity of the gate that the inputs describe."""
+        inputs = self.inputs
+        name = inputs.config_name or ""
+        name = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
+        path = self.repository_path(inputs.spec or (inputs.config_dir or Path()) / name)
+        settings = (*inputs.overrides, str(inputs.gate), inputs.baseline or "")
+        return gate_identity(path.as_posix(), self.event.base_ref, settings)
+
     def publisher(
-        self, event: WorkflowEvent | None = None, *, name: str | None = None, check_id: int | None = None
+        self,
+        event: WorkflowEvent | None = None,
+        *,
+        name: str | None = None,
+        check_id: int | None = None,
+        identity: str | None = None,
     ) -> Publisher:
         """Return a publisher for a commit and its pull request, without the channels that the token may not write.
 
@@ -74,12 +106,20 @@ class ActionContext:
             event: commit and pull request; by default those of the event that started the workflow.
             name: of the check; by default the input `check-name`.
             check_id: number of an existing check run.
+            identity: of the gate; by default that of the inputs.
         """
         event = event or self.event
         name = name if name is not None else self.inputs.check_name
         check = comment = None
         if self.api and self.can_write and name and event.head_sha:
-            check = Check(self.api, event.repository, name=name, head_sha=event.head_sha, number=check_id)
+            check = Check(
+                self.api,
+                event.repository,
+                name=name,
+                head_sha=event.head_sha,
+                number=check_id,
+                identity=self.identity if identity is None else identity,
+            )
         if self.api and self.can_write and event.pull_request and self.inputs.comment is not CommentMode.OFF:
             author = token_login(self.api, event.graphql_url)
             comment = StickyComment(self.api, event.repository, event.pull_request, key=name, author=author)
@@ -119,9 +159,13 @@ class ActionContext:
         """Return the text without secrets; reads their names anew, since the spec is loaded later than this object."""
         return self.redactor()(text)
 
+    def place(self, path: Path) -> Placement:
+        """Return where a path is in the repository, followed by name and never through a link."""
+        return place(path, self.root, workdir=self.workdir)
+
     def repository_path(self, path: Path) -> Path:
-        """Return a path relative to the repository's root."""
-        try:
-            return path.resolve().relative_to(self.root.resolve())
-        except ValueError:
-            return Path(os.path.relpath(path, self.root))
+        """Return a path relative to the repository's root, for people."""
+        placement = self.place(path)
+        if isinstance(placement, Inside):
+            return Path(placement.path)
+        return Path(os.path.relpath(path, self.root))

@@ -18,7 +18,7 @@ from nel_action.github.event import EventKind
 from nel_action.github.finalize import GatePublication, log_export, policy_locations
 from nel_action.github.inputs import Mode
 from nel_action.github.outcome import Outcome
-from nel_action.github.policy_source import dump_rules, load_spec_from_inputs, resolve_rules
+from nel_action.github.policy_source import GateSource, dump_rules, load_spec_from_inputs
 from nel_action.github.publish import Publisher
 from nel_action.github.signals import CancelSignals
 from nel_action.github.snapshot import take_snapshot
@@ -30,7 +30,6 @@ from nel_action.redaction import likely_secrets, named_variables
 from nel_action.report.progress import ProgressView, job_rows
 
 if TYPE_CHECKING:
-    from nel_action.driver.surroundings import Rules
     from nel_action.lifecycle.prepare import Prepared
     from nel_action.spec.compose import LoadedSpec
 
@@ -40,7 +39,11 @@ __all__ = ["evaluate"]
 def evaluate(context: ActionContext) -> Outcome:
     """Run the gate of the event that started the workflow, and publish its verdict or its errors."""
     context.state.clear()
-    context.state.update(on_cancel=context.inputs.on_cancel.value, head_sha=context.event.head_sha or "")
+    context.state.update(
+        on_cancel=context.inputs.on_cancel.value,
+        head_sha=context.event.head_sha or "",
+        check_identity=context.identity,
+    )
     publisher = context.publisher()
     signals = CancelSignals()
     try:
@@ -49,8 +52,8 @@ def evaluate(context: ActionContext) -> Outcome:
                 _reject_unsafe_events(context)
                 _open_check(context, publisher)
                 loaded = load_spec_from_inputs(context)
-                rules = resolve_rules(context, loaded)
-                evaluation = _Evaluation(context, publisher, signals, loaded, rules)
+                source = GateSource(context, loaded)
+                evaluation = _Evaluation(context, publisher, signals, loaded, source)
                 evaluation.check_spec()
             return evaluation.run()
     except CancelledError as error:
@@ -88,6 +91,8 @@ def _open_check(context: ActionContext, publisher: Publisher) -> None:
         external_id=f"starting:{event.run_id}", url=event.run_url, summary=f"Started by [this run]({event.run_url})."
     )
     context.state.update(check_id=publisher.check_id)
+    if conflict := publisher.conflict():
+        raise UsageError(conflict)
 
 
 def _save_outcome(context: ActionContext, outcome: Outcome, *, concluded: bool) -> Outcome:
@@ -105,13 +110,18 @@ class _Evaluation:
     """One evaluation: a consumer of the driver's events."""
 
     def __init__(
-        self, context: ActionContext, publisher: Publisher, signals: CancelSignals, loaded: LoadedSpec, rules: Rules
+        self,
+        context: ActionContext,
+        publisher: Publisher,
+        signals: CancelSignals,
+        loaded: LoadedSpec,
+        source: GateSource,
     ) -> None:
         self._context = context
         self._publisher = publisher
         self._signals = signals
         self._loaded = loaded
-        self._rules = rules
+        self._rules = rules = source.resolve()
         self._locations = policy_locations(context, loaded)
         self._publication = GatePublication(context, publisher, rules=rules, locations=self._locations)
         # NOTE: the pull request's head; GITHUB_SHA is the merge commit.
@@ -120,7 +130,11 @@ class _Evaluation:
             "NEL_ACTION_REPOSITORY": context.event.repository,
         }
         self._around = self._publication.surroundings(
-            environ, loaded.spec, stop=signals.event, once=context.inputs.mode is Mode.SUBMIT
+            environ,
+            loaded.spec,
+            stop=signals.event,
+            once=context.inputs.mode is Mode.SUBMIT,
+            update_rules=source.update,
         )
         self._session: Session | None = None
         self._views: Sequence[JobView] = ()

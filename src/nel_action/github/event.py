@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from nel_action.errors import UsageError
 
 __all__ = ["EventKind", "WorkflowEvent", "parse_pull_request", "read_event"]
 
+REPOSITORY: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*/[A-Za-z0-9._-]+")
 NO_COMMIT = "0" * 40
 """Value of `before` in the push that created a branch."""
 
@@ -45,6 +47,8 @@ class WorkflowEvent:
     head_sha: str | None = None
     """The commit under test; of a pull request its head, not the merge commit that Actions checks out."""
     head_ref: str | None = None
+    ref: str | None = None
+    """Complete name of the branch or tag that the workflow runs on: `refs/heads/main`."""
     head_repository: str | None = None
     """Repository of the head; differs from `repository` for a fork."""
     base_ref: str | None = None
@@ -88,6 +92,9 @@ def read_event(environ: Mapping[str, str]) -> WorkflowEvent:
     if not environ.get("GITHUB_REPOSITORY"):
         msg = "GITHUB_REPOSITORY is not set"
         raise UsageError(msg, hint="`nel-action ci` runs in a GitHub workflow only; elsewhere use `nel-action run`")
+    if not REPOSITORY.fullmatch(environ["GITHUB_REPOSITORY"]):
+        msg = f"GITHUB_REPOSITORY: '{environ['GITHUB_REPOSITORY'][:100]}' is not the name of a repository"
+        raise UsageError(msg, hint="the runner sets it to owner/name; do not override it in the workflow")
     payload = _read_payload(environ)
     name = environ.get("GITHUB_EVENT_NAME", "")
     kind = EventKind(name) if name in set(EventKind) else EventKind.OTHER
@@ -96,6 +103,7 @@ def read_event(environ: Mapping[str, str]) -> WorkflowEvent:
         kind=kind,
         action=_text(payload.get("action")),
         repository=environ["GITHUB_REPOSITORY"],
+        ref=_ref(environ),
         default_branch=_text(_object(payload, "repository").get("default_branch")),
         actor=environ.get("GITHUB_ACTOR", ""),
         workflow=environ.get("GITHUB_WORKFLOW", ""),
@@ -107,6 +115,14 @@ def read_event(environ: Mapping[str, str]) -> WorkflowEvent:
         graphql_url=environ.get("GITHUB_GRAPHQL_URL") or f"{api.rstrip('/').removesuffix('/v3')}/graphql",
         **_subject(kind, payload, environ),
     )
+
+
+def _ref(environ: Mapping[str, str]) -> str | None:
+    """Return the complete ref; a tag can have the name of a branch."""
+    ref, name = environ.get("GITHUB_REF"), environ.get("GITHUB_REF_NAME")
+    if ref or not name:
+        return ref or None
+    return f"refs/tags/{name}" if environ.get("GITHUB_REF_TYPE") == "tag" else f"refs/heads/{name}"
 
 
 def _subject(kind: EventKind, payload: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
@@ -186,16 +202,28 @@ def _parse_workflow_run(run: Mapping[str, Any], repository: str) -> dict[str, An
 
 
 def _read_payload(environ: Mapping[str, str]) -> Mapping[str, Any]:
-    """Read the payload file; without one the payload is empty."""
+    """Read the payload file; empty if the variable is not set.
+
+    Raises:
+        UsageError: the file is missing or malformed.
+    """
     path = environ.get("GITHUB_EVENT_PATH")
-    if not path or not Path(path).is_file():
+    if not path:
         return {}
     try:
         payload = json.loads(Path(path).read_bytes())
-    except ValueError as error:
+    except OSError as error:
+        msg = f"the event payload cannot be read: GITHUB_EVENT_PATH: {error.strerror}"
+        raise UsageError(
+            msg, hint="the runner writes the file; do not override the variable in the workflow"
+        ) from error
+    except (ValueError, RecursionError) as error:
         msg = f"the event payload is not JSON: {error}"
         raise UsageError(msg) from error
-    return payload if isinstance(payload, dict) else {}
+    if not isinstance(payload, dict):
+        msg = f"the event payload is not an object: {type(payload).__name__}"
+        raise UsageError(msg)
+    return payload
 
 
 def _object(payload: Mapping[str, Any], name: str) -> Mapping[str, Any]:

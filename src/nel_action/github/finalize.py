@@ -139,7 +139,7 @@ class GatePublication:
             code,
             locate=self._locate,
             appendix=render_trend(report.metadata.trend, units=trend_units(report)),
-            conclusion=_stricter_conclusion(context, code, report.gate.verdict),
+            conclusion=_stricter_conclusion(context, code, report),
         )
         self._update_issue(report)
         return outcome
@@ -187,8 +187,15 @@ def log_export(context: ActionContext, event: Exported) -> None:
             context.workflow.annotate(Level.ERROR, "see the log", title=f"Export to {destination} is incomplete")
 
 
-def _stricter_conclusion(context: ActionContext, code: ExitCode, verdict: Verdict) -> Conclusion | None:
-    """Return a failure if the workflow fails on a verdict that the policy tolerates."""
+def _stricter_conclusion(context: ActionContext, code: ExitCode, report: Report) -> Conclusion | None:
+    """Return a conclusion that differs from that of the code.
+
+    Without rules for the gate, a maintainer has to act; if the workflow fails on a verdict that the policy tolerates,
+    the check fails.
+    """
+    verdict = report.gate.verdict
+    if verdict is Verdict.UNMEASURABLE and not report.gate.tasks and report.results.tasks:
+        return Conclusion.ACTION_REQUIRED
     tolerated = code in {ExitCode.PASS, ExitCode.INCONCLUSIVE}
     return Conclusion.FAILURE if tolerated and context.inputs.should_fail(code, verdict) else None
 

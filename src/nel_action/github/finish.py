@@ -38,7 +38,7 @@ def finish(context: ActionContext) -> Outcome:
 def _finish_after_kill(context: ActionContext, state: State) -> Outcome:
     """Cancel or keep the jobs on other machines, and conclude the check or leave it open accordingly."""
     event = replace(context.event, head_sha=state.head_sha or context.event.head_sha)
-    publisher = context.publisher(event, check_id=state.check_id)
+    publisher = context.publisher(event, check_id=state.check_id, identity=state.check_identity)
     outcome = replace(state.outcome, code=int(ExitCode.CANCELLED), state="cancelled", verdict="none")
     keep = state.on_cancel == OnCancel.KEEP and state.outlives and state.run_dir
     if keep and publisher.check_id is not None:
@@ -59,7 +59,7 @@ def _finish_after_crash(context: ActionContext, state: State) -> Outcome:
     jobs = "jobs on other machines continue, and a re-run finds them" if keep else _cancel_jobs(context, state)
     message = f"nel-action itself failed ({state.crash}); {jobs}"
     error = NelActionError(message, hint="please report this error with the details in the step's log")
-    context.publisher(event, check_id=state.check_id).report_error(error)
+    context.publisher(event, check_id=state.check_id, identity=state.check_identity).report_error(error)
     return replace(state.outcome, code=int(ExitCode.UNMEASURABLE), state="error", verdict="none", summary=message)
 
 

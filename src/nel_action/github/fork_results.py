@@ -26,7 +26,7 @@ from nel_action.github.context import ActionContext
 from nel_action.github.event import WorkflowEvent, parse_pull_request
 from nel_action.github.finalize import log_export
 from nel_action.github.outcome import Outcome, finished_outcome
-from nel_action.github.policy_source import load_spec_from_inputs, resolve_rules
+from nel_action.github.policy_source import combine, load_spec_from_inputs, resolve_rules
 from nel_action.github.publish import Publisher, redact_report
 from nel_action.model.results import Results, read_results
 from nel_action.model.run_files import RunFiles
@@ -84,7 +84,7 @@ def _judge(context: ActionContext, publisher: Publisher, results: Results, root:
     around = Surroundings(
         home=context.home,
         environ=context.environ,
-        rules=replace(rules, notes=(CLAIM, *rules.notes)),
+        rules=combine([replace(each, notes=(CLAIM, *each.notes)) for each in rules.all]),
         branches=context.branch_baselines(),
         complete=complete,
         exports=tuple(context.inputs.exporters or ()),

@@ -70,6 +70,8 @@ class State:
     others: tuple[str, ...] = ()
     """Directories of runs that the same call concluded before `run_dir`."""
     check_id: int | None = None
+    check_identity: str = ""
+    """Identity of the gate, whose inputs the final step does not have."""
     head_sha: str = ""
     on_cancel: str = "keep"
     secrets: tuple[str, ...] = ()

@@ -111,6 +111,14 @@ class Publisher:
                 lambda: check.start(external_id=external_id, title=title, summary=summary, text=text, url=url)
             )
 
+    def conflict(self) -> str | None:
+        """Describe another gate that has used the check's name on this commit; None if there is none."""
+        conflicts: list[str | None] = [None]
+        if self._check:
+            check = self._check
+            self._try_check(lambda: conflicts.append(check.conflict()))
+        return conflicts[-1]
+
     def keep_state(self, text: str) -> None:
         """Set the state that the open check already contains, so that progress updates preserve it."""
         self._text = text
@@ -149,6 +157,9 @@ class Publisher:
         title = _headline(report)
         annotations = list(_annotations(report, locate))
         final = conclusion or conclusion_of(code)
+        if conflict := self.conflict():
+            final, title = Conclusion.FAILURE, conflict
+            self._workflow.annotate(Level.ERROR, conflict)
         check, comment = self._check, self._comment
         if check and final:
             summary = render_markdown(report, limit=OUTPUT_LIMIT)

@@ -38,7 +38,7 @@ class Call:
         split = urlsplit(target)
         self.host_url = "http://127.0.0.1"
         # NOTE: a ref contains slashes, which a path template does not match; it is escaped into one segment.
-        self.path = re.sub(r"(/git/refs?/)(.+)$", lambda m: m[1] + quote(m[2], safe=""), split.path)
+        self.path = re.sub(r"(/git/(?:refs?|matching-refs)/)(.+)$", lambda m: m[1] + quote(m[2], safe=""), split.path)
         self.method = method.lower()
         self.body = body or None
         self.content_type = headers.get("Content-Type", "application/json")

@@ -262,6 +262,20 @@ def show_ref(request: Request) -> Answer:
     return Answer(200, _ref(request.parts[0], sha)) if sha else NOT_FOUND
 
 
+@route("GET", r"/git/matching-refs/(.+)", "contents")
+def list_matching_refs(request: Request) -> Answer:
+    pulls = {f"pull/{number}/head": pull["head"]["sha"] for number, pull in request.store.pulls.items()}
+    refs = {name: sha for name, sha in (request.store.refs | pulls).items() if name.startswith(request.parts[0])}
+    return _paged(request, [_ref(name, refs[name]) for name in sorted(refs)])
+
+
+@route("GET", r"", "contents")
+def show_repository(request: Request) -> Answer:
+    owner, name = request.store.repository.split("/")
+    known = {"full_name": request.store.repository, "name": name, "owner": Identity(owner, "User").user()}
+    return Answer(200, complete("full-repository", known | {"default_branch": request.store.default_branch}))
+
+
 @route("POST", r"/git/refs", "contents")
 def create_ref(request: Request) -> Answer:
     name = request.body["ref"].removeprefix("refs/")
@@ -306,7 +320,7 @@ def show_tree(request: Request) -> Answer:
 
 
 def _tree(request: Request, sha: str) -> dict[str, Any]:
-    return complete("git-tree", {"sha": sha, "tree": request.store.objects[sha], "truncated": False})
+    return complete("git-tree", {"sha": sha, "tree": request.store.objects[sha], "truncated": request.store.truncated})
 
 
 @route("GET", r"/git/blobs/([0-9a-f]+)", "contents")

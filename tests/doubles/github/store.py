@@ -41,6 +41,7 @@ class Store:
 
     def __init__(self, repository: str) -> None:
         self.repository = repository
+        self.default_branch = "main"
         self.comments: dict[int, dict[str, Any]] = {}
         self.comment_issue: dict[int, int] = {}
         self.comment_edits: list[tuple[int, str]] = []
@@ -52,6 +53,8 @@ class Store:
         self.commits: list[str] = []
         self.refs: dict[str, str] = {}
         self.objects: dict[str, Any] = {}
+        self.truncated = False
+        """Whether listings of trees are incomplete, as those of very large trees are."""
         self.artifacts: dict[int, dict[str, Any]] = {}
         self.archives: dict[int, bytes] = {}
         self.runs: dict[int, dict[str, Any]] = {}
