@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from tests.doubles.github.server import GitHubDouble
-from tests.github.conftest import HEAD, MakeContext
+from tests.github.conftest import BASE, HEAD, MakeContext
 from tests.support.workplace import outputs_of
 
 from nel_action.errors import ExitCode
@@ -16,6 +16,12 @@ from nel_action.github.context import ActionContext
 from nel_action.github.finish import finish
 from nel_action.github.inputs import OUTPUTS
 from nel_action.github.outcome import Outcome
+
+
+@pytest.fixture(autouse=True)
+def pull_request(hub: GitHubDouble) -> None:
+    """Open the pull request of the contexts."""
+    hub.store.add_pull(2, head=HEAD, base=BASE)
 
 
 def outputs(context: ActionContext) -> dict[str, str]:

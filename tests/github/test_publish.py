@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.doubles.github.clock import Sleeper
 from tests.doubles.github.server import Fault, GitHubDouble
-from tests.github.conftest import HEAD, MakeContext
+from tests.github.conftest import BASE, HEAD, MakeContext
 from tests.support import reports
 
 from nel_action.errors import ExitCode, Location, NelActionError, Problem, SpecError
@@ -21,6 +21,12 @@ from nel_action.model.job import JobState
 from nel_action.report.progress import JobRow
 
 SPEC = Path("evals/gate.yaml")
+
+
+@pytest.fixture(autouse=True)
+def pull_request(hub: GitHubDouble) -> None:
+    """Open the pull request of the contexts."""
+    hub.store.add_pull(2, head=HEAD, base=BASE)
 
 
 def locate(_task: str) -> Location:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 from tests.doubles.github.clock import Sleeper
 from tests.doubles.github.server import Fault, GitHubDouble
@@ -9,7 +11,7 @@ from tests.doubles.github.store import ACTIONS_BOT, Identity
 
 from nel_action.gating.verdict import Comparison, GateReport, TaskVerdict, Verdict
 from nel_action.github.api import GitHubApi
-from nel_action.github.errors import PermissionRefusedError, UnavailableError
+from nel_action.github.errors import MissingError, PermissionRefusedError, UnavailableError
 from nel_action.github.sticky import CommentMode, StickyComment, StickyIssue, should_comment, token_login
 from nel_action.model.results import Interval
 
@@ -179,3 +181,89 @@ def test_issues_of_other_authors_and_gates_are_not_edited(api: GitHubApi, hub: G
     assert issue(api).write("own", "body") not in {forged["number"], other}
     assert issue(api).close("done") is not None
     assert {item["number"] for item in hub.store.open_issues()} == {forged["number"], other}
+
+
+OLD, NEW, NEWEST = ("1" * 40, "2" * 40, "3" * 40)
+
+
+def result_of(api: GitHubApi, commit: str) -> StickyComment:
+    return StickyComment(api, REPOSITORY, 2, key="gate", author="github-actions[bot]", commit=commit)
+
+
+@pytest.fixture
+def head(hub: GitHubDouble) -> Callable[[str], None]:
+    """Return a function that moves the head of the pull request."""
+
+    def move(commit: str) -> None:
+        hub.store.add_pull(2, head=commit, base="b" * 40)
+
+    return move
+
+
+def test_result_of_an_older_commit_does_not_replace_that_of_the_head(
+    api: GitHubApi, hub: GitHubDouble, head: Callable[[str], None]
+) -> None:
+    head(OLD)
+    old = result_of(api, OLD)
+    assert old.write("running")
+    head(NEW)
+    assert result_of(api, NEW).write("failed")
+    assert not old.write("passed")
+    assert not result_of(api, OLD).write("passed")
+    assert not result_of(api, OLD).update_progress("3 of 9 jobs")
+    (body,) = bodies(hub)
+    assert body.endswith("failed")
+
+
+def test_result_of_an_older_commit_does_not_replace_that_of_a_newer_one_that_is_not_the_head(
+    api: GitHubApi, hub: GitHubDouble, head: Callable[[str], None]
+) -> None:
+    head(NEW)
+    result_of(api, NEW).write("failed")
+    head(NEWEST)
+    assert not result_of(api, OLD).write("passed")
+    assert result_of(api, NEW).write("failed again")
+    assert bodies(hub)[0].endswith("failed again")
+
+
+def test_result_of_another_commit_than_the_head_is_shown_as_such(
+    api: GitHubApi, hub: GitHubDouble, head: Callable[[str], None]
+) -> None:
+    head(NEW)
+    assert result_of(api, OLD).write("passed")
+    (body,) = bodies(hub)
+    assert "about commit `1111111`; the head of the pull request is `2222222`" in body
+    assert result_of(api, NEW).write("failed")
+    assert "1111111" not in bodies(hub)[0]
+
+
+def test_head_that_moved_back_has_its_result_shown(
+    api: GitHubApi, hub: GitHubDouble, head: Callable[[str], None]
+) -> None:
+    head(NEW)
+    result_of(api, NEW).write("failed")
+    head(OLD)
+    assert result_of(api, OLD).write("passed")
+    assert bodies(hub)[0].endswith("passed")
+
+
+def test_comment_without_commit_is_not_replaced_by_that_of_another_commit(
+    api: GitHubApi, head: Callable[[str], None]
+) -> None:
+    sticky(api).write("of an earlier version")
+    head(NEW)
+    assert not result_of(api, OLD).write("passed")
+    assert result_of(api, NEW).write("failed")
+
+
+def test_comment_is_not_written_if_the_head_cannot_be_read(api: GitHubApi, hub: GitHubDouble) -> None:
+    with pytest.raises(MissingError):
+        result_of(api, NEW).write("passed")
+    assert bodies(hub) == []
+
+
+def test_longest_body_fits_with_the_note(api: GitHubApi, hub: GitHubDouble, head: Callable[[str], None]) -> None:
+    head(NEW)
+    comment = result_of(api, OLD)
+    comment.write("x" * comment.max_length)
+    assert len(hub.store.comments_of(2)[0]["body"]) <= 65_536

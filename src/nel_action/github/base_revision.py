@@ -189,15 +189,15 @@ class BaseFiles:
         Raises:
             NelActionError: a file cannot be read or is too large.
         """
-        wanted = list(entries)
-        content = self._read_by_git({entry.sha for entry in wanted})
-        missing = {entry.sha: entry for entry in wanted if entry.sha not in content}
+        requested = list(entries)
+        content = self._read_by_git({entry.sha for entry in requested})
+        missing = {entry.sha: entry for entry in requested if entry.sha not in content}
         if len(missing) > DOWNLOADS_LIMIT:
             msg = f"{len(missing)} files of the base are not in this checkout, more than {DOWNLOADS_LIMIT}"
             raise NelActionError(msg, hint="check out with fetch-depth: 0, and without sparse-checkout or filter")
         for entry in missing.values():
             content[entry.sha] = self._download(entry)
-        return {entry.path: content[entry.sha] for entry in wanted}
+        return {entry.path: content[entry.sha] for entry in requested}
 
     def _read_by_git(self, shas: set[str]) -> dict[str, bytes]:
         """Return the objects that the checkout contains; each is verified against its ID."""

@@ -181,12 +181,12 @@ def _with_files(context: ActionContext, rules: Rules, event: WorkflowEvent) -> R
 
 def _update_rules(context: ActionContext, event: WorkflowEvent, rules: Rules) -> Rules:
     """Return the rules, unmeasurable if the commit has a base that the submission did not know."""
-    found = find_bases(context.api, event)
-    problems = [found.problem] if found.problem else []
+    bases = find_bases(context.api, event)
+    problems = [bases.problem] if bases.problem else []
     problems += [
         f"since the jobs were submitted, the commit has become the head of a pull request into {base.name}; run the "
         "gate again, it reuses the results"
-        for base in new_bases(found, rules)
+        for base in new_bases(bases, rules)
     ]
     blocked = [replace(rules, policy=None, unmeasurable=problem) for problem in problems]
     return combine([*rules.all, *blocked])

@@ -122,7 +122,9 @@ class ActionContext:
             )
         if self.api and self.can_write and event.pull_request and self.inputs.comment is not CommentMode.OFF:
             author = token_login(self.api, event.graphql_url)
-            comment = StickyComment(self.api, event.repository, event.pull_request, key=name, author=author)
+            comment = StickyComment(
+                self.api, event.repository, event.pull_request, key=name, author=author, commit=event.head_sha
+            )
         return Publisher(
             self.workflow,
             check=check,

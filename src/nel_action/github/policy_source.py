@@ -99,10 +99,10 @@ class GateSource:
             SpecError: the input `gate` names a file that is no policy.
             NelActionError: the tree of a base cannot be read.
         """
-        found = find_bases(self._context.readable_api, self._context.event)
-        rules = [self._rules_of(base) for base in found.bases] or [self._own_rules()]
-        if found.problem:
-            rules.append(self._without_rules(found.problem))
+        listing = find_bases(self._context.readable_api, self._context.event)
+        rules = [self._rules_of(base) for base in listing.bases] or [self._own_rules()]
+        if listing.problem:
+            rules.append(self._without_rules(listing.problem))
         return combine(rules)
 
     def update(self, rules: Rules) -> Rules:
@@ -111,10 +111,10 @@ class GateSource:
         Args:
             rules: the rules so far.
         """
-        found = find_bases(self._context.readable_api, self._context.event)
-        more = [self._rules_of(base) for base in new_bases(found, rules)]
-        if found.problem:
-            more.append(self._without_rules(found.problem))
+        listing = find_bases(self._context.readable_api, self._context.event)
+        more = [self._rules_of(base) for base in new_bases(listing, rules)]
+        if listing.problem:
+            more.append(self._without_rules(listing.problem))
         return combine([*rules.all, *more])
 
     def _own_rules(self) -> Rules:
@@ -275,15 +275,15 @@ def combine(rules: list[Rules]) -> Rules:
     return replace(first, others=tuple(others))
 
 
-def new_bases(found: Bases, rules: Rules) -> list[Base]:
+def new_bases(listing: Bases, rules: Rules) -> list[Base]:
     """Return the bases that the rules do not cover.
 
     Args:
-        found: all bases of the commit.
+        listing: all bases of the commit.
         rules: rules that were resolved earlier.
     """
     known = {each.base.rpartition(" ")[0] for each in rules.all if each.base}
-    return [base for base in found.bases if base.ref not in known]
+    return [base for base in listing.bases if base.ref not in known]
 
 
 def with_baseline_files(rules: Rules, tree: BaseTree, copy: Path, top: Path) -> Rules:

@@ -1,9 +1,14 @@
-"""The pull-request comment and the issue of a gate: recognised by author and marker, then edited, never repeated."""
+"""The pull-request comment and the issue of a gate: recognised by author and marker, then edited, never repeated.
+
+The comment states which commit its content is about. The pull request's head is read before every write: a result of
+another commit is shown as such, and never replaces what the comment says about a further commit, which may be newer.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, Final
@@ -18,6 +23,10 @@ __all__ = ["CommentMode", "StickyComment", "StickyIssue", "should_comment", "tok
 
 TITLE_LIMIT: Final = 256
 """Characters of an issue's title."""
+COMMIT_MARKER: Final = "<!-- nel-action-commit:{} -->"
+COMMIT_LINE: Final = re.compile(r"<!-- nel-action-commit:([0-9a-f]{40,64}) -->")
+MARGIN: Final = 250
+"""Characters of the marker and the note about the commit."""
 LABEL: Final = "nel-action"
 """Label of the issue."""
 EDIT_INTERVAL: Final = 60.0
@@ -66,7 +75,9 @@ def token_login(api: GitHubApi, graphql_url: str) -> str:
 class StickyComment:
     """The comment of one gate on one pull request."""
 
-    def __init__(self, api: GitHubApi, repository: str, number: int, *, key: str, author: str) -> None:
+    def __init__(
+        self, api: GitHubApi, repository: str, number: int, *, key: str, author: str, commit: str | None = None
+    ) -> None:
         """Refer to a comment, without a request.
 
         Args:
@@ -75,8 +86,11 @@ class StickyComment:
             number: of the pull request.
             key: distinguishes the comments of several gates.
             author: login of the token; comments of other authors are ignored.
+            commit: the commit that the content is about; None for content that is about no commit.
         """
         self._api = api
+        self._pull = f"/repos/{repository}/pulls/{number}"
+        self._commit = commit
         self._list = f"/repos/{repository}/issues/{number}/comments"
         self._comments = f"/repos/{repository}/issues/comments"
         self.marker = f"<!-- nel-action:{_digest(key)} -->"
@@ -89,8 +103,8 @@ class StickyComment:
 
     @property
     def max_length(self) -> int:
-        """Characters available to a body after the marker."""
-        return COMMENT_LIMIT - len(self.marker) - 1
+        """Characters available to a body after the markers and a note about the commit."""
+        return COMMENT_LIMIT - len(self.marker) - 1 - (MARGIN if self._commit else 0)
 
     def exists(self) -> bool:
         """Return whether the comment exists."""
@@ -100,18 +114,29 @@ class StickyComment:
         """Write the body unless the last edit was less than a minute ago; return whether it was written."""
         if self._clock.monotonic() - self._edited < EDIT_INTERVAL:
             return False
-        self.write(body)
-        return True
+        return self.write(body)
 
-    def write(self, body: str) -> None:
-        """Create the comment, or replace its body.
+    def write(self, body: str) -> bool:
+        """Create the comment, or replace its body; return False if it is about a commit that may be newer.
 
         Raises:
-            GitHubError: the comment cannot be written.
+            GitHubError: the pull request cannot be read, or the comment cannot be written.
         """
         text = f"{self.marker}\n{body}"
+        if self._commit is not None:
+            head = str(self._api.get(self._pull)["head"]["sha"])
+            if head != self._commit and self._find(anew=True) is not None and self._commit_of_current() != self._commit:
+                logger.info("comment not replaced: it is about another commit than %s", self._commit)
+                return False
+            note = "" if head == self._commit else _other_commit(self._commit, head)
+            text = f"{self.marker}\n{COMMIT_MARKER.format(self._commit)}\n{note}{body}"
         retry(lambda: self._write(text), delay=self._delay, tries=TRIES, backoff=BACKOFF, sleep=self._clock.sleep)
         self._current, self._edited = text, self._clock.monotonic()
+        return True
+
+    def _commit_of_current(self) -> str | None:
+        match = COMMIT_LINE.match((self._current or "").partition("\n")[2])
+        return match[1] if match else None
 
     def _delay(self, error: Exception) -> float | None:
         """Allow a retry where the answer may have been lost after GitHub created the comment."""
@@ -133,9 +158,13 @@ class StickyComment:
                 return
         self._id = int(self._api.post(self._list, {"body": text})["id"])
 
-    def _find(self) -> int | None:
-        """Return the comment's number; of several, created by concurrent runs, keep the first and delete the others."""
-        if self._id is None:
+    def _find(self, *, anew: bool = False) -> int | None:
+        """Return the comment's number; of several, created by concurrent runs, keep the first and delete the others.
+
+        Args:
+            anew: read the comment again, because another run may have edited it.
+        """
+        if self._id is None or anew:
             comments = list(self._own_comments())
             for duplicate in comments[1:]:
                 self._api.delete(f"{self._comments}/{duplicate['id']}")
@@ -200,6 +229,10 @@ class StickyIssue:
             if "pull_request" not in issue and _is_own(issue, self._author, self.marker):
                 return dict(issue)
         return None
+
+
+def _other_commit(commit: str, head: str) -> str:
+    return f"> This is about commit `{commit[:7]}`; the head of the pull request is `{head[:7]}`.\n\n"
 
 
 def _digest(key: str) -> str:
