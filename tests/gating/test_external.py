@@ -317,13 +317,37 @@ def test_history_judges_a_series_of_runs(tmp_path: Path) -> None:
     assert outcome.return_value == 1
     stable = CliRunner().invoke(history, [*names[:3], "-p", str(file), "--json"], standalone_mode=False)
     assert stable.return_value == 0
-    assert json.loads(stable.output)[0]["fallen"] is False
+    assert json.loads(stable.output)[0]["state"] == "no_regression"
     single = CliRunner().invoke(history, [names[0], "-p", str(file)], standalone_mode=False)
     assert "at least two runs" in str(single.exception)
     with_baseline = CliRunner().invoke(
         history, [*names[3:], "-p", str(file), "--baseline", names[0]], standalone_mode=False
     )
     assert with_baseline.return_value == 1
+
+
+def test_history_that_could_not_be_judged_exits_with_3(tmp_path: Path) -> None:
+    """Runs without a score, vanished tasks and an unknown direction were reported as no regression."""
+    from nel_action.cli.history import history
+
+    items = [1.0] * 160 + [0.0] * 40
+    names = [str(own_run(tmp_path / str(index), items)) for index in range(3)]
+    other = make_run(tmp_path / "other", items, name="ifeval")
+    write_results(other.results, tmp_path / "other" / "results.json")
+    file = tmp_path / "policy.yaml"
+
+    def invoke(*runs: str, limits: str = "max_drop: 0.1") -> Result:
+        file.write_text(f"defaults: {{{limits}}}")
+        return CliRunner().invoke(history, [*runs, "-p", str(file)], standalone_mode=False)
+
+    assert invoke(*names).return_value == 0
+    vanished = invoke(*names, str(tmp_path / "other"))
+    assert vanished.return_value == 3
+    assert "gsm8k on acme-7b: unmeasurable (the last run does not have it)" in vanished.output
+    missing = invoke(*names, limits="max_drop: 0.1, metric: f1")
+    assert missing.return_value == 3
+    assert "gsm8k: unmeasurable" in missing.output
+    assert "3 of 3 runs could not be measured" in missing.output
 
 
 def test_open_run_reads_several_tasks_of_a_directory_or_one_file(tmp_path: Path) -> None:

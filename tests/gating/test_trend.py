@@ -73,6 +73,24 @@ def test_unlimited_unmeasured_and_errorless_runs_raise_no_alarm() -> None:
     assert not judge_trend([make_entry(0.1, **bare)] * 9).regressed
 
 
+def test_series_without_a_tested_limit_is_unmeasurable() -> None:
+    assert judge_trend([make_entry(0.8)] * 3).judged
+    assert not judge_trend([make_entry(0.8, limits={})] * 3).judged
+    lost = judge_trend([make_entry(0.8), make_entry(0.8), make_entry(None)])
+    assert not lost.judged
+    assert lost.left_out == ("1 of 3 runs could not be measured",)
+    assert not judge_trend([make_entry(0.8, stderr=None, noise=None, n=None)] * 3).judged
+
+
+@pytest.mark.parametrize("score", [0.3, 1.3])
+def test_unknown_direction_of_a_series_is_unmeasurable(score: float) -> None:
+    """A word error rate that improved from 0.76 to 0.26 was a regression, and one that rose to 1.26 was none."""
+    verdict = judge_trend([make_entry(score, higher=None)] * 6)
+    assert not verdict.regressed
+    assert not verdict.judged
+    assert "set direction" in verdict.reason
+
+
 def test_each_limit_is_tested_in_its_direction() -> None:
     increased = [make_entry(0.9, higher=False)] * 6
     assert judge_trend(increased).regressed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from scipy import optimize, stats
 from statsmodels.stats import proportion
@@ -98,3 +99,12 @@ def test_paired_adjusted_interval_agrees_with_bonett_price() -> None:
     half_width = 1.6448536269514722 * math.sqrt((p12 + p21 - (p12 - p21) ** 2) / 122)
     assert difference.upper_bound(0.05) == pytest.approx(p12 - p21 + half_width, abs=1e-12)
     assert difference.p_value_at_least(difference.upper_bound(0.05)) == pytest.approx(0.05, abs=1e-9)
+
+
+@pytest.mark.parametrize(("n", "n_baseline"), [(15, 1000), (1000, 15)])
+def test_two_proportions_of_very_unequal_samples_do_not_pass_at_the_margin(n: int, n_baseline: int) -> None:
+    random = np.random.default_rng(11)
+    for rate in (0.3, 0.7, 0.93):
+        solved = zip(random.binomial(n, rate - 0.05, 1500), random.binomial(n_baseline, rate, 1500), strict=True)
+        estimates = [TwoProportions(Proportion(int(a), n), Proportion(int(b), n_baseline)) for a, b in solved]
+        assert sum(estimate.p_value_at_most(-0.05) <= 0.05 for estimate in estimates) / 1500 <= 0.07

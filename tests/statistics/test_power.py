@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nel_action.statistics.binary import PairedProportions
-from nel_action.statistics.estimates import StudentMean
+from nel_action.statistics.estimates import Scaled, StudentMean
 from nel_action.statistics.means import mean_of_items
 from nel_action.statistics.power import items_to_settle, minimum_detectable
 
@@ -52,3 +52,29 @@ def test_items_to_settle_accounts_for_rare_values() -> None:
 def test_items_to_settle_exceeds_the_present_number() -> None:
     significant = PairedProportions(better=40, worse=0, n=100)
     assert items_to_settle(significant, -0.1, 100, fail_alpha=0.05, pass_alpha=0.05) == 101
+
+
+@pytest.mark.parametrize(("n", "flips", "margin"), [(1319, 0.005, 0.02), (400, 0.05, 0.05), (1000, 0.2, 0.01)])
+def test_detectable_loss_of_right_or_wrong_items_has_the_stated_power(n: int, flips: float, margin: float) -> None:
+    """A loss adds changed items; planned with the variance of unchanged runs, the power was 27 % instead of 80 %."""
+    changed = round(n * flips / 2)
+    pilot = PairedProportions(changed, changed, n)
+    loss = minimum_detectable(pilot, margin, 0.05)
+    random = np.random.default_rng(9)
+    unrelated = changed / n
+    samples = random.multinomial(n, [unrelated, unrelated + loss, 1 - 2 * unrelated - loss], 4000).tolist()
+    detected = sum(PairedProportions(b, w, n).p_value_at_least(-margin) <= 0.05 for b, w, _ in samples)
+    assert detected / 4000 == pytest.approx(0.8, abs=0.05)
+
+
+def test_detectable_loss_of_a_percentage_is_that_of_the_proportion() -> None:
+    pilot = PairedProportions(3, 3, 1000)
+    percent = minimum_detectable(Scaled(pilot, 100), 2, 0.05)
+    assert percent == pytest.approx(100 * minimum_detectable(pilot, 0.02, 0.05))
+
+
+def test_items_to_settle_without_changes_are_the_smallest_number_that_passes() -> None:
+    needed = items_to_settle(PairedProportions(0, 0, 30), -0.05, 30, fail_alpha=0.05, pass_alpha=0.05)
+    assert needed is not None
+    assert PairedProportions(0, 0, needed).p_value_at_most(-0.05) <= 0.05
+    assert PairedProportions(0, 0, needed - 1).p_value_at_most(-0.05) > 0.05

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from nel_action.errors import ExitCode
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -25,7 +27,7 @@ __all__ = ["calibrate"]
     help="File with the limits (`gate:` of a spec).",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def calibrate(runs: tuple[str, ...], policy: Path, as_json: bool) -> None:  # noqa: FBT001 - click passes it by name
+def calibrate(runs: tuple[str, ...], policy: Path, as_json: bool) -> int:  # noqa: FBT001 - click passes it by name
     """Compare repeated runs of the same model with each other.
 
     Nothing changed between them, so every failure is a false alarm. Each RUN is a file, a directory, an invocation or
@@ -37,6 +39,7 @@ def calibrate(runs: tuple[str, ...], policy: Path, as_json: bool) -> None:  # no
 
     calibration = calibrate_policy([open_reference(run) for run in runs], load_policy(policy))
     click.echo(calibration.model_dump_json(indent=2) if as_json else _to_text(calibration))
+    return ExitCode.UNMEASURABLE if calibration.unjudged else ExitCode.PASS
 
 
 def _to_text(calibration: Calibration) -> str:
@@ -53,6 +56,9 @@ def _to_text(calibration: Calibration) -> str:
         lines.append(f"{single_line(task.task)}: {_counts(task.verdicts)}; mean difference of two runs: {difference}")
         if task.detectable is not None:
             lines.append(f"  detectable drop (80 % power): {task.unit.amount(task.detectable)}")
+    if calibration.unjudged:
+        names = ", ".join(map(single_line, calibration.unjudged))
+        lines.append(f"unmeasurable in some comparisons, which the false alarm rate does not cover: {names}")
     return "\n".join(lines)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["history"]
 
 
-@click.command(epilog="Exit codes: 1 if a task has regressed, else 0.")
+@click.command(epilog="Exit codes: 1 if a task has regressed, 3 if a task could not be judged, else 0.")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN…")
 @click.option(
     "-p", "--policy", required=True, type=click.Path(path_type=Path), help="File with the limits (`gate:` of a spec)."
@@ -33,14 +33,18 @@ def history(*, runs: tuple[str, ...], policy: Path, baseline: str | None, as_jso
     """
     from nel_action.cli.common import open_reference
     from nel_action.gating.policy import load_policy
-    from nel_action.gating.trend import group_by_task, judge_trend
+    from nel_action.gating.trend import group_by_task, judge_trend, vanished_tasks
 
     rules = load_policy(policy)
     result_sets = [open_reference(run) for run in runs]
     entries = _judge_runs(result_sets, open_reference(baseline) if baseline else None, rules)
     verdicts = [judge_trend(series, confidence=rules.confidence) for series in group_by_task(entries).values()]
-    click.echo(_to_json(verdicts) if as_json else "\n".join(_to_line(verdict) for verdict in verdicts))
-    return ExitCode.FAIL if any(verdict.regressed for verdict in verdicts) else ExitCode.PASS
+    vanished = vanished_tasks(entries)
+    click.echo(_to_json(verdicts, vanished) if as_json else "\n".join(_to_lines(verdicts, vanished)))
+    if any(verdict.regressed for verdict in verdicts):
+        return ExitCode.FAIL
+    is_complete = verdicts and not vanished and all(verdict.judged for verdict in verdicts)
+    return ExitCode.PASS if is_complete else ExitCode.UNMEASURABLE
 
 
 def _judge_runs(
@@ -66,24 +70,36 @@ def _judge_runs(
     return entries
 
 
-def _to_line(verdict: TrendVerdict) -> str:
+def _to_lines(verdicts: Sequence[TrendVerdict], vanished: Sequence[str]) -> Iterator[str]:
     from nel_action.report.text_table import single_line
 
-    status = "regressed" if verdict.regressed else "no regression"
-    return f"{single_line(verdict.task)}: {status} ({verdict.runs} runs judged together; {verdict.reason})"
+    for verdict in verdicts:
+        reasons = dict.fromkeys((verdict.reason, *verdict.left_out))
+        text = "; ".join([f"{verdict.runs} runs judged together", *map(single_line, reasons)])
+        yield f"{single_line(verdict.task)}: {_state(verdict)} ({text})"
+    for name in vanished:
+        yield f"{single_line(name)}: unmeasurable (the last run does not have it)"
 
 
-def _to_json(verdicts: Sequence[TrendVerdict]) -> str:
+def _state(verdict: TrendVerdict) -> str:
+    if verdict.regressed:
+        return "regressed"
+    return "no regression" if verdict.judged else "unmeasurable"
+
+
+def _to_json(verdicts: Sequence[TrendVerdict], vanished: Sequence[str]) -> str:
     import json
 
-    rows = [
+    rows: list[dict[str, object]] = [
         {
             "task": verdict.task,
             "model": verdict.model,
-            "nights": verdict.runs,
-            "fallen": verdict.regressed,
-            "said": verdict.reason,
+            "state": _state(verdict).replace(" ", "_"),
+            "runs": verdict.runs,
+            "reason": verdict.reason,
+            "left_out": list(verdict.left_out),
         }
         for verdict in verdicts
     ]
+    rows += [{"task": name, "state": "unmeasurable", "reason": "the last run does not have it"} for name in vanished]
     return json.dumps(rows, indent=2)

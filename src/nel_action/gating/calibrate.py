@@ -50,6 +50,8 @@ class Calibration(Record):
     at_most: float
     """Upper confidence bound (95 %) of that fraction, for runs / 2 independent comparisons."""
     tasks: tuple[TaskCalibration, ...]
+    unjudged: tuple[str, ...] = ()
+    """Tasks of which no comparison could be judged, or that some runs lack; the rate does not cover them."""
 
 
 def calibrate(runs: Sequence[ResultSet], policy: GatePolicy) -> Calibration:
@@ -80,7 +82,14 @@ def calibrate(runs: Sequence[ResultSet], policy: GatePolicy) -> Calibration:
         false_fails=false_fails,
         at_most=Proportion(round(false_fails * independent), independent).upper_bound(0.05),
         tasks=tuple(_calibrate_task(task, reports) for task in expected),
+        unjudged=tuple(task for task in expected if _is_unjudged(task, reports)),
     )
+
+
+def _is_unjudged(task: str, reports: Sequence[GateReport]) -> bool:
+    """Return whether a comparison of a task is missing or unmeasurable, or none tested a limit."""
+    verdicts = [verdict for report in reports for verdict in report.tasks if verdict.task == task]
+    return any(verdict.verdict is Verdict.UNMEASURABLE for verdict in verdicts) or not verdicts
 
 
 def _calibrate_task(task: str, reports: Sequence[GateReport]) -> TaskCalibration:

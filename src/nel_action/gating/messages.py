@@ -56,6 +56,7 @@ NO_BASELINE: Final = "there is no baseline"
 NO_POLICY: Final = "there is no policy: a lower score cannot fail this gate"
 OWN_BASELINE: Final = "the baseline is the judged run itself: no change is possible"
 ALL_ADVISORY: Final = "every task is advisory: no result can fail this gate"
+LAST_RUN_UNMEASURED: Final = "the last run could not be measured"
 NOT_TESTED: Final = "no stated limit could be tested"
 
 
@@ -429,6 +430,16 @@ def trend_reason(limit: Limit, value: str, *, e_value: float, threshold: float) 
     """
     evidence = f"over {count(_LARGE_E_VALUE)}" if e_value > _LARGE_E_VALUE else f"{e_value:.3g}"
     return f"{limit.key} {value}: e-value {evidence}, alarm from {threshold:.3g}"
+
+
+def runs_without_score(missing: int, runs: int) -> str:
+    """Return that runs of a series could not be measured."""
+    return f"{count(missing)} of {plural(runs, 'run')} could not be measured"
+
+
+def trend_without_direction(limit: Limit) -> str:
+    """Return that a series has no single better direction."""
+    return f"{limit.key}: whether larger values are better is unknown or not the same in all runs; set direction"
 
 
 def untested_trend(limit: Limit) -> str:

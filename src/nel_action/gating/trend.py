@@ -25,7 +25,7 @@ from nel_action.spec.policy import GatePolicy, Tier
 from nel_action.statistics.anytime import Observation, detect_regression
 from nel_action.statistics.binary import agresti_coull_stderr
 
-__all__ = ["TrendEntry", "TrendVerdict", "group_by_task", "judge_trend", "trend_entries"]
+__all__ = ["TrendEntry", "TrendVerdict", "group_by_task", "judge_trend", "trend_entries", "vanished_tasks"]
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 _IDENTITY_FIELDS: Final = ("harness", "harness_version", "task_version", "task_hash", "n_shot", "chat_template")
@@ -74,6 +74,10 @@ class TrendVerdict:
     """A limit was exceeded with the required evidence, and the score has not recovered since."""
     reason: str
     """The limit and the evidence, as a text for people."""
+    judged: bool = True
+    """A limit was tested; otherwise the series is unmeasurable."""
+    left_out: tuple[str, ...] = ()
+    """What was not judged: runs without a score, and limits that could not be tested."""
 
 
 def trend_entries(
@@ -130,6 +134,18 @@ def group_by_task(runs: Sequence[Sequence[TrendEntry]]) -> Mapping[tuple[str, st
     return groups
 
 
+def vanished_tasks(runs: Sequence[Sequence[TrendEntry]]) -> tuple[str, ...]:
+    """Return the tasks of earlier runs that the last run does not have, with their models."""
+    last = {(entry.task, entry.model) for entry in (runs[-1] if runs else ())}
+    earlier = dict.fromkeys((entry.task, entry.model) for entries in runs for entry in entries)
+    # NOTE: an entry without a model is the placeholder of a task without a result.
+    return tuple(
+        f"{task} on {model}" if model else task
+        for task, model in earlier
+        if (task, model) not in last and not (model == "" and any(task == name for name, _ in last))
+    )
+
+
 def judge_trend(entries: Sequence[TrendEntry], *, confidence: float = 0.95) -> TrendVerdict:
     """Test a series of runs of one task for a regression.
 
@@ -146,10 +162,21 @@ def judge_trend(entries: Sequence[TrendEntry], *, confidence: float = 0.95) -> T
     tests = [_test(entries, limit, stated, alpha) for limit, stated in known]
     if _exceeds_usage(entries):
         tests.append(_LimitTrend(regressed=True, runs=_MIN_EXCEEDING, reason=messages.usage_trend(_MIN_EXCEEDING)))
+    untested = [test.reason for test in tests if not test.runs]
+    without_score = sum(entry.value is None for entry in entries)
+    left_out = [messages.runs_without_score(without_score, len(entries))] if without_score else []
+    # NOTE: the last run is what the series is about; if it has no score, an earlier one does not replace it.
+    is_measured = last.value is not None
     worst = max(
-        tests, key=lambda test: test.regressed, default=_LimitTrend(regressed=False, runs=0, reason=messages.NOT_TESTED)
+        tests,
+        key=lambda test: (test.regressed, not test.runs),
+        default=_LimitTrend(regressed=False, runs=0, reason=messages.NOT_TESTED),
     )
-    return TrendVerdict(last.task, last.model, worst.runs, worst.regressed, worst.reason)
+    judged = worst.regressed or bool(tests and is_measured and not untested)
+    reason = worst.reason if is_measured or worst.regressed else messages.LAST_RUN_UNMEASURED
+    return TrendVerdict(
+        last.task, last.model, worst.runs, worst.regressed, reason, judged=judged, left_out=(*left_out, *untested)
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +204,9 @@ def _test(entries: Sequence[TrendEntry], limit: Limit, stated: float, alpha: flo
         alpha: error rate of the series.
     """
     series = _same_series(entries)
+    directions = {entry.higher for entry in series}
+    if limit.needs_baseline and directions and (None in directions or len(directions) > 1):
+        return _LimitTrend(regressed=False, runs=0, reason=messages.trend_without_direction(limit))
     observations, shared_stderr = _observe(series, limit, stated)
     if not observations:
         return _LimitTrend(regressed=False, runs=0, reason=messages.untested_trend(limit))

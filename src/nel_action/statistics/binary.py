@@ -10,7 +10,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from nel_action.statistics.distributions import (
     beta_quantile,
@@ -22,6 +22,10 @@ from nel_action.statistics.distributions import (
 )
 
 __all__ = ["PairedProportions", "Proportion", "TwoProportions", "agresti_coull_stderr", "largest_passing_limit"]
+
+
+_UNEQUAL: Final = 2
+"""Ratio of two sample sizes beyond which the score interval passes too often."""
 
 
 def agresti_coull_stderr(successes: float, n: int) -> float:
@@ -125,8 +129,12 @@ class _ProportionDifference:
 
     def upper_bound(self, alpha: float) -> float:
         """See `Evidence.upper_bound`."""
+        return max(self.estimate, min(1.0, self.unclipped_upper_bound(normal_quantile(1 - alpha))))
+
+    def unclipped_upper_bound(self, quantile: float) -> float:
+        """Return the upper end of the adjusted interval for a normal quantile."""
         difference, stderr = self._adjusted
-        return max(self.estimate, min(1.0, difference + normal_quantile(1 - alpha) * stderr))
+        return difference + quantile * stderr
 
     def lower_bound(self, alpha: float) -> float:
         """See `Evidence.lower_bound`."""
@@ -140,10 +148,10 @@ class PairedProportions(_ProportionDifference):
     Failures use the adjusted Wald interval of Bonett and Price (2012), passes the score interval of Tango (1998).
     """
 
-    better: int
-    """Items that only the candidate solves."""
-    worse: int
-    """Items that only the baseline solves."""
+    better: float
+    """Items that only the candidate solves; an expected number in planning."""
+    worse: float
+    """Items that only the baseline solves; an expected number in planning."""
     n: int
     """All pairs."""
     method: ClassVar[str] = "paired: Bonett-Price, Tango"
@@ -177,7 +185,8 @@ class TwoProportions(_ProportionDifference):
     """The difference of two proportions without pairs.
 
     Failures use the adjusted Wald interval of Agresti and Caffo (2000), passes the score interval of Miettinen and
-    Nurminen (1985). If the items are in fact the same, both are conservative.
+    Nurminen (1985); if one sample is more than twice the other, passes need both intervals. If the items are in fact
+    the same, both are conservative.
     """
 
     candidate: Proportion
@@ -188,6 +197,14 @@ class TwoProportions(_ProportionDifference):
     def estimate(self) -> float:
         """Candidate minus baseline."""
         return self.candidate.estimate - self.baseline.estimate
+
+    def p_value_at_most(self, limit: float) -> float:
+        """See `Evidence.p_value_at_most`."""
+        score_test = _ProportionDifference.p_value_at_most(self, limit)
+        if not -1 < limit < 1 or max(self.candidate.n, self.baseline.n) <= _UNEQUAL * self.n:
+            return score_test
+        difference, stderr = self._adjusted
+        return max(score_test, normal_sf((difference - limit) / stderr))
 
     @property
     def n(self) -> int:
