@@ -13,6 +13,8 @@ from tests.support.project import Project
 
 from nel_action.model.results import JobOutcome, Results, Sample, Score, TaskResult, write_results, write_samples
 
+pytestmark = pytest.mark.slow
+
 RAISING = """
 import sys
 from nel_action.cli.app import main

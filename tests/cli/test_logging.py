@@ -16,6 +16,8 @@ from tests.support.project import Project
 from nel_action.cli.app import root
 from nel_action.cli.common import LOG_REDACTOR
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:

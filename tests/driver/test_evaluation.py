@@ -22,6 +22,8 @@ from nel_action.ledger import Ledger
 from nel_action.model.job import Attempt, JobState, JobStatus, Key
 from nel_action.planning.jobs import Job
 
+pytestmark = pytest.mark.slow
+
 CONFIRMED = Scenario(
     scores={1234: 0.6, 1235: 0.95},
     tasks=("alpha", "beta"),

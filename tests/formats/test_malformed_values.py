@@ -18,6 +18,8 @@ from tests.support.recorded import recorded
 from nel_action.errors import ResultsError
 from nel_action.harnesses.registry import harness
 
+pytestmark = pytest.mark.slow
+
 CASES = [
     ("lm_eval", "lm_eval_sums_add", "sums_add", "results_*.json"),
     ("lm_eval", "lm_eval_sums", "sums", "results_*.json"),

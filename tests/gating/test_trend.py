@@ -12,6 +12,8 @@ from nel_action.gating.judge import judge_result_set
 from nel_action.gating.trend import TrendEntry, TrendVerdict, group_by_task, judge_trend, trend_entries
 from nel_action.gating.verdict import Verdict
 
+pytestmark = pytest.mark.slow
+
 STDERR = 0.01
 
 

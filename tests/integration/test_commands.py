@@ -12,8 +12,6 @@ from tests.support.require import require
 
 from nel_action.model.results import JobOutcome, read_results
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:

@@ -14,8 +14,6 @@ from tests.support.project import Project, kill
 
 from nel_action.model.results import read_results, read_samples
 
-pytestmark = pytest.mark.slow
-
 PROGRAM = """
 import json, os, pathlib, sys, time
 name, seconds, scores = sys.argv[1], float(sys.argv[2]), json.loads(sys.argv[3])

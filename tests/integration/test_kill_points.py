@@ -12,8 +12,6 @@ from tests.support.project import Project, kill
 
 from nel_action.model.results import JobOutcome, read_results
 
-pytestmark = pytest.mark.slow
-
 ROUNDS = 10
 
 

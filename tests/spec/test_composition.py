@@ -16,6 +16,8 @@ from nel_action.spec.defaults import GROUPS, read_defaults
 from nel_action.spec.overrides import parse_overrides
 from nel_action.spec.source_positions import Document
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = {
     group: sorted(
         path.relative_to(GROUPS / group).with_suffix("").as_posix() for path in (GROUPS / group).rglob("*.yaml")

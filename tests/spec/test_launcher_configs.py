@@ -12,6 +12,8 @@ from nel_action.spec.compose import LoadedSpec, load_spec
 from nel_action.spec.deployment import ServedDeployment
 from nel_action.spec.nested import get
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parent / "launcher"
 TODAY = sorted(FOLDER.glob("*.yaml"))
 OLD = sorted((FOLDER / "old").glob("*.yaml"))

@@ -16,6 +16,8 @@ from nel_action.spec.nested import Loc
 from nel_action.spec.source_positions import Document, dotted, nearest
 from nel_action.spec.yaml_loader import Loader, parse
 
+pytestmark = pytest.mark.slow
+
 KEYS = st.text(st.characters(codec="utf-8", categories=["L"]), min_size=1, max_size=5).filter(
     lambda key: yaml.safe_load(key) == key
 )

@@ -6,6 +6,8 @@ from scipy import stats
 
 from nel_action.statistics.anytime import Observation, anytime_test, detect_regression
 
+pytestmark = pytest.mark.slow
+
 STDERR = 0.01
 
 

@@ -7,11 +7,10 @@ characters before it is laid out. Long cells wrap inside their column, so no lin
 from __future__ import annotations
 
 import os
-import shutil
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Final
+from typing import IO, Final, NamedTuple
 
 import click
 
@@ -26,8 +25,7 @@ _NARROWEST: Final = 8
 """Columns are shrunk to this width before any of them is shrunk further."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(NamedTuple):
     """Text with the style that it has where colours are used."""
 
     text: str
@@ -49,7 +47,8 @@ class Column:
 
 def single_line(value: object) -> str:
     """Replace control characters and line breaks by spaces: outside text cannot control a terminal."""
-    return "".join(character if character.isprintable() else " " for character in str(value))
+    text = str(value)
+    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
 
 
 def output_width(stream: IO[str]) -> int:
@@ -57,7 +56,10 @@ def output_width(stream: IO[str]) -> int:
     columns = os.environ.get("COLUMNS", "")
     if columns.isdigit() and int(columns):
         return int(columns)
-    return shutil.get_terminal_size((LOG_WIDTH, 24)).columns if stream.isatty() else LOG_WIDTH
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or LOG_WIDTH
+    except (OSError, ValueError):  # not a terminal, or without a descriptor
+        return LOG_WIDTH
 
 
 def use_color(stream: IO[str]) -> bool:
@@ -138,6 +140,9 @@ def _row(cells: Sequence[Cell], columns: Sequence[Column], widths: Sequence[int]
 
 def _wrap(text: str, width: int) -> Iterator[str]:
     """Yield lines of at most `width` columns, broken between words, and inside words that are longer."""
+    if _width(text) <= width:
+        yield text
+        return
     line = ""
     for word in text.split(" "):
         joined = f"{line} {word}" if line else word

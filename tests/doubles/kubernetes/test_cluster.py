@@ -15,6 +15,8 @@ from tests.doubles.kubernetes.server import Cluster, cluster
 from tests.doubles.lepton.container import can_contain
 from tests.support.require import require
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def double(tmp_path: Path) -> Iterator[Cluster]:

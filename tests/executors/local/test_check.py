@@ -14,6 +14,8 @@ from nel_action.planning.jobs import Context, Job, Plan
 from nel_action.spec.execution import LocalExecution
 from nel_action.spec.model import Spec
 
+pytestmark = pytest.mark.slow
+
 NO_ENGINE = {"DOCKER_HOST": "unix:///nowhere/docker.sock"}
 
 

@@ -11,6 +11,8 @@ from tests.support.slurm.settings import slurm_settings
 from nel_action.errors import SecretError, UsageError
 from nel_action.executors.slurm.ssh.credentials import private_key
 
+pytestmark = pytest.mark.slow
+
 
 def make_key(path: Path, *options: str) -> str:
     subprocess.run(["ssh-keygen", "-q", "-f", str(path), *options], check=True)
