@@ -1,4 +1,4 @@
-"""Files: limits on everything that is unpacked."""
+"""Files: limits on everything that is unpacked, and digests of folders."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nel_action.errors import ResultsError
-from nel_action.files import limited
+from nel_action.files import digest_tree, limited
 from nel_action.formats import inspect_samples
 from nel_action.gating.items import read_items
 from nel_action.model.results import read_samples
@@ -59,3 +59,26 @@ def test_member_of_an_inspect_log_is_limited(tmp_path: Path, monkeypatch: pytest
         archive.writestr("header.json", b" " * 2000 + b"{}")
     with pytest.raises(ResultsError, match="unpacks to more than"):
         inspect_samples.load_log(path)
+
+
+def test_digest_tree_leaves_out_git_bytecode_run_directories_and_homes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NEL_ACTION_HOME", str(tmp_path / "new-home"))
+    (tmp_path / "evaluate.py").write_text("one", encoding="utf-8")
+    (tmp_path / "runs").mkdir()
+    digest = digest_tree(tmp_path)
+    for name in (
+        ".git/index",
+        "__pycache__/a.pyc",
+        "runs/20260101-a/invocation.json",
+        "runs/20260101-a/jobs/log",
+        "old-home/ledger.db",
+        "old-home/local/x",
+        "new-home/envs/x",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name, encoding="utf-8")
+    assert digest_tree(tmp_path) == digest
+    (tmp_path / "runs" / "input").write_text("not ours", encoding="utf-8")
+    assert digest_tree(tmp_path) != digest

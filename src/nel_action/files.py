@@ -5,13 +5,23 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["LINE_LIMIT", "UNPACKED_LIMIT", "LimitedReader", "digest_tree", "home_dir", "limited", "write_atomically"]
+__all__ = [
+    "LINE_LIMIT",
+    "UNPACKED_LIMIT",
+    "LimitedReader",
+    "digest_tree",
+    "home_dir",
+    "is_generated",
+    "limited",
+    "write_atomically",
+]
 
 LINE_LIMIT: Final = 64 * 1024 * 1024
 """Bytes of one line of a samples file."""
@@ -107,10 +117,29 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o644, durable: boo
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+def is_generated(path: Path) -> bool:
+    """Return whether a path is no part of the sources around it: files of git, bytecode, a run directory, a home.
+
+    A folder that a task names may contain the output of earlier runs and `$NEL_ACTION_HOME`.
+    """
+    if path.name in {".git", "__pycache__"}:
+        return True
+    return (path / "invocation.json").is_file() or (path / "ledger.db").is_file() or path.absolute() == home_dir()
+
+
+def _source_files(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not is_generated(Path(parent, name))]
+        yield from (path for name in names if (path := Path(parent, name)).name != ".git" and path.is_file())
+
+
 def digest_tree(folder: Path) -> str:
-    """Return the SHA-256 of a folder's files: their relative paths and contents, whatever their dates."""
+    """Return the SHA-256 of a folder's files: their relative paths and contents, whatever their dates.
+
+    Generated files (`is_generated`) are left out.
+    """
     total = hashlib.sha256()
-    for path in sorted(item for item in folder.rglob("*") if item.is_file() and "__pycache__" not in item.parts):
+    for path in sorted(_source_files(folder)):
         name = path.relative_to(folder).as_posix()
         total.update(f"{name}\0{hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
     return total.hexdigest()

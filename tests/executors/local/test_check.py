@@ -11,6 +11,7 @@ from nel_action.executors.interface import ExecutorContext
 from nel_action.executors.local.check import check
 from nel_action.executors.local.docker.run import parse_docker_args
 from nel_action.planning.jobs import Context, Job, Plan
+from nel_action.spec.deployment import GenericDeployment, VllmDeployment
 from nel_action.spec.execution import LocalExecution
 from nel_action.spec.model import Spec
 
@@ -57,11 +58,33 @@ def test_check_rejects_loopback_targets_for_containers(tmp_path: Path) -> None:
         ({"memory": "lots"}, "execution.memory: 'lots' is not a size"),
         ({"mounts": {"evaluation": {"no-such-folder": "/data"}}}, "no-such-folder"),
         ({"extra_docker_args": "--privileged"}, "the option '--privileged' is not supported"),
+        ({"gpus": "all"}, "execution.gpus has no effect"),
+        ({"mounts": {"deployment": {"/opt": "/data"}}}, "execution.mounts.deployment has no effect"),
+        ({"mounts": {"auxiliary": {"judge": {"/opt": "/data"}}}}, "execution.mounts.auxiliary.judge has no effect"),
+        ({"mounts": {"evaluation": {"/": "/host"}}}, "control of this machine"),
+        ({"mounts": {"evaluation": {"/run": "/host:ro"}}}, "control of this machine"),
+        ({"network": "none"}, "keeps the harness from reaching the model"),
+        ({"extra_docker_args": "--net none"}, "keeps the harness from reaching the model"),
     ],
 )
 def test_check_names_an_invalid_setting(tmp_path: Path, settings: dict[str, Any], expected: str) -> None:
     messages = problems(tmp_path, job("one", "pass", image="x"), runtime="docker", **settings)
     assert any(expected in message for message in messages)
+
+
+def test_check_rejects_the_image_of_a_server_that_is_a_process(tmp_path: Path) -> None:
+    deployment = GenericDeployment(command=("serve",), served_model_name="tiny", image="x", runtime="process")
+    messages = problems(tmp_path, job("one", "pass", deployment=deployment), runtime="process", gpus=1)
+    assert any("deployment.image has no effect" in text for text in messages)
+    assert any("execution.gpus has no effect" in text for text in messages)
+
+
+def test_check_accepts_the_packaged_image_of_a_server_that_is_a_process(tmp_path: Path) -> None:
+    deployment = VllmDeployment(checkpoint_path="/opt", served_model_name="tiny", runtime="process")
+    image = "vllm/vllm-openai:latest"
+    for name, count in ((image, 0), (f"{image}-nightly", 1)):
+        served = job("one", "pass", deployment=deployment.model_copy(update={"image": name}))
+        assert sum("has no effect" in text for text in problems(tmp_path, served, runtime="process")) == count
 
 
 def test_check_names_a_task_without_an_image(tmp_path: Path) -> None:
@@ -101,6 +124,14 @@ def test_parse_docker_args_accepts_supported_options(text: str, expected: dict[s
         ("-it", "-it"),
         ("-e API_KEY", "copies a value from this machine"),
         ("-v /var/run/docker.sock:/s", "control of this machine"),
+        ("-v /:/host", "control of this machine"),
+        ("-v /tmp/..:/host:ro", "control of this machine"),
+        ("-v /run:/r", "control of this machine"),
+        ("-v /var/run:/r", "control of this machine"),
+        ("-v /run/podman/podman.sock:/s", "control of this machine"),
+        ("--ipc host", "--ipc host"),
+        ("--gpus all", "--gpus has no effect"),
+        ("--gpus=all", "--gpus has no effect"),
         ("-v data:/data", "not SOURCE:TARGET"),
         ("--cpus many", "--cpus"),
         ("--ulimit nofile", "--ulimit nofile"),

@@ -330,6 +330,21 @@ def test_changes_to_the_task_directory_do_not_affect_submitted_jobs(bench: Bench
     assert list(executor.logs(attempts[1], follow=False)) == ["as submitted"]
 
 
+def test_a_task_directory_that_contains_the_home_is_copied_without_it(bench: Bench) -> None:
+    (bench.root / "evaluate.py").write_text("", encoding="utf-8")
+    (bench.root / "runs/1").mkdir(parents=True)
+    (bench.root / "runs/1/invocation.json").touch()
+    (bench.root / "home").mkdir()
+    (bench.root / "home/ledger.db").touch()
+    script = (
+        f"import os; print(sorted(os.listdir({str(Store(bench.root / 'home').at(key('one'), 1).path / 'task')!r})))"
+    )
+    assert bench.run(job("one", script, task_dir=bench.root))[key("one")].state is JobState.SUCCEEDED
+    attempt = Store(bench.root / "home").at(key("one"), 1)
+    assert attempt.client_log.read_text() == "['evaluate.py', 'runs']\n"
+    assert list((attempt.path / "task/runs").iterdir()) == []
+
+
 def test_hooks_run_around_the_harness_and_preserve_its_exit_status(bench: Bench) -> None:
     hooked = job(
         "one", "import os, sys; print(os.environ['A']); sys.exit(7)", pre_cmd="export A=before", post_cmd="echo after"

@@ -8,7 +8,7 @@ import json
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from nel_action.errors import UsageError
 from nel_action.executors.hooks import with_hooks
 from nel_action.executors.lepton.environment import ENDPOINT_TOKEN
 from nel_action.executors.lepton.model_server import ADDRESS_PLACEHOLDER, ModelServer
+from nel_action.files import is_generated
 from nel_action.harnesses.interface import Binding, Command
 from nel_action.harnesses.registry import harness
 from nel_action.model.job import attempt_name
@@ -182,16 +183,19 @@ class LeptonJob:
         try:
             with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
                 for label, (source, _) in self.directories.items():
-                    archive.add(source, label, filter=_normalized)
+                    archive.add(source, label, filter=partial(_normalized, source=source, label=label))
         except OSError as error:
             msg = f"cannot read {error.filename or self.job.name}: {error.strerror}"
             raise UsageError(msg) from error
         return base64.b64encode(buffer.getvalue()).decode()
 
 
-def _normalized(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    """Remove owner and time from an archive member; exclude compiled Python files."""
-    if "__pycache__" in PurePosixPath(member.name).parts:
+def _normalized(member: tarfile.TarInfo, *, source: Path, label: str) -> tarfile.TarInfo | None:
+    """Remove owner and time from an archive member; exclude bytecode, and from a task all generated files."""
+    path = PurePosixPath(member.name)
+    if "__pycache__" in path.parts:
+        return None
+    if label == "task" and member.name != label and is_generated(source / path.relative_to(label)):
         return None
     member.uid = member.gid = 0
     member.uname = member.gname = ""

@@ -243,7 +243,8 @@ class AttemptRunner:
 
     def _exit_record(self, status: ExitStatus) -> ExitRecord:
         if status.code == 0:
-            return replace(ExitRecord.now(JobState.SUCCEEDED), exit_code=0)
+            detail = "the kernel killed one of its processes: out of memory" if status.oom else None
+            return replace(ExitRecord.now(JobState.SUCCEEDED, detail=detail), exit_code=0, oom=status.oom)
         output = last_line(self.attempt.client_log)
         reason, detail = Reason.HARNESS, f"exit status {status.code}{': ' if output else ''}{output}"
         if status.problem:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -13,7 +16,7 @@ from nel_action.executors.interface import ExecutorContext
 from nel_action.executors.local.command import auxiliary_deployments
 from nel_action.executors.local.docker.engine import docker_client
 from nel_action.executors.local.docker.images import why_unavailable
-from nel_action.executors.local.docker.run import parse_docker_args
+from nel_action.executors.local.docker.run import opens_machine, parse_docker_args
 from nel_action.executors.local.model_server.interface import server_kind
 from nel_action.executors.virtualenvs import find_uv
 from nel_action.planning.jobs import Job, Plan
@@ -46,7 +49,7 @@ def check(plan: Plan, settings: LocalExecution, context: ExecutorContext) -> lis
         problems += _check_containers(plan.jobs, settings, context.environ)
     else:
         problems += _check_unused_settings(settings)
-    return problems
+    return [*problems, *_check_unused_server_settings(plan.jobs, settings)]
 
 
 def _runtimes(jobs: Iterable[Job], settings: LocalExecution) -> set[str]:
@@ -101,6 +104,33 @@ def _check_unused_settings(settings: LocalExecution) -> Iterator[Problem]:
             yield Problem(f"execution.{name} applies to containers only, and execution.runtime is process", hint=hint)
 
 
+def _check_unused_server_settings(jobs: Iterable[Job], settings: LocalExecution) -> Iterator[Problem]:
+    """Yield settings of model servers in containers that no such server uses."""
+    servers = next((_servers(job) for job in jobs), {})
+    in_containers = {key for key, item in servers.items() if (item.runtime or settings.runtime) == "docker"}
+    if settings.gpus and not in_containers:
+        hint = "remove it; a process sees all GPUs unless CUDA_VISIBLE_DEVICES is set"
+        yield Problem("execution.gpus has no effect: no model is served in a container", hint=hint)
+    for key, deployment in servers.items():
+        if key not in in_containers and deployment.image not in {None, _packaged_image(deployment.type)}:
+            hint = f"remove it, or set {key}.runtime: docker"
+            yield Problem(f"{key}.image has no effect: the server is a process", hint=hint)
+    mounts = {"deployment": settings.mounts.deployment}
+    mounts |= {f"auxiliary_deployments.{name}": binds for name, binds in settings.mounts.auxiliary.items()}
+    for key, binds in mounts.items():
+        if binds and key not in in_containers and settings.runtime == "docker":
+            name = key.replace("auxiliary_deployments.", "auxiliary.")
+            hint = "remove it, or serve that model in a container"
+            yield Problem(f"execution.mounts.{name} has no effect: no such server runs in a container", hint=hint)
+
+
+def _packaged_image(kind: str) -> str | None:
+    """Return the image that the packaged group of a deployment names, which a spec need not remove."""
+    path = files("nel_action.spec") / "groups" / "deployment" / f"{kind}.yaml"
+    match = re.search(r"^image: (\S+)$", path.read_text(encoding="utf-8"), re.MULTILINE) if path.is_file() else None
+    return match.group(1) if match else None
+
+
 def _check_container_settings(settings: LocalExecution, base_dir: Path) -> Iterator[Problem]:
     from docker.errors import DockerException
     from docker.utils import parse_bytes
@@ -121,18 +151,30 @@ def _check_container_settings(settings: LocalExecution, base_dir: Path) -> Itera
         for source in binds:
             if not (base_dir / source).exists():
                 yield Problem(f"execution.mounts.{role}: {base_dir / source} does not exist")
+            elif opens_machine(str(base_dir / source)):
+                message = f"execution.mounts.{role}: {source} would give the job control of this machine"
+                yield Problem(message, hint="mount the folder that the job needs")
 
 
 def _check_containers(jobs: Sequence[Job], settings: LocalExecution, environ: Mapping[str, str]) -> Iterator[Problem]:
     if settings.runtime == "docker":
         yield from _check_missing_images(jobs)
         yield from _check_loopback(jobs, settings)
+        if "none" in {settings.network, _extra_network(settings)}:
+            hint = "remove it; a task needs the address of its model"
+            yield Problem("execution.network: none keeps the harness from reaching the model", hint=hint)
     try:
         with docker_client(environ) as client:
             yield from _check_limits(client, settings)
             yield from _check_images(client, jobs, settings)
     except NelActionError as error:
         yield from error.problems
+
+
+def _extra_network(settings: LocalExecution) -> str | None:
+    with suppress(UsageError):
+        return parse_docker_args(settings.extra_docker_args).get("network")
+    return None
 
 
 def _check_missing_images(jobs: Iterable[Job]) -> Iterator[Problem]:

@@ -35,7 +35,7 @@ from typing import Any, Final
 
 from nel_action.errors import ExecutorError
 from nel_action.executors.local.attempt import JOB_FILE, AttemptDir, JobRecord
-from nel_action.files import write_atomically
+from nel_action.files import is_generated, write_atomically
 from nel_action.model.job import Key, attempt_name
 from nel_action.model.run_files import JobFiles
 
@@ -157,12 +157,16 @@ def _fill(partial: Path, record: JobRecord, values: Mapping[str, Any], copies: M
         (partial / name).mkdir(parents=True, exist_ok=True)
     for name, source in copies.items():
         if source.is_dir():
-            shutil.copytree(source, partial / name, ignore=shutil.ignore_patterns("__pycache__", ".git"))
+            shutil.copytree(source, partial / name, ignore=_generated)
         else:
             shutil.copyfile(source, partial / name)
     write_atomically(partial / "secrets.json", json.dumps(values).encode(), mode=0o600)
     write_atomically(partial / JOB_FILE, record.to_json())
     _sync(partial)
+
+
+def _generated(directory: str, names: list[str]) -> set[str]:
+    return {name for name in names if is_generated(Path(directory, name))}
 
 
 def _sync(directory: Path) -> None:

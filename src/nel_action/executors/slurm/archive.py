@@ -19,6 +19,7 @@ from typing import Final
 from nel_action.errors import SecretError, UsageError
 from nel_action.executors.slurm.script import batch_script
 from nel_action.executors.slurm.slurm_job import SlurmJob
+from nel_action.files import is_generated
 from nel_action.model.env_ref import EnvRef, EnvSource, host_names
 from nel_action.version import __version__
 
@@ -58,9 +59,13 @@ def attempt_archive(slurm_job: SlurmJob, invocation: str, environ: Mapping[str, 
     return buffer.getvalue()
 
 
+TASK: Final = "run/task"
+"""Name of the copy of `task_dir`."""
+
+
 def _folders(slurm_job: SlurmJob) -> dict[str, Path]:
     task_dir = slurm_job.job.task.task_dir
-    folders = {"run/task": task_dir} if task_dir else {}
+    folders = {TASK: task_dir} if task_dir else {}
     if slurm_job.copied_dataset is not None:
         folders["run/dataset"] = slurm_job.copied_dataset
     return folders
@@ -80,7 +85,10 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes | None, *, mode: int =
 
 
 def _add_tree(archive: tarfile.TarFile, name: str, folder: Path) -> None:
-    def without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    def without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+        inner = Path(member.name).relative_to(name)
+        if name == TASK and member.name != name and is_generated(folder / inner):
+            return None
         member.uid = member.gid = 0
         member.uname = member.gname = ""
         return member

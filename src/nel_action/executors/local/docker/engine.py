@@ -274,7 +274,7 @@ def _exit_status(state: Mapping[str, Any]) -> ExitStatus:
         msg = f"its container is {state['Status']}: another process is removing it"
         raise EngineError(msg)
     code = int(state["ExitCode"])
-    oom = bool(state.get("OOMKilled")) and code != 0
+    oom = bool(state.get("OOMKilled"))
     killed = code in EXTERNAL_SIGNAL_CODES and not oom
     return ExitStatus(code=code, oom=oom, killed=killed, problem=state.get("Error") or None)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from nel_action.errors import EngineError, UsageError
@@ -41,6 +41,7 @@ __all__ = [
     "bind_mount",
     "container_name",
     "container_settings",
+    "opens_machine",
     "parse_docker_args",
     "security_options",
     "spec_mounts",
@@ -65,6 +66,15 @@ HOME_VARIABLES: Final = {"HOME": "/tmp", "USER": "nel", "LOGNAME": "nel"}  # noq
 
 KEY: Final = "execution.extra_docker_args"
 
+ENGINE_SOCKETS: Final = (
+    "/var/run/docker.sock",
+    "/run/docker.sock",
+    "/run/containerd/containerd.sock",
+    "/run/podman/podman.sock",
+    "/run/crio/crio.sock",
+)
+"""A program that can write to one of them controls the machine."""
+
 SINGLE: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "--cpus": ("nano_cpus", lambda text: int(float(text) * 1e9)),
     "--cpuset-cpus": ("cpuset_cpus", str),
@@ -86,7 +96,6 @@ REPEATED: Final[Mapping[str, tuple[str, str | None]]] = {
     "--device": ("devices", None),
     "--dns": ("dns", None),
     "--env": ("environment", "="),
-    "--gpus": ("gpus", None),
     "--label": ("labels", "="),
     "--tmpfs": ("tmpfs", ":"),
     "--ulimit": ("ulimits", None),
@@ -118,6 +127,12 @@ def parse_docker_args(text: str) -> dict[str, Any]:
         msg = f"{KEY}: {error}"
         raise UsageError(msg) from error
     options, unknown = _parser().parse_known_args(argv)
+    if options.ipc_mode == "host":
+        msg = f"{KEY}: --ipc host would give the job the memory that programs of this machine share"
+        raise UsageError(msg, hint="write --ipc private, and set execution.shm_size")
+    if unknown and unknown[0].partition("=")[0] == "--gpus":
+        msg = f"{KEY}: --gpus has no effect: a harness uses the model through its endpoint"
+        raise UsageError(msg, hint="set execution.gpus for the containers of the deployment")
     if unknown:
         msg = f"{KEY}: the option {unknown[0]!r} is not supported"
         raise UsageError(msg, hint=f"supported are: {', '.join(sorted([*SINGLE, *REPEATED, *SWITCHES]))}")
@@ -152,8 +167,6 @@ def _structured(name: str, value: Any) -> Any:  # noqa: ANN401 any type that the
             return [_volume(text) for text in value]
         case "ulimits":
             return [_ulimit(text) for text in value]
-        case "gpus":
-            return value[-1]
         case _:
             return value
 
@@ -171,10 +184,24 @@ def _volume(text: str) -> str:
     if len(parts) not in {2, 3} or not parts[0].startswith("/") or not parts[1].startswith("/"):
         msg = f"{KEY}: --volume {text} is not SOURCE:TARGET[:ro] with absolute paths"
         raise UsageError(msg)
-    if "docker.sock" in parts[0]:
+    if opens_machine(parts[0]):
         msg = f"{KEY}: --volume {text} would give the job control of this machine"
         raise UsageError(msg)
     return text
+
+
+def opens_machine(source: str) -> bool:
+    """Return whether a mount of this path gives a job control of the machine: the root, or the engine's socket."""
+    path = Path(os.path.realpath(source))
+    sockets = (Path(os.path.realpath(socket)) for socket in (*ENGINE_SOCKETS, _engine_socket()) if socket)
+    names = {Path(socket).name for socket in ENGINE_SOCKETS}
+    named = path.name in names or "docker.sock" in source or any((path / name).exists() for name in names)
+    return named or path == Path("/") or any(socket.is_relative_to(path) for socket in sockets)
+
+
+def _engine_socket() -> str:
+    host = os.environ.get("DOCKER_HOST", "")
+    return host.removeprefix("unix://") if host.startswith("unix://") else ""
 
 
 def _ulimit(text: str) -> dict[str, Any]:
@@ -194,7 +221,6 @@ def container_settings(settings: LocalExecution) -> dict[str, Any]:
     arguments = parse_docker_args(settings.extra_docker_args)
     if "ulimits" in arguments:
         arguments["ulimits"] = [Ulimit(**limit) for limit in arguments["ulimits"]]
-    arguments.pop("gpus", None)
     return {"shm_size": settings.shm_size, "init": True, "labels": {}} | arguments
 
 
