@@ -59,6 +59,17 @@ def test_reconcile_restarts_a_killed_supervisor_and_reports_running_jobs_as_unkn
     assert wait(executor, [attempt])[key("one")].state is JobState.FAILED
 
 
+def test_a_job_that_dies_with_its_supervisor_after_a_request_to_cancel_is_cancelled(bench: Bench) -> None:
+    executor = bench.executor()
+    attempt = executor.submit(job("one", SLEEP), 1, INVOCATION)
+    started_pid(bench, "one")
+    pid = supervisor_pid(bench.root / "home", INVOCATION)
+    os.kill(pid, signal.SIGSTOP)
+    Store(bench.root / "home").at(key("one"), 1).request_cancel()
+    os.kill(pid, signal.SIGKILL)
+    assert wait(executor, [attempt])[key("one")].state is JobState.CANCELLED
+
+
 def test_sweep_resets_the_age_of_an_attempt(bench: Bench) -> None:
     bench.run(job("one", "pass"))
     directory = Store(bench.root / "home").at(key("one"), 1).path

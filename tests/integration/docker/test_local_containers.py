@@ -100,6 +100,12 @@ def test_out_of_memory_is_distinguished_from_other_kills(bench: Bench, engine: D
     assert (statuses[key("two")].reason, statuses[key("two")].exit_code) == (Reason.INFRASTRUCTURE, 137)
 
 
+def test_an_out_of_memory_kill_in_a_harness_that_succeeds_is_reported(bench: Bench, job: JobMaker) -> None:
+    status = bench.run(job("one", "tail /dev/zero; exit 0"), memory="32m")[key("one")]
+    assert (status.state, status.exit_code) == (JobState.SUCCEEDED, 0)
+    assert "out of memory" in str(status.detail)
+
+
 def test_the_exit_status_of_the_harness_is_reported(bench: Bench, job: JobMaker) -> None:
     status = bench.run(job("one", "echo no such metric >&2; exit 3"))[key("one")]
     assert (status.state, status.reason, status.exit_code) == (JobState.FAILED, Reason.HARNESS, 3)
@@ -171,6 +177,7 @@ def test_a_job_fails_if_its_container_is_removed(bench: Bench, engine: DockerCli
     running(bench, engine).remove(force=True)
     status = wait(executor, [attempt])[key("one")]
     assert (status.state, status.reason) == (JobState.FAILED, Reason.INFRASTRUCTURE)
+    assert "another process" in str(status.detail)
 
 
 def test_two_homes_on_one_engine_run_the_same_job_without_a_conflict(

@@ -182,6 +182,8 @@ class RunningContainer:
         return await asyncio.shield(self._exit)
 
     def _observe(self, client: DockerClient) -> ExitStatus:
+        from docker.errors import NotFound
+
         """Wait until the container has terminated, whatever its log does; start over if the engine was unavailable."""
         while True:
             try:
@@ -190,6 +192,9 @@ class RunningContainer:
                     container.wait()
                 container.reload()
                 return _exit_status(container.attrs["State"])
+            except NotFound as error:
+                msg = "its container was removed by another process"
+                raise EngineError(msg) from error
             except Exception as error:
                 if not _is_unavailable(error) or self._terminating.wait(RECONNECT_INTERVAL):
                     raise
