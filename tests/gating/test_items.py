@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nel_action.errors import ResultsError
+from nel_action.gating import items as items_module
 from nel_action.gating.items import Collector, read_items
 from nel_action.statistics.items import Items
 
@@ -133,3 +134,21 @@ def test_collector_reports_line_of_malformed_sample() -> None:
     collector.extend([make_sample("a")], 0)
     with pytest.raises(ValueError, match="line 8: acc is not a finite number"):
         collector.extend([make_sample("b"), make_sample("c", None)], 6)
+
+
+def test_read_items_gives_the_same_in_batches_and_with_every_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = [
+        make_sample(f"item {row % 700}", row / 2000, repeat=row // 700, cluster=f"c{row % 7}" if row % 3 else None)
+        for row in range(2100)
+    ]
+    data = to_lines(*samples[:1300], {"id": "none", "scores": {}}, *samples[1300:])
+    in_batches = read(tmp_path, data)
+    monkeypatch.setattr(items_module, "_extend_fast", lambda *_: False)
+    checked = read(tmp_path, data)
+    assert in_batches.index == checked.index
+    assert in_batches.values.tolist() == checked.values.tolist()
+    assert in_batches.clusters == checked.clusters
+    assert in_batches.samples == checked.samples == 2100
+    assert len(in_batches) == 700

@@ -13,18 +13,28 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from nel_action.errors import ResultsError
-from nel_action.formats.parsing import TRUNCATED, parse_float, reject_lfs_pointer, schema_guard, truncate_text
+from nel_action.formats.parsing import (
+    TEXT_LIMIT,
+    TRUNCATED,
+    parse_float,
+    reject_lfs_pointer,
+    schema_guard,
+    truncate_text,
+)
 from nel_action.model.results import Sample
 
 __all__ = ["Column", "SamplesFile", "read_samples", "scan_samples"]
 
 _NO_VALUE: Final = math.nan
+_BATCH_SIZE: Final = 256
+"""Lines that are decoded at once."""
 
 
 @dataclass(slots=True)
@@ -106,6 +116,58 @@ class _Scan:
     generated: int = 0
     empty: int = 0
 
+    def add_batch(self, records: Sequence[Any], metrics: Sequence[str], offset: int) -> bool:
+        """Add lines of one filter with plain numbers as values, column by column.
+
+        Args:
+            records: decoded lines; the values of the metrics are in `m0`, `m1`, …
+            metrics: names of the metrics.
+            offset: position of the first line in bytes.
+
+        Returns:
+            False, without adding any, if a line needs `add`.
+        """
+        filters = {record.filter for record in records}
+        names = list(metrics)
+        if len(filters) != 1 or any(record.metrics != names for record in records):
+            return False
+        columns = [[getattr(record, f"m{index}") for record in records] for index in range(len(names))]
+        if any(not set(map(type, column)) <= {float, int, bool} for column in columns):
+            return False
+        filter_name = filters.pop()
+        row, is_first = self.lines[filter_name], not self.offsets or next(iter(self.offsets)) == filter_name
+        documents = [(record.doc_id, record.doc_hash) for record in records]
+        if not is_first and self.documents[row : row + len(records)] != documents:
+            return False
+        try:
+            arrays = [array("d", column) for column in columns]
+        except OverflowError:
+            return False
+        self.offsets.setdefault(filter_name, offset)
+        if is_first:
+            self.documents += documents
+            self._add_texts(records)
+        for name, values in zip(names, arrays, strict=True):
+            column = self.columns.setdefault(f"{name},{filter_name}", Column())
+            column.pad(row)
+            column.values.extend(values)
+            column.count += len(values)
+        self.lines[filter_name] = row + len(records)
+        return True
+
+    def _add_texts(self, records: Sequence[Any]) -> None:
+        """Add the prompts and count the answers of a batch."""
+        prompts = [record.arguments.gen_args_0.arg_0 for record in records]
+        texts = [
+            prompt if type(prompt) is str and len(prompt) <= TEXT_LIMIT else truncate_text(_prompt_text(prompt))
+            for prompt in prompts
+        ]
+        self.inputs.fromlist([0 if text is None else hash(text) or 1 for text in texts])
+        for record in records:
+            if answers := _answers_of(record.resps):
+                self.generated += 1
+                self.empty += not any(map(str.strip, answers))
+
     def add(self, record: Mapping[str, Any], offset: int) -> None:
         """Add a line."""
         filter_name = str(record.get("filter"))
@@ -171,6 +233,48 @@ class _Decoder:
         return record
 
 
+class _Arguments(msgspec.Struct, frozen=True, gc=False):
+    arg_0: Any = None
+
+
+class _Requests(msgspec.Struct, frozen=True, gc=False):
+    gen_args_0: _Arguments = _Arguments()
+
+
+class _BatchDecoder:
+    """Decodes batches of lines whose metrics are those of the first line."""
+
+    def __init__(self, metrics: Sequence[str]) -> None:
+        self.metrics = metrics
+        keys = {f"m{index}": name for index, name in enumerate(metrics)}
+        fields: list[tuple[str, Any, Any]] = [
+            ("doc_id", Any, None), ("doc_hash", Any, None), ("filter", str, "None"), ("metrics", list[str], ()),
+            ("arguments", _Requests, _Requests()), ("resps", Any, None), *((key, Any, None) for key in keys),
+        ]  # fmt: skip
+        line: Any = msgspec.defstruct("Line", fields, rename=keys, gc=False)
+        self._decode = msgspec.json.Decoder(list[line]).decode
+
+    def decode(self, lines: Sequence[bytes]) -> Sequence[Any]:
+        """Return the lines; none if one of them needs the slower decoder."""
+        try:
+            records = self._decode(b"[" + b",".join(lines) + b"]")
+        except (ValueError, RecursionError):
+            return ()
+        # NOTE: joined lines also parse if one of them has two values.
+        return records if len(records) == len(lines) else ()
+
+    @classmethod
+    def for_line(cls, line: bytes) -> _BatchDecoder | None:
+        """Return the decoder for lines like this one; None if it is not as expected."""
+        try:
+            metrics = json.loads(line)["metrics"]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            return None
+        fixed = {"doc_id", "doc_hash", "filter", "metrics", "arguments", "resps"}
+        is_valid = isinstance(metrics, list) and all(isinstance(name, str) for name in metrics)
+        return cls(metrics) if is_valid and fixed.isdisjoint(metrics) and len(set(metrics)) == len(metrics) else None
+
+
 def scan_samples(path: Path, task: str, effective: int, original: int) -> SamplesFile:
     """Read the columns of a samples file.
 
@@ -186,9 +290,16 @@ def scan_samples(path: Path, task: str, effective: int, original: int) -> Sample
     scan, decoder, offset = _Scan(path.name), _Decoder(), 0
     try:
         with path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                scan.add(_decode(decoder, line, path, number), offset)
-                offset += len(line)
+            batches, number = None, 0
+            while batch := list(islice(lines, _BATCH_SIZE)):
+                batches = batches or _BatchDecoder.for_line(batch[0])
+                records = batches.decode(batch) if batches is not None else ()
+                if batches is None or not records or not scan.add_batch(records, batches.metrics, offset):
+                    position = offset
+                    for index, line in enumerate(batch, start=number + 1):
+                        scan.add(_decode(decoder, line, path, index), position)
+                        position += len(line)
+                number, offset = number + len(batch), offset + sum(map(len, batch))
     except OSError as error:
         msg = f"cannot read {path}: {error.strerror or error}"
         raise ResultsError(msg) from error
@@ -279,7 +390,11 @@ def _documents(file: SamplesFile) -> Iterator[dict[str, Any]]:
 
 def _answers(record: Mapping[str, Any]) -> list[str]:
     """Return the generated texts; none for log-likelihood requests."""
-    responses = (record.get("resps") or [[]])[0]
+    return _answers_of(record.get("resps"))
+
+
+def _answers_of(resps: Any) -> list[str]:  # noqa: ANN401 a JSON value
+    responses = (resps or [[]])[0]
     return [answer for answer in responses if isinstance(answer, str)] if isinstance(responses, list) else []
 
 
@@ -290,7 +405,10 @@ def _arguments(record: Mapping[str, Any], index: int) -> list[Any]:
 
 def _question(record: Mapping[str, Any]) -> str | None:
     """Return the prompt; of a chat, its last message."""
-    prompt = _arguments(record, 0)[0]
+    return _prompt_text(_arguments(record, 0)[0])
+
+
+def _prompt_text(prompt: object) -> str | None:
     if not (isinstance(prompt, list) and prompt and isinstance(prompt[0], str)):
         return prompt if isinstance(prompt, str) else None
     try:

@@ -16,6 +16,7 @@ from nel_action.model.task import EndpointType, HarnessTask, Params
 
 __all__ = [
     "SEE_LOGS",
+    "TEXT_LIMIT",
     "TRUNCATED",
     "DetectedResult",
     "ParsedResult",
@@ -42,6 +43,8 @@ __all__ = [
 ]
 
 SEE_LOGS: Final = "the log has the cause: `nel-action logs`"
+TEXT_LIMIT: Final = 4000
+"""Characters of a prompt or answer that are kept."""
 LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
 """Start of the text file that Git stores in place of a large file."""
 TRUNCATED: Final = "the job may have been stopped while writing, or its disk was full"
@@ -287,7 +290,7 @@ def nearly_equal(left: float, right: float) -> bool:
     return abs(left - right) <= 1e-6 * max(1.0, abs(left))
 
 
-def truncate_text(value: object, size: int = 4000) -> str | None:
+def truncate_text(value: object, size: int = TEXT_LIMIT) -> str | None:
     """Return text of at most `size` characters; keep its end, which contains the question and the answer."""
     text = None if value is None else str(value)
     return text if text is None or len(text) <= size else f"…{text[1 - size :]}"

@@ -11,7 +11,7 @@ import json
 import math
 import sys
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -41,7 +41,7 @@ class Collector:
     index: dict[str, int] = field(default_factory=dict)
     """Item id to row."""
     rows: array[int] = field(default_factory=lambda: array("l"))
-    """Row of each sample's item."""
+    """Row of each sample's item; empty as long as each item has one sample."""
     repeats: array[int] = field(default_factory=lambda: array("l"))
     values: array[float] = field(default_factory=lambda: array("d"))
     clusters: list[str | None] = field(default_factory=list)
@@ -82,26 +82,82 @@ class Collector:
             valid = False
         if not valid:
             self._reject(batch, before)
-        count, added = len(self.index), len(names)
-        if self.index.keys().isdisjoint(names) and len(set(names)) == added:
-            self.index.update(zip(names, range(count, count + added), strict=True))
-            self.rows.extend(range(count, count + added))
-            self._add_properties(properties)
+        self._append(names, values, repeats, properties)
+
+    def extend_rows(self, rows: Sequence[Any]) -> bool:
+        """Add a batch of samples that `_row_decoder` has validated.
+
+        Returns:
+            False, without adding any, if a sample needs the checks of `extend`.
+        """
+        values = [row.scores.value for row in rows]
+        names, repeats = [row.id for row in rows], [row.repeat for row in rows]
+        # NOTE: a value that is not set compares as another type.
+        if not _have_types(values, float) or not all(map(math.isfinite, values)) or not all(names):
+            return False
+        if min(repeats) < 0 or max(repeats) >= _MAX_REPEATS:
+            return False
+        self._append(names, values, repeats, [(row.cluster, row.input) for row in rows])
+        return True
+
+    def _append(
+        self,
+        names: Sequence[str],
+        values: Sequence[float],
+        repeats: Sequence[int],
+        properties: Sequence[tuple[str | None, str | None]],
+    ) -> None:
+        """Add valid samples, one entry of each sequence for each.
+
+        Args:
+            names: ids.
+            values: values of the metric.
+            repeats: repeats.
+            properties: cluster and prompt.
+        """
+        before = len(self.index)
+        if not self.rows:
+            self.index.update(zip(names, range(before, before + len(names)), strict=True))
+        if self.rows or len(self.index) < before + len(names):
+            self._append_repeats(names, properties, before)
         else:
-            for name, item_properties in zip(names, properties, strict=True):
-                row = self.index.setdefault(name, len(self.index))
-                self.rows.append(row)
-                if row == len(self.clusters):
-                    self._add_properties([item_properties])
-        self.values.extend(values)
-        self.repeats.extend(repeats)
+            self._add_properties(properties)
+        self.values.fromlist(list(values))
+        self.repeats.fromlist(list(repeats))
+
+    def _append_repeats(
+        self, names: Sequence[str], properties: Sequence[tuple[str | None, str | None]], before: int
+    ) -> None:
+        """Add samples some of which belong to known items.
+
+        Args:
+            names: ids.
+            properties: cluster and prompt of each sample.
+            before: number of items before these samples.
+        """
+        if not self.rows:
+            # NOTE: the order of the keys is that of the rows, also after an update that overwrote some.
+            self.index = {name: row for row, name in enumerate(islice(self.index, before))}
+            self.rows.extend(range(before))
+        for name, item_properties in zip(names, properties, strict=True):
+            row = self.index.setdefault(name, len(self.index))
+            self.rows.append(row)
+            if row == len(self.clusters):
+                self._add_properties([item_properties])
 
     def _add_properties(self, properties: Sequence[tuple[str | None, str | None]]) -> None:
         """Store the cluster and the prompt of new items, which all repeats of an item share."""
-        # NOTE: one string object for each cluster instead of one for each item.
-        intern = self.cluster_names.setdefault
-        self.clusters.extend(None if cluster is None else intern(cluster, cluster) for cluster, _ in properties)
-        self.inputs.extend(0 if text is None else hash(text) or 1 for _, text in properties)
+        clusters, texts = zip(*properties, strict=True)
+        if not _have_types(clusters, _NONE):
+            # NOTE: one string object for each cluster instead of one for each item.
+            intern = self.cluster_names.setdefault
+            self.clusters.extend(None if cluster is None else intern(cluster, cluster) for cluster in clusters)
+        else:
+            self.clusters.extend(clusters)
+        if not _have_types(texts, _NONE):
+            self.inputs.extend(0 if text is None else hash(text) or 1 for text in texts)
+        else:
+            self.inputs.frombytes(bytes(len(texts) * self.inputs.itemsize))
 
     def _reject(self, records: Sequence[Mapping[str, Any]], before: int) -> NoReturn:
         """Raise an error with the first malformed sample and its defect."""
@@ -126,12 +182,12 @@ class Collector:
         if partial := next((name for name in self.index if name in self.without_value), None):
             msg = f"item {partial!r} has no value of {self.metric} in some of its repeats"
             raise ValueError(msg)
-        rows, values = np.asarray(self.rows, dtype=np.int64), np.asarray(self.values)
+        values = np.asarray(self.values)
         low, high, samples = float(values.min()), float(values.max()), len(values)
         sample_mean = float(values.mean()) if samples > len(self.index) else None
         if samples > len(self.index):
             self._reject_duplicates()
-            values = mean_by_item(rows, values)
+            values = mean_by_item(np.asarray(self.rows, dtype=np.int64), values)
         inputs = np.asarray(self.inputs, dtype=np.int64)
         return Items(
             index=self.index,
@@ -227,8 +283,11 @@ def read_items(path: Path, metric: str) -> Items | None:
     collector = Collector(metric)
     try:
         with _open(path) as lines:
-            for before, records in _parse_batches(lines):
-                collector.extend(records, before)
+            decode, source, before = _row_decoder(metric), iter(lines), 0
+            while batch := list(islice(source, _BATCH_SIZE)):
+                if not _extend_fast(collector, decode, batch):
+                    collector.extend(_parse_batch(batch, before), before)
+                before += len(batch)
         return None if collector.without_value and not collector.index else collector.done()
     except (OSError, EOFError, ValueError) as error:
         msg = f"cannot read samples from {path}: {error}"
@@ -239,16 +298,27 @@ def _open(path: Path) -> BinaryIO:
     return limited(path.open("rb") if path.suffix != ".gz" else cast("BinaryIO", gzip.open(path, "rb")))
 
 
-def _parse_batches(lines: Iterable[bytes]) -> Iterator[tuple[int, list[Any]]]:
-    """Yield the values of JSON lines in batches, each with the number of lines before it.
+def _row_decoder(metric: str) -> Callable[[bytes], Any]:
+    """Return a decoder of a JSON array of samples that keeps only the needed fields and checks their types."""
+    import msgspec
 
-    Raises:
-        ValueError: a line is not one JSON value.
-    """
-    source, before = iter(lines), 0
-    while batch := list(islice(source, _BATCH_SIZE)):
-        yield before, _parse_batch(batch, before)
-        before += len(batch)
+    value = ("value", float | msgspec.UnsetType, msgspec.UNSET)
+    scores = msgspec.defstruct("Scores", [value], rename={"value": metric}, gc=False)
+    fields: list[tuple[str, Any] | tuple[str, Any, Any]] = [
+        ("id", str), ("scores", scores), ("repeat", int, 0), ("cluster", str | None, None), ("input", str | None, None),
+    ]  # fmt: skip
+    row: Any = msgspec.defstruct("Row", fields, gc=False)
+    return msgspec.json.Decoder(list[row]).decode
+
+
+def _extend_fast(collector: Collector, decode: Callable[[bytes], Any], batch: list[bytes]) -> bool:
+    """Add a batch of lines; return False, without adding any, if a line needs the checks of `Collector.extend`."""
+    try:
+        rows = decode(b"[" + b",".join(batch) + b"]")
+    except (ValueError, RecursionError):
+        return False
+    # NOTE: joined lines also parse if one of them has two values.
+    return len(rows) == len(batch) and collector.extend_rows(rows)
 
 
 def _parse_batch(batch: list[bytes], before: int) -> list[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -30,6 +30,13 @@ class ResultSet:
     """Read the results of these tasks of groups, which are judged only if the policy names them."""
     root: Path | None = None
     """Directory of `results.json`, if there is one; the report reads the answers of both runs from there."""
+
+    _by_task: dict[str, list[TaskResult]] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Index the results, of which there may be hundreds."""
+        for result in self.results.tasks:
+            self._by_task.setdefault(result.task, []).append(result)
 
     @classmethod
     def from_results(cls, results: Results, root: Path, *, name: str) -> Self:
@@ -63,7 +70,7 @@ class ResultSet:
 
     def of_task(self, task: str) -> list[TaskResult]:
         """Return the task's results, one for each model."""
-        return [result for result in self.results.tasks if result.task == task]
+        return list(self._by_task.get(task, ()))
 
     def counterpart(self, result: TaskResult, candidate: ResultSet) -> TaskResult | Unmeasurable:
         """Return this run's result of the same task and model.
