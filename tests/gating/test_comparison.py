@@ -377,3 +377,41 @@ def test_baseline_of_the_same_model_is_used(tmp_path: Path) -> None:
 def test_report_with_comparison_round_trips_through_json(tmp_path: Path) -> None:
     report = gate(make_run(tmp_path / "a", BASELINE), make_run(tmp_path / "b", LOWER), max_drop=0.05)
     assert GateReport.model_validate(json.loads(report.model_dump_json())) == report
+
+
+def test_benchmark_that_differs_from_the_baseline_is_unmeasurable_unless_its_key_is_allowed(tmp_path: Path) -> None:
+    before = {"version": "1", "evaluation.tasks.*.task_dir:score.py": "a", "env_vars.X": "lit:1"}
+    after = {"version": "1", "evaluation.tasks.*.task_dir:score.py": "b", "env_vars.X": "lit:1"}
+    baseline = make_run(tmp_path / "a", BASELINE, fingerprint=before)
+    candidate = make_run(tmp_path / "b", BASELINE, fingerprint=after)
+    report = gate(baseline, candidate, max_drop=0.1)
+    assert report.verdict is Verdict.UNMEASURABLE
+    assert "score.py (evaluation.tasks.*.task_dir)" in report.reasons[0]
+    policy = make_policy({"tasks": {"gsm8k": {"max_drop": 0.1}}, "allow": ["evaluation.tasks.gsm8k.task_dir"]})
+    assert judge_result_set(candidate, policy=policy, baseline=baseline, expected=["gsm8k"]).verdict is Verdict.PASS
+    assert gate(candidate, candidate, max_drop=0.1).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize("fingerprint", [None, {"version": "0", "env_vars.X": "lit:2"}])
+def test_baseline_without_comparable_fingerprint_is_compared_by_other_fields(
+    fingerprint: dict[str, str] | None, tmp_path: Path
+) -> None:
+    baseline = make_run(tmp_path / "a", BASELINE, fingerprint=fingerprint)
+    candidate = make_run(tmp_path / "b", BASELINE, fingerprint={"version": "1", "env_vars.X": "lit:1"})
+    report = gate(baseline, candidate, max_drop=0.1)
+    assert report.verdict is Verdict.PASS
+    assert any("no fingerprint of the benchmark" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("task", ["", "gsm8k"])
+@pytest.mark.parametrize("limits", [{"min": 0.1}, {"min": 0.95}, {"max_drop": 0.1}, {"min": 0.95, "tier": "critical"}])
+def test_blocked_task_is_unmeasurable_floors_included(task: str, limits: dict[str, object], tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a", BASELINE)
+    policy = make_policy({"tasks": {"gsm8k": limits}})
+    report = judge_result_set(
+        run, policy=policy, baseline=run, expected=["gsm8k"], blocked=[(task, "this change edits the benchmark")]
+    )
+    assert (report.verdict, report.exit_code) == (Verdict.UNMEASURABLE, 3)
+    assert "this change edits the benchmark" in report.reasons[0]
+    other = judge_result_set(run, policy=policy, baseline=run, expected=["gsm8k"], blocked=[("other", "x")])
+    assert other.verdict is not Verdict.UNMEASURABLE

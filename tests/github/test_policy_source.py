@@ -190,8 +190,8 @@ def test_select_rules_without_differences_has_no_notes() -> None:
     )
 
 
-def test_select_rules_counts_differences_beyond_maximum() -> None:
+def test_select_rules_lists_all_differences_in_full() -> None:
     many = {"tasks": {f"t{number}": {"min": 0.5} for number in range(30)}}
     notes = select_rules(make_spec(many, "a"), make_spec({"tasks": {}}, "a"), base_name="main", folder=HERE).notes
-    assert len(notes) == 22
-    assert notes[-1] == "and 10 more changes"
+    assert len(notes) == 31
+    assert all(f"gate.tasks.t{number}.min: not set → 0.5" in notes for number in range(30))

@@ -92,7 +92,9 @@ def _measure_by(results: Results, root: Path, rules: Rules, around: Surroundings
         )
         return Measurement(results, None, gate, rules)
     baseline = find_baseline(rules, around, commit=results.commit)
-    report = judge_results(results, policy=rules.policy, baseline=baseline, root=root, expected=rules.expected)
+    report = judge_results(
+        results, policy=rules.policy, baseline=baseline, root=root, expected=rules.expected, blocked=rules.blocked
+    )
     return Measurement(results, baseline, report, rules)
 
 

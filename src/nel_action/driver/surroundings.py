@@ -31,6 +31,8 @@ class Rules:
     """Directory that relative paths in the policy start from."""
     notes: tuple[str, ...] = ()
     """Notes about the rules, shown with the verdict."""
+    blocked: tuple[tuple[str, str], ...] = ()
+    """Task and reason why it cannot be measured, whatever its scores are; an empty name denotes all tasks."""
     base: str | None = None
     """Branch and commit that the rules were read from; None for those of the spec itself."""
     base_sha: str | None = None

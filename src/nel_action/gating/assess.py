@@ -19,6 +19,7 @@ from nel_action.gating.validation import differing_default, select_score, valida
 from nel_action.gating.verdict import LimitTest
 from nel_action.model.results import Interval, Score, TaskResult
 from nel_action.model.unmeasurable import Unmeasurable
+from nel_action.planning.fingerprint import matches
 from nel_action.spec.limits import Rule
 from nel_action.spec.policy import FloorRule, GatePolicy, TaskPolicy
 from nel_action.statistics.aggregate import as_proportion, is_mean_of_bounded_items
@@ -81,6 +82,7 @@ def assess(
     *,
     candidate: ResultSet,
     baseline: ResultSet | None,
+    allowed_keys: tuple[str, ...] = (),
 ) -> Assessment:
     """Assess one task; defects of its results become reasons, not errors.
 
@@ -91,6 +93,7 @@ def assess(
         result: result of the task, if there is one.
         candidate: the judged run.
         baseline: the run to compare with, if there is one.
+        allowed_keys: keys of the benchmark that may differ between the two, as `gate.allow` names them.
     """
     assessment = Assessment(task, model, policy)
     counterpart = baseline.counterpart(result, candidate) if baseline is not None and result is not None else None
@@ -109,7 +112,7 @@ def assess(
         _reject_huge_values(samples)
         comparison = None
         if baseline is not None and counterpart is not None:
-            comparison = _compare(samples, policy, baseline, counterpart)
+            comparison = _compare(samples, policy, baseline, counterpart, allowed_keys)
         _estimate(assessment, samples, comparison)
     except ResultsError as error:
         assessment.unmeasurable.append(str(error))
@@ -190,7 +193,11 @@ def _test_limits(assessment: Assessment, measured: Measured, *, needs_baseline: 
 
 
 def _compare(
-    samples: TaskSamples, policy: TaskPolicy, baseline: ResultSet, counterpart: TaskResult | Unmeasurable
+    samples: TaskSamples,
+    policy: TaskPolicy,
+    baseline: ResultSet,
+    counterpart: TaskResult | Unmeasurable,
+    allowed_keys: tuple[str, ...],
 ) -> TaskComparison | Unmeasurable:
     """Compare with the baseline; malformed or incomplete items become a reason.
 
@@ -199,11 +206,17 @@ def _compare(
         policy: limits of the task.
         baseline: the run to compare with.
         counterpart: its result of the same task, or the reason why there is none.
+        allowed_keys: keys of the benchmark that may differ.
     """
     if isinstance(counterpart, Unmeasurable):
         return counterpart
+
+    def is_allowed(name: str) -> bool:
+        path = name.partition(":")[0].replace("evaluation.tasks.*", f"evaluation.tasks.{samples.result.task}", 1)
+        return matches(path, allowed_keys)
+
     try:
-        comparison = compare(samples, policy, baseline, counterpart)
+        comparison = compare(samples, policy, baseline, counterpart, is_allowed=is_allowed)
         if isinstance(comparison, TaskComparison):
             _reject_huge_values(comparison.baseline)
     except ResultsError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,7 +10,7 @@ from nel_action.errors import ResultsError
 from nel_action.gating import messages
 from nel_action.gating.result_set import ResultSet
 from nel_action.gating.task_samples import TaskSamples, agree_on_scale, load_samples
-from nel_action.gating.validation import differences, select_score, validate_result
+from nel_action.gating.validation import differences, fingerprint_differences, select_score, validate_result
 from nel_action.gating.verdict import Comparison, Flip
 from nel_action.model.results import Interval, Score, TaskResult
 from nel_action.model.unmeasurable import Unmeasurable
@@ -104,7 +104,12 @@ def score_evidence(samples: TaskSamples, policy: TaskPolicy) -> Evidence | Unmea
 
 
 def compare(
-    candidate: TaskSamples, policy: TaskPolicy, baseline: ResultSet, baseline_result: TaskResult
+    candidate: TaskSamples,
+    policy: TaskPolicy,
+    baseline: ResultSet,
+    baseline_result: TaskResult,
+    *,
+    is_allowed: Callable[[str], bool] = lambda _name: False,
 ) -> TaskComparison | Unmeasurable:
     """Compare a task with its baseline.
 
@@ -113,6 +118,7 @@ def compare(
         policy: limits of the task.
         baseline: the run to compare with.
         baseline_result: its result of the same task.
+        is_allowed: whether a key or file of the benchmark may differ.
 
     Raises:
         ResultsError: items are malformed, incomplete, or outside the stated bounds, or none is in both runs.
@@ -123,6 +129,10 @@ def compare(
             notes.append(messages.accepted(text))
         else:
             refused.append(messages.refused(text, name))
+    changed = fingerprint_differences(candidate.result, baseline_result)
+    if changed is None and candidate.result.fingerprint is not None:
+        notes.append(messages.NO_FINGERPRINT)
+    refused += [messages.benchmark_changed(name) for name in changed or () if not is_allowed(name)]
     if refused:
         return Unmeasurable.because(refused)
     if baseline_result.model != candidate.result.model:

@@ -33,6 +33,7 @@ def judge(
     baseline: ResultSet | None,
     root: Path,
     expected: Sequence[str],
+    blocked: Sequence[tuple[str, str]] = (),
 ) -> GateReport:
     """Judge the results of an invocation by a policy.
 
@@ -42,16 +43,22 @@ def judge(
         baseline: the run to compare with, if there is one.
         root: directory of the candidate's `results.json`.
         expected: names of the tasks in the spec; one without a result is unmeasurable.
+        blocked: task and reason why it is unmeasurable, whatever its scores are; an empty name denotes all tasks.
 
     Raises:
         SpecError: the policy names an unknown task, or states no limit.
     """
     result_set = ResultSet.from_results(candidate, root, name="this run")
-    return judge_result_set(result_set, policy=policy, baseline=baseline, expected=expected)
+    return judge_result_set(result_set, policy=policy, baseline=baseline, expected=expected, blocked=blocked)
 
 
 def judge_result_set(
-    candidate: ResultSet, *, policy: GatePolicy | None, baseline: ResultSet | None, expected: Sequence[str]
+    candidate: ResultSet,
+    *,
+    policy: GatePolicy | None,
+    baseline: ResultSet | None,
+    expected: Sequence[str],
+    blocked: Sequence[tuple[str, str]] = (),
 ) -> GateReport:
     """Judge a run of any file format by a policy.
 
@@ -60,6 +67,7 @@ def judge_result_set(
         policy: the limits; without a policy, every task must be measurable.
         baseline: the run to compare with, if there is one.
         expected: names of the tasks; one without a result is unmeasurable.
+        blocked: task and reason why it is unmeasurable, whatever its scores are; an empty name denotes all tasks.
 
     Raises:
         SpecError: the policy names an unknown task, or states no limit.
@@ -69,9 +77,19 @@ def judge_result_set(
     has_policy, policy = policy is not None, policy or GatePolicy()
     candidate, baseline = candidate.with_tasks(expected), baseline.with_tasks(expected) if baseline else None
     assessments = [
-        assess(task, model, task_policy(policy, task), result, candidate=candidate, baseline=baseline)
+        assess(
+            task,
+            model,
+            task_policy(policy, task),
+            result,
+            candidate=candidate,
+            baseline=baseline,
+            allowed_keys=policy.allow,
+        )
         for task, model, result in _expected_results(candidate, expected)
     ]
+    for assessment in assessments:
+        _block(assessment, [reason for task, reason in blocked if task in {"", assessment.task}])
     correction = _correct(policy, assessments)
     has_baseline = baseline is not None
     tasks = tuple(_judge_task(assessment, correction, policy, has_baseline=has_baseline) for assessment in assessments)
@@ -93,6 +111,14 @@ def judge_result_set(
         correction=policy.correction.value,
         notes=tuple(notes),
     )
+
+
+def _block(assessment: Assessment, reasons: Sequence[str]) -> None:
+    """Make a task unmeasurable: its scores are shown, and none of its limits is tested."""
+    if reasons:
+        assessment.unmeasurable[:0] = reasons
+        assessment.tests.clear()
+        assessment.violated.clear()
 
 
 def _expected_results(run: ResultSet, expected: Sequence[str]) -> Iterator[tuple[str, str, TaskResult | None]]:

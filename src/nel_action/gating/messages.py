@@ -249,6 +249,19 @@ def items_without_value(score: Score, n: int | None) -> str:
     return f"{score.metric} excludes {count(score.excluded)}{of} items that have no value of it"
 
 
+NO_FINGERPRINT: Final = (
+    "the baseline has no fingerprint of the benchmark (another tool or an older version); harness, task version, "
+    "prompts and item count were compared instead"
+)
+
+
+def benchmark_changed(name: str) -> str:
+    """Return that a key or file of the benchmark differs from the baseline."""
+    key, _, file = name.partition(":")
+    subject = f"{file} ({key})" if file else key
+    return f"the benchmark differs from the baseline in {subject}; add the key to `gate.allow` to accept this"
+
+
 def too_large(metric: str, value: float, largest: float) -> str:
     """Return that a score or an item is outside the range that can be judged."""
     return f"{metric}: the value {value:g} exceeds ±{largest:g}, the range that can be judged; correct the metric"

@@ -11,7 +11,7 @@ from nel_action.model.results import JobOutcome, Score, TaskResult
 from nel_action.model.unmeasurable import Unmeasurable
 from nel_action.spec.policy import Difference, TaskPolicy
 
-__all__ = ["differences", "differing_default", "select_score", "validate_result"]
+__all__ = ["differences", "differing_default", "fingerprint_differences", "select_score", "validate_result"]
 
 _COMPARED_FIELDS: Final = {
     Difference.HARNESS: "harness",
@@ -80,6 +80,16 @@ def _validate_items(result: TaskResult, score: Score, policy: TaskPolicy) -> Unm
     if policy.min_items is not None and measured < policy.min_items:
         return Unmeasurable(messages.too_few_items(measured, policy.min_items))
     return None
+
+
+def fingerprint_differences(candidate: TaskResult, baseline: TaskResult) -> list[str] | None:
+    """Return the keys and files of the benchmark in which two results differ; None if one has no fingerprint."""
+    after, before = candidate.fingerprint, baseline.fingerprint
+    if after is None or before is None or after.get("version") != before.get("version"):
+        return None
+    names = [name for name in dict.fromkeys([*before, *after]) if before.get(name) != after.get(name)]
+    # NOTE: the number of items has a message of its own, and a word of the task's `allow`.
+    return [name for name in names if not name.endswith(".params.limit_samples")]
 
 
 def differences(candidate: TaskResult, baseline: TaskResult) -> Iterator[tuple[Difference, str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
@@ -19,8 +19,11 @@ from nel_action.errors import Location, NelActionError, Problem, SpecError
 from nel_action.github.base_revision import Absent, BaseTree, Lookup, Present, Unreadable
 from nel_action.github.baseline_files import copy_baseline
 from nel_action.github.bases import Base, Bases, find_bases
+from nel_action.github.benchmark_changes import Side, apply_changes, find_changes
 from nel_action.github.checkout import Inside, Outside, head_commit
 from nel_action.github.context import ActionContext
+from nel_action.planning.fingerprint import KeyDifference, benchmark_files
+from nel_action.spec.classes import KeyClass
 from nel_action.spec.defaults import GROUPS
 from nel_action.spec.model import Spec
 from nel_action.spec.policy import GatePolicy
@@ -40,8 +43,6 @@ __all__ = [
     "with_baseline_files",
 ]
 
-MAX_DIFFERENCES: Final = 20
-"""Differences between the specs of base and head that are listed; further ones are counted."""
 CONFIG_SUFFIXES: Final = (".yaml", ".yml")
 """Files that a spec can be composed of."""
 CONFIG_FILES_LIMIT: Final = 5000
@@ -137,7 +138,7 @@ class GateSource:
         """Apply the inputs `gate: false` and `baseline`, which the workflow sets."""
         inputs = self._context.inputs
         if not inputs.gate:
-            return replace(rules, policy=None)
+            return replace(rules, policy=None, blocked=())
         if inputs.baseline and rules.policy:
             rules = replace(rules, policy=rules.policy.model_copy(update={"baseline": inputs.baseline}))
         return rules
@@ -152,8 +153,9 @@ class GateSource:
         tree = context.base_files().open(base.sha)
         copy = context.temp_dir / "base" / base.sha
         try:
-            rules = self._select(base, tree, copy)
+            rules, spec, changes = self._select(base, tree, copy)
             rules = self._with_policy_file(rules, base, tree)
+            rules = apply_changes(rules, spec, head.spec, changes, base.name)
         except _NoRulesError as error:
             logger.info("no rules of the base %s: %s", base.name, error)
             return self._without_rules(str(error), base)
@@ -163,8 +165,8 @@ class GateSource:
         logger.info("policy of the base %s for %s", base.name, head.source)
         return rules
 
-    def _select(self, base: Base, tree: BaseTree, copy: Path) -> Rules:
-        """Return policy and required tasks of the base's spec.
+    def _select(self, base: Base, tree: BaseTree, copy: Path) -> tuple[Rules, Spec, tuple[KeyDifference, ...]]:
+        """Return policy and required tasks of the base's spec, the spec, and how the head differs from it.
 
         Raises:
             _NoRulesError: the base has none, or they cannot be read.
@@ -178,14 +180,29 @@ class GateSource:
                 msg = f"the rules of {base.name} for this spec cannot be determined: {reason}"
                 raise _NoRulesError(msg)
             case Absent() if packaged:
-                return select_rules(head.spec, head.spec, base_name=base.name, folder=copy / path.parent)
+                rules = select_rules(head.spec, head.spec, base_name=base.name, folder=copy / path.parent)
+                return rules, head.spec, ()
             case Absent():
                 allowed = f"{base.name} allows new gates, so the policy of this change was applied"
                 self._require_new_gates(tree, f"{base.name} has no rules for the spec {path} yet")
-                return replace(Rules.of_spec(head.spec, head.base_dir), notes=(allowed,))
+                return replace(Rules.of_spec(head.spec, head.base_dir), notes=(allowed,)), head.spec, ()
             case Present():
                 spec, folder = self._load(base, tree, path, copy)
-                return select_rules(head.spec, spec, base_name=base.name, folder=folder)
+                changes = self._changes(spec, tree, path.parent)
+                rules = select_rules(head.spec, spec, base_name=base.name, folder=folder, changes=changes)
+                return rules, spec, changes
+
+    def _changes(self, base: Spec, tree: BaseTree, folder: PurePosixPath) -> tuple[KeyDifference, ...]:
+        """Return how the head's spec and its files differ from those of the base, in the same directory.
+
+        Raises:
+            NelActionError: the tree of the head cannot be read.
+        """
+        context = self._context
+        head_sha = head_commit(context.root) or context.event.head_sha
+        needs_files = any(True for spec in (base, self._head.spec) for _ in benchmark_files(spec))
+        head_tree = context.base_files().open(head_sha) if needs_files and head_sha else None
+        return find_changes(Side(base, folder, tree if head_tree else None), Side(self._head.spec, folder, head_tree))
 
     def _find(self, tree: BaseTree, path: Path) -> tuple[Lookup, PurePosixPath]:
         """Return the state of a file of the head in the base, and its path in the repository."""
@@ -344,7 +361,14 @@ def _allows_new_gates(tree: BaseTree) -> bool:
     return isinstance(options, dict) and options.get("new_gates") == "allow"
 
 
-def select_rules(head: Spec, base: Spec, *, base_name: str, folder: Path) -> Rules:
+def select_rules(
+    head: Spec,
+    base: Spec,
+    *,
+    base_name: str,
+    folder: Path,
+    changes: Sequence[KeyDifference] | None = None,
+) -> Rules:
     """Return policy and required tasks of the base's spec, with a note on each difference from the head's spec.
 
     Args:
@@ -352,25 +376,30 @@ def select_rules(head: Spec, base: Spec, *, base_name: str, folder: Path) -> Rul
         base: the spec of the base.
         base_name: branch and commit of the base, for notes.
         folder: directory to which paths in the policy are relative.
+        changes: differences between the specs and their files; those between the specs by default.
     """
+    changes = find_changes(Side(base), Side(head)) if changes is None else changes
     tasks = tuple(task.name for task in head.evaluation.tasks)
     missing = tuple(task.name for task in base.evaluation.tasks if task.name not in tasks and base.gate is not None)
     removed = [f"this change no longer runs {name}, which {base_name} requires" for name in missing]
-    notes = (*_difference_notes(base, head, base_name), *removed)
+    notes = (*_difference_notes(base, head, changes, base_name), *removed)
     return Rules(policy=base.gate, expected=tasks + missing, folder=folder, notes=notes)
 
 
-def _difference_notes(base: Spec, head: Spec, base_name: str) -> list[str]:
+def _difference_notes(base: Spec, head: Spec, changes: Sequence[KeyDifference], base_name: str) -> list[str]:
+    """Return all differences between the specs, those of the gate first."""
     gate = list(_differences("gate", _dump(base.gate), _dump(head.gate)))
-    evaluation = list(_differences("evaluation", _dump(base.evaluation), _dump(head.evaluation)))
     notes = []
     if gate:
         notes.append(f"this change edits its own gate; the policy of {base_name} was applied")
-    if evaluation:
-        notes.append("this change edits how benchmarks are run")
-    notes += [*gate, *evaluation][:MAX_DIFFERENCES]
-    omitted = len(gate) + len(evaluation) - MAX_DIFFERENCES
-    return [*notes, f"and {omitted} more changes"] if omitted > 0 else notes
+    texts = {
+        KeyClass.BENCHMARK: "this change edits how benchmarks are run",
+        KeyClass.SUBJECT: "this change edits the model under test or how it is served",
+        KeyClass.OPERATIONAL: "this change edits settings of the run",
+    }
+    notes += [text for kind, text in texts.items() if any(difference.kind is kind for difference in changes)]
+    listed = [difference.text for kind in texts for difference in changes if difference.kind is kind]
+    return [*notes, *gate, *listed]
 
 
 def _dump(part: Any) -> Any:  # noqa: ANN401 - any part of a spec
@@ -397,7 +426,7 @@ def _has_unique_names(items: list[Any]) -> bool:
 
 
 def _short(value: object) -> str:
-    return "not set" if value is None else str(value)[:100]
+    return "not set" if value is None else str(value)
 
 
 def _read_policy(path: Path) -> GatePolicy:
@@ -433,6 +462,7 @@ def dump_rules(rules: Rules) -> dict[str, Any]:
         "policy": policy,
         "expected": list(rules.expected),
         "notes": list(rules.notes),
+        "blocked": [list(pair) for pair in rules.blocked],
         "base": rules.base,
         "base_sha": rules.base_sha,
         "unmeasurable": rules.unmeasurable,
@@ -456,6 +486,7 @@ def parse_rules(data: dict[str, Any], folder: Callable[[Rules], Path]) -> Rules:
         policy=policy,
         expected=tuple(data["expected"]),
         notes=tuple(data["notes"]),
+        blocked=tuple((str(task), str(reason)) for task, reason in data["blocked"]),
         folder=Path(),
         base=data["base"],
         base_sha=data["base_sha"],

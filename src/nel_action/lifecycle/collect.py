@@ -145,6 +145,7 @@ def _without_scores(session: Session, view: JobView) -> TaskResult:
         primary_metric=job.task.metric,
         harness=job.harness,
         params={name: value for name, value in asdict(job.task.params).items() if value not in (None, {})},
+        fingerprint=dict(job.fingerprint) if job.fingerprint is not None else None,
         image=image,
         environment=_requirements_digest(job),
         started=row.started if row else None,

@@ -127,6 +127,9 @@ class TaskResult(Record):
     """Digest of the chat template, if the harness applied one."""
     params: dict[str, Any] = Field(default_factory=dict)
     """Parameters passed to the harness."""
+    fingerprint: dict[str, str] | None = None
+    """Key path or file → value or digest of everything that defines the benchmark; None if unknown (other tools, older
+    versions)."""
     image: str | None = None
     """Image reference, with its digest if known."""
     environment: str | None = None

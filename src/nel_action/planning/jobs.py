@@ -75,6 +75,9 @@ class Job:
     """Shell commands before the harness; only if `execution.trust_commands` is set."""
     post_cmd: str | None = None
     """Shell commands after the harness; only if `execution.trust_commands` is set."""
+    fingerprint: Mapping[str, str] | None = None
+    """Key path or file → value or digest of everything that defines the benchmark; no part of the key. None in plans of
+    older versions."""
     repeats: int | None = None
     """Index of the job that this one repeats with another seed, to confirm a failure; None for other jobs."""
 

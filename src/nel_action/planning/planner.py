@@ -24,6 +24,7 @@ from nel_action.planning.checks import (
     check_trust,
     no_environment,
 )
+from nel_action.planning.fingerprint import task_fingerprint
 from nel_action.planning.jobs import Context, Job, Plan
 from nel_action.planning.keys import job_key
 from nel_action.planning.task_resolution import Locate, configured_route, endpoint_type, find_task, resolve_task
@@ -147,6 +148,7 @@ class _JobBuilder:
             dataset=(str(self.base_dir / task.dataset_dir), task.dataset_mount_path) if task.dataset_dir else None,
             pre_cmd=task.pre_cmd or spec.evaluation.pre_cmd,
             post_cmd=task.post_cmd or spec.evaluation.post_cmd,
+            fingerprint=task_fingerprint(spec, index, self.base_dir),
         )
         return replace(job, key=job_key(job, task, self.context, spec.execution.salt))
 

@@ -28,6 +28,8 @@ VERDICT_TITLES: Final = {
 }
 """Verdicts as predicates of a heading."""
 
+MAX_NOTES: Final = 12
+"""Notes that are shown unfolded."""
 _MAX_NAME: Final = 120
 _MAX_REASON: Final = 300
 _SHORT_REASON: Final = 60
@@ -88,7 +90,12 @@ def _heading(report: Report, rows: Sequence[Row], *, unchanged: bool, width: int
 
 def _notes(report: Report, width: int) -> str:
     # NOTE: one quote with a line per note, so that the notes stay separate.
-    return "\n>\n".join(f"> {escape.text(note, limit=width)}" for note in report.gate.notes)
+    lines = [f"> {escape.text(note, limit=width)}" for note in report.gate.notes]
+    if len(lines) <= MAX_NOTES:
+        return "\n>\n".join(lines)
+    folded = "\n".join(f"- {line.removeprefix('> ')}" for line in lines[MAX_NOTES:])
+    summary = f"<details><summary>{len(lines) - MAX_NOTES} more notes</summary>"
+    return "\n>\n".join(lines[:MAX_NOTES]) + f"\n\n{summary}\n\n{folded}\n\n</details>"
 
 
 def _table(report: Report, rows: Sequence[Row], width: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from nel_action.spec.base import SpecModel
 from nel_action.spec.limits import (
@@ -200,3 +200,18 @@ class GatePolicy(SpecModel):
     """Verdict of a first run that has no baseline yet; the report states it in both cases."""
     confirm: Confirm | None = None
     """Run failing tasks a second time before the gate fails."""
+    allow: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Keys of the benchmark that a pull request may change (`evaluation.tasks.gsm8k.params`), with all keys below."""
+    pin: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Keys of the model under test that a pull request must not change (`target.revision`), with all keys below."""
+
+    @field_validator("allow", "pin")
+    @classmethod
+    def _validate_key_paths(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+        from nel_action.spec.classes import is_key_path
+
+        for path in paths:
+            if not is_key_path(path):
+                msg = f"'{path}' is no key of a spec; write it as in `target.revision`"
+                raise ValueError(msg)
+        return paths
