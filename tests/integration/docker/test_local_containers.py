@@ -19,6 +19,7 @@ from nel_action.executors.local.docker.engine import AsyncEngine, RunningContain
 from nel_action.executors.local.docker.run import container_name
 from nel_action.executors.local.interface import ExitStatus
 from nel_action.executors.local.store import Store
+from nel_action.executors.local.supervisor import ensure_supervisor
 from nel_action.model.job import JobState, Reason
 from nel_action.planning.jobs import Job
 
@@ -81,6 +82,7 @@ def test_the_container_has_labels_and_limits(bench: Bench, engine: DockerClient,
     attempt = executor.submit(job("one", "sleep 60"), 1, INVOCATION)
     container = running(bench, engine)
     host = container.attrs["HostConfig"]
+    assert host["LogConfig"]["Type"] == "json-file"
     assert container.name == f"{key('one')}-1-{Store(bench.root / 'home').identity[:8]}"
     assert container.labels["nel-action.key"] == key("one")
     assert (container.labels["nel-action.attempt"], container.labels["nel-action.invocation"]) == ("1", INVOCATION)
@@ -169,6 +171,25 @@ def test_the_next_supervisor_reports_a_container_that_has_exited(
     container.wait()
     status = wait(executor, [attempt])[key("one")]
     assert (status.state, status.exit_code) == (JobState.FAILED, 5)
+
+
+def test_a_container_whose_record_is_damaged_is_stopped_before_the_attempt_counts_as_failed(
+    bench: Bench, engine: DockerClient, job: JobMaker
+) -> None:
+    executor = bench.executor()
+    attempt = executor.submit(job("one", "exec sleep 600"), 1, INVOCATION)
+    container = running(bench, engine)
+    os.kill(supervisor_pid(bench.root / "home", INVOCATION), signal.SIGKILL)
+    directory = attempt_dir(bench)
+    (directory.path / "job.json").write_text("{", encoding="utf-8")
+    queue = Store(bench.root / "home").queue(INVOCATION)
+    deadline = time.monotonic() + 40
+    while not directory.finished:
+        ensure_supervisor(Store(bench.root / "home"), queue, bench.environ)
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert executor.poll([attempt])[key("one")].reason is Reason.INFRASTRUCTURE
+    assert container.name not in {item.name for item in engine.containers.list(ignore_removed=True)}
 
 
 def test_a_job_fails_if_its_container_is_removed(bench: Bench, engine: DockerClient, job: JobMaker) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
@@ -23,7 +24,7 @@ from nel_action.executors.local.command import (
     write_files,
 )
 from nel_action.executors.local.docker.engine import AsyncEngine
-from nel_action.executors.local.docker.run import DockerRuntime
+from nel_action.executors.local.docker.run import DockerRuntime, stop_container
 from nel_action.executors.local.interface import ExitStatus, RunningProgram, Runtime, SetupStep
 from nel_action.executors.local.logs import last_line
 from nel_action.executors.local.model_server.interface import LOOPBACK, free_port
@@ -98,6 +99,9 @@ class AttemptRunner:
         """Ensure that nothing of the attempt runs, for as long as that takes: another attempt may start afterwards."""
         if self._runtime is not None:
             await self._until_observed(self._runtime.stop)
+        elif self.attempt.claim.exists():
+            # NOTE: the record is damaged; a container may run nevertheless.
+            await self._until_observed(partial(stop_container, self.attempt, self._context.engine))
 
     async def _until_observed(self, observe: Callable[[], Awaitable[T]]) -> T:
         """Repeat a question to the engine until it answers; the attempt's state is unknown meanwhile.

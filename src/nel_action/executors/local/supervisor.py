@@ -224,6 +224,10 @@ class Supervisor:
         try:
             record = attempt.record()
         except ExecutorError as error:
+            if attempt.claim.exists():
+                self._uses_containers = True
+                self._start(attempt)
+                return
             detail = str(error).replace("\n", "; ")
             attempt.write_exit_record(ExitRecord.now(JobState.FAILED, Reason.INFRASTRUCTURE, detail))
             return
@@ -243,7 +247,8 @@ class Supervisor:
         order = sorted(self._pending.values(), key=lambda entry: (entry[1].job.index, entry[0].name))
         for attempt, record in order:
             free = len(self._active) < _slots(record, len(order) + len(self._active))
-            if free or self._stopped or attempt.cancel_requested or attempt.start_record() is not None:
+            running = attempt.claim.exists() or attempt.start_record() is not None
+            if free or self._stopped or attempt.cancel_requested or running:
                 del self._pending[attempt.name]
                 self._start(attempt)
 

@@ -45,6 +45,7 @@ __all__ = [
     "parse_docker_args",
     "security_options",
     "spec_mounts",
+    "stop_container",
 ]
 
 CONTAINER_PATHS: Final = HarnessPaths(
@@ -283,7 +284,7 @@ class DockerRuntime:
             if self.attempt.start_record() is not None:
                 raise AttemptError.failed(Reason.INFRASTRUCTURE, "its container was removed while it ran")
             return None
-        if not self._is_own(container) or not self.attempt.claim.exists():
+        if not _is_own(self.attempt, container) or not self.attempt.claim.exists():
             store = container.labels.get(STORE_LABEL, "a program other than nel-action")
             detail = (
                 f"the container {self._name} exists and belongs to {store}, not to this attempt; "
@@ -300,16 +301,8 @@ class DockerRuntime:
     def _name(self) -> str:
         return container_name(self.attempt)
 
-    def _is_own(self, container: Container) -> bool:
-        return bool(container.labels.get(HOME_LABEL) == store_identity(self.attempt.path.parent))
-
     def _find(self, client: DockerClient) -> Container | None:
-        from docker.errors import NotFound
-
-        try:
-            return client.containers.get(self._name)
-        except NotFound:
-            return None
+        return _find_container(self.attempt, client)
 
     async def start(self, launch: Launch) -> RunningContainer:
         """Create and start the container; its name is unique, so that only one process succeeds."""
@@ -398,16 +391,7 @@ class DockerRuntime:
 
     async def stop(self) -> None:
         """Terminate the container if it runs, and verify that it has stopped."""
-        if self.attempt.claim.exists() and await self.engine.call(self._runs):
-            await self._running().terminate()
-            if await self.engine.call(self._runs):
-                msg = f"the container {self._name} still runs after SIGKILL"
-                raise EngineError(msg)
-
-    def _runs(self, client: DockerClient) -> bool:
-        container = self._find(client)
-        running = container is not None and container.status in RUNNING_STATES
-        return container is not None and running and self._is_own(container)
+        await stop_container(self.attempt, self.engine)
 
     async def discard(self) -> None:
         """Remove the container."""
@@ -417,7 +401,7 @@ class DockerRuntime:
         from docker.errors import NotFound
 
         container = self._find(client)
-        if container is not None and self._is_own(container) and self.attempt.claim.exists():
+        if container is not None and _is_own(self.attempt, container) and self.attempt.claim.exists():
             with suppress(NotFound):
                 container.remove(v=True, force=True)
 
@@ -425,6 +409,37 @@ class DockerRuntime:
 def container_name(attempt: AttemptDir) -> str:
     """Return the name of an attempt's container: unique on the engine, also if another store has the same job."""
     return f"{attempt.name}-{store_identity(attempt.path.parent)[:8]}"
+
+
+async def stop_container(attempt: AttemptDir, engine: AsyncEngine) -> None:
+    """Terminate an attempt's container if it runs, and verify that it has stopped.
+
+    Raises:
+        EngineError: it is not known whether it has stopped.
+    """
+    if attempt.claim.exists() and await engine.call(partial(_runs, attempt)):
+        await RunningContainer(engine, container_name(attempt), attempt.client_log).terminate()
+        if await engine.call(partial(_runs, attempt)):
+            msg = f"the container {container_name(attempt)} still runs after SIGKILL"
+            raise EngineError(msg)
+
+
+def _runs(attempt: AttemptDir, client: DockerClient) -> bool:
+    container = _find_container(attempt, client)
+    return container is not None and container.status in RUNNING_STATES and _is_own(attempt, container)
+
+
+def _find_container(attempt: AttemptDir, client: DockerClient) -> Container | None:
+    from docker.errors import NotFound
+
+    try:
+        return client.containers.get(container_name(attempt))
+    except NotFound:
+        return None
+
+
+def _is_own(attempt: AttemptDir, container: Container) -> bool:
+    return bool(container.labels.get(HOME_LABEL) == store_identity(attempt.path.parent))
 
 
 def _caller(client: DockerClient) -> str:
