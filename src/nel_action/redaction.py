@@ -28,6 +28,9 @@ MIN_LENGTH: Final = 4
 COMMON_VALUES: Final = re.compile(r"true|false|none|null|empty|\d{1,6}", re.IGNORECASE)
 """Values that are never secret; redacting them would damage every JSON file."""
 
+PLAIN_WORD: Final = re.compile(r"[A-Za-z]?[a-z]{1,31}([ _-][a-z]{1,31}){0,3}")
+"""Values that could be a field of a result, such as `accuracy`; structured files that are compared keep them."""
+
 SECRET_NAMES: Final = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?|PAT)(_|$)", re.IGNORECASE)
 """Names of variables whose values are treated as secrets."""
 LOCATION_NAMES: Final = re.compile(r"(PATH|FILE|DIR|NAME|URL)$", re.IGNORECASE)
@@ -89,7 +92,12 @@ class Redactor:
     """Replaces known secrets in texts."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        self.forms = frozenset(form for secret in secrets for form in derived_forms(secret))
+        self._secrets = frozenset(secrets)
+        self.forms = frozenset(form for secret in self._secrets for form in derived_forms(secret))
+
+    def for_structured_files(self) -> Redactor:
+        """Return a redactor that keeps plain words, which would rewrite fields of results that are compared."""
+        return Redactor(secret for secret in self._secrets if not PLAIN_WORD.fullmatch(secret.strip()))
 
     @cached_property
     def _pattern(self) -> re.Pattern[str] | None:

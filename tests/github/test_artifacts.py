@@ -228,3 +228,17 @@ def test_damaged_samples_are_left_to_the_gate(tmp_path: Path) -> None:
     damaged = gzip.compress(b"line\n" * 5_000)[:-9]
     extract_results(zipped(**{"results.json": b"{}", "samples/t.jsonl.gz": damaged}), tmp_path)
     assert (tmp_path / "samples/t.jsonl.gz").read_bytes() == damaged
+
+
+def test_plain_word_in_a_secret_variable_does_not_rewrite_results(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "samples").mkdir(parents=True)
+    text = b'{"metric": "accuracy", "detail": "k3y-t0p-s3cret"}'
+    (run / "results.json").write_bytes(text)
+    (run / "report.md").write_bytes(text)
+    (run / "samples/t.jsonl.gz").write_bytes(gzip.compress(text))
+    copy_artifact_files(run, tmp_path / "copy", Redactor(["accuracy", "k3y-t0p-s3cret"]))
+    kept = b'{"metric": "accuracy", "detail": "***"}'
+    assert (tmp_path / "copy/results.json").read_bytes() == kept
+    assert gzip.decompress((tmp_path / "copy/samples/t.jsonl.gz").read_bytes()) == kept
+    assert (tmp_path / "copy/report.md").read_bytes() == b'{"metric": "***", "detail": "***"}'

@@ -34,6 +34,8 @@ RUN_FILES: Final = ("*.json", "*.yaml", "report.*", "junit.xml", "run_all.sh", "
 """Patterns of uploaded files, relative to a run directory."""
 JOB_FILES: Final = ("*.sh", "*.json", "logs/**/*")
 """Patterns of uploaded files, relative to the directory of a job."""
+STRUCTURED: Final = frozenset({"results.json", "report.json", "gate.json", "plan.json", "invocation.json"})
+"""Files whose fields are compared with those of other runs."""
 UPLOAD_LIMIT: Final = 200 * 1024 * 1024
 """Bytes of one uploaded file."""
 UNPACKED_UPLOAD_LIMIT: Final = 1024 * 1024 * 1024
@@ -93,6 +95,9 @@ def copy_artifact_files(run_dir: Path, into: Path, redact: Redactor) -> list[str
         Names of files that were omitted because they are too large or damaged.
     """
     omitted = []
+    structured = redact.for_structured_files()
+    if structured.forms != redact.forms:
+        logger.warning("a secret is a plain word; results.json, samples and records keep it, logs and reports do not")
     for path in _upload_files(run_dir):
         name = path.relative_to(run_dir)
         target = into / name
@@ -101,7 +106,8 @@ def copy_artifact_files(run_dir: Path, into: Path, redact: Redactor) -> list[str
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            _copy_redacted(path, target, redact)
+            is_structured = name.name in STRUCTURED or name.parts[0] == "samples"
+            _copy_redacted(path, target, structured if is_structured else redact)
         except (EOFError, ValueError, zlib.error, gzip.BadGzipFile):
             omitted.append(str(name))
     return omitted
