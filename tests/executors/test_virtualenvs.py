@@ -129,4 +129,4 @@ def test_requires_hashes_only_if_every_package_comes_from_a_file(arguments: Sequ
 
 def test_the_installer_inherits_no_secrets() -> None:
     environ = {"PATH": "/bin", "UV_INDEX_URL": "x", "API_KEY": "secret", "GITHUB_TOKEN": "secret"}
-    assert virtualenvs._installer_environ(environ) == {"PATH": "/bin", "UV_INDEX_URL": "x"}
+    assert virtualenvs._installer_environ(environ) == {"PATH": "/bin", "UV_INDEX_URL": "x", "UV_NO_CONFIG": "1"}

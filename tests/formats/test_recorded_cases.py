@@ -119,7 +119,7 @@ def test_primary_metric_of_lm_eval_that_is_nan_is_not_replaced(tmp_path: Path) -
         run, tmp_path / "b", lambda data: data["results"]["t_gen"].update({"exact_match,strict": float("nan")})
     )
     for sides in ((run, nan), (nan, run), (nan,)):
-        task = verdict(gate(*sides, defaults={"max_drop": 0.3, "min": 0.0}), "t_gen")
+        task = verdict(gate(*sides, defaults={"max_drop": 0.3, "min": 0.1}), "t_gen")
         assert task.verdict is Verdict.UNMEASURABLE
         assert "exact_match,strict has no finite value" in task.reasons[0]
 

@@ -206,7 +206,8 @@ def own_run(root: Path, items: list[float]) -> Path:
     return root
 
 
-def test_gate_prints_own_run_directories_as_text_and_markdown(tmp_path: Path) -> None:
+def test_gate_prints_own_run_directories_as_text_and_markdown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     before = own_run(tmp_path / "a", [1.0] * 160 + [0.0] * 40)
     after = own_run(tmp_path / "b", [0.0] * 40 + [1.0] * 120 + [0.0] * 40)
     text = run_gate(before, after, policy=POLICY, folder=tmp_path, output="text")
