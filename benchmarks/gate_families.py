@@ -209,9 +209,11 @@ def _draw_cluster_means(count: int, size: int, kind: str, repeats: int) -> Weigh
         yield mean_of_clusters(*draw_clustered(random, count, size, kind), -1, 1), 1
 
 
-def clusters(repeats: int, counts: Iterable[int] = (8, 12, 20, 50, 200)) -> Iterator[ErrorRates]:
+def clusters(
+    repeats: int, counts: Iterable[int] = (5, 8, 12, 20, 57, 150, 200), kinds: Iterable[str] = CLUSTERED
+) -> Iterator[ErrorRates]:
     """Yield the error rates of clustered items; `n` is the number of clusters."""
-    for count, size, kind in product(counts, (5, 20), CLUSTERED):
+    for count, size, kind in product(counts, (5, 20), tuple(kinds)):
         evidence = _draw_cluster_means(count, size, kind, repeats)
         yield error_rates(f"{kind}, {size} each", count, evidence, -CLUSTER_MARGIN)
 

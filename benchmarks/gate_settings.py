@@ -134,7 +134,16 @@ FEW_SHAPES: dict[str, tuple[Draw, float]] = {
 """Gains with masses at the ends of the range, for small samples."""
 ALL_SHAPES = {**SHAPES, **FEW_SHAPES}
 
-CLUSTERED = ("normal", "uneven", "right or wrong", "mostly right", "independent", "rare")
+CLUSTERED = (
+    "normal",
+    "uneven",
+    "lognormal sizes",
+    "one with half",
+    "right or wrong",
+    "mostly right",
+    "independent",
+    "rare",
+)
 CLUSTER_MARGIN = 0.05
 
 
@@ -150,12 +159,12 @@ def draw_clustered(random: np.random.Generator, count: int, size: int, kind: str
     Returns:
         Gains and cluster codes of the items, shape (n,) each.
     """
-    sizes = random.integers(size // 2, size + size // 2 + 1, count) if kind == "uneven" else np.full(count, size)
+    sizes = _cluster_sizes(random, count, size, kind)
     cluster = np.repeat(np.arange(count), sizes)
     n = len(cluster)
     values: Floats
     match kind:
-        case "normal" | "uneven":
+        case "normal" | "uneven" | "lognormal sizes" | "one with half":
             values = random.normal(0, 0.1, count)[cluster] + random.normal(-CLUSTER_MARGIN, 0.2, n)
         case "independent":
             values = random.normal(-CLUSTER_MARGIN, 0.2, n)
@@ -164,6 +173,18 @@ def draw_clustered(random: np.random.Generator, count: int, size: int, kind: str
         case _:
             values = _draw_flips(random, cluster, *((0.15, 0.1) if kind == "right or wrong" else (0.06, 0.01)))
     return np.clip(values, -1, 1), cluster.astype(np.int64)
+
+
+def _cluster_sizes(random: np.random.Generator, count: int, size: int, kind: str) -> NDArray[np.int64]:
+    """Return the number of items of each cluster, from equal ones to one cluster with half of all items."""
+    sizes = np.full(count, size)
+    if kind == "uneven":
+        sizes = random.integers(size // 2, size + size // 2 + 1, count)
+    elif kind == "lognormal sizes":
+        sizes = np.maximum(1, np.round(size * random.lognormal(-1.125, 1.5, count))).astype(np.int64)
+    elif kind == "one with half":
+        sizes[0] = size * (count - 1)
+    return sizes
 
 
 def _draw_flips(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nel_action.statistics.anytime import Observation, anytime_test, detect_regression
+from nel_action.statistics.anytime import Observation, anytime_test, detect_regression, split_errors
 
 pytestmark = pytest.mark.slow
 
@@ -78,3 +78,42 @@ def test_detect_regression_reports_evidence_since_the_recovery() -> None:
     state = detect_regression(series, shared_stderr=STDERR, confidence=0.95, min_exceeding=2)
     since_recovery = anytime_test(series[7:], margin=0.0, baseline_stderr=STDERR)
     assert (state.e_value, state.threshold) == (since_recovery.e_value, since_recovery.threshold)
+
+
+def test_few_runs_keep_the_entire_error_in_both_parts() -> None:
+    assert split_errors([0.0, 1.0, -1.0], STDERR) == (STDERR, STDERR)
+
+
+def test_spread_between_runs_separates_the_shared_error() -> None:
+    random = np.random.default_rng(4)
+    own, shared = split_errors((0.05 + random.normal(0, 0.5, 200)).tolist(), 1.0)
+    assert own == pytest.approx(0.5, abs=0.25)
+    assert shared == pytest.approx(0.75**0.5, abs=0.1)
+    _, none = split_errors(random.normal(0, 1.5, 200).tolist(), 1.0)
+    assert none == 0
+
+
+def judge_random(losses: list[float]) -> bool:
+    own, shared = split_errors(losses, 1.0)
+    observations = [Observation(loss, own) for loss in losses]
+    return detect_regression(observations, shared_stderr=shared, confidence=0.95, min_exceeding=2).regressed
+
+
+def test_noise_of_three_standard_errors_and_autocorrelation_raise_no_alarm() -> None:
+    random = np.random.default_rng(5)
+    noisy = [judge_random(random.normal(0, 3, 100).tolist()) for _ in range(60)]
+    assert sum(noisy) / 60 <= 0.05
+    correlated = []
+    for _ in range(60):
+        errors = [float(random.normal())]
+        for _ in range(99):
+            errors.append(0.9 * errors[-1] + float(random.normal(0, 0.19**0.5)))
+        correlated.append(judge_random(errors))
+    assert sum(correlated) / 60 <= 0.05
+
+
+def test_step_of_two_and_a_half_standard_errors_is_detected_within_thirty_runs() -> None:
+    random = np.random.default_rng(6)
+    series = [[*random.normal(0, 1, 20).tolist(), *random.normal(2.5, 1, 30).tolist()] for _ in range(60)]
+    detected = [any(judge_random(losses[:end]) for end in range(24, 51, 2)) for losses in series]
+    assert sum(detected) / 60 >= 0.7

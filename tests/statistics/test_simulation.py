@@ -100,6 +100,10 @@ def test_error_rates_of_clustered_items() -> None:
     assert_error_rates(clusters(600, (8, 20)))
 
 
+def test_error_rates_of_clusters_of_unequal_size() -> None:
+    assert_error_rates(clusters(600, (57, 150), ("lognormal sizes", "one with half")))
+
+
 def test_family_wise_error_rates_of_several_tasks() -> None:
     assert_error_rates(several(1000, (1, 10)))
 

@@ -22,7 +22,7 @@ from nel_action.gating.verdict import GateReport, TaskVerdict, Verdict
 from nel_action.model.results import Record, Results, TaskResult
 from nel_action.spec.limits import LIMITS, Limit
 from nel_action.spec.policy import GatePolicy, Tier
-from nel_action.statistics.anytime import Observation, detect_regression
+from nel_action.statistics.anytime import Observation, detect_regression, split_errors
 from nel_action.statistics.binary import agresti_coull_stderr
 
 __all__ = ["TrendEntry", "TrendVerdict", "group_by_task", "judge_trend", "trend_entries", "vanished_tasks"]
@@ -260,7 +260,12 @@ def _observe(series: Sequence[TrendEntry], limit: Limit, stated: float) -> tuple
         )
         for value, stderr, entry in known
     ]
-    return observations, max((stderr for _, stderr, _ in known), default=0.0)
+    largest = max((stderr for _, stderr, _ in known), default=0.0)
+    if not observations:
+        return [], largest
+    own, shared = split_errors([observation.loss for observation in observations], largest)
+    scaled = [Observation(observation.loss, observation.stderr * own / largest) for observation in observations]
+    return scaled, shared
 
 
 def _stderr(entry: TrendEntry, limit: Limit) -> float | None:

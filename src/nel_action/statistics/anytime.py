@@ -12,11 +12,23 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 
 from nel_action.statistics.distributions import normal_cdf, normal_quantile
 
-__all__ = ["AnytimeTest", "Observation", "RegressionState", "anytime_test", "detect_regression"]
+__all__ = ["AnytimeTest", "Observation", "RegressionState", "anytime_test", "detect_regression", "split_errors"]
 
+_MIN_RUNS_FOR_SPREAD = 8
+"""With fewer runs, their spread is too uncertain to separate the errors."""
+_DISTANCES = (1, 3, 6)
+"""Distances of the runs that are compared."""
+_RUNS_PER_DISTANCE = 8
+"""Runs that a distance needs: with fewer, a step would change too many of the differences."""
+_SPREAD_ALLOWANCE = 1.0
+"""Relative allowance for the error of a spread, times the square root of the number of differences."""
+_SHARED_ALLOWANCE = 0.4
+"""The same for the part that all runs share, of which an error widens the limit only once."""
+_SMALLEST_OWN_FRACTION = 0.1
 _LARGEST_EXPONENT = 600.0
 """Keeps the exponential within the range of a float."""
 
@@ -94,6 +106,40 @@ def _mixture_wealth(total: float, variance: float, prior_variance: float) -> flo
     exponent = min(total * total / (2 * mixture_variance), _LARGEST_EXPONENT)
     scale = 2 * math.sqrt(prior_variance / mixture_variance)
     return scale * math.exp(exponent) * normal_cdf(total / math.sqrt(mixture_variance))
+
+
+def split_errors(losses: Sequence[float], stderr: float) -> tuple[float, float]:
+    """Return the standard error of a run and the one that all runs share, from the spread between runs.
+
+    The error of a run's difference from the baseline consists of a part that all runs share, such as the choice of the
+    items, and a part of its own, which the spread between runs shows. The spread is the median absolute difference of
+    runs at several distances, so that a single step hardly changes it. If distant runs differ more than consecutive
+    ones, the runs are autocorrelated, and the error of a run is that of the long-run variance of a first-order
+    autoregressive series.
+
+    Args:
+        losses: one loss for each run, oldest first.
+        stderr: standard error of a single loss.
+
+    Returns:
+        Both standard errors; with few runs, each is the entire error.
+    """
+    if len(losses) < _MIN_RUNS_FOR_SPREAD:
+        return stderr, stderr
+    spreads = [_spread(losses, distance) for distance in _DISTANCES if len(losses) >= _RUNS_PER_DISTANCE * distance]
+    allowance = 1 + _SPREAD_ALLOWANCE / math.sqrt(len(losses) - 1)
+    between, consecutive = max(spreads), spreads[0]
+    ratio = min(1.0, max(consecutive * consecutive / between**2 * allowance**2, 0.05)) if between > 0 else 1.0
+    own = between * allowance * math.sqrt((2 - ratio) / ratio)
+    separated = consecutive / (1 + _SHARED_ALLOWANCE / math.sqrt(len(losses) - 1))
+    shared = math.sqrt(max(0.0, stderr**2 - separated**2))
+    return max(own, _SMALLEST_OWN_FRACTION * stderr), shared
+
+
+def _spread(losses: Sequence[float], distance: int) -> float:
+    """Return the standard deviation of normal losses whose differences have the observed median magnitude."""
+    differences = [abs(later - earlier) for earlier, later in zip(losses, losses[distance:], strict=False)]
+    return median(differences) / (math.sqrt(2) * normal_quantile(0.75))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
