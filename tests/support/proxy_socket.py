@@ -20,7 +20,9 @@ class ProxySocket:
         self._listener: socket.socket | None = None
 
     def open(self) -> None:
-        """Accept connections."""
+        """Accept connections; does nothing if it is open."""
+        if self._listener is not None:
+            return
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self.path))
         self._listener.listen(64)

@@ -37,7 +37,7 @@ def proxy(bench: Bench, engine: DockerClient, tmp_path: Path) -> Iterator[ProxyS
     proxy.open()
     bench.environ = {**bench.environ, "DOCKER_HOST": f"unix://{proxy.path}"}
     yield proxy
-    proxy.close()
+    # NOTE: not closed before the supervisors have exited, since that would interrupt the removal of containers.
     proxy.open()
     stop_supervisors(tmp_path / "home")
     proxy.close()
