@@ -16,6 +16,7 @@ from nel_action.formats.parsing import ParsedResult
 from nel_action.harnesses.registry import harness
 from nel_action.ledger import AttemptRow, now
 from nel_action.lifecycle.merging import merge_runs
+from nel_action.lifecycle.redact_files import redact_job_files
 from nel_action.lifecycle.session import JobView, Session
 from nel_action.model.job import JobState, attempt_name
 from nel_action.model.results import (
@@ -100,7 +101,7 @@ def _task_result(session: Session, view: JobView) -> TaskResult:
         return result
     files = JobFiles(session.invocation.job_dir(view.job))
     try:
-        _copy_artifacts(session, row, files)
+        _copy_artifacts(session, view.job, row, files)
     except CollectError as error:
         logger.info("%s: %s", view.job.name, error.problems[0].text)
         if view.state is not JobState.SUCCEEDED:
@@ -115,7 +116,7 @@ def _task_result(session: Session, view: JobView) -> TaskResult:
         return _unreadable(result, "results", error.problems[0].text)
 
 
-def _copy_artifacts(session: Session, row: AttemptRow, files: JobFiles) -> None:
+def _copy_artifacts(session: Session, job: Job, row: AttemptRow, files: JobFiles) -> None:
     """Copy artifacts and logs of an attempt unless they are complete already."""
     name = attempt_name(row.key, row.number)
     if files.collected.is_file() and json.loads(files.collected.read_bytes()).get("attempt") == name:
@@ -123,6 +124,7 @@ def _copy_artifacts(session: Session, row: AttemptRow, files: JobFiles) -> None:
     files.collected.unlink(missing_ok=True)
     logger.info("collecting %s of invocation %s", row.name, row.invocation)
     session.executor.collect(row.backend_attempt, files.root)
+    redact_job_files(job, files, session.environ)
     # NOTE: the log of a failed job may still grow on the backend; only that of a succeeded one is final.
     if row.state is JobState.SUCCEEDED:
         write_atomically(files.collected, (json.dumps({"attempt": name, "collected": now()}) + "\n").encode())

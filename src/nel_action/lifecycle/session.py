@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nel_action.executors.interface import Executor, ExecutorContext
@@ -49,6 +49,8 @@ class Session:
     invocation: Invocation
     executor: Executor
     ledger: Ledger
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Values of `host:` variables, which are redacted from collected files."""
 
     def attempts(self) -> dict[int, AttemptRow]:
         """Return the latest attempt of each job, by the job's index."""
@@ -85,7 +87,7 @@ def create_session(prepared: Prepared, ledger: Ledger) -> Session:
         prepared.plan, source=loaded.source, base_dir=loaded.base_dir, resolved=loaded.resolved, digest=loaded.digest
     )
     ledger.add(invocation.row())
-    return Session(invocation, prepared.executor, ledger)
+    return Session(invocation, prepared.executor, ledger, prepared.environ)
 
 
 @contextmanager
@@ -106,7 +108,7 @@ def open_session(reference: str, *, home: Path, environ: Mapping[str, str]) -> I
         context = ExecutorContext(home=home, environ=environ, base_dir=invocation.base_dir)
         executor = open_executor(invocation.plan.spec.execution, context)
         try:
-            yield Session(invocation, executor, ledger)
+            yield Session(invocation, executor, ledger, environ)
         finally:
             executor.close()
 
