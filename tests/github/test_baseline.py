@@ -9,6 +9,7 @@ import pytest
 from tests.doubles.github.server import GitHubDouble
 from tests.support.gate_reports import archive_of, make_report, make_results
 
+from nel_action.errors import NotFoundError
 from nel_action.gating.verdict import Verdict
 from nel_action.github.api import GitHubApi
 from nel_action.github.baseline import BranchBaselines
@@ -86,6 +87,22 @@ def test_resolver_ignores_results_of_pull_requests_and_foreign_commits(
     runs.add(0.11, commit=f"{3:040x}", pull_request=2)
     runs.add(0.12, commit="e" * 40)
     assert score(resolver(api, tmp_path)("main")) == 0.70
+
+
+def test_resolver_ignores_run_on_a_tag_with_the_name_of_the_branch(
+    api: GitHubApi, hub: GitHubDouble, runs: Runs, tmp_path: Path
+) -> None:
+    runs.add(0.70)
+    hub.store.commits = [f"{1:040x}"]
+    hub.store.refs |= {"heads/main": f"{1:040x}", "tags/main": f"{2:040x}"}
+    runs.add(0.10)
+    assert score(resolver(api, tmp_path)("main")) == 0.70
+
+
+def test_resolver_reports_branch_that_does_not_exist(api: GitHubApi, hub: GitHubDouble, tmp_path: Path) -> None:
+    hub.store.refs["tags/release"] = "e" * 40
+    with pytest.raises(NotFoundError, match="no such branch"):
+        resolver(api, tmp_path)("release")
 
 
 def test_resolver_accepts_results_collected_later_for_commit_of_branch(

@@ -12,7 +12,7 @@ import click
 
 from nel_action.cli.common import home_dir
 from nel_action.cli.doctor import EXTRAS
-from nel_action.errors import ExitCode, NelActionError
+from nel_action.errors import ExitCode, NelActionError, Problem, SpecError
 
 if TYPE_CHECKING:
     from nel_action.github.context import ActionContext
@@ -55,13 +55,16 @@ def extras() -> int:
 @ci.command()
 def run() -> int:
     """Evaluate, judge and publish, in the mode of `INPUT_MODE`."""
-    from nel_action.github.evaluate import evaluate
+    from nel_action.github.evaluate import evaluate, report_invalid
     from nel_action.github.inputs import Mode
     from nel_action.github.workflow import Level
 
-    context = _create_context()
+    context, problems = _create_context()
     try:
-        outcome = _collect(context) if context.inputs.mode is Mode.COLLECT else evaluate(context)
+        if problems:
+            outcome = report_invalid(context, SpecError(problems))
+        else:
+            outcome = _collect(context) if context.inputs.mode is Mode.COLLECT else evaluate(context)
     except Exception as error:  # noqa: BLE001 - a bug is neither a verdict nor a cancellation; `finish` reports it
         context.workflow.print_untrusted(traceback.format_exc().splitlines())
         state = context.state.read()
@@ -82,7 +85,7 @@ def finish() -> int:
     from nel_action.github.workflow import Workflow
 
     try:
-        finish_step(_create_context(spec_needed=False))
+        finish_step(_create_context(spec_needed=False)[0])
     except NelActionError as error:
         # NOTE: all outputs are set in any case, also if the inputs themselves are invalid.
         outcome = Outcome(code=int(error.exit_code), summary=error.problems[0].message)
@@ -91,31 +94,33 @@ def finish() -> int:
     return ExitCode.PASS
 
 
-def _create_context(*, spec_needed: bool = True) -> ActionContext:
-    """Read environment, inputs and event.
+def _create_context(*, spec_needed: bool = True) -> tuple[ActionContext, list[Problem]]:
+    """Read environment, inputs and event; return the context and the problems of the inputs.
 
     Raises:
-        SpecError: inputs are invalid.
         UsageError: the process does not run in a workflow.
     """
     from nel_action.github.api import GitHubApi
     from nel_action.github.context import ActionContext
     from nel_action.github.event import read_event
-    from nel_action.github.inputs import read_inputs
+    from nel_action.github.inputs import parse_inputs
     from nel_action.github.outcome import StateFile
     from nel_action.github.workflow import Level, Workflow
     from nel_action.redaction import likely_secrets
 
     workflow = Workflow(os.environ, sys.stdout)
     workflow.mask(likely_secrets(os.environ))
-    event = read_event(os.environ)
     try:
-        inputs = read_inputs(os.environ, spec_needed=spec_needed)
+        event = read_event(os.environ)
     except NelActionError as error:
         for problem in error.problems:
             workflow.annotate(Level.ERROR, str(problem))
         raise
-    token = os.environ.get("INPUT_GITHUB_TOKEN", "")
+    inputs, problems = parse_inputs(os.environ, spec_needed=spec_needed)
+    token = os.environ.get("INPUT_GITHUB_TOKEN", "").strip()
+    if not token and spec_needed:
+        message = "the input `github-token` is empty, so neither check nor comment is written"
+        workflow.annotate(Level.WARNING, message)
     context = ActionContext(
         environ=dict(os.environ),
         event=event,
@@ -127,7 +132,7 @@ def _create_context(*, spec_needed: bool = True) -> ActionContext:
         state=StateFile(os.environ, inputs.check_name or "off"),
     )
     _configure_logging(context)
-    return context
+    return context, problems
 
 
 def _top_level(event: WorkflowEvent) -> Path:

@@ -7,11 +7,13 @@ from itertools import chain, islice
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Final
+from urllib.parse import quote
 
-from nel_action.errors import ResultsError
+from nel_action.errors import NotFoundError, ResultsError
 from nel_action.gating.verdict import Verdict
 from nel_action.github.api import GitHubApi
 from nel_action.github.artifacts import Artifact, download_results, list_artifacts
+from nel_action.github.errors import MissingError
 from nel_action.report.model import Report
 from nel_action.report.store import load_report
 
@@ -19,6 +21,9 @@ __all__ = ["BranchBaselines"]
 
 MAX_CANDIDATES: Final = 40
 """Artifacts of a branch that are downloaded in search of one that passed."""
+
+MAX_COMMITS: Final = 300
+"""Latest commits of a branch whose results are considered."""
 
 logger = logging.getLogger(__name__)
 
@@ -59,8 +64,10 @@ class BranchBaselines:
         """Return the run directory of the newest run on the branch that passed, or None if there is none.
 
         Raises:
+            NotFoundError: the repository has no such branch.
             GitHubError: artifacts cannot be listed or downloaded.
         """
+        commits = self._commits(branch)
         for artifact in islice(self._candidates(branch), MAX_CANDIDATES):
             self._folder.mkdir(parents=True, exist_ok=True)
             folder = Path(mkdtemp(prefix=f"{artifact.id}-", dir=self._folder))
@@ -71,26 +78,38 @@ class BranchBaselines:
                     f"results of run {artifact.run_id} on {branch} were skipped: {error.problems[0].message}"
                 )
                 continue
-            if report.gate.verdict is Verdict.PASS and self._belongs_to_branch(report, artifact, branch):
+            if report.gate.verdict is Verdict.PASS and self._belongs_to_branch(report, commits):
                 logger.info("baseline %s: run %d, commit %s", branch, artifact.run_id, report.results.commit)
                 return folder
         logger.info("baseline %s: no run that passed", branch)
         return None
 
-    def _belongs_to_branch(self, report: Report, artifact: Artifact, branch: str) -> bool:
+    def _belongs_to_branch(self, report: Report, commits: set[str]) -> bool:
         """Whether the results are about a commit of the branch.
 
         `mode: collect` and the second stage for forks run on the default branch and upload results of pull requests
-        there. Those must not become a baseline: a pull request could lower its own reference, a fork invent one.
+        there. Those must not become a baseline: a pull request could lower its own reference, a fork invent one. A run
+        on a tag with the name of the branch has the same `head_branch`.
         """
         commit = report.results.commit
         if report.metadata.pull_request is not None or commit is None or commit == self._exclude_commit:
             return False
-        return commit == artifact.sha or commit in self._commits(branch)
+        return commit in commits
 
     def _commits(self, branch: str) -> set[str]:
-        commits = self._api.get(f"/repos/{self._repository}/commits", sha=branch, per_page=100)
-        return {str(commit["sha"]) for commit in commits}
+        """Return the latest commits of the branch; a tag or commit of that name is no branch.
+
+        Raises:
+            NotFoundError: there is no such branch.
+            GitHubError: they cannot be listed.
+        """
+        try:
+            tip = self._api.get(f"/repos/{self._repository}/git/ref/heads/{quote(branch)}")["object"]["sha"]
+        except MissingError as error:
+            msg = f"no baseline '{branch}': the repository has no such branch"
+            raise NotFoundError(msg, hint="gate.baseline takes a branch, or a results file of the base") from error
+        listing = self._api.paginate(f"/repos/{self._repository}/commits", sha=str(tip))
+        return {str(commit["sha"]) for commit in islice(listing, MAX_COMMITS)}
 
     def _candidates(self, branch: str) -> list[Artifact]:
         names = dict.fromkeys((self._name, *self._former_names))

@@ -8,7 +8,7 @@ in, and otherwise from the default branch, unless the commit was pushed to that 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from nel_action.errors import NelActionError
@@ -143,13 +143,10 @@ def _queues(api: GitHubApi, event: WorkflowEvent) -> list[Base]:
 
 def _default_branch(api: GitHubApi, event: WorkflowEvent) -> list[Base]:
     """Return the default branch, unless the event is about that branch itself."""
-    default = event.default_branch
-    if event.kind in {EventKind.SCHEDULE, EventKind.REPOSITORY_DISPATCH}:
-        return []  # NOTE: GitHub starts these on the default branch only.
-    if default is None:
-        default = str(api.get(f"/repos/{event.repository}")["default_branch"])
-    # NOTE: of other events, the ref is not that of the commit under test.
-    if event.kind in {EventKind.PUSH, EventKind.WORKFLOW_DISPATCH} and event.ref == f"refs/heads/{default}":
+    if event.on_default_branch:
+        return []
+    default = event.default_branch or str(api.get(f"/repos/{event.repository}")["default_branch"])
+    if replace(event, default_branch=default).on_default_branch:
         return []
     try:
         sha = str(api.get(f"/repos/{event.repository}/git/ref/heads/{default}")["object"]["sha"])

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from nel_action.lifecycle.prepare import Prepared
     from nel_action.spec.compose import LoadedSpec
 
-__all__ = ["evaluate"]
+__all__ = ["evaluate", "report_invalid"]
 
 
 def evaluate(context: ActionContext) -> Outcome:
@@ -64,6 +64,17 @@ def evaluate(context: ActionContext) -> Outcome:
         verdict = "unmeasurable" if error.exit_code is ExitCode.UNMEASURABLE else "none"
         outcome = Outcome(code=int(error.exit_code), verdict=verdict, summary=error.problems[0].message)
         return _save_outcome(context, outcome, concluded=True)
+
+
+def report_invalid(context: ActionContext, error: NelActionError) -> Outcome:
+    """Conclude check and comment of a call whose inputs are invalid; nothing is evaluated."""
+    context.state.clear()
+    context.state.update(head_sha=context.event.head_sha or "", check_identity=context.identity)
+    # NOTE: `collect` has no check of its own.
+    name = "" if context.inputs.mode is Mode.COLLECT else None
+    context.publisher(name=name).report_error(error)
+    outcome = Outcome(code=int(error.exit_code), summary=error.problems[0].message)
+    return _save_outcome(context, outcome, concluded=True)
 
 
 def _reject_unsafe_events(context: ActionContext) -> None:

@@ -78,6 +78,14 @@ class WorkflowEvent:
         return f"{self.server_url}/{self.repository}/actions/runs/{self.run_id}"
 
     @property
+    def on_default_branch(self) -> bool:
+        """Whether the commit under test is that of the default branch; False if that is not known."""
+        if self.kind in {EventKind.SCHEDULE, EventKind.REPOSITORY_DISPATCH}:
+            return True  # NOTE: GitHub starts these on the default branch only.
+        known = self.kind in {EventKind.PUSH, EventKind.WORKFLOW_DISPATCH} and self.default_branch is not None
+        return known and self.ref == f"refs/heads/{self.default_branch}"
+
+    @property
     def head_short(self) -> str:
         """First seven digits of the commit under test."""
         return (self.head_sha or "")[:7]

@@ -217,9 +217,12 @@ def _print_failed_logs(context: ActionContext, session: Session, views: Sequence
 
 
 def _add_to_history(context: ActionContext, report: Report, event: WorkflowEvent, rules: Rules) -> list[ScheduledRun]:
-    """Add this run to the history of scheduled runs and return it; empty for pull requests and without a history."""
+    """Add this run to the history of scheduled runs and return it; empty unless it is about the default branch."""
     branch = context.inputs.history_branch
     if not branch or not context.api or not context.can_write or event.pull_request is not None:
+        return []
+    if not event.on_default_branch or any(each.base for each in rules.all):
+        context.workflow.log(f"not recorded in the history: {event.ref or event.kind} is not the default branch")
         return []
     history = History(DataBranch(context.api, event.repository, branch), context.artifact_name)
     try:

@@ -14,7 +14,7 @@ from nel_action.errors import ExitCode, Problem, SpecError
 from nel_action.gating.verdict import Verdict
 from nel_action.github.sticky import CommentMode
 
-__all__ = ["DEFAULTS", "OUTPUTS", "FailOn", "Inputs", "Mode", "OnCancel", "read_inputs"]
+__all__ = ["DEFAULTS", "OUTPUTS", "FailOn", "Inputs", "Mode", "OnCancel", "parse_inputs", "read_inputs"]
 
 DEFAULTS: Final[Mapping[str, str]] = {
     "spec": "",
@@ -124,6 +124,19 @@ def read_inputs(environ: Mapping[str, str], *, spec_needed: bool = True) -> Inpu
     Raises:
         SpecError: inputs are invalid; the error lists all of them.
     """
+    inputs, problems = parse_inputs(environ, spec_needed=spec_needed)
+    if problems:
+        raise SpecError(problems)
+    return inputs
+
+
+def parse_inputs(environ: Mapping[str, str], *, spec_needed: bool = True) -> tuple[Inputs, list[Problem]]:
+    """Return the inputs, with defaults for invalid ones, and all problems.
+
+    Args:
+        environ: variables `INPUT_…`; empty values mean the default.
+        spec_needed: report a missing spec, except in mode `collect`.
+    """
     problems: list[Problem] = []
     values = {
         name: environ.get(f"INPUT_{name.upper().replace('-', '_')}", "").strip() or default
@@ -154,9 +167,7 @@ def read_inputs(environ: Mapping[str, str], *, spec_needed: bool = True) -> Inpu
         problems.append(Problem("no spec is given", hint="set the input `spec`, or `config-dir` and `config-name`"))
     if inputs.spec and inputs.config_name:
         problems.append(Problem("both `spec` and `config-name` are set", hint="set one of them"))
-    if problems:
-        raise SpecError(problems)
-    return inputs
+    return inputs, problems
 
 
 def _parse_choice(name: str, value: str, kind: type[Choice], problems: list[Problem]) -> Choice:

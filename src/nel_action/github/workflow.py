@@ -115,8 +115,12 @@ class Workflow:
     def append_summary(self, markdown: str) -> None:
         """Append to the job's summary, truncated at a line if the summary would exceed its limit."""
         path = self._environ.get("GITHUB_STEP_SUMMARY")
-        used = Path(path).stat().st_size if path and Path(path).exists() else 0
-        self._append("GITHUB_STEP_SUMMARY", _truncate(markdown, SUMMARY_LIMIT - used - 1))
+        try:
+            used = Path(path).stat().st_size if path and Path(path).exists() else 0
+            self._append("GITHUB_STEP_SUMMARY", _truncate(markdown, SUMMARY_LIMIT - used - 1))
+        except OSError as error:
+            # NOTE: the summary is a report; check, comment and outputs are written nevertheless.
+            self.annotate(Level.WARNING, f"the job summary could not be written: {error.strerror}")
 
     def _command(self, name: str, data: str, properties: Mapping[str, str] | None = None) -> None:
         pairs = ",".join(f"{key}={escape_property(value)}" for key, value in (properties or {}).items())

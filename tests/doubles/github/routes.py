@@ -197,7 +197,7 @@ def list_checks(request: Request) -> Answer:
 @route("GET", r"/commits", "contents")
 def list_commits(request: Request) -> Answer:
     people = {"author": request.identity.user(), "committer": request.identity.user()}
-    shown = [complete("commit", {"sha": sha} | people) for sha in request.store.commits]
+    shown = [complete("commit", {"sha": sha} | people) for sha in request.store.commits_from(request.query.get("sha"))]
     return _paged(request, shown, path=f"/repos/{request.store.repository}/commits")
 
 
@@ -258,7 +258,7 @@ def edit_issue(request: Request) -> Answer:
 
 @route("GET", r"/git/ref/(.+)", "contents")
 def show_ref(request: Request) -> Answer:
-    sha = request.store.refs.get(request.parts[0])
+    sha = request.store.ref(request.parts[0])
     return Answer(200, _ref(request.parts[0], sha)) if sha else NOT_FOUND
 
 

@@ -109,6 +109,19 @@ class Store:
         commit = self.objects[self.refs[f"heads/{branch}"]]
         return {item["path"]: self.objects[item["sha"]] for item in self.objects[commit["tree"]]}
 
+    def ref(self, name: str) -> str | None:
+        """Return the commit of a ref; of the default branch the newest known commit, unless it is set."""
+        if name in self.refs or name != f"heads/{self.default_branch}":
+            return self.refs.get(name)
+        return next(iter(self.commits_from(None)), "0" * 40)
+
+    def commits_from(self, start: str | None) -> list[str]:
+        """Return the commits of the default branch, newest first; by default those of which it has results."""
+        runs = [artifact["workflow_run"] for _, artifact in sorted(self.artifacts.items(), reverse=True)]
+        pushed = [run["head_sha"] for run in runs if run.get("head_branch") == self.default_branch]
+        commits = self.commits or list(dict.fromkeys(pushed))
+        return commits[commits.index(start) :] if start in commits else commits
+
     def open_issues(self) -> list[dict[str, Any]]:
         return [issue for issue in self.issues.values() if issue["state"] == "open"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from tests.support.workplace import ActionResult, Workplace
 
 FLOOR = {"tasks": {"arith": {"min": 0.5}}}
@@ -32,6 +33,19 @@ def test_issue_is_opened_when_confirmed_updated_and_closed(workplace: Workplace)
     assert issues() == []
     lines = workplace.hub.store.read_branch("nel-action-data")["nel-action-benchmark-gate.jsonl"].splitlines()
     assert len(lines) == 5
+
+
+@pytest.mark.parametrize("ref", ["refs/heads/change", "refs/tags/main"])
+def test_run_on_another_ref_is_not_recorded(workplace: Workplace, ref: str) -> None:
+    run_scheduled(workplace, 0.8)
+    workplace.environ["GITHUB_REF"] = ref
+    workplace.write_spec({"arith": {"value": 0.3}}, FLOOR)
+    workplace.hub.store.refs["heads/main"] = workplace.git("rev-parse", "HEAD")
+    workplace.commit("a change")
+    result = workplace.act("workflow_dispatch", {}, history_branch="nel-action-data")
+    assert (result.code, result.outputs["verdict"]) == (1, "fail"), result.log
+    lines = workplace.hub.store.read_branch("nel-action-data")["nel-action-benchmark-gate.jsonl"].splitlines()
+    assert len(lines) == 1
 
 
 def test_scheduled_run_without_permission_has_its_verdict(workplace: Workplace) -> None:

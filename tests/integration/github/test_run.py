@@ -126,6 +126,7 @@ def test_verdict_without_token(workplace: Workplace) -> None:
     assert (result.code, result.outputs["verdict"]) == (1, "fail")
     assert workplace.hub.seen == []
     assert "arith" in result.summary
+    assert any("`github-token` is empty" in message for message in result.commands("warning"))
 
 
 def test_pull_request_is_judged_by_policy_of_base(workplace: Workplace) -> None:
@@ -261,12 +262,43 @@ def test_unreachable_target_is_reported_before_submission(workplace: Workplace) 
 
 @pytest.mark.parametrize(
     ("inputs", "message"),
-    [({"mode": "maybe"}, "run, submit, collect"), ({"max_wait": "soon"}, "5h30m"), ({"spec": ""}, "no spec is given")],
+    [
+        ({"mode": "maybe"}, "run, submit, collect"),
+        ({"max_wait": "soon"}, "5h30m"),
+        ({"spec": ""}, "no spec is given"),
+        ({"fail_on": "bogus"}, "bogus"),
+    ],
 )
 def test_invalid_inputs_are_reported(workplace: Workplace, inputs: dict[str, str], message: str) -> None:
     workplace.write_spec({"arith": {"value": 0.8}}, FLOOR)
     workplace.commit("base")
     result = workplace.act("push", {}, **inputs)
+    assert result.code == 2
+    assert conclusion(workplace, workplace.git("rev-parse", "HEAD")) == "failure"
+    assert any(message in error for error in result.commands("error"))
+    assert_outputs_complete(result)
+
+
+def test_unwritable_summary_does_not_change_the_verdict(workplace: Workplace, tmp_path: Path) -> None:
+    head, base = commit_base_and_head(workplace)
+    workplace.environ["GITHUB_STEP_SUMMARY"] = str(tmp_path / "gone" / "summary")
+    result = workplace.act("pull_request", workplace.pull_request(head, base))
+    assert (result.code, conclusion(workplace, head)) == (0, "success"), result.log
+    assert any("summary could not be written" in message for message in result.commands("warning"))
+    assert_outputs_complete(result)
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"GITHUB_REPOSITORY": "Hello-World"}, "is not the name of a repository"),
+        ({"GITHUB_EVENT_PATH": "/nowhere/event.json"}, "cannot be read"),
+    ],
+)
+def test_malformed_environment_is_reported(workplace: Workplace, variables: dict[str, str], message: str) -> None:
+    head, base = commit_base_and_head(workplace)
+    workplace.environ |= variables
+    result = workplace.act("pull_request", workplace.pull_request(head, base))
     assert result.code == 2
     assert any(message in error for error in result.commands("error"))
     assert_outputs_complete(result)
