@@ -65,7 +65,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def serve_until_signal(config: Config, *, host: str, port: int, started: Any) -> int:  # noqa: ANN401 - callable
-    """Serve until SIGTERM or SIGINT; `started` is called with the service once it listens."""
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        config: settings of the proxy.
+        host: address to listen on.
+        port: 0 for any free one.
+        started: called with the service once it listens.
+
+    Returns:
+        The exit status.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_event_loop()
     async with Service(config, host=host, port=port) as service:

@@ -191,7 +191,14 @@ class Index:
         return len(self._files) - 1
 
     def add(self, key: bytes, number: int, file: int, offset: int) -> None:
-        """Register an answer; the earliest one of a key and number stays."""
+        """Register an answer; the earliest one of a key and number stays.
+
+        Args:
+            key: of the request, 32 bytes.
+            number: occurrence of the request within its pass.
+            file: number of the segment, from `add_file`.
+            offset: of the entry in the segment, in bytes.
+        """
         location = file << 40 | offset
         short = key[:SHORT_KEY]
         if number == 0:

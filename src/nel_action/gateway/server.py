@@ -85,7 +85,13 @@ class Exchange:
         self._finish(on_sent)
 
     def fail(self, status: int, message: str, kind: str = "gateway_error") -> None:
-        """Answer with an error of the proxy itself, in the shape of OpenAI's errors."""
+        """Answer with an error of the proxy itself, in the shape of OpenAI's errors.
+
+        Args:
+            status: HTTP status.
+            message: one line.
+            kind: type of the error.
+        """
         text = '{"error": {"message": "nel-action gateway: %s", "type": "%s", "code": %d}}'
         body = (text % (message.replace("\\", "/").replace('"', "'"), kind, status)).encode()
         self.respond(status, [(b"content-type", b"application/json")], body)

@@ -109,7 +109,16 @@ class _Connection(asyncio.Protocol):
         self._fail(UpstreamError(str(error) or "the endpoint closed the connection"))
 
     def request(self, method: bytes, message: bytes, receiver: Receiver) -> asyncio.Future[None]:
-        """Send a request; the result completes with the response."""
+        """Send a request.
+
+        Args:
+            method: HTTP method, which decides whether the response has a body.
+            message: the complete request.
+            receiver: takes the response.
+
+        Returns:
+            A future that completes with the response, or fails with `UpstreamError`.
+        """
         assert self._transport is not None  # noqa: S101 - connected
         self._done = asyncio.get_event_loop().create_future()
         self._receiver, self._method, self.received = receiver, method, False
@@ -228,6 +237,13 @@ class Upstream:
 
         An idle connection that dies before the first byte of the response is replaced once by a new one: the endpoint
         closed it while the request was under way.
+
+        Args:
+            method: HTTP method.
+            target: path with query.
+            headers: end-to-end headers, without Host and Content-Length.
+            body: content; may be empty.
+            receiver: takes the response.
 
         Raises:
             UpstreamError: no complete response.

@@ -263,7 +263,13 @@ def benchmark_changed(name: str) -> str:
 
 
 def too_large(metric: str, value: float, largest: float) -> str:
-    """Return that a score or an item is outside the range that can be judged."""
+    """Return that a score or an item is outside the range that can be judged.
+
+    Args:
+        metric: name of the metric.
+        value: the score or item.
+        largest: largest magnitude that can be judged.
+    """
     return f"{metric}: the value {value:g} exceeds ±{largest:g}, the range that can be judged; correct the metric"
 
 

@@ -44,7 +44,16 @@ def select_score(result: TaskResult, policy: TaskPolicy) -> Score | Unmeasurable
 
 
 def differing_default(candidate: TaskResult, baseline: TaskResult, policy: TaskPolicy) -> Unmeasurable | None:
-    """Return that the two runs have different primary metrics and the policy names none."""
+    """Return that the two runs have different primary metrics and the policy names none.
+
+    Args:
+        candidate: the result under test.
+        baseline: the result that it is compared with.
+        policy: of the task.
+
+    Returns:
+        The reason, or None if both runs have one primary metric or the policy names it.
+    """
     before, after = baseline.primary_metric, candidate.primary_metric
     if policy.metric is not None or before is None or after is None or before == after:
         return None

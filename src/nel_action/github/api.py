@@ -82,11 +82,23 @@ class GitHubApi:
         return self.request("GET", path, params=params).json()
 
     def post(self, path: str, body: Mapping[str, Json], *, idempotent: bool = False) -> Json:
-        """Send a POST request and return the JSON answer; it is repeated after a server error only if idempotent."""
+        """Send a POST request and return the JSON answer.
+
+        Args:
+            path: below the API's address.
+            body: JSON.
+            idempotent: whether the request may be repeated after a server error.
+        """
         return self.request("POST", path, body=body, idempotent=idempotent).json()
 
     def patch(self, path: str, body: Mapping[str, Json], *, max_wait: float | None = None) -> Json:
-        """Send a PATCH request and return the JSON answer."""
+        """Send a PATCH request and return the JSON answer.
+
+        Args:
+            path: below the API's address.
+            body: JSON.
+            max_wait: longest wait for a rate limit, in seconds; None for the default.
+        """
         return self.request("PATCH", path, body=body, max_wait=max_wait).json()
 
     def delete(self, path: str) -> None:

@@ -221,6 +221,11 @@ class Check:
     def update_progress(self, *, title: str, summary: str, text: str = "") -> None:
         """Show the progress of the jobs.
 
+        Args:
+            title: one line.
+            summary: Markdown above the details.
+            text: Markdown of the details.
+
         Raises:
             GitHubError: the check run cannot be written within `PROGRESS_MAX_WAIT`.
         """

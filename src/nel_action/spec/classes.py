@@ -108,7 +108,13 @@ def is_key_path(path: str) -> bool:
 
 
 def key_paths(model: type[BaseModel], prefix: str = "", parents: tuple[Any, ...] = ()) -> Iterator[str]:
-    """Yield the paths of all keys of a model that have no keys of their own, with `*` for names and indices."""
+    """Yield the paths of all keys of a model that have no keys of their own, with `*` for names and indices.
+
+    Args:
+        model: the model.
+        prefix: path of the model, with a final dot.
+        parents: models on the way to it, which end a recursion.
+    """
     for name, annotation in fields_of(model).items():
         yield from _paths_below(annotation, f"{prefix}{name}", (*parents, model))
 
