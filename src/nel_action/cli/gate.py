@@ -33,7 +33,8 @@ def gate(context: click.Context, runs: tuple[str, ...], policy: Path | None, for
     """Judge a run by a policy and a baseline.
 
     Each run is a file or a directory (results.json of nel-action, results and samples of lm-eval, inspect logs,
-    results.yml or bundles, eval-*.json with results.jsonl, of nemo-evaluator), the id or id prefix of an invocation on
+    results.yml or bundles, eval-*.json with results.jsonl, of nemo-evaluator, JUnit XML, output of promptfoo, test runs
+    of DeepEval), the id or id prefix of an invocation on
     this machine, or mlflow:<run>. The baseline can also be a branch: the latest passing run of it on this machine.
     """
     from nel_action.gating.policy import load_policy

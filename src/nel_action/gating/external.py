@@ -29,7 +29,8 @@ logger = logging.getLogger(__name__)
 _BATCH: Final = 512
 _FORMATS: Final = (
     "results.json of nel-action, results_*.json of lm-eval, inspect logs (*.json, *.eval), results.yml or bundles "
-    "(eval-*.json with results.jsonl) of nemo-evaluator, files of installed plug-ins"
+    "(eval-*.json with results.jsonl) of nemo-evaluator, JUnit XML, output of promptfoo, test runs of DeepEval, "
+    "files of installed plug-ins"
 )
 
 
@@ -115,13 +116,17 @@ def _detect(path: Path) -> tuple[_Reader, Sequence[DetectedResult]] | None:
 
 def _built_in_readers() -> Iterator[_Reader]:
     # NOTE: imported only for files of other programs; own results are the common case.
-    from nel_action.formats import nemo_bundle
+    from nel_action.formats import deepeval, junit_xml, nemo_bundle, promptfoo
     from nel_action.harnesses.registry import BUILT_IN
 
     # NOTE: bundles are written by nemo-evaluator 0.3, which no harness here runs.
     yield _Reader("nemo-evaluator", nemo_bundle.detect, lambda task, path: nemo_bundle.read(path, task))
+    yield _Reader("promptfoo", promptfoo.detect, lambda task, path: promptfoo.read(path, task))
+    yield _Reader("deepeval", deepeval.detect, lambda task, path: deepeval.read(path, task))
     # NOTE: inspect comes last, because any JSON file may be one of its logs.
     yield from map(_reader, sorted(BUILT_IN, key=lambda name: (name == "inspect", name)))
+    # NOTE: other programs also write a report of their tests next to their results.
+    yield _Reader("junit", junit_xml.detect, lambda task, path: junit_xml.read(path, task))
 
 
 def _reader(name: str) -> _Reader:

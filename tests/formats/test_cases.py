@@ -1,0 +1,231 @@
+"""Test reports and files of other programs as lists of cases, recorded from the programs themselves."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nel_action.errors import NelActionError
+from nel_action.gating.external import open_run
+from nel_action.gating.judge import judge_result_set
+from nel_action.gating.result_set import ResultSet
+from nel_action.gating.verdict import GateReport, Verdict
+from nel_action.model.results import TaskResult
+from nel_action.spec.policy import GatePolicy
+
+RECORDED = Path(__file__).parent / "recorded"
+FILES = (
+    "junit_pytest.xml",
+    "junit_vitest.xml",
+    "promptfoo.json",
+    "deepeval_latest_test_run.json",
+    "deepeval_results_folder.json",
+)
+
+
+def judge(*runs: Path, **limits: object) -> GateReport:
+    sets = [open_run(path) for path in runs]
+    expected = list(dict.fromkeys(result.task for run in sets for result in run.results.tasks))
+    policy = GatePolicy.model_validate({"defaults": limits}, strict=False)
+    return judge_result_set(sets[-1], policy=policy, baseline=sets[0] if len(sets) > 1 else None, expected=expected)
+
+
+def results(path: Path) -> dict[str, TaskResult]:
+    return {result.task: result for result in open_run(path).results.tasks}
+
+
+def edited(name: str, target: Path, edit: Callable[[Any], object]) -> Path:
+    data = json.loads((RECORDED / name).read_text())
+    edit(data)
+    target.write_text(json.dumps(data))
+    return target
+
+
+def item_values(run: ResultSet, result: TaskResult, metric: str) -> dict[str, float]:
+    items = run.items(result, metric)
+    assert items is not None
+    return dict(zip(items.index, items.values.tolist(), strict=True))
+
+
+def test_junit_of_pytest_has_one_item_for_each_case_that_ran() -> None:
+    run = open_run(RECORDED / "junit_pytest.xml")
+    (result,) = run.results.tasks
+    assert (result.task, result.harness, result.primary_metric, result.n_items) == ("pytest", "junit", "pass_rate", 8)
+    values = item_values(run, result, "pass_rate")
+    assert values["test_answers::test_answer[q0]"] == 1
+    assert values["test_answers::test_answer[q2]"] == 0
+    assert values["test_answers::test_error"] == 0
+    assert values["test_answers.TestTools::test_call"] == 1
+    assert "test_answers::test_skipped" not in values
+    assert "test_answers::test_known" not in values
+    assert result.scores[0].value == 5 / 8
+    assert result.scores[0].higher_is_better is True
+
+
+def test_junit_of_vitest_has_one_task_for_each_suite() -> None:
+    tasks = results(RECORDED / "junit_vitest.xml")
+    figures = {name: (task.n_items, task.scores[0].value) for name, task in tasks.items()}
+    assert figures == {"answers.test.js": (4, 0.75), "tools.test.js": (1, 1.0)}
+    assert "answers.test.js::answers > question 2" in item_values(
+        open_run(RECORDED / "junit_vitest.xml"), tasks["answers.test.js"], "pass_rate"
+    )
+
+
+def test_junit_case_that_fails_now_is_named_in_the_comparison(tmp_path: Path) -> None:
+    text = (RECORDED / "junit_pytest.xml").read_text()
+    case = '<testcase classname="test_answers" name="test_answer[q0]" time="0.001" />'
+    assert case in text
+    failed = tmp_path / "junit.xml"
+    failed.write_text(text.replace(case, case.replace(" />", "><failure message='x'/></testcase>")))
+    comparison = judge(RECORDED / "junit_pytest.xml", failed, max_drop=0.9).tasks[0].comparison
+    assert comparison is not None
+    assert [flip.id for flip in comparison.worse] == ["test_answers::test_answer[q0]"]
+
+
+def test_junit_suite_with_fewer_cases_than_it_states_is_unmeasurable(tmp_path: Path) -> None:
+    file = tmp_path / "junit.xml"
+    file.write_text((RECORDED / "junit_pytest.xml").read_text().replace('tests="10"', 'tests="12"'))
+    assert "only 8 of 10 items were evaluated" in judge(file, min=0.1).reasons[0]
+
+
+def test_junit_of_skipped_cases_alone_is_unmeasurable(tmp_path: Path) -> None:
+    file = tmp_path / "junit.xml"
+    file.write_text('<testsuite name="s" tests="1"><testcase name="a"><skipped/></testcase></testsuite>')
+    assert "no case of s was measured" in judge(file, min=0.1).reasons[0]
+
+
+def test_junit_with_entities_is_rejected_without_expanding_them(tmp_path: Path) -> None:
+    file = tmp_path / "junit.xml"
+    entities = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10}">' for n in range(1, 12))
+    file.write_text(
+        f'<!DOCTYPE t [<!ENTITY e0 "x">{entities}]><testsuite name="&e11;"><testcase name="a"/></testsuite>'
+    )
+    with pytest.raises(NelActionError, match="the document type t is not supported"):
+        open_run(file)
+
+
+def test_junit_case_without_status_that_did_not_run_is_no_measurement(tmp_path: Path) -> None:
+    file = tmp_path / "junit.xml"
+    cases = '<testcase name="a" status="run"/><testcase name="b" status="notrun"/><testcase name="c" result="skipped"/>'
+    file.write_text(f'<testsuites><testsuite name="gtest">{cases}</testsuite></testsuites>')
+    assert results(file)["gtest"].n_items == 1
+
+
+def test_promptfoo_has_one_task_for_each_prompt_and_excludes_errors_from_the_measurement() -> None:
+    tasks = results(RECORDED / "promptfoo.json")
+    assert list(tasks) == ["What is {{n}} + 1?", "Compute {{n}} + 1."]
+    result = tasks["What is {{n}} + 1?"]
+    assert (result.n_items, result.n_expected, result.harness_version) == (4, 5, "0.121.20")
+    assert {score.metric: score.value for score in result.scores} == {"pass_rate": 0.75, "score": 0.6875, "exact": 0.75}
+    assert result.usage == {"prompt_tokens": 28, "completion_tokens": 8, "cost_usd": 0.004}
+    assert "only 4 of 5 items were evaluated" in judge(RECORDED / "promptfoo.json", min=0.1).reasons[0]
+
+
+def without_errors(data: Any) -> None:  # noqa: ANN401 a JSON document
+    data["results"]["results"] = [row for row in data["results"]["results"] if row["failureReason"] != 2]
+    for prompt in data["results"]["prompts"]:
+        prompt["metrics"]["testErrorCount"] = 0
+
+
+def test_promptfoo_pairs_the_same_tests_of_two_runs(tmp_path: Path) -> None:
+    run = edited("promptfoo.json", tmp_path / "a.json", without_errors)
+    report = judge(run, run, max_drop=0.9)
+    assert report.verdict is Verdict.PASS
+    assert [task.comparison.n_paired for task in report.tasks if task.comparison] == [4, 4]
+
+
+def test_promptfoo_with_other_assertions_is_another_task(tmp_path: Path) -> None:
+    def change(data: Any) -> None:  # noqa: ANN401 a JSON document
+        without_errors(data)
+        data["results"]["results"][0]["testCase"]["assert"][0]["value"] = "7"
+
+    run = edited("promptfoo.json", tmp_path / "a.json", without_errors)
+    other = edited("promptfoo.json", tmp_path / "b.json", change)
+    report = judge(run, other, max_drop=0.9)
+    assert "the prompt or the task differs" in report.reasons[0]
+
+
+def test_promptfoo_without_some_of_its_cases_is_unmeasurable(tmp_path: Path) -> None:
+    run = edited("promptfoo.json", tmp_path / "a.json", lambda data: data["results"]["results"].pop(0))
+    assert "passed, failed and erroneous cases" in judge(run, min=0.1).reasons[0]
+
+
+@pytest.mark.parametrize("name", ["deepeval_latest_test_run.json", "deepeval_results_folder.json"])
+def test_deepeval_metrics_count_the_cases_that_have_a_value(name: str) -> None:
+    result = results(RECORDED / name)["deepeval"]
+    figures = {score.metric: (round(score.value, 9), score.n) for score in result.scores}
+    assert figures["Exact"] == (round(5 / 6, 9), 6)
+    assert figures["Length"] == (0.4, 5)
+    assert figures["Length.pass_rate"] == (0.2, 5)
+    assert figures["pass_rate"] == (0.0, 5)
+    assert judge(RECORDED / name, min=0.1, metric="Exact").verdict is Verdict.PASS
+    assert "pass_rate was computed from only 5 of 6 items" in judge(RECORDED / name, min=0.0).reasons[0]
+
+
+def test_deepeval_without_some_of_its_cases_is_unmeasurable(tmp_path: Path) -> None:
+    run = edited("deepeval_results_folder.json", tmp_path / "a.json", lambda data: data["testCases"].pop())
+    assert "states other counts of Exact" in judge(run, min=0.1, metric="Exact").reasons[0]
+
+
+def mutations(content: bytes, seed: int) -> bytes:
+    """Return a damaged copy: cut, with bytes changed, or with a value, key, tag or line replaced."""
+    rng = random.Random(seed)  # noqa: S311 no secret
+    kind, position = seed % 5, rng.randrange(len(content))
+    match kind:
+        case 0:
+            return content[:position]
+        case 1:
+            return content[:position] + bytes(rng.randrange(256) for _ in range(3)) + content[position + 3 :]
+        case 2:
+            start = content.find(b":", position)
+            junk = rng.choice([b"null", b"[]", b"{}", b"NaN", b"-1", b'"x"', b"1e999", b"true"])
+            return content[: start + 1] + junk + content[content.find(b",", start) :]
+        case 3:
+            lines = content.splitlines(keepends=True)
+            del lines[rng.randrange(len(lines))]
+            return b"".join(lines)
+        case _:
+            word = rng.choice([b"score", b"success", b"name", b"testcase", b"results", b"metric", b"tests", b"value"])
+            return content.replace(word, rng.choice([b"x", b"", b"1", b"\xff", b"<"]), 1 + rng.randrange(3))
+
+
+def facts(path: Path) -> dict[tuple[str, str], dict[str, float]]:
+    """Return the items of every readable metric."""
+    run = open_run(path)
+    values: dict[tuple[str, str], dict[str, float]] = {}
+    for result in run.results.tasks:
+        for score in result.scores:
+            if (items := run.items(result, score.metric)) is not None:
+                values[result.task, score.metric] = dict(zip(items.index, items.values.tolist(), strict=True))
+    return values
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("name", FILES)
+def test_damaged_files_raise_no_other_error_and_no_score_contradicts_its_items(
+    name: str, seed: int, tmp_path: Path
+) -> None:
+    source = RECORDED / name
+    damaged = tmp_path / name
+    damaged.write_bytes(mutations(source.read_bytes(), seed))
+    try:
+        report = judge(damaged, min=0.01)
+    except NelActionError:
+        return
+    for task in report.tasks:
+        if task.verdict is Verdict.PASS:
+            values = facts(damaged)[task.task, str(task.metric)]
+            assert task.score == pytest.approx(sum(values.values()) / len(values))
+            assert task.n == len(values)
+
+
+def test_reports_of_tests_next_to_other_results_are_not_read(tmp_path: Path) -> None:
+    shutil.copytree(RECORDED / "lm_eval_without_samples", tmp_path / "run")
+    shutil.copy(RECORDED / "junit_pytest.xml", tmp_path / "run" / "junit.xml")
+    assert set(results(tmp_path / "run")) == {"t_mc"}
