@@ -26,6 +26,10 @@ FILES = (
     "promptfoo.json",
     "deepeval_latest_test_run.json",
     "deepeval_results_folder.json",
+    "lighteval",
+    "every_eval_ever",
+    "harbor",
+    "scores_json",
 )
 
 
@@ -165,7 +169,7 @@ def test_deepeval_metrics_count_the_cases_that_have_a_value(name: str) -> None:
     assert figures["Length.pass_rate"] == (0.2, 5)
     assert figures["pass_rate"] == (0.0, 5)
     assert judge(RECORDED / name, min=0.1, metric="Exact").verdict is Verdict.PASS
-    assert "pass_rate was computed from only 5 of 6 items" in judge(RECORDED / name, min=0.0).reasons[0]
+    assert "pass_rate was computed from only 5 of 6 items" in judge(RECORDED / name, min=0.01).reasons[0]
 
 
 def test_deepeval_without_some_of_its_cases_is_unmeasurable(tmp_path: Path) -> None:
@@ -173,11 +177,90 @@ def test_deepeval_without_some_of_its_cases_is_unmeasurable(tmp_path: Path) -> N
     assert "states other counts of Exact" in judge(run, min=0.1, metric="Exact").reasons[0]
 
 
-def mutations(content: bytes, seed: int) -> bytes:
+def test_lighteval_is_judged_by_its_standard_errors_and_its_total_is_no_task(tmp_path: Path) -> None:
+    run = RECORDED / "lighteval"
+    tasks = results(run)
+    assert set(tasks) == {"sums|0", "sums:_average|0"}
+    score = tasks["sums|0"].scores[0]
+    assert (score.metric, score.value, round(score.stderr or 0, 4)) == ("em", 0.75, 0.1637)
+    assert score.higher_is_better is True
+    assert (tasks["sums|0"].harness, tasks["sums|0"].n_shot, tasks["sums|0"].n_items) == ("lighteval", 0, None)
+    assert "sums:more|0" in {result.task for result in open_run(run).with_tasks(["sums:more|0"]).results.tasks}
+    other = tmp_path / "run"
+    shutil.copytree(run, other)
+    file = next(other.glob("*.json"))
+    file.write_text(file.read_text().replace("ef46db3751d8e999", "0000000000000000"))
+    report = judge(run, other, max_drop=0.9, metric="em", direction="higher_is_better")
+    assert any("the prompt or the task differs" in reason for task in report.tasks for reason in task.reasons)
+
+
+def test_every_eval_ever_pairs_the_instances_of_two_records() -> None:
+    run = RECORDED / "every_eval_ever"
+    result = results(run)["t_mc"]
+    assert (result.primary_metric, result.n_items, result.model) == ("acc", 60, "acme/fixed")
+    assert result.harness_version == "lm_eval 0.4.13"
+    assert [(score.metric, score.value, score.n, score.higher_is_better) for score in result.scores] == [
+        ("acc", 0.3, 60, True),
+        ("acc_norm", 0.2833333333333333, 60, True),
+    ]
+    comparison = judge(run, run, max_drop=0.3).tasks[0].comparison
+    assert comparison is not None
+    assert comparison.n_paired == 60
+
+
+def test_every_eval_ever_with_instances_of_another_task_is_unmeasurable() -> None:
+    report = judge(RECORDED / "every_eval_ever_mixed", min=0.1)
+    assert "the samples file has only 20 of 60 items" in report.reasons[0]
+
+
+def test_every_eval_ever_with_changed_instances_is_unmeasurable(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(RECORDED / "every_eval_ever", run)
+    samples = next(run.glob("*.jsonl"))
+    samples.write_text(samples.read_text().replace('"score": 0.0', '"score": 1.0', 5))
+    assert "does not have the checksum" in judge(run, min=0.1).reasons[0]
+    samples.write_text("".join(samples.read_text().splitlines(keepends=True)[:-1]))
+    assert "has 119 rows" in judge(run, min=0.1).reasons[0]
+
+
+def test_harbor_counts_trials_as_repeats_and_invalid_rewards_as_missing(tmp_path: Path) -> None:
+    run = RECORDED / "harbor"
+    result = results(run)["sums"]
+    assert (result.n_items, result.n_expected, result.model, result.primary_metric) == (5, 6, "acme/fixed", "reward")
+    assert "only 5 of 6 items were evaluated" in judge(run, min=0.1).reasons[0]
+    complete = tmp_path / "job"
+    shutil.copytree(run, complete)
+    for name in ("task-5__a1bcdef", "task-5__a0bcdef"):
+        shutil.rmtree(complete / name)
+    assert "has 10 of 12 trials" in judge(complete, min=0.1).reasons[0]
+    job = json.loads((complete / "result.json").read_text())
+    (complete / "result.json").write_text(json.dumps(job | {"n_total_trials": 10}))
+    values = item_values(open_run(complete), results(complete)["sums"], "reward")
+    assert values == {"task-0": 0.5, "task-1": 1, "task-2": 0.5, "task-3": 0.5, "task-4": 0.5}
+    comparison = judge(complete, complete, max_drop=0.9).tasks[0].comparison
+    assert comparison is not None
+    assert comparison.n_paired == 5
+
+
+def test_scores_of_the_command_harness_are_read_from_a_directory_of_tasks_or_a_single_one(tmp_path: Path) -> None:
+    run = RECORDED / "scores_json"
+    result = results(run)["sums"]
+    assert (result.harness, result.n_items, result.primary_metric) == ("command", 8, "accuracy")
+    assert set(results(run / "sums")) == set(results(run / "sums" / "scores.json")) == {"scores"}
+    comparison = judge(run, run, max_drop=0.9).tasks[0].comparison
+    assert comparison is not None
+    assert comparison.n_paired == 8
+    other = tmp_path / "scores.json"
+    other.write_text('{"scores": {"a": 1}, "unknown": 2}')
+    with pytest.raises(NelActionError, match="no results in"):
+        open_run(other)
+
+
+def damaged_bytes(content: bytes, seed: int) -> bytes:
     """Return a damaged copy: cut, with bytes changed, or with a value, key, tag or line replaced."""
     rng = random.Random(seed)  # noqa: S311 no secret
-    kind, position = seed % 5, rng.randrange(len(content))
-    match kind:
+    position = rng.randrange(len(content))
+    match seed % 5:
         case 0:
             return content[:position]
         case 1:
@@ -195,34 +278,30 @@ def mutations(content: bytes, seed: int) -> bytes:
             return content.replace(word, rng.choice([b"x", b"", b"1", b"\xff", b"<"]), 1 + rng.randrange(3))
 
 
-def facts(path: Path) -> dict[tuple[str, str], dict[str, float]]:
-    """Return the items of every readable metric."""
-    run = open_run(path)
-    values: dict[tuple[str, str], dict[str, float]] = {}
-    for result in run.results.tasks:
-        for score in result.scores:
-            if (items := run.items(result, score.metric)) is not None:
-                values[result.task, score.metric] = dict(zip(items.index, items.values.tolist(), strict=True))
-    return values
-
-
 @pytest.mark.parametrize("seed", range(40))
 @pytest.mark.parametrize("name", FILES)
 def test_damaged_files_raise_no_other_error_and_no_score_contradicts_its_items(
     name: str, seed: int, tmp_path: Path
 ) -> None:
-    source = RECORDED / name
-    damaged = tmp_path / name
-    damaged.write_bytes(mutations(source.read_bytes(), seed))
+    source, damaged = RECORDED / name, tmp_path / name
+    (shutil.copytree if source.is_dir() else shutil.copy)(source, damaged)
+    files = sorted(path for path in damaged.rglob("*") if path.is_file()) if source.is_dir() else [damaged]
+    file = files[seed % len(files)]
+    file.write_bytes(damaged_bytes(file.read_bytes(), seed))
     try:
-        report = judge(damaged, min=0.01)
+        run = open_run(damaged)
+        report = judge(damaged, min=0.01, direction="higher_is_better")
     except NelActionError:
         return
     for task in report.tasks:
         if task.verdict is Verdict.PASS:
-            values = facts(damaged)[task.task, str(task.metric)]
-            assert task.score == pytest.approx(sum(values.values()) / len(values))
-            assert task.n == len(values)
+            (result,) = run.of_task(task.task)
+            items = run.items(result, str(task.metric))
+            if items is None:
+                assert task.stderr is not None
+            else:
+                assert task.score == pytest.approx(float(items.values.mean()), abs=1e-3)
+                assert task.n == len(items)
 
 
 def test_reports_of_tests_next_to_other_results_are_not_read(tmp_path: Path) -> None:

@@ -1,30 +1,39 @@
 """The files of a program that the `command` harness runs: `scores.json`, and optionally `samples.jsonl`.
 
-docs/harnesses.md specifies them. There is no `detect`: the files name neither the task nor the model.
+docs/harnesses.md specifies them. The files name neither the task nor the model: a task has the name of its directory,
+or `scores` if the file is not in a subdirectory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field, ValidationError
 
 from nel_action.errors import ResultsError
+from nel_action.formats.cases import is_json_of
 from nel_action.formats.parsing import (
+    DetectedResult,
     ParsedResult,
     expected_items,
+    find_files,
     load_json,
     parse_float,
     read_json_lines,
+    recorded_task,
     select_primary_metric,
     with_direction,
 )
 from nel_action.model.results import Record, Sample, Score
 from nel_action.model.task import HarnessTask
 
-__all__ = ["read"]
+__all__ = ["detect", "read"]
+
+_FILE: Final = "scores.json"
+_TOP: Final = "scores"
+"""Name of the only task of a directory."""
 
 
 class _ScoresFile(Record):
@@ -40,6 +49,20 @@ class _ScoresFile(Record):
     n_shot: int | None = None
     chat_template: str | None = None
     usage: dict[str, float] = Field(default_factory=dict)
+
+
+def detect(path: Path) -> list[DetectedResult]:
+    """Find `scores.json` in a directory, or in its subdirectories, one for each task."""
+    files = [path] if path.name == _FILE and path.is_file() else find_files(path, (_FILE, f"*/{_FILE}", f"*/*/{_FILE}"))
+    detected = []
+    for file in files if path.is_dir() or path.name == _FILE else ():
+        data = is_json_of(file, "scores")
+        if data is None or not isinstance(data["scores"], dict) or not data.keys() <= _ScoresFile.model_fields.keys():
+            continue
+        parent = file.parent.parent if file.parent.name == "artifacts" else file.parent
+        name = parent.name if path.is_dir() and path in parent.parents else _TOP
+        detected.append(DetectedResult(task=recorded_task(name), artifacts=file.parent))
+    return detected
 
 
 def read(path: Path, task: HarnessTask) -> ParsedResult:

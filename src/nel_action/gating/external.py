@@ -30,6 +30,7 @@ _BATCH: Final = 512
 _FORMATS: Final = (
     "results.json of nel-action, results_*.json of lm-eval, inspect logs (*.json, *.eval), results.yml or bundles "
     "(eval-*.json with results.jsonl) of nemo-evaluator, JUnit XML, output of promptfoo, test runs of DeepEval, "
+    "results of lighteval, records of Every Eval Ever, job directories of Harbor, scores.json of the command harness, "
     "files of installed plug-ins"
 )
 
@@ -116,12 +117,15 @@ def _detect(path: Path) -> tuple[_Reader, Sequence[DetectedResult]] | None:
 
 def _built_in_readers() -> Iterator[_Reader]:
     # NOTE: imported only for files of other programs; own results are the common case.
-    from nel_action.formats import deepeval, junit_xml, nemo_bundle, promptfoo
+    from nel_action.formats import deepeval, every_eval_ever, harbor, junit_xml, lighteval, nemo_bundle, promptfoo
     from nel_action.harnesses.registry import BUILT_IN
 
     # NOTE: bundles are written by nemo-evaluator 0.3, which no harness here runs.
     yield _Reader("nemo-evaluator", nemo_bundle.detect, lambda task, path: nemo_bundle.read(path, task))
     yield _Reader("promptfoo", promptfoo.detect, lambda task, path: promptfoo.read(path, task))
+    yield _Reader("lighteval", lighteval.detect, lambda task, path: lighteval.read(path, task))
+    yield _Reader("every_eval_ever", every_eval_ever.detect, lambda task, path: every_eval_ever.read(path, task))
+    yield _Reader("harbor", harbor.detect, lambda task, path: harbor.read(path, task))
     yield _Reader("deepeval", deepeval.detect, lambda task, path: deepeval.read(path, task))
     # NOTE: inspect comes last, because any JSON file may be one of its logs.
     yield from map(_reader, sorted(BUILT_IN, key=lambda name: (name == "inspect", name)))

@@ -8,7 +8,7 @@ from typing import Final
 
 from nel_action.errors import Problem, ResultsError
 from nel_action.formats import scores_json
-from nel_action.formats.parsing import ParsedResult, load_json, parse_count
+from nel_action.formats.parsing import DetectedResult, ParsedResult, load_json, parse_count
 from nel_action.harnesses.interface import Binding, Command, Harness
 from nel_action.model.task import HarnessTask, Progress
 
@@ -58,6 +58,10 @@ class CommandHarness(Harness):
             ResultsError: a file is missing, truncated or not as documented, or no score is finite.
         """
         return scores_json.read(artifacts, task)
+
+    def detect(self, path: Path) -> Sequence[DetectedResult]:
+        """Find `scores.json`."""
+        return scores_json.detect(path)
 
 
 def _substitute(argument: str, values: Mapping[str, str]) -> str:
