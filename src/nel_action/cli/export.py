@@ -35,7 +35,10 @@ __all__ = ["export"]
 @click.option("-out", "--output-dir", "output_dir", help="Folder of local files.")
 @click.option("-fname", "--output-filename", "output_filename", help="Name of the local file.")
 @click.option(
-    "--format", "format_", type=click.Choice(["json", "csv", "junit", "parquet"]), help="Format of the local file."
+    "--format",
+    "format_",
+    type=click.Choice(["json", "csv", "junit", "parquet", "every_eval_ever"]),
+    help="Format of the local file.",
 )
 @click.option("--log-metrics", multiple=True, metavar="METRIC", help="Export only this metric; repeatable.")
 @click.option("--copy-artifacts/--no-copy-artifacts", default=None, help="Export the harness's files too.")

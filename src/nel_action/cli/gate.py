@@ -34,8 +34,9 @@ def gate(context: click.Context, runs: tuple[str, ...], policy: Path | None, for
 
     Each run is a file or a directory (results.json of nel-action, results and samples of lm-eval, inspect logs,
     results.yml or bundles, eval-*.json with results.jsonl, of nemo-evaluator, JUnit XML, output of promptfoo, test runs
-    of DeepEval), the id or id prefix of an invocation on
-    this machine, or mlflow:<run>. The baseline can also be a branch: the latest passing run of it on this machine.
+    of DeepEval, results of lighteval, records of Every Eval Ever, jobs of Harbor, scores.json), the id or id prefix of
+    an invocation on this machine, or mlflow:<run>. The baseline can also be a branch: the latest passing run of it on
+    this machine.
     """
     from nel_action.gating.policy import load_policy
 

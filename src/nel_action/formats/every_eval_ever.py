@@ -1,6 +1,6 @@
 """Records of Every Eval Ever (schema 0.2 and 0.3): one task for each evaluation name of a record.
 
-Instances are in `<record>_samples.jsonl` beside the record; their number and checksum must be those that it states.
+Instances are in `<record>_samples.jsonl` next to the record; their number and checksum must be those that it states.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Job directories of Harbor: `result.json` of the job, and one directory with a `result.json` for each trial.
 
 Each dataset is a task, each of its tasks an item, each trial a repeat. The metrics are the verifier's rewards. A trial
-whose reward Harbor calls invalid (an interrupted set-up, an exhausted rate limit) is not measured; one that ended by
-the agent's time limit is.
+whose reward Harbor calls invalid (an interrupted set-up, an exhausted rate limit) is not measured; one that the agent's
+time limit stopped is.
 """
 
 from __future__ import annotations

@@ -10,12 +10,14 @@ import pytest
 from tests.support import reports
 from tests.support.runs import make_run
 
+from nel_action.errors import NelActionError
 from nel_action.exporters.bundle import Bundle, load_bundle
 from nel_action.exporters.interface import Change, ExportOutcome
 from nel_action.exporters.service import export_bundles
+from nel_action.gating.external import open_run
 from nel_action.model.results import JobOutcome, Score
 
-FORMATS = ["json", "csv", "junit", "parquet"]
+FORMATS = ["json", "csv", "junit", "parquet", "every_eval_ever"]
 
 
 @pytest.fixture
@@ -185,3 +187,41 @@ def test_job_without_results_is_exported_without_scores(bundle: Bundle, tmp_path
     data = json.loads((tmp_path / "processed_results.json").read_text())
     (entry,) = data["benchmarks"]["mmlu"]["models"]["acme-7b"]
     assert (entry["outcome"], entry["scores"]) == (JobOutcome.FAILED.value, {})
+
+
+def test_records_of_every_eval_ever_are_read_back_by_the_gate(bundle: Bundle, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    export(bundle, out, format="every_eval_ever", copy_artifacts=False)
+    expected = {
+        (task.task, score.metric): (score.value, score.stderr, score.n, score.higher_is_better)
+        for task in bundle.results.tasks
+        for score in task.scores
+        if score.higher_is_better is not None
+    }
+    read = {
+        (task.task, score.metric): (score.value, score.stderr, score.n, score.higher_is_better)
+        for task in open_run(out).results.tasks
+        for score in task.scores
+    }
+    assert read == expected
+    assert read
+    assert all(path.startswith("data/") for path in files(out))
+
+
+def test_score_of_unknown_direction_is_left_out_of_records_of_every_eval_ever(bundle: Bundle, tmp_path: Path) -> None:
+    tasks = tuple(
+        task.model_copy(
+            update={"scores": tuple(score.model_copy(update={"higher_is_better": None}) for score in task.scores)}
+        )
+        for task in bundle.results.tasks
+    )
+    results = bundle.results.model_copy(update={"tasks": tasks})
+    unknown = Bundle(results=results, run_dir=bundle.run_dir, job_dirs=bundle.job_dirs)
+    out = tmp_path / "out"
+    assert export(unknown, out, format="every_eval_ever", copy_artifacts=False).items == ()
+    assert files(out) == {}
+
+
+def test_file_name_is_rejected_for_records_of_every_eval_ever(bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(NelActionError, match="output_filename has no effect"):
+        export(bundle, tmp_path, format="every_eval_ever", output_filename="x.json")

@@ -14,6 +14,7 @@ from nel_action.errors import Problem
 from nel_action.exporters.bundle import Bundle
 from nel_action.exporters.interface import Change, CommonSettings, Exported, ExportError, ExportOutcome
 from nel_action.exporters.local import documents, tables
+from nel_action.exporters.local.every_eval_ever import every_eval_ever
 from nel_action.files import write_atomically
 
 __all__ = ["Format", "LocalExporter", "LocalSettings"]
@@ -26,6 +27,7 @@ class Format(StrEnum):
     CSV = "csv"
     JUNIT = "junit"
     PARQUET = "parquet"
+    EVERY_EVAL_EVER = "every_eval_ever"
 
 
 class LocalSettings(CommonSettings):
@@ -34,9 +36,10 @@ class LocalSettings(CommonSettings):
     output_dir: str = "nel-action-results"
     """Folder of the file and of copied artifacts."""
     format: Format = Format.JSON
-    """`json`, `csv`, `junit` or `parquet` (which needs pyarrow)."""
+    """`json`, `csv`, `junit`, `parquet` (which needs pyarrow) or `every_eval_ever`."""
     output_filename: str | None = None
-    """Name of the file; `processed_results.<format>` by default. JUnit has one file per invocation."""
+    """Name of the file; `processed_results.<format>` by default. JUnit has one file per invocation, `every_eval_ever`
+    one for each task and model, with names of its own."""
 
 
 _MERGE: Final[Mapping[Format, Callable[[bytes | None, Bundle, Sequence[str]], tuple[bytes, dict[str, Change]]]]] = {
@@ -58,6 +61,8 @@ class LocalExporter:
         """Return a problem if Parquet is not available or the file name is a path."""
         if settings.format is Format.PARQUET and find_spec("pyarrow") is None:
             return [Problem("format parquet needs pyarrow, which is not installed", hint="pip install pyarrow")]
+        if settings.output_filename and settings.format is Format.EVERY_EVAL_EVER:
+            return [Problem("export.local.output_filename has no effect with format every_eval_ever", hint="remove it")]
         if settings.output_filename and Path(settings.output_filename).name != settings.output_filename:
             return [
                 Problem(
@@ -73,6 +78,8 @@ class LocalExporter:
             ExportError: the file is not writable, or is not a file of this exporter.
         """
         folder = Path(settings.output_dir)
+        if settings.format is Format.EVERY_EVAL_EVER:
+            return ExportOutcome(destination=self.name, items=tuple(_write_records(bundle, settings, folder)))
         path = folder / _file_name(settings, bundle)
         try:
             with _locked(path):
@@ -89,6 +96,27 @@ class LocalExporter:
             raise ExportError(msg, hint="choose another output_filename; the file has not been changed") from error
         items = tuple(Exported(job, change, str(path)) for job, change in changes.items())
         return ExportOutcome(destination=self.name, items=items + copies)
+
+
+def _write_records(bundle: Bundle, settings: LocalSettings, folder: Path) -> Iterator[Exported]:
+    """Write a record for each task and model, and copy its artifacts.
+
+    Raises:
+        ExportError: a file is not writable.
+    """
+    path = folder
+    try:
+        for task, name, content in every_eval_ever(bundle, settings.log_metrics):
+            path = folder / name
+            current = path.read_bytes() if path.is_file() else None
+            if current != content:
+                write_atomically(path, content)
+            change = Change.UNCHANGED if current == content else Change.CREATED if current is None else Change.UPDATED
+            yield Exported(task.job_id, change, str(path))
+        yield from _copy(bundle, settings, folder)
+    except OSError as error:
+        msg = f"cannot write {error.filename or path}: {error.strerror or error}"
+        raise ExportError(msg) from error
 
 
 def _file_name(settings: LocalSettings, bundle: Bundle) -> str:
