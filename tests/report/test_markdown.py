@@ -97,3 +97,45 @@ def test_failed_tasks_are_counted_if_their_names_do_not_fit() -> None:
     text = render_markdown(reports.many(2_000, Verdict.FAIL), limit=1_000)
     named = text.count("task-")
     assert f"and {2_000 - named} more" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "blocks", "expected"),
+    [
+        (Verdict.INCONCLUSIVE, False, "### ? Nightly \\| A: inconclusive, does not block: "),
+        (Verdict.INCONCLUSIVE, True, "### ? Nightly \\| A: inconclusive, blocks: "),
+        (Verdict.UNMEASURABLE, True, "### ! Nightly \\| A: could not be measured, blocks: "),
+        (Verdict.FAIL, True, "### ✗ Nightly \\| A: failed: "),
+        (Verdict.FAIL, False, "### ✗ Nightly \\| A: failed, does not block: "),
+        (Verdict.FAIL, None, "### ✗ Nightly \\| A: failed: "),
+    ],
+)
+def test_heading_names_the_gate_its_verdict_and_whether_it_blocks(
+    kind: Verdict, *, blocks: bool | None, expected: str
+) -> None:
+    report = reports.many(1, kind)
+    report = replace(report, metadata=replace(report.metadata, title="Nightly | A", blocks=blocks))
+    heading = render_markdown(report).splitlines()[0]
+    assert heading.startswith(expected), heading
+
+
+def test_worst_reason_is_stated_once() -> None:
+    report = reports.failed()
+    first = report.gate.reasons[0].partition(": ")[2] or report.gate.reasons[0]
+    assert render_markdown(report).count(first) == 1
+
+
+def test_columns_without_content_are_left_out() -> None:
+    report = reports.many(3, Verdict.FAIL)
+    tasks = tuple(task.model_copy(update={"comparison": None}) for task in report.gate.tasks)
+    plain = replace(report, gate=report.gate.model_copy(update={"tasks": tasks, "baseline": None}))
+    header = next(line for line in render_markdown(plain).splitlines() if line.startswith("| "))
+    assert "baseline" not in header
+    assert "difference" not in header
+    assert "verdict" in header
+
+
+def test_pass_claimed_by_a_fork_is_no_pass() -> None:
+    report = reports.passed()
+    text = render_markdown(replace(report, metadata=replace(report.metadata, claimed_by="the fork", blocks=True)))
+    assert "passed, as claimed by the fork, blocks" in text.splitlines()[0]

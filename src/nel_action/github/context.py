@@ -132,6 +132,7 @@ class ActionContext:
             mode=self.inputs.comment,
             redact=self.redact,
             relative=self.repository_path,
+            title=name,
         )
 
     def base_files(self) -> BaseFiles:

@@ -13,7 +13,7 @@ from nel_action.errors import ExitCode, Location, NelActionError
 from nel_action.gating.trend import TrendVerdict
 from nel_action.gating.verdict import Verdict
 from nel_action.github.baseline import BranchBaselines
-from nel_action.github.check import Conclusion
+from nel_action.github.check import Conclusion, conclusion_of
 from nel_action.github.context import ActionContext
 from nel_action.github.errors import describe_write_error
 from nel_action.github.event import WorkflowEvent
@@ -118,7 +118,16 @@ class GatePublication:
         self._runs = _add_to_history(self._context, report, self._event, self._rules)
         trend = trend_points(self._runs or _read_history(self._context, self._event)) or report.metadata.trend
         links = (*report.metadata.links, Link("workflow run and artifacts", self._event.run_url))
-        metadata = replace(report.metadata, pull_request=self._event.pull_request, links=links, trend=trend)
+        code = ExitCode(report.gate.exit_code)
+        conclusion = _stricter_conclusion(self._context, code, report) or conclusion_of(code)
+        metadata = replace(
+            report.metadata,
+            title=self._publisher.title,
+            blocks=conclusion is not Conclusion.SUCCESS,
+            pull_request=self._event.pull_request,
+            links=links,
+            trend=trend,
+        )
         return redact_report(replace(report, metadata=metadata), self._context.redact)
 
     def publish(self, report: Report, session: Session, views: Sequence[JobView]) -> Outcome:

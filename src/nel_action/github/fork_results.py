@@ -76,7 +76,13 @@ def _judge(context: ActionContext, publisher: Publisher, results: Results, root:
 
     def complete(report: Report) -> Report:
         metadata = replace(
-            report.metadata, pull_request=event.pull_request, links=(link,), executor="the fork's own workflow"
+            report.metadata,
+            title=publisher.title,
+            blocks=True,
+            claimed_by="the fork",
+            pull_request=event.pull_request,
+            links=(link,),
+            executor="the fork's own workflow",
         )
         return redact_report(replace(report, metadata=metadata), context.redact)
 
@@ -110,7 +116,12 @@ def _publish(context: ActionContext, publisher: Publisher, report: Report, root:
         conclusion=Conclusion.ACTION_REQUIRED if passed else Conclusion.FAILURE,
     )
     context.state.update(run_dir=str(root))
-    return finished_outcome(report, root)
+    outcome = finished_outcome(report, root)
+    if not passed:
+        return outcome
+    # NOTE: the results of a fork are unconfirmed, so no output calls them a pass.
+    summary = "a pass is claimed by the fork; a maintainer should confirm it"
+    return replace(outcome, code=int(ExitCode.UNMEASURABLE), verdict=Verdict.UNMEASURABLE.value, summary=summary)
 
 
 def derive_pull_request(api: GitHubApi, event: WorkflowEvent) -> WorkflowEvent:

@@ -34,8 +34,6 @@ PROBLEMS_LIMIT: Final = 60_000
 """Characters of all problems together; less than a comment or a check accepts, because of the text around them."""
 LOG_ANNOTATIONS: Final = 10
 """Annotations that are also written to the step's log."""
-NO_VERDICT: Final = "### ! Benchmark gate: no verdict"
-"""Heading where an error prevented a verdict."""
 Done = TypeVar("Done")
 
 logger = logging.getLogger(__name__)
@@ -69,6 +67,7 @@ class Publisher:
         mode: CommentMode,
         redact: Callable[[str], str] = str,
         relative: Callable[[Path], Path] = Path,
+        title: str = "",
     ) -> None:
         """Combine channels.
 
@@ -79,7 +78,11 @@ class Publisher:
             mode: when a comment is created.
             redact: removes secrets from a text.
             relative: maps a path to one relative to the repository's root.
+            title: name of the gate.
         """
+        self.title = title or "Benchmark gate"
+        """Name of the gate."""
+        self._title = escape.text(self.title, limit=120)
         self._workflow = workflow
         self._check = check
         self._comment = comment
@@ -132,7 +135,7 @@ class Publisher:
         if check and self._ticker.due():
             self._try_check(lambda: check.update_progress(title=title, summary=table, text=self._text))
         if comment and self._mode is CommentMode.ALWAYS:
-            body = f"### Benchmark gate: {title}\n\n{table}"
+            body = f"### {self._title}: {title}\n\n{table}"
             self._try_comment(lambda: comment.update_progress(body))
 
     def conclude(
@@ -191,7 +194,7 @@ class Publisher:
         if check:
             title = problems[0].message
             self._try_check(lambda: check.conclude(conclusion, title=title, summary=summary, annotations=annotations))
-        body = f"{NO_VERDICT}\n\n{summary}\n"
+        body = f"### ! {self._title}: no verdict\n\n{summary}\n"
         if comment and self._mode is not CommentMode.OFF:
             self._try_comment(lambda: comment.write(body))
         for problem in problems:
@@ -207,7 +210,7 @@ class Publisher:
     def leave_open(self, message: str) -> None:
         """Log that jobs continue without this process; the check stays in progress."""
         self._workflow.log(message)
-        self._workflow.append_summary(f"### … Benchmark gate: still running\n\n{escape.text(message)}\n")
+        self._workflow.append_summary(f"### … {self._title}: still running\n\n{escape.text(message)}\n")
 
     def set_outputs(self, values: Mapping[str, str]) -> None:
         """Set the step's outputs."""
@@ -255,8 +258,12 @@ def redact_report(report: Report, redact: Callable[[str], str]) -> Report:
 
 
 def _headline(report: Report) -> str:
+    """Return the title of the check: the verdict, whether it blocks, and the worst reason."""
+    verdict, metadata = report.gate.verdict, report.metadata
+    claim = f", as claimed by {metadata.claimed_by}" if metadata.claimed_by else ""
+    tolerated = ", does not block" if metadata.blocks is False and verdict is not Verdict.PASS else ""
     reason = f": {report.gate.reasons[0]}" if report.gate.reasons else ""
-    return f"{report.gate.verdict.value}{reason}"
+    return f"{verdict.value}{claim}{tolerated}{reason}"
 
 
 def _annotations(report: Report, locate: Callable[[str], Location | None]) -> Iterable[Annotation]:

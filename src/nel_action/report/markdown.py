@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 from urllib.parse import urlsplit
 
 from nel_action.formatting import VERDICT_SYMBOLS, cost, count, duration, percentage, plural
+from nel_action.gating import messages
 from nel_action.gating.verdict import Verdict
 from nel_action.model.results import TaskResult
 from nel_action.report import escape
@@ -15,7 +17,7 @@ from nel_action.report.columns import Output, ScoreColumn, columns_for
 from nel_action.report.model import Report
 from nel_action.report.rows import Row, has_no_measurable_change, models_of, rows_of
 
-__all__ = ["COMMENT_LIMIT", "VERDICT_TITLES", "render_markdown"]
+__all__ = ["COMMENT_LIMIT", "VERDICT_TITLES", "headline", "render_markdown"]
 
 COMMENT_LIMIT: Final = 65_536
 """Characters that GitHub accepts in a comment. Applied to bytes, of which there are never fewer."""
@@ -81,11 +83,25 @@ def _heading(report: Report, rows: Sequence[Row], *, unchanged: bool, width: int
     symbol = VERDICT_SYMBOLS[gate.verdict]
     if unchanged:
         baseline = f" against {escape.text(gate.baseline)}" if gate.baseline else ""
-        return f"{symbol} **Benchmark gate: passed.** No measurable change on {plural(len(rows), 'task')}{baseline}."
+        return f"{symbol} **{headline(report)}.** No measurable change on {plural(len(rows), 'task')}{baseline}."
     if not gate.reasons or gate.verdict is Verdict.PASS:
-        return f"### {symbol} Benchmark gate: {VERDICT_TITLES[gate.verdict]}"
+        return f"### {symbol} {headline(report)}"
     others = f" (and {len(gate.reasons) - 1} more)" if len(gate.reasons) > 1 else ""
-    return f"### {symbol} Benchmark gate: {escape.text(gate.reasons[0], limit=width)}{others}"
+    return f"### {symbol} {headline(report)}: {escape.text(gate.reasons[0], limit=width)}{others}"
+
+
+def headline(report: Report) -> str:
+    """Return the gate, its verdict and whether it blocks, as Markdown."""
+    metadata, verdict = report.metadata, VERDICT_TITLES[report.gate.verdict]
+    if metadata.claimed_by:
+        verdict = f"{verdict}, as claimed by {metadata.claimed_by}"
+    # NOTE: a failure that blocks and a pass that does not are what everybody expects.
+    unexpected = {(Verdict.PASS, True), (Verdict.FAIL, False)}
+    if report.gate.verdict in {Verdict.INCONCLUSIVE, Verdict.UNMEASURABLE} or (
+        (report.gate.verdict, metadata.blocks) in unexpected
+    ):
+        verdict += {True: ", blocks", False: ", does not block", None: ""}[metadata.blocks]
+    return f"{escape.text(metadata.title, limit=_MAX_NAME)}: {escape.text(verdict)}"
 
 
 def _notes(report: Report, width: int) -> str:
@@ -99,12 +115,21 @@ def _notes(report: Report, width: int) -> str:
 
 
 def _table(report: Report, rows: Sequence[Row], width: int) -> str:
-    columns = columns_for(Output.MARKDOWN)
+    columns = [column for column in columns_for(Output.MARKDOWN) if any(map(column.cell, rows))]
     titles = [escape.text(column.title(report, Output.MARKDOWN), limit=80) for column in columns]
     rules = ["---:" if column.right else "---" for column in columns]
     several = len(models_of(rows)) > 1
-    body = [_line(_cell(column, row, several, width) for column in columns) for row in rows]
+    shown = [_without_headline_reason(row, report) for row in rows]
+    body = [_line(_cell(column, row, several, width) for column in columns) for row in shown]
     return "\n".join([_line(titles), f"|{'|'.join(rules)}|", *body])
+
+
+def _without_headline_reason(row: Row, report: Report) -> Row:
+    """Return the row without its first reason if the heading states it."""
+    if report.gate.verdict is Verdict.PASS or not report.gate.reasons or not row.reasons:
+        return row
+    stated = report.gate.reasons[0] in {row.reasons[0], messages.of_task(row.task, row.reasons[0])}
+    return replace(row, reasons=()) if stated else row
 
 
 def _line(cells: Iterator[str] | Sequence[str]) -> str:
@@ -205,13 +230,18 @@ def _job_line(result: TaskResult) -> str:
 
 
 def _reasons_and_method(report: Report, rows: Sequence[Row]) -> str:
-    """Render all reasons of all tasks, and what the figures mean."""
-    reasons = [f"- **{escape.text(row.task)}**: {escape.text(reason)}" for row in rows for reason in row.reasons]
+    """Render the reasons that the table does not contain in full, and what the figures mean."""
+    reasons = [
+        f"- **{escape.text(row.task)}**: {escape.text(reason)}"
+        for row in rows
+        for index, reason in enumerate(row.reasons)
+        if index or len(reason) > _MAX_REASON
+    ]
     method = (
         f"`±` is one standard error; intervals consist of two one-sided {percentage(report.gate.confidence)} bounds; "
         f"multiple tests are corrected by the method {escape.text(report.gate.correction)}."
     )
-    return _folded("Reasons and method", "\n".join([*reasons, "", method]))
+    return _folded("Reasons and method", "\n".join([*reasons, *([""] if reasons else []), method]))
 
 
 def _items_that_got_worse(report: Report, rows: Sequence[Row]) -> str:

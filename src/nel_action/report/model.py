@@ -55,6 +55,12 @@ class Metadata:
     baseline_dir: Path | None = None
     """Folder of the baseline's `results.json`, for showing the samples of both sides."""
     executor: str | None = None
+    title: str = "Benchmark gate"
+    """Name of the gate."""
+    blocks: bool | None = None
+    """Whether the verdict blocks a merge; None where that is not known."""
+    claimed_by: str | None = None
+    """The author of results that were measured by untrusted code: `the fork`."""
     pull_request: int | None = None
     started: str | None = None
     """RFC 3339, UTC."""

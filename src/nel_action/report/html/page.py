@@ -28,7 +28,7 @@ def render_html(report: Report) -> bytes:
     """
     rows = rows_of(report)
     style, script = _asset("report.css"), _asset("report.js")
-    title = f"Benchmark gate: {VERDICT_TITLES[report.gate.verdict]}"
+    title = f"{report.metadata.title}: {VERDICT_TITLES[report.gate.verdict]}"
     head = join(
         Safe('<meta charset="utf-8">'),
         el("meta", http_equiv="Content-Security-Policy", content=_policy(style, script)),
