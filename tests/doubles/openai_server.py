@@ -132,6 +132,11 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
 
+    @property
+    def route(self) -> str:
+        """The path without its query."""
+        return self.path.partition("?")[0]
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the base class's name
         """Do not log requests."""
 
@@ -142,10 +147,10 @@ class _Handler(BaseHTTPRequestHandler):
             "/v1/models": {"object": "list", "data": [{"id": model.name, "object": "model", "owned_by": "test"}]},
             "/tokenizer_info": {"eos_token": "\n", "bos_token": None, "pad_token": None, "chat_template": None},
         }
-        if self.path == "/v1/models" and (rejection := self._rejection(model.name)):
+        if self.route == "/v1/models" and (rejection := self._rejection(model.name)):
             self._send(*rejection)
-        elif self.path in answers:
-            self._send(200, answers[self.path])
+        elif self.route in answers:
+            self._send(200, answers[self.route])
         else:
             self._send(404, _problem("not_found", f"no route {self.path}"))
 
@@ -156,7 +161,7 @@ class _Handler(BaseHTTPRequestHandler):
         except ValueError:
             self._send(400, _problem("invalid_request_error", "the body is not JSON"))
             return
-        if self.path in ROUTES.values():
+        if self.route in ROUTES.values():
             self._answer(body)
         elif self.path == "/tokenize":
             self._send(200, {"tokens": list(str(body["prompt"]).encode())})
@@ -178,7 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault:
             time.sleep(fault.seconds)
         try:
-            answer = double.model.chat(body) if self.path == ROUTES["chat"] else double.model.complete(body)
+            answer = double.model.chat(body) if self.route == ROUTES["chat"] else double.model.complete(body)
         except BadRequestError as error:
             self._record(body, 400)
             self._send(400, _problem("invalid_request_error", str(error)))
@@ -198,7 +203,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, {"error": {"message": "upstream timed out", "code": 504}})
         elif fault.kind == "empty":
             empty = Model(name=self.server.double.model.name, text="")
-            self._send(200, empty.chat(body) if self.path == ROUTES["chat"] else empty.complete(body))
+            self._send(200, empty.chat(body) if self.route == ROUTES["chat"] else empty.complete(body))
         else:
             extra = {"Retry-After": f"{fault.seconds:g}"} if fault.kind == "rate_limit" else {}
             self._send(STATUS[fault.kind], _problem(fault.kind, "injected by the test"), extra)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import yaml
 from tests.doubles.github.events import example
@@ -22,10 +23,13 @@ from tests.support.local_jobs import stop_supervisors
 __all__ = ["BENCH", "ActionResult", "Workplace", "outputs_of"]
 
 BENCH = '''\
-"""A benchmark whose score is a parameter; it can wait for a file, print a line, leak a key or fail."""
+"""A benchmark whose score the model's URL states; it can wait for a file, print a line, leak a key or fail."""
 import base64, json, os, pathlib, random, sys, time, urllib.parse
 out = pathlib.Path(os.environ["NEL_OUTPUT_DIR"])
-extra = {name[10:].lower(): value for name, value in os.environ.items() if name.startswith("NEL_EXTRA_")}
+query = urllib.parse.parse_qsl(urllib.parse.urlsplit(os.environ["NEL_URL"]).query)
+task = os.environ["NEL_TASK"].rpartition(".")[2] + "."
+extra = {name.removeprefix(task): value for name, value in query if name.startswith(task)}
+extra |= {name[10:].lower(): value for name, value in os.environ.items() if name.startswith("NEL_EXTRA_")}
 print(extra.get("say", "hello"), flush=True)
 deadline = time.monotonic() + 120
 until = extra.get("until_again" if os.environ["NEL_SEED"] == "1235" else "until")
@@ -94,7 +98,8 @@ class Workplace:
         """Write `evals/gate.yaml` and its benchmark.
 
         Args:
-            tasks: parameters by task: `value`, `again`, `until`, `until_again`, `say`, `leak`, `fail`.
+            tasks: what the model does in each task: `value`, `again`, `until`, `until_again`, `say`, `leak`, `fail`.
+                They are part of the model's URL, because a change of the benchmark itself is not judged.
             gate: the policy.
             more: further sections of the spec.
         """
@@ -107,17 +112,19 @@ class Workplace:
                 "harness": "command",
                 "task_dir": "bench",
                 "command": [self.python, "{task_dir}/bench.py"],
-                "params": {"extra": dict(extra)},
             }
-            for name, extra in tasks.items()
+            for name in tasks
         ]
+        settings = {f"{task}.{name}": value for task, extra in tasks.items() for name, value in extra.items()}
         spec: dict[str, Any] = {
             "execution": {"type": "local", "runtime": "process", "parallelism": 2},
             "target": {"api_endpoint": {"model_id": "tiny", "url": self.target}},
             "evaluation": {"tasks": task_list},
         }
         spec |= {"gate": gate} if gate is not None else {}
-        (folder / "gate.yaml").write_text(yaml.safe_dump(spec | more, sort_keys=False))
+        spec = json.loads(json.dumps(spec | more))
+        spec["target"]["api_endpoint"]["url"] += f"?{urlencode(settings)}" if settings else ""
+        (folder / "gate.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
 
     def commit(self, message: str = "change") -> str:
         """Commit all files and return the commit's id."""

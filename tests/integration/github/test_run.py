@@ -152,7 +152,9 @@ def test_base_is_read_through_api_in_shallow_checkout(workplace: Workplace) -> N
     head, base = commit_base_and_head(workplace, 0.2, LAX)
     store = workplace.hub.store
     text = workplace.git("show", f"{base}:evals/gate.yaml") + "\n"
-    items = [{"path": "evals/gate.yaml", "mode": "100644", "type": "blob", "sha": store.put_object("blob", text)}]
+    lines = [line.split(maxsplit=3) for line in workplace.git("ls-tree", "-r", base).splitlines()]
+    items = [{"path": path, "mode": mode, "type": kind, "sha": sha} for mode, kind, sha, path in lines]
+    next(item for item in items if item["path"] == "evals/gate.yaml")["sha"] = store.put_object("blob", text)
     content = {"tree": store.put_object("tree", items), "parents": [], "message": "base"}
     store.objects[base] = content
     workplace.git("checkout", "-q", "--orphan", "shallow")
