@@ -85,7 +85,10 @@ def finish() -> int:
     from nel_action.github.workflow import Workflow
 
     try:
-        finish_step(_create_context(spec_needed=False)[0])
+        context, problems = _create_context(spec_needed=False)
+        if problems and context.state.read() is None:
+            raise SpecError(problems)
+        finish_step(context)
     except NelActionError as error:
         # NOTE: all outputs are set in any case, also if the inputs themselves are invalid.
         outcome = Outcome(code=int(error.exit_code), summary=error.problems[0].message)
