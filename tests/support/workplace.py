@@ -27,7 +27,7 @@ BENCH = '''\
 import base64, json, os, pathlib, random, sys, time, urllib.parse
 out = pathlib.Path(os.environ["NEL_OUTPUT_DIR"])
 query = urllib.parse.parse_qsl(urllib.parse.urlsplit(os.environ["NEL_URL"]).query)
-task = os.environ["NEL_TASK"].rpartition(".")[2] + "."
+task = os.environ["NEL_TASK"].rpartition(".")[2] + ":"
 extra = {name.removeprefix(task): value for name, value in query if name.startswith(task)}
 extra |= {name[10:].lower(): value for name, value in os.environ.items() if name.startswith("NEL_EXTRA_")}
 print(extra.get("say", "hello"), flush=True)
@@ -115,7 +115,7 @@ class Workplace:
             }
             for name in tasks
         ]
-        settings = {f"{task}.{name}": value for task, extra in tasks.items() for name, value in extra.items()}
+        settings = {f"{task}:{name}": value for task, extra in tasks.items() for name, value in extra.items()}
         spec: dict[str, Any] = {
             "execution": {"type": "local", "runtime": "process", "parallelism": 2},
             "target": {"api_endpoint": {"model_id": "tiny", "url": self.target}},
