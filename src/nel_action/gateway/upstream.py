@@ -9,6 +9,7 @@ import os
 import socket
 import ssl
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import Callable
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -41,16 +42,16 @@ class ReceiveTimeoutError(UpstreamError):
     """The response was not complete in time."""
 
 
-class Receiver:
+class Receiver(ABC):
     """Takes a response as it arrives."""
 
+    @abstractmethod
     def head(self, head: ResponseHead) -> None:
         """Take the head; informational responses are left out."""
-        raise NotImplementedError(head)
 
+    @abstractmethod
     def data(self, data: bytes) -> None:
         """Take a piece of the body."""
-        raise NotImplementedError(data)
 
     @property
     def backlog(self) -> Callable[[], asyncio.Future[None]] | None:

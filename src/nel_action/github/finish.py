@@ -6,16 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from nel_action.errors import CancelledError, ExitCode, NelActionError
-from nel_action.executors.interface import find_attempts
 from nel_action.github.artifacts import copy_artifact_files
 from nel_action.github.check import Conclusion
 from nel_action.github.context import ActionContext
 from nel_action.github.inputs import OnCancel
 from nel_action.github.outcome import Outcome, State
 from nel_action.github.workflow import Level
-from nel_action.ledger import now
 from nel_action.lifecycle.cancel import cancel
-from nel_action.lifecycle.session import Session, open_session
+from nel_action.lifecycle.session import open_session
 
 __all__ = ["finish"]
 
@@ -69,22 +67,11 @@ def _cancel_jobs(context: ActionContext, state: State) -> str:
         return "cancelled before anything was submitted"
     try:
         with open_session(state.run_dir, home=context.home, environ=context.environ) as session:
-            _record_unconfirmed_attempts(session)
             cancel(session)
     except NelActionError as error:
         context.workflow.annotate(Level.ERROR, str(error), title="Jobs may still run")
         return "cancelled; jobs may still run, see the log"
     return "cancelled, including all jobs"
-
-
-def _record_unconfirmed_attempts(session: Session) -> None:
-    """Record attempts whose submission was interrupted between the backend's answer and the record of it."""
-    unconfirmed = [row for row in session.attempts().values() if row.backend_id is None]
-    attempts = find_attempts(session.executor, [row.key for row in unconfirmed]) if unconfirmed else {}
-    for row in unconfirmed:
-        attempt = attempts.get(row.key)
-        if attempt is not None and attempt.number == row.number:
-            session.ledger.record(replace(row, backend_id=attempt.backend_id, recorded=now()))
 
 
 def _prepare_artifact(context: ActionContext, state: State | None) -> dict[str, str]:

@@ -341,7 +341,7 @@ def _copy_config_files(tree: BaseTree, path: PurePosixPath, copy: Path, *, every
         return entries
 
     content = tree.read([*select(path.parent), tree.entries[str(path)]])
-    # NOTE: an entry of `defaults` may lead out of the directory: `../shared/base`.
+    # NOTE: an entry of `defaults` may lead out of the directory: `../common/base`.
     if everything or any(b".." in data for data in content.values()):
         tree.copy(select(PurePosixPath()), copy)
     tree.copy([tree.entries[name] for name in content], copy)

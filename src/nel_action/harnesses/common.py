@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
 from nel_action.errors import Problem
-from nel_action.model.task import HarnessTask
+from nel_action.model.task import HarnessTask, Progress
 
-__all__ = ["PYTHON_ENV", "adapter_config_problems", "unknown_extra_problems"]
+__all__ = ["PYTHON_ENV", "adapter_config_problems", "last_progress", "unknown_extra_problems"]
 
 PYTHON_ENV: Final[Mapping[str, str]] = MappingProxyType({"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": ""})
 """For harnesses in Python: unbuffered logs, and compiled files, which save a harness with 70 packages some five seconds
 at every start."""
+
+
+def last_progress(bar: re.Pattern[str], log_tail: str) -> Progress | None:
+    """Return the state of the last progress bar in a log; the pattern's groups are the finished and the total count."""
+    bars = bar.findall(log_tail)
+    return Progress(int(bars[-1][0]), int(bars[-1][1])) if bars else None
 
 
 def unknown_extra_problems(task: HarnessTask, known: Collection[str]) -> Iterator[Problem]:

@@ -12,7 +12,7 @@ from typing import Any, Final, assert_never
 from nel_action.errors import Problem
 from nel_action.formats import lm_eval
 from nel_action.formats.parsing import DetectedResult, ParsedResult
-from nel_action.harnesses.common import PYTHON_ENV, adapter_config_problems, unknown_extra_problems
+from nel_action.harnesses.common import PYTHON_ENV, adapter_config_problems, last_progress, unknown_extra_problems
 from nel_action.harnesses.interface import Binding, Command, Harness
 from nel_action.model.task import EndpointType, HarnessTask, Params, Progress
 
@@ -77,8 +77,7 @@ class LmEval(Harness):
 
     def progress(self, artifacts: Path, log_tail: str) -> Progress | None:  # noqa: ARG002 part of the interface
         """Parse lm-eval's progress bar of requests."""
-        bars = _PROGRESS_BAR.findall(log_tail)
-        return Progress(int(bars[-1][0]), int(bars[-1][1])) if bars else None
+        return last_progress(_PROGRESS_BAR, log_tail)
 
     def read(self, task: HarnessTask, artifacts: Path) -> ParsedResult:
         """Read `results_*.json` and the samples files next to it.

@@ -14,7 +14,7 @@ import yaml
 from nel_action.errors import Problem
 from nel_action.formats import nemo_results
 from nel_action.formats.parsing import DetectedResult, ParsedResult
-from nel_action.harnesses.common import PYTHON_ENV
+from nel_action.harnesses.common import PYTHON_ENV, last_progress
 from nel_action.harnesses.interface import Binding, Command, Harness
 from nel_action.model.task import EndpointType, HarnessTask, Params, Progress
 
@@ -73,8 +73,7 @@ class Nemo(Harness):
         try:
             return Progress(int((artifacts / "progress").read_text()))
         except (OSError, ValueError):
-            bars = _PROGRESS_BAR.findall(log_tail)
-        return Progress(int(bars[-1][0]), int(bars[-1][1])) if bars else None
+            return last_progress(_PROGRESS_BAR, log_tail)
 
     def read(self, task: HarnessTask, artifacts: Path) -> ParsedResult:
         """Read `results.yml`, the metrics file and, if present, per-sample records.
