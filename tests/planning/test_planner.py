@@ -70,6 +70,50 @@ def test_key_does_not_depend_on_execution_limits() -> None:
     assert key_of(changed) == key_of(make_spec())
 
 
+def test_key_does_not_depend_on_what_changes_no_answer_and_depends_on_adapter_steps() -> None:
+    changed = with_task(params=TaskParams(parallelism=9, request_timeout=1.0, max_retries=0), gateway={"replay": False})
+    assert key_of(changed) == key_of(with_task())
+    steps = [{"use_system_prompt": True, "custom_system_prompt": text} for text in ("one", "two")]
+    keys = {key_of(with_task(harness="nemo", container="i", nemo_evaluator_config=_adapter(s))) for s in steps}
+    assert len(keys) == 2
+
+
+def _adapter(steps: object) -> dict[str, object]:
+    return {"target": {"api_endpoint": {"adapter_config": steps}}}
+
+
+def gateway_problems(**task: object) -> list[str]:
+    spec = with_task(**task)
+    endpoint = ApiEndpoint(url="http://x/v1/chat/completions", model_id="m", api_key_name="MODEL_KEY")
+    try:
+        make_plan(spec.model_copy(update={"target": Target(api_endpoint=endpoint)}), CONTEXT, base_dir=Path())
+    except SpecError as error:
+        return [problem.message for problem in error.problems]
+    return []
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ({"nemo_evaluator_config": {"target": {"api_endpoint": {"url": "http://y"}}}}, "would bypass the gateway"),
+        ({"nemo_evaluator_config": {"target": {"api_endpoint": {"api_key_name": "K"}}}}, "would bypass the gateway"),
+        ({"params": {"extra": {"judge": {"api_key": "MODEL_KEY"}}}}, "name the variable MODEL_KEY"),
+    ],
+)
+def test_settings_that_bypass_the_gateway_or_need_the_key_are_refused_while_it_is_on(
+    task: dict[str, object], message: str
+) -> None:
+    (problem,) = gateway_problems(**task)
+    assert message in problem
+    assert gateway_problems(**task, gateway=False) == []
+
+
+def test_gateway_is_on_by_default_and_a_task_can_switch_it_off() -> None:
+    jobs = [make_plan(with_task(**task), CONTEXT, base_dir=Path()).jobs[0] for task in ({}, {"gateway": False})]
+    assert jobs[0].gateway is not None
+    assert jobs[1].gateway is None
+
+
 def test_key_depends_on_commit_repository_and_salt_or_on_revision_instead_of_commit() -> None:
     plain = make_spec()
     contexts = [replace(CONTEXT, commit="z"), replace(CONTEXT, repository="z"), replace(CONTEXT, salt="z"), CONTEXT]

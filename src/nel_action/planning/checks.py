@@ -6,11 +6,12 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from nel_action.catalog.lookup import CatalogTask, relatives
 from nel_action.errors import Location, Problem
 from nel_action.model.file_names import MAX_FILE_NAME, file_name
+from nel_action.model.task import HarnessTask
 from nel_action.planning.task_resolution import Locate
 from nel_action.spec.auxiliary import AuxiliaryKeys
 from nel_action.spec.deployment import NoDeployment
@@ -21,6 +22,7 @@ __all__ = [
     "check_auxiliary",
     "check_endpoint_type",
     "check_files",
+    "check_gateway",
     "check_name",
     "check_targets",
     "check_trust",
@@ -110,6 +112,45 @@ def check_files(spec: Spec, index: int, base_dir: Path, locate: Locate) -> Itera
         if path and not exists(base_dir / path):
             kind = "file" if name == "requirements" else "folder"
             yield Problem(f"{name}: no {kind} {path} in {base_dir}", locate(("evaluation", "tasks", index, name)))
+
+
+def check_gateway(spec: Spec, index: int, task: HarnessTask, target: Target, locate: Locate) -> Iterator[Problem]:
+    """Yield settings of a task that would bypass the gateway, or that need the target's key in the harness.
+
+    Args:
+        spec: the spec.
+        index: of the task.
+        task: the task with its merged `nemo_evaluator_config`.
+        target: the model under test.
+        locate: maps a key to its source position.
+    """
+    path = ("evaluation", "tasks", index)
+    endpoint = (task.config.get("target") or {}).get("api_endpoint") or {}
+    for name in ("url", "api_key_name"):
+        if name in endpoint:
+            own = (spec.evaluation.tasks[index].nemo_evaluator_config.get("target") or {}).get("api_endpoint") or {}
+            section = (*path, "nemo_evaluator_config") if name in own else ("evaluation", "nemo_evaluator_config")
+            message = f"nemo_evaluator_config.target.api_endpoint.{name} would bypass the gateway"
+            hint = f"set target.api_endpoint.{name} instead, or gateway: false for this task"
+            yield Problem(f"task {task.display}: {message}", locate((*section, "target", "api_endpoint", name)), hint)
+    key = target.api_endpoint.api_key_name
+    if key and any(_contains(value, key) for value in (task.params.extra, _without_target(task.config))):
+        message = f"task {task.display}: its parameters name the variable {key}, in which the gateway passes a token"
+        hint = f"pass the key under another name (env_vars: {{JUDGE_API_KEY: host:{key}}}), or set gateway: false"
+        yield Problem(message, locate((*path, "name")), hint)
+
+
+def _without_target(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name != "target"}
+
+
+def _contains(value: Any, text: str) -> bool:  # noqa: ANN401 any YAML value
+    """Return whether a nested value contains a string equal to `text`."""
+    if isinstance(value, Mapping):
+        return any(_contains(item, text) for item in value.values())
+    if isinstance(value, list | tuple):
+        return any(_contains(item, text) for item in value)
+    return bool(value == text)
 
 
 def check_name(name: str, location: Location | None) -> Iterator[Problem]:

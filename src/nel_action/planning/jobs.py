@@ -14,6 +14,7 @@ from nel_action.model.job import Key
 from nel_action.model.task import HarnessTask
 from nel_action.spec.auxiliary import AuxiliaryDeployment
 from nel_action.spec.deployment import Deployment
+from nel_action.spec.gateway import Gateway
 from nel_action.spec.model import Spec
 from nel_action.spec.target import Target
 
@@ -75,6 +76,8 @@ class Job:
     """Shell commands before the harness; only if `execution.trust_commands` is set."""
     post_cmd: str | None = None
     """Shell commands after the harness; only if `execution.trust_commands` is set."""
+    gateway: Gateway | None = None
+    """Settings of the proxy between the harness and the target; None for a direct connection. No part of the key."""
     fingerprint: Mapping[str, str] | None = None
     """Key path or file → value or digest of everything that defines the benchmark; no part of the key. None in plans of
     older versions."""

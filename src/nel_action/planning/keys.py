@@ -19,6 +19,8 @@ __all__ = ["digest_key", "job_key"]
 
 _ABSOLUTE_PATH: Final = re.compile(r"""(?:^|[\s=:,;"'(])(/[^\s=:,;"'()]+)""")
 """An absolute path in an argument, also in an option's value or in shell text."""
+_OPERATION: Final = frozenset({"parallelism", "request_timeout", "max_retries"})
+"""Parameters that do not change an answer."""
 _MAX_DIGESTED: Final = 64 * 1024**2
 """Bytes; a larger file is identified by its size and modification time."""
 
@@ -36,7 +38,7 @@ def job_key(job: Job, task: Task, context: Context, salt: str) -> Key:
     return digest_key(
         {
             "task": [job.harness, job.task.name, job.task.endpoint_type, job.task.command, job.task.config],
-            "params": asdict(job.task.params),
+            "params": {name: value for name, value in asdict(job.task.params).items() if name not in _OPERATION},
             "task_dir": digest_tree(job.task.task_dir) if job.task.task_dir else None,
             "image": job.image_digest or job.image,
             "requirements": _digest_file(job.requirements),

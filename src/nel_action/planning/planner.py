@@ -19,6 +19,7 @@ from nel_action.planning.checks import (
     check_auxiliary,
     check_endpoint_type,
     check_files,
+    check_gateway,
     check_name,
     check_targets,
     check_trust,
@@ -31,6 +32,7 @@ from nel_action.planning.task_resolution import Locate, configured_route, endpoi
 from nel_action.spec.auxiliary import AuxiliaryDeployment
 from nel_action.spec.deployment import DeploymentBase, NoDeployment, ServedDeployment
 from nel_action.spec.evaluation import Task
+from nel_action.spec.gateway import merged_gateway
 from nel_action.spec.model import Spec
 from nel_action.spec.nested import merge
 from nel_action.spec.target import Target
@@ -128,7 +130,9 @@ class _JobBuilder:
         resolved = _with_adapter(resolved, target)
         program = self._harness(index, task, entry)
         image, requirements = self._environment(task, entry, program)
-        self._check(index, entry, resolved, program, environment=image or requirements)
+        gateway = merged_gateway((spec.gateway, task.gateway))
+        problems = list(check_gateway(spec, index, resolved, target, self.locate)) if gateway.enabled else []
+        self._check(index, entry, resolved, program, environment=image or requirements, problems=problems)
         job = Job(
             key=Key(""),
             pinned=self._is_pinned(target),
@@ -148,6 +152,7 @@ class _JobBuilder:
             dataset=(str(self.base_dir / task.dataset_dir), task.dataset_mount_path) if task.dataset_dir else None,
             pre_cmd=task.pre_cmd or spec.evaluation.pre_cmd,
             post_cmd=task.post_cmd or spec.evaluation.post_cmd,
+            gateway=gateway if gateway.enabled else None,
             fingerprint=task_fingerprint(spec, index, self.base_dir),
         )
         return replace(job, key=job_key(job, task, self.context, spec.execution.salt))
@@ -178,6 +183,7 @@ class _JobBuilder:
         program: Harness,
         *,
         environment: str | Path | None,
+        problems: Sequence[Problem],
     ) -> None:
         """Check that a task can run.
 
@@ -186,6 +192,7 @@ class _JobBuilder:
         """
         spec, location = self.spec, self.locate(("evaluation", "tasks", index, "name"))
         problems = [
+            *problems,
             *check_name(task.display, location),
             *check_endpoint_type(entry, task.endpoint_type.value, location),
             *check_files(spec, index, self.base_dir, self.locate),

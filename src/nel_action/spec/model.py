@@ -13,6 +13,7 @@ from nel_action.spec.deployment import Deployment, NoDeployment
 from nel_action.spec.evaluation import Evaluation
 from nel_action.spec.execution import ExecutionBase, LocalExecution
 from nel_action.spec.export import Exports
+from nel_action.spec.gateway import Gateway
 from nel_action.spec.lepton import LeptonExecution
 from nel_action.spec.policy import GatePolicy
 from nel_action.spec.slurm import SlurmExecution
@@ -68,6 +69,8 @@ class Spec(SpecModel):
     """What to run."""
     env_vars: dict[EnvironmentName, EnvRef] = {}
     """Variables of deployments, tasks and exports."""
+    gateway: Gateway | bool = True
+    """The proxy between harnesses and the target: records, retries and limits; `false` switches it off."""
     gate: GatePolicy | None = None
     """The policy for the scores."""
     export: Exports = Exports()

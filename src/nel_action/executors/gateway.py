@@ -1,0 +1,173 @@
+"""The gateway of a job: its configuration, its program, and what the harness receives instead of the target's address.
+
+The executors place the program; these functions are what they have in common. `gateway run` starts the harness and
+serves it, `gateway serve` serves a harness in a container from outside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit, urlunsplit
+
+import nel_action.gateway
+from nel_action.files import write_atomically
+from nel_action.gateway.__main__ import PLACEHOLDER
+from nel_action.harnesses.interface import Command
+from nel_action.planning.jobs import Job
+from nel_action.spec.deployment import ServedDeployment
+
+__all__ = [
+    "COUNTERS_FILE",
+    "UPSTREAM_KEY",
+    "HarnessKey",
+    "behind_gateway",
+    "gateway_archive",
+    "gateway_config",
+    "gateway_url",
+    "harness_key",
+    "harness_timeout",
+    "pack_gateway",
+]
+
+UPSTREAM_KEY: Final = "NEL_ACTION_UPSTREAM_KEY"
+"""Variable of the gateway's process with the target's API key; the harness does not inherit it."""
+COUNTERS_FILE: Final = "gateway.json"
+"""File in the logs of an attempt with the counters of its last pass; `gateway.<n>.json` of earlier passes."""
+
+_HARNESS_RETRIES: Final = 1
+"""Retries of the harness after the gateway's own ones."""
+_LONGEST_PAUSE: Final = 60.0
+_MARGIN: Final = 60.0
+"""Seconds by which the harness waits longer than the gateway tries."""
+_ZIP_TIME: Final = (1980, 1, 1, 0, 0, 0)
+_MAIN: Final = "import sys\nfrom nel_action.gateway.__main__ import main\nsys.exit(main())\n"
+
+
+def gateway_config(
+    job: Job, *, url: str, record: str | None, counters: str, attempt: int, invocation: str
+) -> dict[str, Any]:
+    """Return the configuration of a job's gateway, for `nel_action.gateway.config`.
+
+    Args:
+        job: the job; its `gateway` is not None.
+        url: of the model's route, as the gateway reaches it.
+        record: directory of the record; None for no record.
+        counters: file for the counters.
+        attempt: number of the attempt.
+        invocation: ID of the invocation.
+    """
+    settings, params = job.gateway, job.task.params
+    assert settings is not None  # noqa: S101 the caller's condition
+    # NOTE: the answers of a named revision or of an own server do not change; those of a service may at any time.
+    fixed = job.target.revision is not None or isinstance(job.deployment, ServedDeployment)
+    return {
+        "upstream": url,
+        "api_key_name": UPSTREAM_KEY if job.target.api_endpoint.api_key_name else "",
+        "record": record or "",
+        "replay": settings.replay,
+        "store": settings.store,
+        "max_age": 0.0 if fixed else settings.max_age,
+        "request_timeout": params.request_timeout,
+        "max_retries": params.max_retries,
+        "max_concurrency": settings.rates.max_concurrency or 0,
+        "counters": counters,
+        "header": {"key": str(job.key), "attempt": str(attempt), "invocation": invocation},
+    }
+
+
+def gateway_url(url: str, address: str = PLACEHOLDER) -> str:
+    """Return the URL that the harness uses instead of the target's: same path and query, the gateway's address.
+
+    Args:
+        url: of the target's route.
+        address: `host:port` of the gateway; by default the placeholder that `gateway run` replaces.
+    """
+    return urlunsplit(urlsplit(url)._replace(scheme="http", netloc=address))
+
+
+def behind_gateway(job: Job) -> Job:
+    """Return the job as the harness runs it: the gateway retries each request, so the harness waits longer instead."""
+    params = job.task.params
+    changed = replace(
+        params, request_timeout=harness_timeout(job), max_retries=min(params.max_retries, _HARNESS_RETRIES)
+    )
+    return replace(job, task=replace(job.task, params=changed))
+
+
+def harness_timeout(job: Job) -> float:
+    """Return the seconds that a harness waits for an answer: all tries of the gateway, their pauses, and a margin."""
+    params = job.task.params
+    pauses = sum(min(2.0**number, _LONGEST_PAUSE) for number in range(min(params.max_retries, 1000)))
+    return (params.max_retries + 1) * params.request_timeout + pauses + _MARGIN
+
+
+@dataclass(frozen=True, slots=True)
+class HarnessKey:
+    """The environment of a job without the target's API key."""
+
+    env: Mapping[str, str]
+    """Variables of the harness; those in `tokens` are missing."""
+    tokens: tuple[str, ...]
+    """Variables in which the harness expects the API key, and receives a token."""
+    upstream: Mapping[str, str]
+    """Variables of the gateway only: the API key."""
+
+
+def harness_key(job: Job, command: Command, env: Mapping[str, str]) -> HarnessKey:
+    """Separate the target's API key from the environment of a harness.
+
+    Args:
+        job: the job.
+        command: the harness's command, which may read the key under other names.
+        env: all variables with their values, including the key under its own name.
+    """
+    name = job.target.api_endpoint.api_key_name
+    if not name:
+        return HarnessKey(env, (), {})
+    tokens = tuple(dict.fromkeys([name, *(alias for alias, source in command.secret_env.items() if source == name)]))
+    return HarnessKey(
+        env={variable: value for variable, value in env.items() if variable not in tokens},
+        tokens=tokens,
+        upstream={UPSTREAM_KEY: env[name]},
+    )
+
+
+def pack_gateway() -> bytes:
+    """Return the gateway as a zipapp that any Python from 3.8 runs; equal for equal sources."""
+    source = Path(nel_action.gateway.__file__).parent
+    files = {f"nel_action/gateway/{path.name}": path.read_bytes() for path in sorted(source.glob("*.py"))}
+    files = {"__main__.py": _MAIN.encode(), "nel_action/__init__.py": b""} | files
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in files.items():
+            info = zipfile.ZipInfo(name, _ZIP_TIME)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.create_system, info.external_attr = 3, 0o644 << 16
+            archive.writestr(info, data, compresslevel=9)
+    return buffer.getvalue()
+
+
+def gateway_archive(home: Path) -> Path:
+    """Return the path of the zipapp, which is built once per version of its sources.
+
+    Args:
+        home: `$NEL_ACTION_HOME`.
+    """
+    data = pack_gateway()
+    path = home / "gateway" / f"{hashlib.sha256(data).hexdigest()[:16]}.pyz"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
+    return path
+
+
+def config_text(config: Mapping[str, Any]) -> str:
+    """Serialise a configuration."""
+    return json.dumps(config, indent=2) + "\n"

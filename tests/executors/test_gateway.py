@@ -1,0 +1,98 @@
+"""The gateway's configuration, its program as one file, and the environment without the key."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.support.local_jobs import job
+
+from nel_action.executors.gateway import (
+    UPSTREAM_KEY,
+    behind_gateway,
+    config_text,
+    gateway_archive,
+    gateway_config,
+    gateway_url,
+    harness_key,
+    pack_gateway,
+)
+from nel_action.gateway.config import load_config
+from nel_action.harnesses.interface import Command
+from nel_action.model.task import Params
+from nel_action.planning.jobs import Job
+from nel_action.spec.deployment import GenericDeployment
+from nel_action.spec.gateway import Gateway, Rates, merged_gateway
+from nel_action.spec.target import ApiEndpoint, Target
+
+URL = "https://host/v1/chat/completions?version=2"
+
+
+def gateway_job(key: str | None = "MODEL_KEY", **fields: object) -> Job:
+    target = Target(api_endpoint=ApiEndpoint(url=URL, model_id="m", api_key_name=key))
+    return replace(job("a", ""), gateway=Gateway(), target=target, **fields)  # type: ignore[arg-type]
+
+
+def configured(job_: Job) -> dict[str, object]:
+    return gateway_config(job_, url=URL, record="/r", counters="/c", attempt=2, invocation="i" * 16)
+
+
+def test_configuration_is_valid_and_names_the_key_without_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(UPSTREAM_KEY, "sk-secret")
+    text = config_text(configured(gateway_job()))
+    config = load_config(text)
+    assert (config.upstream, config.api_key_name, config.record) == (URL, UPSTREAM_KEY, "/r")
+    assert (config.max_retries, config.request_timeout) == (5, 600.0)
+    assert config.header["attempt"] == "2"
+    assert "sk-secret" not in text
+
+
+def test_answers_expire_only_if_neither_a_revision_nor_a_deployment_fixes_the_model() -> None:
+    plain = gateway_job()
+    revision = replace(plain, target=plain.target.model_copy(update={"revision": "sha256:1"}))
+    deployment = GenericDeployment(type="generic", image="i", command="c", served_model_name="m")
+    ages = [configured(item)["max_age"] for item in (plain, revision, replace(plain, deployment=deployment))]
+    assert ages == [24 * 3600, 0.0, 0.0]
+
+
+def test_harness_reaches_the_gateway_by_the_same_path_and_waits_for_all_its_tries() -> None:
+    assert gateway_url(URL, "127.0.0.1:5") == "http://127.0.0.1:5/v1/chat/completions?version=2"
+    task = replace(gateway_job().task, params=Params(request_timeout=10.0, max_retries=2))
+    params = behind_gateway(gateway_job(task=task)).task.params
+    assert params.max_retries == 1
+    assert params.request_timeout == pytest.approx(3 * 10 + 1 + 2 + 60)
+    none = behind_gateway(gateway_job(task=replace(task, params=Params(max_retries=0)))).task.params
+    assert none.max_retries == 0
+
+
+def test_key_is_in_the_environment_of_the_gateway_only_under_every_name_that_the_harness_reads() -> None:
+    command = Command(argv=("x",), secret_env={"OPENAI_API_KEY": "MODEL_KEY", "HF_TOKEN": "HF"})
+    env = {"MODEL_KEY": "sk-1", "OPENAI_API_KEY": "sk-1", "HF_TOKEN": "hf", "A": "1"}
+    separated = harness_key(gateway_job(), command, env)
+    assert separated.env == {"HF_TOKEN": "hf", "A": "1"}
+    assert separated.tokens == ("MODEL_KEY", "OPENAI_API_KEY")
+    assert separated.upstream == {UPSTREAM_KEY: "sk-1"}
+    assert harness_key(gateway_job(key=None), command, env).env == env
+
+
+def test_archive_is_equal_for_equal_sources_and_runs_without_packages(tmp_path: Path) -> None:
+    assert pack_gateway() == pack_gateway()
+    path = gateway_archive(tmp_path)
+    assert gateway_archive(tmp_path) == path
+    assert len(path.read_bytes()) < 128 * 1024
+    done = subprocess.run((sys.executable, "-I", "-S", path, "--help"), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "serve" in done.stdout
+
+
+def test_settings_of_a_task_replace_those_of_the_spec_key_by_key() -> None:
+    top = Gateway(keep_days=3, rates=Rates(max_concurrency=2))
+    merged = merged_gateway([top, Gateway(replay=False, rates=Rates(requests_per_minute=5))])
+    assert (merged.keep_days, merged.replay) == (3, False)
+    assert merged.rates == Rates(max_concurrency=2, requests_per_minute=5)
+    assert not merged_gateway([top, False]).enabled
+    assert merged_gateway([False, True]).enabled
+    assert merged_gateway([True, None]) == Gateway()
