@@ -9,7 +9,7 @@ from tests.support.local_jobs import job
 from nel_action.errors import UsageError
 from nel_action.executors.interface import ExecutorContext
 from nel_action.executors.local.check import check
-from nel_action.executors.local.docker.run import parse_docker_args
+from nel_action.executors.local.docker.options import parse_docker_args
 from nel_action.planning.jobs import Context, Job, Plan
 from nel_action.spec.deployment import GenericDeployment, VllmDeployment
 from nel_action.spec.execution import LocalExecution

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 
 from nel_action.errors import EngineError, NelActionError, SecretError
 from nel_action.executors.local.attempt import AttemptDir, AttemptError, ExitRecord, JobRecord, utc_timestamp
+from nel_action.executors.local.claims import JobClaim, adopt_result
 from nel_action.executors.local.command import (
     auxiliary_records,
     bind,
@@ -25,7 +26,7 @@ from nel_action.executors.local.command import (
 )
 from nel_action.executors.local.docker.engine import AsyncEngine
 from nel_action.executors.local.docker.run import DockerRuntime, stop_container
-from nel_action.executors.local.interface import ExitStatus, RunningProgram, Runtime, SetupStep
+from nel_action.executors.local.interface import ExitStatus, Preceded, RunningProgram, Runtime, SetupStep
 from nel_action.executors.local.logs import last_line
 from nel_action.executors.local.model_server.interface import LOOPBACK, free_port
 from nel_action.executors.local.model_server.pool import ModelServerPool, ServerLease
@@ -50,6 +51,12 @@ RECOVERED_EXIT_TIMEOUT: Final = 5.0
 ENGINE_INTERVAL: Final = Backoff(initial=0.2, factor=2.0, maximum=5.0)
 """Pauses between two questions to an engine that does not answer."""
 
+CLAIM_INTERVAL: Final = Backoff(initial=0.1, factor=1.5, maximum=2.0)
+"""Pauses between two tries to become the only attempt of a job."""
+
+EXIT_RECORD_TIMEOUT: Final = 30.0
+"""Seconds in which the supervisor of another attempt writes its exit record after the program has stopped."""
+
 FULL_DISK_TRIES: Final = 360
 """Tries to write an exit record."""
 
@@ -65,6 +72,8 @@ class SupervisorContext:
     environ: Mapping[str, str]
     engine: AsyncEngine
     servers: ModelServerPool
+    wake: Callable[[AttemptDir], object]
+    """Ensures that an attempt of this store has a supervisor."""
 
 
 class AttemptRunner:
@@ -76,6 +85,7 @@ class AttemptRunner:
         self._record: JobRecord | None = None
         self._runtime: Runtime | None = None
         self._redact: Redactor | None = None
+        self._claim = JobClaim(context.store, attempt)
         self.stop: asyncio.Future[AttemptError] = asyncio.get_running_loop().create_future()
         """Resolved to abort the attempt."""
 
@@ -92,8 +102,11 @@ class AttemptRunner:
             # NOTE: recorded as the attempt's failure, because the other attempts must continue.
             logger.exception("%s: the supervisor failed", self.attempt.name)
             outcome = ExitRecord.now(JobState.FAILED, Reason.INFRASTRUCTURE, f"the supervisor failed: {error!r}")
-        await self._stop_when_possible()
-        await self._finish_when_possible(self._unless_cancelled(outcome))
+        try:
+            await self._stop_when_possible()
+            await self._finish_when_possible(self._unless_cancelled(outcome))
+        finally:
+            self._claim.release()
 
     async def _stop_when_possible(self) -> None:
         """Ensure that nothing of the attempt runs, for as long as that takes: another attempt may start afterwards."""
@@ -147,15 +160,38 @@ class AttemptRunner:
     async def _run(self, record: JobRecord) -> ExitRecord:
         runtime = self._runtime = self._create_runtime(record)
         program = await self._until_observed(runtime.recover)
+        if program is None:
+            return await self._run_alone(runtime, record)
         try:
-            if program is None:
-                self._raise_if_stopped()
-                await self._prepare(await runtime.setup())
-            elif (status := await _exit_if_terminated(program)) is not None:
+            if (status := await _exit_if_terminated(program)) is not None:
                 return self._exit_record(status)
             return await self._run_with_servers(runtime, program, record)
         finally:
             await self._terminate(program)
+
+    async def _run_alone(self, runtime: Runtime, record: JobRecord) -> ExitRecord:
+        """Run the harness while no other attempt of the job does, or use the results of one that did."""
+        waited: dict[Path, float] = {}
+        for pause in CLAIM_INTERVAL.delays():
+            self._raise_if_stopped()
+            other = self._claim.acquire() or await runtime.predecessor()
+            if other is not None:
+                waited[other.path] = time.monotonic()
+            elif (other := _unrecorded(waited)) is None:
+                for path in waited:
+                    if record.job.pinned and (outcome := adopt_result(AttemptDir(path), self.attempt)) is not None:
+                        return replace(outcome, detail=f"the results are those of {path}")
+                try:
+                    await self._prepare(await runtime.setup())
+                    return await self._run_with_servers(runtime, None, record)
+                except Preceded as error:
+                    other = error.attempt
+            # NOTE: released, so that the attempt that is waited for can acquire it after its supervisor was killed.
+            self._claim.release()
+            self.attempt.set_phase(f"waiting for the same job in {other.path.parent}")
+            self._context.wake(other)
+            await wait_unless(asyncio.sleep(pause), self.stop)
+        raise AssertionError  # the pauses never end
 
     async def _terminate(self, program: RunningProgram | None) -> None:
         """Terminate the program as far as possible; `_stop_when_possible` verifies it."""
@@ -274,7 +310,7 @@ class AttemptRunner:
             replace(
                 outcome,
                 detail=redact(outcome.detail) if outcome.detail else None,
-                started=utc_timestamp(started.at) if started else None,
+                started=utc_timestamp(started.at) if started else outcome.started,
             )
         )
         logger.info("%s: %s%s", self.attempt.name, outcome.state, f" ({outcome.detail})" if outcome.detail else "")
@@ -284,6 +320,20 @@ class AttemptRunner:
             except EngineError as error:
                 # NOTE: the next supervisor removes the containers of finished attempts.
                 logger.warning("%s: cannot remove its container: %s", self.attempt.name, error)
+
+
+def _unrecorded(waited: Mapping[Path, float]) -> AttemptDir | None:
+    """Return an attempt that has just stopped, and whose supervisor may still write its exit record.
+
+    Args:
+        waited: path of each attempt that was waited for → when it was last seen to run, on the monotonic clock.
+    """
+    for path, seen in waited.items():
+        attempt = AttemptDir(path)
+        with suppress(OSError):
+            if time.monotonic() - seen < EXIT_RECORD_TIMEOUT and attempt.exists() and not attempt.finished:
+                return attempt
+    return None
 
 
 async def _exit_if_terminated(program: RunningProgram) -> ExitStatus | None:

@@ -16,7 +16,7 @@ from nel_action.executors.interface import ExecutorContext
 from nel_action.executors.local.command import auxiliary_deployments
 from nel_action.executors.local.docker.engine import docker_client
 from nel_action.executors.local.docker.images import why_unavailable
-from nel_action.executors.local.docker.run import opens_machine, parse_docker_args
+from nel_action.executors.local.docker.options import opens_machine, parse_docker_args
 from nel_action.executors.local.model_server.interface import server_kind
 from nel_action.executors.virtualenvs import find_uv
 from nel_action.planning.jobs import Job, Plan

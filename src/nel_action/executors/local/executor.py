@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from nel_action.errors import EngineError, ExecutorError, NelActionError, Problem
+from nel_action.errors import EngineError, ExecutorError, NelActionError, Problem, UnreachableError
 from nel_action.executors.interface import ExecutorContext
 from nel_action.executors.local.attempt import AttemptDir, JobRecord, utc_timestamp
 from nel_action.executors.local.check import check
@@ -82,12 +82,17 @@ class LocalExecutor:
 
         Raises:
             SecretError: a variable is not set.
-            ExecutorError: the attempt cannot be written, or the supervisor cannot be started.
+            ExecutorError: the attempt cannot be written.
+            UnreachableError: it was written, but the supervisor cannot be started; any later command starts it.
         """
         attempt = self._store.at(job.key, number)
         if not attempt.exists():
             self._create(job, number, invocation)
-        self._ensure_supervised(attempt)
+        try:
+            self._ensure_supervised(attempt)
+        except ExecutorError as error:
+            # NOTE: not a rejection: the attempt exists, and runs as soon as any supervisor of the queue starts.
+            raise UnreachableError(error.problems[0].message, hint=error.problems[0].hint) from error
         return attempt.attempt()
 
     def _create(self, job: Job, number: int, invocation: str) -> None:

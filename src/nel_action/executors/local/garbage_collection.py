@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from nel_action.executors.local.attempt import AttemptDir, read_start_record
-from nel_action.executors.local.docker.run import HOME_LABEL, LABEL
+from nel_action.executors.local.docker.run import HOME_LABEL, LABEL, UNTIL_LABEL, is_abandoned
 from nel_action.executors.local.store import Queue, Store
 from nel_action.executors.local.subprocesses import is_alive, kill_leftovers
 
@@ -75,11 +75,11 @@ def kill_server_processes(queue: Queue) -> None:
 
 
 def remove_containers(client: DockerClient, store: Store, queue: Queue) -> None:
-    """Remove the store's containers and networks that no supervisor will use again.
+    """Remove the store's containers and networks that no supervisor will use again, and overdue ones of other stores.
 
     Args:
         client: the engine.
-        store: the store; other stores on the engine are not affected.
+        store: the store; of other stores, containers are removed that are past their time limit (a deleted home).
         queue: the queue of the calling supervisor, which holds its lock.
     """
     from docker.errors import APIError
@@ -90,6 +90,12 @@ def remove_containers(client: DockerClient, store: Store, queue: Queue) -> None:
             logger.info("removing the container %s", container.name)
             with suppress(APIError):
                 container.remove(v=True, force=True)
+    overdue: dict[str, str | list[str] | bool] = {"label": UNTIL_LABEL}
+    for container in client.containers.list(all=True, filters=overdue, ignore_removed=True):
+        if container.labels.get(HOME_LABEL) != store.identity and is_abandoned(container):
+            logger.warning("removing the container %s, whose home no longer uses it", container.name)
+            with suppress(APIError):
+                container.remove(v=True, force=container.status != "created")
     for network in client.networks.list(filters=own):
         invocation = str((network.attrs.get("Labels") or {}).get(f"{LABEL}.invocation"))
         if _is_inactive(store.queue(invocation), queue):

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Protocol
 
+from nel_action.executors.local.attempt import AttemptDir
 from nel_action.model.job import Reason
 
-__all__ = ["ExitStatus", "HarnessPaths", "Launch", "RunningProgram", "Runtime", "SetupStep"]
+__all__ = ["ExitStatus", "HarnessPaths", "Launch", "Preceded", "RunningProgram", "Runtime", "SetupStep"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,14 @@ class RunningProgram(Protocol):
         """Terminate it and all its child processes; does nothing if it has terminated."""
 
 
+class Preceded(Exception):  # noqa: N818 a state, not an error
+    """Another attempt of the same job started first; this one has started nothing."""
+
+    def __init__(self, attempt: AttemptDir) -> None:
+        super().__init__(attempt.name)
+        self.attempt = attempt
+
+
 class Runtime(Protocol):
     """Runs one attempt."""
 
@@ -83,8 +92,15 @@ class Runtime(Protocol):
             AttemptError: it was started and is lost.
         """
 
+    async def predecessor(self) -> AttemptDir | None:
+        """Return another attempt of the same job that runs where this store cannot see it; None if there is none."""
+
     async def start(self, launch: Launch) -> RunningProgram:
-        """Start the program; at most once per attempt."""
+        """Start the program; at most once per attempt.
+
+        Raises:
+            Preceded: another attempt of the same job runs.
+        """
 
     async def stop(self) -> None:
         """Ensure that nothing of the attempt runs; called before the exit record is written.

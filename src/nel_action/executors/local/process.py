@@ -103,6 +103,9 @@ class ProcessRuntime:
         kill_leftovers(str(self.attempt.path), started)
         raise AttemptError.failed(Reason.INFRASTRUCTURE, "its supervisor was killed, and the job with it")
 
+    async def predecessor(self) -> None:
+        """Return None: the locks of the job are enough for processes."""
+
     async def start(self, launch: Launch) -> RunningProcess:
         """Start it in its virtual environment."""
         bin_dir = virtualenvs.find_virtualenv(self.home, self.requirements) if self.requirements else None

@@ -12,6 +12,7 @@
     cancel                     cancellation was requested
     exit.json                  how the attempt finished; written last
 <home>/local/id               random ID of this store, a label of its containers
+<home>/local/claims/<key>      lock of the attempt that runs the job; contains its path
 <home>/local/agents/<invocation>/
     jobs/<key>-<n>             queue of the invocation: names of attempts
     lock                       locked by the supervisor while it runs

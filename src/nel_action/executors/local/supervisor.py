@@ -154,7 +154,7 @@ class Supervisor:
         self._queue = queue
         engine = AsyncEngine(environ)
         pool = ModelServerPool(store, queue, engine, environ, self._is_awaited)
-        self._context = SupervisorContext(store, environ, engine, pool)
+        self._context = SupervisorContext(store, environ, engine, pool, self._wake)
         self._uses_containers = any(queue.servers.glob(f"*/{CONTAINER_MARKER}"))
         self._pending: dict[str, tuple[AttemptDir, JobRecord]] = {}
         self._active: dict[str, tuple[AttemptRunner, asyncio.Task[None]]] = {}
@@ -259,6 +259,13 @@ class Supervisor:
         elif attempt.cancel_requested:
             _abort(runner, AttemptError(JobState.CANCELLED, detail="cancelled before it ran"))
         self._active[attempt.name] = runner, asyncio.create_task(runner.run())
+
+    def _wake(self, attempt: AttemptDir) -> None:
+        """Ensure that an attempt of another queue of this store has a supervisor."""
+        store = self._context.store
+        with suppress(ExecutorError):
+            if attempt.path.parent == store.root and attempt.exists():
+                ensure_supervisor(store, store.queue(attempt.record().invocation), self._context.environ)
 
     def _is_awaited(self, digest: str) -> bool:
         """Whether a pending job needs the model server with that digest."""

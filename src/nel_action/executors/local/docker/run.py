@@ -1,27 +1,23 @@
-"""The Docker runtime: the harness as a container with the caller's user ID and no capabilities.
-
-Also translates `execution.extra_docker_args`. Only options of `docker run` that keep a job isolated from this machine
-are accepted; any other option is rejected by name.
-"""
+"""The Docker runtime: the harness as a container with the caller's user ID and no capabilities."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import shlex
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
-from nel_action.errors import EngineError, UsageError
+from nel_action.errors import EngineError
 from nel_action.executors.local.attempt import AttemptDir, AttemptError, JobRecord
 from nel_action.executors.local.docker.engine import RUNNING_STATES, AsyncEngine, RunningContainer, started_at
 from nel_action.executors.local.docker.images import find_local_image, pull_command
-from nel_action.executors.local.interface import HarnessPaths, Launch, SetupStep
+from nel_action.executors.local.docker.options import parse_docker_args
+from nel_action.executors.local.interface import HarnessPaths, Launch, Preceded, SetupStep
 from nel_action.executors.local.store import store_identity
 from nel_action.files import write_atomically
 from nel_action.model.job import Reason
@@ -37,12 +33,12 @@ __all__ = [
     "HOME_VARIABLES",
     "LABEL",
     "STORE_LABEL",
+    "UNTIL_LABEL",
     "DockerRuntime",
     "bind_mount",
     "container_name",
     "container_settings",
-    "opens_machine",
-    "parse_docker_args",
+    "is_abandoned",
     "security_options",
     "spec_mounts",
     "stop_container",
@@ -59,160 +55,17 @@ LABEL: Final = "nel-action"
 HOME_LABEL: Final = f"{LABEL}.home"
 """Label with the store's random ID; keeps stores that share an engine apart."""
 
+UNTIL_LABEL: Final = f"{LABEL}.until"
+"""Label with the time (seconds since 1970) after which no supervisor uses the container of a harness."""
+
 STORE_LABEL: Final = f"{LABEL}.store"
 """Label with the store's path, for people."""
 
+OVERDUE: Final = 600.0
+"""Seconds after its time limit in which a supervisor has certainly stopped its container."""
+
 HOME_VARIABLES: Final = {"HOME": "/tmp", "USER": "nel", "LOGNAME": "nel"}  # noqa: S108 inside the container
 """Many programs need these; the caller's user ID has neither a name nor a home directory in the image."""
-
-KEY: Final = "execution.extra_docker_args"
-
-ENGINE_SOCKETS: Final = (
-    "/var/run/docker.sock",
-    "/run/docker.sock",
-    "/run/containerd/containerd.sock",
-    "/run/podman/podman.sock",
-    "/run/crio/crio.sock",
-)
-"""A program that can write to one of them controls the machine."""
-
-SINGLE: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
-    "--cpus": ("nano_cpus", lambda text: int(float(text) * 1e9)),
-    "--cpuset-cpus": ("cpuset_cpus", str),
-    "--entrypoint": ("entrypoint", str),
-    "--hostname": ("hostname", str),
-    "--ipc": ("ipc_mode", str),
-    "--memory": ("mem_limit", str),
-    "--network": ("network", str),
-    "--pids-limit": ("pids_limit", int),
-    "--platform": ("platform", str),
-    "--runtime": ("runtime", str),
-    "--shm-size": ("shm_size", str),
-    "--user": ("user", str),
-}
-"""Option → argument of the engine's client, and how to parse the value."""
-
-REPEATED: Final[Mapping[str, tuple[str, str | None]]] = {
-    "--add-host": ("extra_hosts", ":"),
-    "--device": ("devices", None),
-    "--dns": ("dns", None),
-    "--env": ("environment", "="),
-    "--label": ("labels", "="),
-    "--tmpfs": ("tmpfs", ":"),
-    "--ulimit": ("ulimits", None),
-    "--volume": ("volumes", None),
-}
-"""Repeatable option → argument of the engine's client, and the separator between a name and its value."""
-
-SHORT: Final = {"--env": "-e", "--hostname": "-h", "--label": "-l", "--memory": "-m", "--user": "-u", "--volume": "-v"}
-
-SWITCHES: Final = {"--read-only": ("read_only", True), "--rm": ("", True), "--init": ("", True)}
-"""Options without a value; those without a name describe the default behaviour."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        msg = f"{KEY}: {message}"
-        raise UsageError(msg)
-
-
-def parse_docker_args(text: str) -> dict[str, Any]:
-    """Parse options of `docker run` into arguments of the engine's client (`{"mem_limit": "8g"}`).
-
-    Raises:
-        UsageError: an option is unknown, not allowed, or has an invalid value; the message names it.
-    """
-    try:
-        argv = shlex.split(text)
-    except ValueError as error:
-        msg = f"{KEY}: {error}"
-        raise UsageError(msg) from error
-    options, unknown = _parser().parse_known_args(argv)
-    if options.ipc_mode == "host":
-        msg = f"{KEY}: --ipc host would give the job the memory that programs of this machine share"
-        raise UsageError(msg, hint="write --ipc private, and set execution.shm_size")
-    if unknown and unknown[0].partition("=")[0] == "--gpus":
-        msg = f"{KEY}: --gpus has no effect: a harness uses the model through its endpoint"
-        raise UsageError(msg, hint="set execution.gpus for the containers of the deployment")
-    if unknown:
-        msg = f"{KEY}: the option {unknown[0]!r} is not supported"
-        raise UsageError(msg, hint=f"supported are: {', '.join(sorted([*SINGLE, *REPEATED, *SWITCHES]))}")
-    given = {name: value for name, value in vars(options).items() if value not in (None, False, []) and name}
-    return {name: _structured(name, value) for name, value in given.items()}
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(add_help=False, allow_abbrev=False)
-    for option, (name, parse) in SINGLE.items():
-        parser.add_argument(*_spellings(option), dest=name, type=parse)
-    for option, (name, _) in REPEATED.items():
-        parser.add_argument(*_spellings(option), dest=name, action="append")
-    for option, (name, _) in SWITCHES.items():
-        parser.add_argument(option, dest=name, action="store_true")
-    return parser
-
-
-def _spellings(option: str) -> list[str]:
-    if option == "--network":
-        return [option, "--net"]
-    return [option, SHORT[option]] if option in SHORT else [option]
-
-
-def _structured(name: str, value: Any) -> Any:  # noqa: ANN401 any type that the engine's client takes
-    """Convert the values of repeatable options to the types that the engine's client takes."""
-    separator = next((separator for argument, separator in REPEATED.values() if argument == name), None)
-    if separator is not None:
-        return dict(_pair(name, text, separator) for text in value)
-    match name:
-        case "volumes":
-            return [_volume(text) for text in value]
-        case "ulimits":
-            return [_ulimit(text) for text in value]
-        case _:
-            return value
-
-
-def _pair(name: str, text: str, separator: str) -> tuple[str, str]:
-    left, separated, right = text.partition(separator)
-    if not separated and name == "environment":
-        msg = f"{KEY}: --env {text} copies a value from this machine"
-        raise UsageError(msg, hint=f"write env_vars: {{{text}: host:{text}}}, which keeps the value secret")
-    return left, right
-
-
-def _volume(text: str) -> str:
-    parts: Sequence[str] = text.split(":")
-    if len(parts) not in {2, 3} or not parts[0].startswith("/") or not parts[1].startswith("/"):
-        msg = f"{KEY}: --volume {text} is not SOURCE:TARGET[:ro] with absolute paths"
-        raise UsageError(msg)
-    if opens_machine(parts[0]):
-        msg = f"{KEY}: --volume {text} would give the job control of this machine"
-        raise UsageError(msg)
-    return text
-
-
-def opens_machine(source: str) -> bool:
-    """Return whether a mount of this path gives a job control of the machine: the root, or the engine's socket."""
-    path = Path(os.path.realpath(source))
-    sockets = (Path(os.path.realpath(socket)) for socket in (*ENGINE_SOCKETS, _engine_socket()) if socket)
-    names = {Path(socket).name for socket in ENGINE_SOCKETS}
-    named = path.name in names or "docker.sock" in source or any((path / name).exists() for name in names)
-    return named or path == Path("/") or any(socket.is_relative_to(path) for socket in sockets)
-
-
-def _engine_socket() -> str:
-    host = os.environ.get("DOCKER_HOST", "")
-    return host.removeprefix("unix://") if host.startswith("unix://") else ""
-
-
-def _ulimit(text: str) -> dict[str, Any]:
-    name, _, limits = text.partition("=")
-    soft, _, hard = limits.partition(":")
-    try:
-        return {"name": name, "soft": int(soft), "hard": int(hard or soft)}
-    except ValueError:
-        msg = f"{KEY}: --ulimit {text} is not NAME=SOFT[:HARD]"
-        raise UsageError(msg) from None
 
 
 def container_settings(settings: LocalExecution) -> dict[str, Any]:
@@ -304,11 +157,22 @@ class DockerRuntime:
     def _find(self, client: DockerClient) -> Container | None:
         return _find_container(self.attempt, client)
 
+    async def predecessor(self) -> AttemptDir | None:
+        """Return an attempt of the same job, perhaps of another store, whose container runs."""
+        try:
+            return await self.engine.call(partial(find_rival, attempt=self.attempt))
+        except EngineError:
+            # NOTE: the preparation reports what is wrong with the engine, and nothing starts without asking again.
+            return None
+
     async def start(self, launch: Launch) -> RunningContainer:
-        """Create and start the container; its name is unique, so that only one process succeeds."""
+        """Create the container and start it unless the same job runs; its name is unique to this attempt."""
         self.attempt.claim.touch()
         try:
             container = await self.engine.call(partial(self._create, launch=launch))
+            if (rival := await self.engine.call(partial(find_rival, attempt=self.attempt, own=container))) is not None:
+                await self.engine.call(lambda _: container.remove(v=True))
+                raise Preceded(rival)
             await self.engine.call(lambda _: container.start())
         except EngineError as error:
             raise AttemptError.failed(Reason.INFRASTRUCTURE, _with_advice(str(error))) from error
@@ -348,6 +212,7 @@ class DockerRuntime:
             f"{LABEL}.key": self.record.job.key,
             f"{LABEL}.attempt": str(self.record.number),
             f"{LABEL}.invocation": self.record.invocation,
+            UNTIL_LABEL: str(int(time.time() + self.record.job.timeout + OVERDUE)),
             HOME_LABEL: store_identity(self.attempt.path.parent),
             STORE_LABEL: str(self.attempt.path.parent),
         }
@@ -404,6 +269,46 @@ class DockerRuntime:
         if container is not None and _is_own(self.attempt, container) and self.attempt.claim.exists():
             with suppress(NotFound):
                 container.remove(v=True, force=True)
+
+
+def find_rival(client: DockerClient, attempt: AttemptDir, own: Container | None = None) -> AttemptDir | None:
+    """Return another attempt of the same job on this engine, of any store, that must end first.
+
+    Each attempt creates its container before it looks, so that of two at least one finds the other; the older of two
+    containers that were not started yet is started. Containers that no supervisor uses any more are removed.
+
+    Args:
+        client: the engine.
+        attempt: the attempt that is about to start.
+        own: its container, created but not started; None if it has none yet.
+    """
+    from docker.errors import APIError
+
+    same: dict[str, str | list[str] | bool] = {"label": f"{LABEL}.key={attempt.key}"}
+    for other in client.containers.list(all=True, filters=same, ignore_removed=True):
+        waits = other.status == "created" and own is not None and _age(other) < _age(own)
+        if other.name == container_name(attempt) or not (waits or other.status in RUNNING_STATES):
+            continue
+        if is_abandoned(other):
+            with suppress(APIError):
+                other.remove(v=True, force=other.status != "created")
+            continue
+        store, number = (other.labels.get(label, "") for label in (STORE_LABEL, f"{LABEL}.attempt"))
+        return AttemptDir(Path(store) / f"{attempt.key}-{number}")
+    return None
+
+
+def _age(container: Container) -> tuple[str, str]:
+    """Return what orders containers by their creation."""
+    return str(container.attrs["Created"]), str(container.id)
+
+
+def is_abandoned(container: Container) -> bool:
+    """Whether no supervisor can use the container of a harness any more: overdue, or never started."""
+    if container.status == "created":
+        return time.time() - started_at({"StartedAt": container.attrs["Created"]}) > OVERDUE
+    until = container.labels.get(UNTIL_LABEL, "")
+    return until.isdecimal() and time.time() > int(until)
 
 
 def container_name(attempt: AttemptDir) -> str:
