@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from nel_action.gateway.__main__ import PLACEHOLDER
+from nel_action.gateway.__main__ import PLACEHOLDER, STOPPED
 
 pytestmark = pytest.mark.slow
 
@@ -115,6 +115,25 @@ def test_the_harness_does_not_outlive_a_killed_gateway(config: Path) -> None:
         assert not Path(f"/proc/{child}/exe").exists()
 
 
+def test_run_ends_the_harness_with_a_status_of_its_own_when_the_budget_is_exhausted(
+    config: Path, tmp_path: Path
+) -> None:
+    settings = json.loads(config.read_text())
+    counters = tmp_path / "counters.json"
+    config.write_text(json.dumps({**settings, "budget": {"requests": 1}, "counters": str(counters)}))
+    script = """
+import sys, urllib.request
+for number in range(5):
+    print(number, flush=True)
+    urllib.request.urlopen(urllib.request.Request(sys.argv[1], b'{"messages": [], "seed": %d}' % number)).read()
+"""
+    done = run(config, sys.executable, "-c", script, f"http://{PLACEHOLDER}/v1/chat/completions")
+    assert done.returncode == STOPPED["budget"] == 121
+    assert done.stdout.split() == ["0", "1"]
+    assert "budget.requests is exhausted: 1 requests of 1 were paid" in done.stderr
+    assert json.loads(counters.read_text())["stopped"]["reason"] == "budget"
+
+
 def test_run_returns_127_for_a_missing_program(config: Path) -> None:
     done = run(config, "no-such-program")
     assert done.returncode == 127
@@ -150,6 +169,11 @@ def test_serve_writes_its_address_and_ends_on_sigterm(config: Path, tmp_path: Pa
         ('{"upstream": "http://a/b", "request_timeout": 0}', "request_timeout: 0.0 is not a positive number"),
         ('{"upstream": "http://a/b", "store": "some"}', "store: 'some' is neither 'all' nor 'answers'"),
         ('{"upstream": "http://a/b", "api_key_name": "NOT_SET"}', "the variable NOT_SET is not set"),
+        ('{"upstream": "http://a/b", "budget": {"money": 1}}', "budget: unknown key 'money'"),
+        ('{"upstream": "http://a/b", "budget": {"requests": -1}}', "budget.requests: -1.0 is negative"),
+        ('{"upstream": "http://a/b", "budget": {"cost": 1}}', "budget.cost needs prices.input and prices.output"),
+        ('{"upstream": "http://a/b", "prices": {"input": "1"}}', "prices.input: '1' is not of type float"),
+        ('{"upstream": "http://a/b", "adapter": {"prompt": "1"}}', "adapter: unknown key 'prompt'"),
         ('{"upstream": "a/b"}', "'a/b' is not an http:// or https:// URL"),
     ],
 )

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from tests.support.gateway import ROUTE, Client, Endpoint, Received, Reply, completion, gather
 
+from nel_action.gateway import outcome as outcome_module
 from nel_action.gateway import proxy as proxy_module
 from nel_action.gateway.config import load_config
 from nel_action.gateway.service import Service
@@ -430,7 +431,7 @@ def test_a_malformed_request_is_answered_with_400_and_the_connection_closed(tmp_
 
 
 def test_an_answer_over_the_limit_is_passed_on_and_not_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proxy_module, "MAX_ANSWER", 1000)
+    monkeypatch.setattr(outcome_module, "MAX_ANSWER", 1000)
     body = completion("x" * 5000)
 
     async def work() -> None:
@@ -513,15 +514,19 @@ def test_models_of_live_and_replayed_answers_are_told_apart(tmp_path: Path) -> N
 
 
 def test_tokens_are_counted_as_paid_once_and_as_used_with_each_delivery(tmp_path: Path) -> None:
+    tokens = {"prompt_tokens": 3, "completion_tokens": 5, "cached_tokens": 0, "without_usage": 0}
+
     async def work() -> None:
         async with Endpoint().serve() as url:
-            for paid in ({"prompt_tokens": 3, "completion_tokens": 5}, {}):
-                async with gateway(url, tmp_path) as service:
+            for invocation in ("a", "a", "b"):
+                async with gateway(url, tmp_path, header={"invocation": invocation}) as service:
                     client = Client(service.address)
                     await client.ask()
                     await client.close()
-                    assert service.proxy.counters.paid_tokens == paid
-                    assert service.proxy.counters.used_tokens == {"prompt_tokens": 3, "completion_tokens": 5}
+                    status = service.proxy.status()
+                    assert status["used"] == {"requests": 1, **tokens, "cost_usd": None}
+                    assert status["paid_total"]["requests"] == (1 if invocation == "a" else 0)
+                    assert status["paid_total"]["prompt_tokens"] == (3 if invocation == "a" else 0)
 
     run(work())
 

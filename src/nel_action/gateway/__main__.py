@@ -23,7 +23,7 @@ from nel_action.gateway.config import Config, ConfigError, load_config
 from nel_action.gateway.counters import write_text
 from nel_action.gateway.service import Service
 
-__all__ = ["PLACEHOLDER", "main"]
+__all__ = ["PLACEHOLDER", "STOPPED", "main"]
 
 PLACEHOLDER = "nel-gateway.invalid"
 """Host name in the harness's command line that is replaced by the proxy's address; `.invalid` never resolves."""
@@ -33,6 +33,10 @@ _PR_SET_PDEATHSIG = 1
 _USAGE = 2
 _NOT_STARTED = 127
 """Exit status of a shell for a program that cannot be started."""
+STOPPED = {"budget": 121, "client_error": 122}
+"""Exit status if the proxy stopped the harness, by reason."""
+_GRACE = 10.0
+"""Seconds for the harness to end before it is killed."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -105,7 +109,7 @@ async def _run(config: Config, options: argparse.Namespace, program: list[str]) 
         for path in options.file:
             _fill_in(path, service.address)
         argv = [argument.replace(PLACEHOLDER, service.address) for argument in program]
-        return await _run_child(argv, environ)
+        return await _run_child(argv, environ, service)
 
 
 def _child_environ(environ: Mapping[str, str], config: Config, token_env: str, address: str) -> dict[str, str]:
@@ -146,8 +150,14 @@ def _start(argv: Sequence[str], environ: Mapping[str, str]) -> subprocess.Popen[
     return subprocess.Popen(argv, env=dict(environ), preexec_fn=die_with_parent)  # noqa: PLW1509 - see the docstring
 
 
-async def _run_child(argv: Sequence[str], environ: Mapping[str, str]) -> int:
-    """Start the harness, forward signals to it and return its exit status; 128 + n if signal n killed it."""
+async def _run_child(argv: Sequence[str], environ: Mapping[str, str], service: Service) -> int:
+    """Start the harness, forward signals to it and return its exit status; 128 + n if signal n killed it.
+
+    Args:
+        argv: the harness.
+        environ: its environment.
+        service: the proxy, which may stop before the harness ends; the status is then that of `STOPPED`.
+    """
     loop = asyncio.get_event_loop()
     pending: list[signal.Signals] = []
     # NOTE: before the start, since a signal that arrives in between would stop this process alone.
@@ -162,8 +172,21 @@ async def _run_child(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         loop.add_signal_handler(number, child.send_signal, number)
     for number in pending:
         child.send_signal(number)
-    status = await loop.run_in_executor(None, child.wait)
-    return status if status >= 0 else 128 - status
+    ended = asyncio.ensure_future(loop.run_in_executor(None, child.wait))
+    stopped = asyncio.ensure_future(service.stopped.wait())
+    await asyncio.wait((ended, stopped), return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    stop = service.proxy.stopped
+    if stop is None:
+        status = await ended
+        return status if status >= 0 else 128 - status
+    sys.stderr.write(f"nel-action gateway: {stop.detail}\n")
+    child.terminate()
+    await asyncio.wait((ended,), timeout=_GRACE)
+    if not ended.done():
+        child.kill()
+        await ended
+    return STOPPED[stop.reason]
 
 
 if __name__ == "__main__":

@@ -8,14 +8,32 @@ from typing import Any
 __all__ = ["Answer", "parse_answer"]
 
 _FILTERED = ("content_filter",)
+_NORMAL = ("stop", "eos", "end_turn", "stop_sequence")
+"""Reasons of a model that finished its answer, as several servers call them."""
 
 
 class Answer:
     """What one answer of the endpoint contains."""
 
-    __slots__ = ("flags", "malformed", "model", "usage")
+    __slots__ = ("finish_reasons", "flags", "malformed", "model", "usage")
 
-    def __init__(self, flags: tuple[str, ...], model: str | None, usage: dict[str, int], malformed: str | None) -> None:
+    def __init__(
+        self,
+        flags: tuple[str, ...] = (),
+        model: str | None = None,
+        usage: dict[str, int] | None = None,
+        malformed: str | None = None,
+        finish_reasons: tuple[str, ...] = (),
+    ) -> None:
+        """Describe an answer.
+
+        Args:
+            flags: see the attributes.
+            model: see the attributes.
+            usage: see the attributes.
+            malformed: see the attributes.
+            finish_reasons: see the attributes.
+        """
         self.flags = flags
         """Of `empty`, `no_text`, `cut`, `filtered`, `tool_calls`, `logprobs`; an answer with none of them is a text.
 
@@ -24,10 +42,12 @@ class Answer:
         """
         self.model = model
         """Name that the endpoint gives the model."""
-        self.usage = usage
-        """`prompt_tokens` and `completion_tokens` where the endpoint reports them."""
+        self.usage = usage or {}
+        """`prompt_tokens`, `completion_tokens` and `cached_tokens` where the endpoint reports them."""
         self.malformed = malformed
         """Why the answer cannot be used; None if it can."""
+        self.finish_reasons = finish_reasons
+        """Of the choices, as the endpoint gives them."""
 
 
 def parse_answer(body: bytes, request: dict[str, Any]) -> Answer:
@@ -44,10 +64,9 @@ def parse_answer(body: bytes, request: dict[str, Any]) -> Answer:
     if not isinstance(value, dict):
         return _malformed("the response is not a JSON object")
     choices = value.get("choices")
-    if not isinstance(choices, list):
-        return _malformed("the response has no choices")
-    if not choices:
-        return _malformed("the response has an empty list of choices")
+    if not isinstance(choices, list) or not choices:
+        reason = "the response has an empty list of choices" if choices == [] else "the response has no choices"
+        return Answer(usage=_usage(value.get("usage")), malformed=reason)
     flags: list[str] = []
     logprobs = _asks_for_logprobs(request)
     for choice in choices:
@@ -56,12 +75,15 @@ def parse_answer(body: bytes, request: dict[str, Any]) -> Answer:
         flags += _choice_flags(choice, logprobs=logprobs)
     model = value.get("model")
     return Answer(
-        tuple(sorted(set(flags))), model if isinstance(model, str) else None, _usage(value.get("usage")), None
+        tuple(sorted(set(flags))),
+        model if isinstance(model, str) else None,
+        _usage(value.get("usage")),
+        finish_reasons=tuple(str(choice.get("finish_reason"))[:40] for choice in choices),
     )
 
 
 def _malformed(reason: str) -> Answer:
-    return Answer((), None, {}, reason)
+    return Answer(malformed=reason)
 
 
 def _asks_for_logprobs(request: dict[str, Any]) -> bool:
@@ -82,7 +104,7 @@ def _choice_flags(choice: dict[str, Any], *, logprobs: bool) -> list[str]:
     if reason == "length":
         flags.append("cut")
     if not calls and not _has_text(content):
-        flags.append("empty" if reason in ("stop", None) else "no_text")
+        flags.append("empty" if reason in _NORMAL else "no_text")
     return flags
 
 
@@ -96,11 +118,20 @@ def _has_text(content: Any) -> bool:  # noqa: ANN401 - JSON
 
 
 def _usage(usage: Any) -> dict[str, int]:  # noqa: ANN401 - JSON
+    """Return the token counts; empty unless the tokens of prompt and answer are both known."""
     if not isinstance(usage, dict):
         return {}
-    return {
+    details = usage.get("prompt_tokens_details")
+    values = {
+        "prompt_tokens": usage.get("prompt_tokens"),
+        "completion_tokens": usage.get("completion_tokens", 0),
+        "cached_tokens": details.get("cached_tokens", 0) if isinstance(details, dict) else 0,
+    }
+    counts = {
         name: value
-        for name in ("prompt_tokens", "completion_tokens")
-        for value in (usage.get(name),)
+        for name, value in values.items()
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0
     }
+    if "prompt_tokens" not in counts or "completion_tokens" not in counts:
+        return {}
+    return {name: value for name, value in counts.items() if value or name != "cached_tokens"}

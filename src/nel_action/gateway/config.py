@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from nel_action.gateway.spending import BUDGETS, PRICES, cost_of
+
 __all__ = ["Config", "ConfigError", "load_config"]
 
 
@@ -46,6 +48,22 @@ class Config:
     """Tries after the first."""
     max_concurrency: int = 0
     """Requests to the endpoint at once; 0 for no limit."""
+    requests_per_minute: float = 0.0
+    """Tries included; 0 for no limit."""
+    tokens_per_minute: float = 0.0
+    """Of prompts and answers; 0 for no limit."""
+    budget: dict[str, float] = field(default_factory=dict)
+    """`requests`, `tokens` and `cost` (US dollars) that this invocation may pay for."""
+    prices: dict[str, float] = field(default_factory=dict)
+    """`input`, `output` and `cached_input` in US dollars per million tokens; a missing one is unknown."""
+    adapter: dict[str, Any] = field(default_factory=dict)
+    """Changes of requests and answers, see `adapter`."""
+    client_errors: dict[str, Any] = field(default_factory=dict)
+    """Statuses of the endpoint that end the pass: `statuses` (list), or `first` and `last` without `except`."""
+    log: dict[str, Any] = field(default_factory=dict)
+    """Logs of requests and responses, see `exchange_log`."""
+    log_directory: str = ""
+    """Of these logs; none are written if empty."""
     counters: str = ""
     """File of the counters, rewritten every second; none if empty."""
     header: dict[str, str] = field(default_factory=dict)
@@ -59,6 +77,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "tuple[str, ...]": (list, tuple),
     "dict[str, str]": (dict,),
+    "dict[str, float]": (dict,),
+    "dict[str, Any]": (dict,),
 }
 
 
@@ -95,6 +115,8 @@ def _checked(name: str, value: Any, annotation: str) -> Any:  # noqa: ANN401 - J
         raise ConfigError(msg)
     if annotation == "tuple[str, ...]":
         return tuple(str(item) for item in value)
+    if annotation == "dict[str, float]":
+        return {str(key): _checked(f"{name}.{key}", item, "float") for key, item in value.items()}
     return float(value) if annotation == "float" else value
 
 
@@ -108,12 +130,26 @@ def _check_values(config: Config) -> None:
         problems.append(f"request_timeout: {config.request_timeout!r} is not a positive number")
     problems += [
         f"{name}: {getattr(config, name)!r} is negative"
-        for name in ("max_retries", "max_concurrency", "max_age")
+        for name in ("max_retries", "max_concurrency", "max_age", "requests_per_minute", "tokens_per_minute")
         if getattr(config, name) < 0
     ]
+    problems += _spending_problems(config)
     for name in ("api_key_name", "token_name"):
         variable = getattr(config, name)
         if variable and not os.environ.get(variable):
             problems.append(f"{name}: the variable {variable} is not set")
     if problems:
         raise ConfigError("; ".join(problems))
+
+
+def _spending_problems(config: Config) -> list[str]:
+    problems = []
+    for section, known in (("budget", BUDGETS), ("prices", PRICES)):
+        for name, value in getattr(config, section).items():
+            if name not in known:
+                problems.append("{}: unknown key {!r}; known are {}".format(section, name, ", ".join(known)))
+            elif value < 0:
+                problems.append(f"{section}.{name}: {value!r} is negative")
+    if "cost" in config.budget and cost_of({}, config.prices) is None:
+        problems.append("budget.cost needs prices.input and prices.output")
+    return problems

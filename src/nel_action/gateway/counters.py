@@ -7,13 +7,18 @@ import json
 import math
 import os
 import time
-from typing import Any
+from typing import Any, Mapping
 
-__all__ = ["Counters", "add", "write_file", "write_text"]
+from nel_action.gateway.answers import Answer
+from nel_action.gateway.spending import AMOUNTS, read_amounts
+
+__all__ = ["Counters", "add", "read_earlier", "write_file", "write_text"]
 
 _BUCKETS_PER_DOUBLING = 8
 """Latencies are counted in buckets whose bounds grow by 9 %, the error of a quantile."""
 _FASTEST = 0.0001
+_MAX_NAMES = 32
+"""Finish reasons that are distinguished; a hostile endpoint must not fill the memory."""
 
 
 class Counters:
@@ -33,7 +38,7 @@ class Counters:
         self.tries = 0
         """Requests sent upstream."""
         self.retried = 0
-        """Requests that needed more than one try."""
+        """Requests that needed more than one try; of replayed ones when they were recorded."""
         self.paid = 0
         """Answers received, malformed ones included."""
         self.malformed = 0
@@ -41,22 +46,56 @@ class Counters:
         """Requests on other routes, and streams."""
         self.flags: dict[str, int] = {}
         """Delivered answers with each flag (see `answers`)."""
-        self.used_tokens: dict[str, int] = {}
-        """Tokens of delivered answers, replayed ones included."""
-        self.paid_tokens: dict[str, int] = {}
-        """Tokens of answers received in this pass."""
-        self.without_usage = 0
-        """Answers received without token counts."""
+        self.finish_reasons: dict[str, int] = {}
+        """Of the choices of delivered answers."""
+        self.used = dict.fromkeys(AMOUNTS, 0)
+        """Delivered answers and their tokens, replayed ones included."""
         self.live_models: set[str] = set()
         self.replayed_models: set[str] = set()
         self.statuses: dict[str, int] = {}
         """Failed tries by status or kind of failure."""
         self._latencies: dict[int, int] = {}
+        self._undelivered: set[tuple[bytes, int]] = set()
+        """Requests that failed, or whose client went away, and that were not answered since."""
 
-    def add_latency(self, seconds: float) -> None:
-        """Count the time from the last try's start to its complete answer."""
-        bucket = round(_BUCKETS_PER_DOUBLING * math.log2(max(seconds, _FASTEST) / _FASTEST))
+    def deliver(self, request: tuple[bytes, int], answer: Answer, *, latency: float, tries: int) -> None:
+        """Count an answer that the harness has received.
+
+        Args:
+            request: key and number.
+            answer: as it was delivered.
+            latency: seconds from the last try's start to the complete answer.
+            tries: requests that were sent for it.
+        """
+        self._undelivered.discard(request)
+        self.delivered += 1
+        self.retried += tries > 1
+        self.used["requests"] += 1
+        self.used["without_usage"] += not answer.usage
+        add(self.used, answer.usage)
+        add(self.flags, dict.fromkeys(answer.flags, 1))
+        for reason in answer.finish_reasons:
+            if reason in self.finish_reasons or len(self.finish_reasons) < _MAX_NAMES:
+                add(self.finish_reasons, {reason: 1})
+        bucket = round(_BUCKETS_PER_DOUBLING * math.log2(max(latency, _FASTEST) / _FASTEST))
         self._latencies[bucket] = self._latencies.get(bucket, 0) + 1
+
+    def miss(self, request: tuple[bytes, int]) -> None:
+        """Count a request as unanswered, until the same request is answered."""
+        self._undelivered.add(request)
+
+    @property
+    def health(self) -> dict[str, Any]:
+        """How many requests were answered, and how: what decides whether scores can be judged."""
+        flags = self.flags
+        return {
+            "requests": self.delivered + len(self._undelivered),
+            "unanswered": len(self._undelivered) + flags.get("no_text", 0),
+            **{name: flags.get(name, 0) for name in ("empty", "cut", "filtered")},
+            "retried": self.retried,
+            "latency_p50_ms": self.latency_ms(0.5),
+            "latency_p95_ms": self.latency_ms(0.95),
+        }
 
     def latency_ms(self, share: float) -> float | None:
         """Return a quantile of the latencies in milliseconds; None without any."""
@@ -73,15 +112,31 @@ class Counters:
         values = {name: value for name, value in vars(self).items() if not name.startswith("_")}
         values["live_models"] = sorted(self.live_models)
         values["replayed_models"] = sorted(self.replayed_models)
-        for name, share in (("latency_p50_ms", 0.5), ("latency_p95_ms", 0.95)):
-            values[name] = self.latency_ms(share)
-        return values
+        return {**values, "health": self.health}
 
 
 def add(totals: dict[str, int], values: dict[str, int]) -> None:
     """Add counts to totals, name by name."""
     for name, value in values.items():
         totals[name] = totals.get(name, 0) + value
+
+
+def read_earlier(path: str, header: Mapping[str, str]) -> dict[str, int]:
+    """Return what earlier passes of the same invocation and job paid, by the counters' file; empty if it is another's.
+
+    Args:
+        path: of the file; may not exist.
+        header: `key` and `invocation` of this pass.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            values = json.load(file)
+    except (OSError, ValueError):
+        return {}
+    known = values.get("header") if isinstance(values, dict) else None
+    if not isinstance(known, dict) or any(known.get(name) != header.get(name) for name in ("key", "invocation")):
+        return {}
+    return read_amounts(values.get("paid_total"))
 
 
 def write_file(path: str, values: dict[str, Any]) -> None:

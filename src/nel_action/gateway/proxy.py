@@ -15,49 +15,89 @@ import json
 import os
 import random
 import time
-from email.utils import parsedate_to_datetime
 from typing import Any, Callable
 
+from nel_action.gateway.adapter import Adapter
 from nel_action.gateway.answers import Answer, parse_answer
 from nel_action.gateway.config import Config
-from nel_action.gateway.counters import Counters, add
-from nel_action.gateway.http import Headers, ResponseHead, end_to_end, get_header
+from nel_action.gateway.counters import Counters, add, read_earlier
+from nel_action.gateway.exchange_log import ExchangeLog
+from nel_action.gateway.http import Headers, get_header
+from nel_action.gateway.outcome import (
+    Arrival,
+    Collector,
+    Forwarder,
+    Outcome,
+    Running,
+    add_model,
+    forwarded_headers,
+    origin_form,
+    response_headers,
+    retry_after,
+)
+from nel_action.gateway.rates import Limiter
 from nel_action.gateway.record import MAX_REQUEST, SHORT_KEY, Entry, Index, Writer
-from nel_action.gateway.requests import base_of, canonical_body, parse_body, request_key, route_of
+from nel_action.gateway.requests import base_of, canonical_body, is_paid_route, parse_body, request_key, route_of
 from nel_action.gateway.server import Exchange
-from nel_action.gateway.upstream import Receiver, Upstream, UpstreamError
+from nel_action.gateway.spending import Spending, cost_of, maximum
+from nel_action.gateway.upstream import Upstream, UpstreamError
 
-__all__ = ["Proxy"]
+__all__ = ["Proxy", "Stop"]
 
-MAX_ANSWER = 16 * 1024 * 1024
-"""Bytes; a longer answer is passed on and not stored."""
 _RETRIED = frozenset((408, 409, 425, 429, 500, 501, 502, 503, 504, 507, 508, 509, 520, 521, 522, 523, 524, 529))
 _OK = 200
+_TOO_MANY_REQUESTS = 429
 _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
-_LONGEST_RETRY_AFTER = 3600.0
-_DROPPED_REQUEST_HEADERS = frozenset(
-    (b"host", b"authorization", b"api-key", b"x-api-key", b"accept-encoding", b"content-type", b"connection")
-)
+_HOLD = 60.0
+"""Seconds after which a request that is no longer sent is answered with an error, if nothing has stopped the client."""
+
+
+class Stop:
+    """Why no further request is sent: the pass is over before the harness has finished."""
+
+    __slots__ = ("detail", "reason")
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason = reason
+        """`budget` or `client_error`."""
+        self.detail = detail
 
 
 class Proxy:
     """Handles the exchanges of one pass."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, on_stop: Callable[[], None] = lambda: None) -> None:
+        """Read the record and prepare.
+
+        Args:
+            config: settings of the proxy.
+            on_stop: called once if no further request is sent.
+        """
         self.config = config
         self.counters = Counters()
         self.upstream = Upstream(config.upstream, ca_file=config.ca_file or None, timeout=config.request_timeout)
+        self.stopped: Stop | None = None
+        self._on_stop = on_stop
         self._base = base_of(self.upstream.path).encode()
         self._token = os.environ.get(config.token_name, "") if config.token_name else ""
         self._key = os.environ.get(config.api_key_name, "") if config.api_key_name else ""
         self._numbers: dict[bytes, int] = {}
         """Per request key a bit set of the numbers in use or used up."""
-        self._running: dict[tuple[bytes, int], _Running] = {}
+        self._running: dict[tuple[bytes, int], Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._slots = asyncio.Semaphore(config.max_concurrency) if config.max_concurrency else None
-        self.index = Index(config.record, skip=self._skips) if config.record and config.replay else Index("")
+        self._limiter = Limiter(
+            max_concurrency=config.max_concurrency,
+            requests_per_minute=config.requests_per_minute,
+            tokens_per_minute=config.tokens_per_minute,
+        )
+        self._adapter = Adapter(config.adapter)
+        self._log = ExchangeLog(config.log_directory, config.log, secrets=(self._key, self._token))
+        invocation = config.header.get("invocation", "")
+        self.index = Index(config.record, skip=self._skips, invocation=invocation)
         self.writer = Writer(config.record, dict(config.header), self.index) if config.record else None
+        earlier = read_earlier(config.counters, config.header)
+        self._spending = Spending(config.budget, config.prices, maximum(self.index.paid, earlier))
 
     def handle(self, exchange: Exchange) -> None:
         """Answer one exchange, now or later."""
@@ -65,23 +105,27 @@ class Proxy:
         if not self._authorised(head.headers):
             exchange.fail(401, "the token is wrong; use the key that the environment of the harness holds")
             return
-        target = _origin_form(head.target)
+        target = origin_form(head.target)
         path = target.partition(b"?")[0]
         body = parse_body(exchange.body) if head.method == b"POST" and route_of(path) is not None else None
+        request = exchange.body
+        if body is not None and self._adapter.changes_requests:
+            body = self._adapter.request(body)
+            request = json.dumps(body, separators=(",", ":")).encode()
         if body is None or body.get("stream"):
             self.counters.passed_through += 1
-            self._start(self._pass_through(exchange, target))
+            paid = head.method == b"POST" and is_paid_route(path)
+            self._start(self._pass_through(exchange, target, request, paid=paid))
             return
         self.counters.requests += 1
-        canonical = canonical_body(body)
         key = request_key(
             scope=self.config.scope,
             upstream=self.config.upstream_name,
             method=head.method,
             path=self._below_base(target),
-            canonical=canonical,
+            canonical=canonical_body(body),
         )
-        self._number(_Arrival(exchange, key, body, target, canonical))
+        self._number(Arrival(exchange, key, body, target, request))
 
     async def close(self) -> None:
         """Wait for running requests to be recorded, and close the record."""
@@ -91,6 +135,7 @@ class Proxy:
             await self.writer.close()
         self.index.close()
         self.upstream.close()
+        self._log.close()
 
     @property
     def in_flight(self) -> int:
@@ -101,8 +146,14 @@ class Proxy:
         """Return counters and the state of the record, for the counters' file."""
         problem = self.writer.problem if self.writer is not None else None
         recorded = "off" if self.writer is None else "partial" if problem else "complete"
+        used = self.counters.used
         return {
             **self.counters.as_dict(),
+            "header": dict(self.config.header),
+            "used": {**used, "cost_usd": cost_of(used, self.config.prices)},
+            "paid_total": {**self._spending.paid, "cost_usd": self._spending.cost},
+            "stopped": None if self.stopped is None else {"reason": self.stopped.reason, "detail": self.stopped.detail},
+            "refusals": self._limiter.refusals,
             "in_flight": self.in_flight,
             "recorded": recorded,
             "record_problem": problem,
@@ -110,6 +161,8 @@ class Proxy:
         }
 
     def _skips(self, meta: dict[str, Any]) -> bool:
+        if not self.config.replay:
+            return True
         expired = bool(self.config.max_age) and meta.get("time", 0.0) < time.time() - self.config.max_age
         return expired or bool(set(meta.get("flags", ())) & set(self.config.ask_again))
 
@@ -123,7 +176,7 @@ class Proxy:
     def _below_base(self, target: bytes) -> bytes:
         return target[len(self._base) :] if target.startswith(self._base + b"/") else target
 
-    def _number(self, arrival: _Arrival) -> None:
+    def _number(self, arrival: Arrival) -> None:
         """Give an arrival the smallest free number, then replay, join or ask."""
         short = arrival.key[:SHORT_KEY]
         used = self._numbers.get(short, 0)
@@ -131,22 +184,24 @@ class Proxy:
         self._numbers[short] = used | 1 << number
         arrival.number = number
         arrival.exchange.on_closed = lambda: self._free(arrival)
+        self._log.request(arrival.target.decode("latin-1"), arrival.request)
         entry = self.index.get(arrival.key, number)
         if entry is not None:
             self.counters.replayed += 1
             add_model(self.counters.replayed_models, entry.meta.get("model"))
-            self._deliver(arrival, _Outcome.of_entry(entry))
+            self._deliver(arrival, Outcome.of_entry(entry), replayed=True)
             return
         running = self._running.get((arrival.key, number))
         if running is not None:
             self.counters.joined += 1
             running.arrival = arrival
             return
-        running = self._running[arrival.key, number] = _Running(arrival)
+        running = self._running[arrival.key, number] = Running(arrival)
         self._start(self._ask(running))
 
-    def _free(self, arrival: _Arrival) -> None:
+    def _free(self, arrival: Arrival) -> None:
         """Make a number available again: its answer was not delivered."""
+        self.counters.miss((arrival.key[:SHORT_KEY], arrival.number))
         self._numbers[arrival.key[:SHORT_KEY]] &= ~(1 << arrival.number)
         running = self._running.get((arrival.key, arrival.number))
         if running is not None and running.arrival is arrival:
@@ -157,7 +212,7 @@ class Proxy:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _ask(self, running: _Running) -> None:
+    async def _ask(self, running: Running) -> None:
         """Ask until there is an answer or no try is left, record the answer, then deliver it."""
         key, number = running.key, running.number
         try:
@@ -165,64 +220,128 @@ class Proxy:
             if outcome.answer is not None and outcome.storable:
                 await self._store(running, outcome)
         except Exception as error:  # noqa: BLE001 - the client must get an answer, whatever went wrong here
-            outcome = _Outcome.failure(500, f"unexpected error: {error!r}")
+            outcome = Outcome.failure(500, f"unexpected error: {error!r}")
         del self._running[key, number]
         arrival = running.arrival
         if arrival is None or arrival.exchange.closed:
             return
-        if outcome.answer is None:
-            self.counters.failed += 1
-            self._free(arrival)
-            arrival.exchange.on_closed = None
-            if not arrival.exchange.started:
-                arrival.exchange.respond(outcome.status, outcome.headers, outcome.body)
-            return
-        self._deliver(arrival, outcome)
+        if outcome.answer is not None:
+            self._deliver(arrival, outcome)
+        elif self.stopped is not None:
+            self._hold(arrival)
+        else:
+            self._fail(arrival, outcome)
 
-    def _deliver(self, arrival: _Arrival, outcome: _Outcome) -> None:
-        """Send an answer; its number is used up when the last byte has been sent."""
+    def _fail(self, arrival: Arrival, outcome: Outcome) -> None:
+        """Answer a request for which there is no usable answer."""
+        self.counters.failed += 1
+        self._free(arrival)
+        arrival.exchange.on_closed = None
+        if not arrival.exchange.started:
+            arrival.exchange.respond(outcome.status, outcome.headers, outcome.body)
+
+    def _hold(self, arrival: Arrival) -> None:
+        """Leave a request without an answer: a harness would take an error for the model's and score it.
+
+        Whatever started the harness ends it meanwhile.
+        """
+
+        def give_up() -> None:
+            if not arrival.exchange.closed and self.stopped is not None:
+                self._fail(arrival, Outcome.failure(402, self.stopped.detail, kind="stopped"))
+
+        asyncio.get_event_loop().call_later(_HOLD, give_up)
+
+    def stop(self, reason: str, detail: str) -> None:
+        """Send no further request.
+
+        Args:
+            reason: `budget` or `client_error`.
+            detail: a sentence.
+        """
+        if self.stopped is None:
+            self.stopped = Stop(reason, detail)
+            self._on_stop()
+
+    def _deliver(self, arrival: Arrival, outcome: Outcome, *, replayed: bool = False) -> None:
+        """Send an answer; its number is used up when the last byte has been sent.
+
+        Args:
+            arrival: the request.
+            outcome: with an answer.
+            replayed: whether the answer comes from the record.
+        """
 
         def sent() -> None:
             arrival.exchange.on_closed = None
-            counters = self.counters
-            counters.delivered += 1
             assert outcome.answer is not None  # noqa: S101 - failures are not delivered
-            add(counters.flags, dict.fromkeys(outcome.answer.flags, 1))
-            add(counters.used_tokens, outcome.answer.usage)
+            request = (arrival.key[:SHORT_KEY], arrival.number)
+            self.counters.deliver(request, outcome.answer, latency=outcome.latency, tries=outcome.tries)
 
         if outcome.streamed:
             arrival.exchange.finish(on_sent=sent)
-        else:
-            arrival.exchange.respond(outcome.status, outcome.headers, outcome.body, on_sent=sent)
+            return
+        if replayed:
+            self._log_response(arrival.target, outcome, replayed=True)
+        body = outcome.shown if outcome.shown is not None else self._adapter.answer(outcome.body)
+        arrival.exchange.respond(outcome.status, outcome.headers, body, on_sent=sent)
 
-    async def _tries(self, running: _Running) -> _Outcome:
-        """Send a request until it is answered; return the answer or the last failure."""
+    async def _tries(self, running: Running) -> Outcome:
+        """Send a request until it is answered; return the answer or the last failure.
+
+        A refusal because of too many requests counts as a try only if the endpoint has answered no other request since
+        the previous try.
+        """
         backoff = _FIRST_PAUSE
-        for number in range(1, self.config.max_retries + 2):
-            outcome = await self._try(running, number)
+        number = sent = 0
+        while True:
+            number += 1
+            sent += 1
+            answers = self._limiter.answers
+            outcome = await self._try(running, sent)
             if outcome.answer is not None and outcome.answer.malformed is None:
-                self.counters.retried += number > 1
                 return outcome
             add(self.counters.statuses, {outcome.kind: 1})
             if outcome.answer is not None and outcome.storable:
                 await self._store(running, outcome)
-            if not outcome.retry or number > self.config.max_retries:
-                self.counters.retried += number > 1
+            if outcome.refused and self._limiter.answers > answers:
+                number -= 1
+            if not outcome.retry or number > self.config.max_retries or self.stopped is not None:
+                self.counters.retried += sent > 1
                 return outcome.as_failure()
             pause = max(backoff * random.uniform(0.75, 1.0), outcome.retry_after)  # noqa: S311 - spreads load
             backoff = min(2 * backoff, _LONGEST_PAUSE)
             await asyncio.sleep(pause)
-        raise AssertionError  # pragma: no cover - the last try returns
 
-    async def _try(self, running: _Running, number: int) -> _Outcome:
-        if self._slots is None:
-            return await self._send(running, number)
-        async with self._slots:
-            return await self._send(running, number)
+    async def _try(self, running: Running, number: int) -> Outcome:
+        """Send a request once, as soon as the limits permit it."""
+        permit = await self._limiter.acquire()
+        if not self._may_spend():
+            self._limiter.release(permit)
+            return Outcome.failure(402, "no further request is sent", kind="stopped")
+        outcome = await self._send(running, number)
+        answered = outcome.answer is not None
+        usage = outcome.answer.usage if outcome.answer is not None else None
+        self._spending.release(usage, malformed=outcome.answer is not None and outcome.answer.malformed is not None)
+        if outcome.refused:
+            self._limiter.refuse(permit, outcome.retry_after)
+        else:
+            tokens = sum((usage or {}).get(name, 0) for name in ("prompt_tokens", "completion_tokens"))
+            self._limiter.release(permit, tokens=tokens if answered else None)
+        return outcome
 
-    async def _send(self, running: _Running, number: int) -> _Outcome:
+    def _may_spend(self) -> bool:
+        """Reserve one request of the budget; stop if it is exhausted."""
+        if self.stopped is None:
+            exhausted = self._spending.reserve()
+            if exhausted is None:
+                return True
+            self.stop("budget", exhausted)
+        return False
+
+    async def _send(self, running: Running, number: int) -> Outcome:
         self.counters.tries += 1
-        collector = _Collector(running)
+        collector = Collector(running)
         started = time.monotonic()
         request = running.request
         try:
@@ -230,35 +349,52 @@ class Proxy:
         except UpstreamError as error:
             if collector.overflowed:
                 running.abort()
-            return _Outcome.failure(502, str(error), retry=not collector.overflowed)
-        return self._judge(running, collector, time.monotonic() - started, number)
+            return Outcome.failure(502, str(error), retry=not collector.overflowed)
+        outcome = self._judge(running, collector, time.monotonic() - started, number)
+        self._log_response(running.target, outcome, replayed=False)
+        return outcome
 
-    def _judge(self, running: _Running, collector: _Collector, latency: float, number: int) -> _Outcome:
+    def _log_response(self, target: bytes, outcome: Outcome, *, replayed: bool) -> None:
+        path = target.decode("latin-1")
+        self._log.response(path, outcome.status, outcome.body, replayed=replayed, latency=outcome.latency)
+
+    def _judge(self, running: Running, collector: Collector, latency: float, number: int) -> Outcome:
         """Turn a complete response into an outcome."""
         head = collector.response
         assert head is not None  # noqa: S101 - the exchange is complete
-        outcome = _Outcome(head.status, _response_headers(head), b"".join(collector.parts))
+        outcome = Outcome(head.status, response_headers(head), b"".join(collector.parts))
         outcome.latency, outcome.tries, outcome.kind = latency, number, f"status {head.status}"
         if not _OK <= head.status < 300:  # noqa: PLR2004
             outcome.retry = head.status in _RETRIED or head.status >= 500  # noqa: PLR2004
-            outcome.retry_after = _retry_after(get_header(head.headers, b"retry-after"))
+            outcome.retry_after = retry_after(get_header(head.headers, b"retry-after"))
+            outcome.refused = head.status == _TOO_MANY_REQUESTS
+            if self._ends_pass(head.status):
+                text = outcome.body[:300].decode("utf-8", "replace").replace(self._key or "\0", "***")
+                self.stop("client_error", f"the endpoint answered {head.status}: {' '.join(text.split())}")
             return outcome
         self.counters.paid += 1
-        self.counters.add_latency(latency)
         outcome.storable = not collector.overflowed
         outcome.streamed = collector.overflowed
-        outcome.answer = (
-            Answer((), None, {}, None) if collector.overflowed else parse_answer(outcome.body, running.body)
-        )
-        add(self.counters.paid_tokens, outcome.answer.usage)
-        self.counters.without_usage += not outcome.answer.usage
+        outcome.answer = Answer()
+        if not collector.overflowed:
+            outcome.shown = self._adapter.answer(outcome.body)
+            outcome.answer = parse_answer(outcome.shown, running.body)
         add_model(self.counters.live_models, outcome.answer.model)
         if outcome.answer.malformed is not None:
             self.counters.malformed += 1
             outcome.retry, outcome.kind = True, "malformed"
         return outcome
 
-    async def _store(self, running: _Running, outcome: _Outcome) -> None:
+    def _ends_pass(self, status: int) -> bool:
+        """Return whether a status of the endpoint ends the pass (`client_errors`)."""
+        rules = self.config.client_errors
+        if not rules:
+            return False
+        if status in rules.get("statuses", ()):
+            return True
+        return rules.get("first", 400) <= status <= rules.get("last", 499) and status not in rules.get("except", ())
+
+    async def _store(self, running: Running, outcome: Outcome) -> None:
         if self.writer is None:
             return
         answer = outcome.answer
@@ -273,6 +409,7 @@ class Proxy:
             "usage": answer.usage,
             "latency": round(outcome.latency, 4),
             "tries": outcome.tries,
+            "finish_reasons": answer.finish_reasons,
             "model": answer.model,
             "path": running.target.decode("latin-1"),
             "malformed": answer.malformed,
@@ -281,204 +418,34 @@ class Proxy:
         }
         await self.writer.append(Entry(running.key, running.number, meta, request, outcome.body))
 
-    async def _pass_through(self, exchange: Exchange, target: bytes) -> None:
-        """Forward a request that is not recorded, and its response piece by piece."""
-        forwarder = _Forwarder(exchange)
-        headers = [
-            *(header for header in end_to_end(exchange.head.headers) if header[0] not in _DROPPED_REQUEST_HEADERS),
-            *_content_type(exchange.head.headers),
-            (b"accept-encoding", b"identity"),
-            *_authorization(self._key),
-        ]
+    async def _pass_through(self, exchange: Exchange, target: bytes, body: bytes, *, paid: bool) -> None:
+        """Forward a request that is not recorded, and its response piece by piece.
+
+        Args:
+            exchange: the request.
+            target: path with the query.
+            body: as it is sent.
+            paid: whether the model answers it, so that the limits apply; its tokens remain unknown.
+        """
+        permit = await self._limiter.acquire() if paid else None
+        if permit is not None and not self._may_spend():
+            self._limiter.release(permit)
+            exchange.fail(402, "no further request is sent", "budget_exhausted")
+            return
+        forwarder = Forwarder(exchange)
+        headers = forwarded_headers(exchange.head.headers, self._key)
+        answered = False
         try:
-            await self.upstream.exchange(exchange.head.method, target, headers, exchange.body, forwarder)
+            await self.upstream.exchange(exchange.head.method, target, headers, body, forwarder)
+            answered = _OK <= forwarder.status < 300  # noqa: PLR2004
         except UpstreamError as error:
             if exchange.started:
                 exchange.abort()
             else:
                 exchange.fail(502, str(error), "upstream_error")
             return
+        finally:
+            if permit is not None:
+                self._spending.release({} if answered else None)
+                self._limiter.release(permit, tokens=0 if answered else None)
         exchange.finish()
-
-
-class _Arrival:
-    """One request of the harness on a recorded route."""
-
-    __slots__ = ("body", "canonical", "exchange", "key", "number", "target")
-
-    def __init__(self, exchange: Exchange, key: bytes, body: dict[str, Any], target: bytes, canonical: bytes) -> None:
-        self.exchange = exchange
-        self.key = key
-        self.number = 0
-        self.body = body
-        self.target = target
-        self.canonical = canonical
-
-
-class _Running:
-    """A request that is being asked upstream, for an arrival or for the retry of one that went away."""
-
-    __slots__ = ("arrival", "body", "client_headers", "key", "number", "request", "target")
-
-    def __init__(self, arrival: _Arrival) -> None:
-        self.arrival: _Arrival | None = arrival
-        self.key = arrival.key
-        self.number = arrival.number
-        self.target = arrival.target
-        self.body = arrival.body
-        self.request = arrival.exchange.body
-        self.client_headers = arrival.exchange.head.headers
-
-    def headers(self, key: str) -> Headers:
-        """Return the headers to send upstream."""
-        kept = [header for header in end_to_end(self.client_headers) if header[0] not in _DROPPED_REQUEST_HEADERS]
-        return [*kept, *_content_type(self.client_headers), (b"accept-encoding", b"identity"), *_authorization(key)]
-
-    def abort(self) -> None:
-        """Close the client's connection: a part of the answer has been sent, and the rest will not come."""
-        if self.arrival is not None:
-            self.arrival.exchange.abort()
-
-
-class _Outcome:
-    """How one try, or all tries of a request, went."""
-
-    __slots__ = (
-        "answer",
-        "body",
-        "headers",
-        "kind",
-        "latency",
-        "retry",
-        "retry_after",
-        "status",
-        "storable",
-        "streamed",
-        "tries",
-    )
-
-    def __init__(self, status: int, headers: Headers, body: bytes) -> None:
-        self.status = status
-        self.headers = headers
-        self.body = body
-        self.answer: Answer | None = None
-        """None if the endpoint gave no successful response."""
-        self.kind = ""
-        """For counting failures."""
-        self.retry = False
-        self.retry_after = 0.0
-        self.latency = 0.0
-        self.tries = 1
-        self.storable = True
-        self.streamed = False
-        """The answer was too long to store and has been passed on already."""
-
-    @classmethod
-    def of_entry(cls, entry: Entry) -> _Outcome:
-        """Return the outcome that an entry holds."""
-        meta = entry.meta
-        headers: Headers = [(b"content-type", meta["type"].encode("latin-1")), (b"x-nel-gateway", b"replayed")]
-        outcome = cls(meta["status"], headers, entry.answer)
-        outcome.answer = Answer(tuple(meta["flags"]), meta["model"], meta["usage"], None)
-        return outcome
-
-    @classmethod
-    def failure(cls, status: int, message: str, *, retry: bool = False) -> _Outcome:
-        """Return an outcome without a response of the endpoint."""
-        text = json.dumps({"error": {"message": "nel-action gateway: " + message, "type": "upstream_error"}})
-        outcome = cls(status, [(b"content-type", b"application/json")], text.encode())
-        outcome.kind, outcome.retry = "connection", retry
-        return outcome
-
-    def as_failure(self) -> _Outcome:
-        """Return the same for a client: a malformed answer is passed on as it is, but does not count as one."""
-        self.answer = None
-        return self
-
-
-class _Collector(Receiver):
-    """Collects a response; one that is too long is passed on as it arrives."""
-
-    def __init__(self, running: _Running) -> None:
-        self.response: ResponseHead | None = None
-        self.parts: list[bytes] = []
-        self.overflowed = False
-        self._running = running
-        self._size = 0
-
-    def head(self, head: ResponseHead) -> None:
-        self.response = head
-
-    def data(self, data: bytes) -> None:
-        self._size += len(data)
-        self.parts.append(data)
-        if self._size > MAX_ANSWER:
-            arrival = self._running.arrival
-            if not self.overflowed and arrival is not None and self.response is not None:
-                arrival.exchange.start(self.response, _response_headers(self.response), None)
-            self.overflowed = True
-            if arrival is not None:
-                for part in self.parts:
-                    arrival.exchange.send(part)
-            self.parts.clear()
-
-
-class _Forwarder(Receiver):
-    """Passes a response on piece by piece."""
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-
-    def head(self, head: ResponseHead) -> None:
-        length = get_header(head.headers, b"content-length")
-        known = int(length) if length is not None and length.isdigit() else None
-        self._exchange.start(head, _response_headers(head), known)
-
-    def data(self, data: bytes) -> None:
-        self._exchange.send(data)
-
-    @property
-    def backlog(self) -> Callable[[], asyncio.Future[None]] | None:
-        if self._exchange.closed or not self._exchange.congested:
-            return None
-        return lambda: asyncio.ensure_future(self._exchange.drained())
-
-
-def add_model(models: set[str], model: object) -> None:
-    """Add the name of a model; there are few, and a hostile endpoint must not fill the memory."""
-    if isinstance(model, str) and len(models) < 16:  # noqa: PLR2004
-        models.add(model[:200])
-
-
-def _origin_form(target: bytes) -> bytes:
-    """Return path and query of a request target; clients that believe in a proxy send an absolute URL."""
-    if target.startswith(b"/"):
-        return target
-    _, _, rest = target.partition(b"://")
-    return b"/" + rest.partition(b"/")[2]
-
-
-def _content_type(headers: Headers) -> Headers:
-    value = get_header(headers, b"content-type")
-    return [] if value is None else [(b"content-type", value)]
-
-
-def _authorization(key: str) -> Headers:
-    return [(b"authorization", b"Bearer " + key.encode())] if key else []
-
-
-def _response_headers(head: ResponseHead) -> Headers:
-    """Return the headers of a response that are passed on."""
-    return [header for header in end_to_end(head.headers) if header[0] not in (b"date", b"server", b"set-cookie")]
-
-
-def _retry_after(value: bytes | None) -> float:
-    """Return the seconds that a `Retry-After` header asks for (RFC 9110, 10.2.3); 0 without a valid one."""
-    text = (value or b"").decode("latin-1").strip()
-    if text.isascii() and text.isdigit():
-        return min(float(text), _LONGEST_RETRY_AFTER)
-    try:
-        moment = parsedate_to_datetime(text).timestamp()
-    except (TypeError, ValueError, IndexError):
-        return 0.0
-    return min(max(0.0, moment - time.time()), _LONGEST_RETRY_AFTER)

@@ -23,6 +23,7 @@ import zlib
 from typing import Any, BinaryIO, Callable, Iterator, NamedTuple, Sequence
 
 from nel_action.gateway.requests import CANONICAL_VERSION, KEY_SIZE
+from nel_action.gateway.spending import add_entry
 
 __all__ = ["FORMAT_VERSION", "SHORT_KEY", "Entry", "Index", "Segment", "Writer", "read_segment", "segments"]
 
@@ -152,12 +153,15 @@ def unpack(payload: bytes) -> Entry:
 class Index:
     """Where each replayable answer is stored; about 250 bytes of memory per answer."""
 
-    def __init__(self, directory: str, *, skip: Callable[[dict[str, Any]], bool] = lambda _: False) -> None:
+    def __init__(
+        self, directory: str, *, skip: Callable[[dict[str, Any]], bool] = lambda _: False, invocation: str = ""
+    ) -> None:
         """Read all segments of a directory.
 
         Args:
-            directory: of the segments; may not exist yet.
+            directory: of the segments; may not exist yet; empty for no record.
             skip: whether an entry with this meta is not to be replayed.
+            invocation: whose answers are summed up in `paid`.
         """
         self._files: list[BinaryIO] = []
         self._first: dict[bytes, int] = {}
@@ -166,14 +170,16 @@ class Index:
         """Bytes of all segments at the start."""
         self.unreadable = 0
         """Segments of a newer format, which were ignored."""
-        readable, self.unreadable = segments(directory)
+        self.paid: dict[str, int] = {}
+        """Amounts that the invocation has paid for (see `spending`)."""
+        readable, self.unreadable = segments(directory) if directory else ([], 0)
         for segment in readable:
-            self._read(segment.path, skip)
+            self._read(segment.path, skip, paid=bool(invocation) and segment.header.get("invocation") == invocation)
 
     def __len__(self) -> int:
         return len(self._first) + len(self._others)
 
-    def _read(self, path: str, skip: Callable[[dict[str, Any]], bool]) -> None:
+    def _read(self, path: str, skip: Callable[[dict[str, Any]], bool], *, paid: bool) -> None:
         self.size += os.path.getsize(path)
         file = self.add_file(path)
         for offset, payload in read_segment(path):
@@ -182,6 +188,8 @@ class Index:
                 meta = json.loads(payload[_PREFIX.size : _PREFIX.size + length])
             except ValueError:
                 return
+            if paid:
+                add_entry(self.paid, meta)
             if meta.get("malformed") is None and not skip(meta):
                 self.add(key, number, file, offset)
 

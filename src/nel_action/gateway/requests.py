@@ -6,7 +6,17 @@ import hashlib
 import json
 from typing import Any
 
-__all__ = ["CANONICAL_VERSION", "KEY_SIZE", "ROUTES", "canonical_body", "parse_body", "request_key", "route_of"]
+__all__ = [
+    "CANONICAL_VERSION",
+    "KEY_SIZE",
+    "ROUTES",
+    "base_of",
+    "canonical_body",
+    "is_paid_route",
+    "parse_body",
+    "request_key",
+    "route_of",
+]
 
 CANONICAL_VERSION = 1
 """Changes when equal requests would get another key; older records are then not replayed."""
@@ -16,11 +26,17 @@ ROUTES = (b"/chat/completions", b"/completions")
 """Recorded routes, the longer first; everything else is passed through."""
 
 _EMBEDDINGS = b"/embeddings"
+_PAID = (*ROUTES, _EMBEDDINGS, b"/responses", b"/messages", b"/rerank")
 
 
 def route_of(path: bytes) -> bytes | None:
     """Return the recorded route that a path (without query) ends with, or None."""
     return next((route for route in ROUTES if path.endswith(route)), None)
+
+
+def is_paid_route(path: bytes) -> bool:
+    """Return whether a path (without query) ends with a route that the model answers, recorded or not."""
+    return path.endswith(_PAID)
 
 
 def base_of(path: str) -> str:

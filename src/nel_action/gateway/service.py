@@ -37,7 +37,8 @@ class Service:
 
     async def __aenter__(self) -> Service:  # noqa: PYI034 - Python 3.8 has no Self
         _raise_open_files()
-        self.proxy = Proxy(self.config)
+        self.stopped = asyncio.Event()
+        self.proxy = Proxy(self.config, on_stop=self._on_stop)
         loop = asyncio.get_event_loop()
         self._server = await loop.create_server(
             lambda: ServerConnection(self.proxy.handle, self._connections),
@@ -71,6 +72,10 @@ class Service:
     def url(self) -> str:
         """Replacement for the endpoint's URL: same path, this address."""
         return f"http://{self.address}{self.proxy.upstream.path}"
+
+    def _on_stop(self) -> None:
+        self.write_counters()
+        self.stopped.set()
 
     def write_counters(self) -> None:
         """Write the counters' file."""
