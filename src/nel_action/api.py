@@ -124,8 +124,8 @@ def run(
     around = Surroundings(home=home_dir(), environ=os.environ)
     for warning in check_spec(spec, around):
         warnings.warn(str(warning), ExportWarning, stacklevel=2)
-    with prepare(spec, home=around.home, environ=around.environ, fresh=fresh) as prepared:
-        check_plan(prepared, around, endpoint=check_endpoint)
+    with prepare(spec, home=around.home, environ=around.environ, fresh=fresh) as planned:
+        prepared = check_plan(planned, around, endpoint=check_endpoint)
         with closing(evaluate(prepared, around)) as events:
             for event in events:
                 match event:

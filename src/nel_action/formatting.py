@@ -27,6 +27,7 @@ __all__ = [
     "MISSING",
     "VERDICT_SYMBOLS",
     "Unit",
+    "age",
     "approximate_count",
     "cost",
     "count",
@@ -47,6 +48,7 @@ MISSING: Final = "–"
 
 _MINUTE: Final = 60
 _HOUR: Final = 3600
+_DAY: Final = 86_400
 _LARGE: Final = 100
 """From this magnitude on, plain numbers have significant digits instead of three decimals."""
 _ZERO: Final = 1e-12
@@ -172,6 +174,16 @@ def duration(seconds: float | None) -> str:
     if rounded < _HOUR:
         return f"{rounded // 60}m{rounded % 60:02}s"
     return f"{rounded // 3600}h{rounded % 3600 // 60:02}m"
+
+
+def age(seconds: float | None) -> str:
+    """Format an age in its largest unit: `12 days`, `5 hours`, `3 minutes`; `unknown` without one."""
+    if seconds is None:
+        return "unknown"
+    for length, unit in ((_DAY, "day"), (_HOUR, "hour")):
+        if seconds >= 2 * length:
+            return plural(int(seconds // length), unit)
+    return plural(int(seconds // _MINUTE), "minute")
 
 
 def file_size(size: int) -> str:

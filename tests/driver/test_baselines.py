@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +11,16 @@ from tests.support.evaluations import Evaluation
 from tests.support.gate_reports import make_results
 from tests.support.scenarios import Scenario
 
-from nel_action.driver.baselines import find_baseline, latest_passing_run, open_baseline
-from nel_action.driver.events import Judged
+from nel_action.driver.baselines import latest_passing_run, open_baseline, open_pinned, pin_baselines
+from nel_action.driver.evaluation import follow
+from nel_action.driver.events import Event, Extended, Judged
 from nel_action.driver.surroundings import Rules, Surroundings
 from nel_action.errors import AmbiguousError, NotFoundError
 from nel_action.exporters import registry
+from nel_action.gating.verdict import GateReport
 from nel_action.ledger import InvocationRow, Ledger
+from nel_action.lifecycle.invocation import open_invocation
+from nel_action.lifecycle.session import Session
 from nel_action.model.results import write_results
 from nel_action.spec.policy import GatePolicy
 
@@ -66,8 +70,8 @@ class Checkout:
         """Return the directory of the baseline of a policy."""
         policy = GatePolicy.model_validate({"tasks": {"gsm8k": {"max_drop": 0.1}}, "baseline": reference})
         rules = Rules(policy=policy, expected=("gsm8k",), folder=self.folder)
-        baseline = find_baseline(rules, Surroundings(home=self.home, environ={}), commit=commit)
-        return baseline.root if baseline else None
+        (pin,) = pin_baselines(rules, Surroundings(home=self.home, environ={}), commit=commit)
+        return Path(pin.path) if pin.path else None
 
 
 @pytest.fixture
@@ -127,7 +131,7 @@ def test_invocations_resolve_by_their_prefix(checkout: Checkout) -> None:
 
 def test_paths_are_relative_to_the_policy(checkout: Checkout) -> None:
     write_results(make_results(), checkout.folder / "evals" / "baseline.json")
-    assert checkout.find("evals/baseline.json") == checkout.folder / "evals"
+    assert checkout.find("evals/baseline.json") == checkout.folder / "evals" / "baseline.json"
     with pytest.raises(NotFoundError):
         checkout.find("evals/other.json")
 
@@ -138,15 +142,16 @@ def test_resolver_of_the_surroundings_replaces_the_runs_of_this_machine(checkout
     policy = GatePolicy.model_validate({"tasks": {"gsm8k": {"max_drop": 0.1}}, "baseline": "main"})
     rules = Rules(policy=policy, expected=("gsm8k",), folder=checkout.folder)
     around = Surroundings(home=checkout.home, environ={}, branches={"main": other}.get)
-    baseline = find_baseline(rules, around)
-    assert baseline is not None
-    assert baseline.root == other
+    (pin,) = pin_baselines(rules, around, commit=None)
+    assert pin.path == str(other)
 
 
 @pytest.mark.parametrize("policy", [None, GatePolicy()])
 def test_no_baseline_without_a_reference(tmp_path: Path, policy: GatePolicy | None) -> None:
     rules = Rules(policy=policy, expected=(), folder=tmp_path)
-    assert find_baseline(rules, Surroundings(home=tmp_path, environ={})) is None
+    around = Surroundings(home=tmp_path, environ={})
+    assert pin_baselines(rules, around, commit=None) == ()
+    assert open_pinned(rules, around, ()) is None
 
 
 def test_mlflow_runs_are_fetched_by_the_exporter(checkout: Checkout, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,3 +198,115 @@ def test_evaluation_compares_with_the_branch_and_never_with_itself(tmp_path: Pat
     assert verdict(commits[1], 0.3) == "fail"
     # NOTE: judged again, the first commit has no other commit to be compared with.
     assert verdict(commits[0], 0.2) == first
+
+
+GATE = {"tasks": {"alpha": {"max_drop": 0.1}}, "baseline": "main"}
+
+
+def judged(events: Iterator[Event]) -> GateReport:
+    (event,) = [event for event in events if isinstance(event, Judged)]
+    return event.gate
+
+
+@pytest.fixture
+def evaluation(checkout: Checkout) -> Evaluation:
+    """Return an evaluation on a branch whose latest passing run has the score 0.9."""
+    first = Evaluation(Scenario(scores={1234: 0.9}, gate=GATE), checkout.folder, commit=checkout.commit())
+    first.around = Surroundings(home=checkout.home, environ={"NEL_ACTION_COMMIT": first.commit})
+    list(first.evaluate())
+    commit = checkout.commit()
+    second = Evaluation(Scenario(scores={1234: 0.3}, gate=GATE), checkout.folder, commit=commit)
+    second.around = Surroundings(home=checkout.home, environ={"NEL_ACTION_COMMIT": commit})
+    return second
+
+
+def pins_of(evaluation: Evaluation) -> list[dict[str, str]]:
+    pins: list[dict[str, str]] = json.loads((evaluation.run_dir / "plan.json").read_bytes())["baselines"]
+    return pins
+
+
+def test_plan_names_the_baseline_of_the_submission(evaluation: Evaluation) -> None:
+    evaluation.submit()
+    (pin,) = pins_of(evaluation)
+    results = json.loads((Path(pin["path"]) / "results.json").read_bytes())
+    assert (pin["reference"], pin["commit"], pin["created"]) == ("main", results["commit"], results["created"])
+    assert pin["digest"].startswith("sha256:")
+    gate = judged(evaluation.follow())
+    assert gate.verdict == "fail"
+    assert gate.baseline_facts is not None
+    assert (gate.baseline_facts.commit, gate.baseline_facts.digest) == (pin["commit"], pin["digest"])
+
+
+def test_later_runs_of_the_branch_do_not_replace_the_baseline(checkout: Checkout, evaluation: Evaluation) -> None:
+    evaluation.submit()
+    (pin,) = pins_of(evaluation)
+    own = evaluation.run_dir
+    commit = checkout.commit()
+    limit = {"tasks": {"alpha": {"min": 0.1}}}
+    lower = Evaluation(Scenario(scores={1234: 0.3}, gate=limit), checkout.folder, commit=commit)
+    lower.around = Surroundings(home=evaluation.around.home, environ={"NEL_ACTION_COMMIT": commit})
+    list(lower.evaluate())
+    assert checkout.latest() == lower.run_dir
+    with Ledger(evaluation.around.home) as ledger:
+        session = Session(open_invocation(str(own), ledger), evaluation.executor, ledger)
+        gate = judged(follow(session, evaluation.around))
+    assert gate.verdict == "fail"
+    assert gate.baseline_facts is not None
+    assert gate.baseline_facts.digest == pin["digest"]
+
+
+@pytest.mark.parametrize("retry", [False, True])
+@pytest.mark.parametrize("name", ["results.json", "samples/alpha.jsonl.gz", ""])
+def test_another_or_vanished_baseline_is_unmeasurable(evaluation: Evaluation, name: str, *, retry: bool) -> None:
+    evaluation.submit()
+    (pin,) = pins_of(evaluation)
+    root = Path(pin["path"])
+    if name == "results.json":
+        data = (root / name).read_text()
+        (root / name).write_text(data.replace('"value": 0.9', '"value": 0.3', 1))
+    elif name:
+        (root / name).write_bytes(b"")
+    else:
+        root.rename(evaluation.folder / "moved")
+    gate = judged(evaluation.follow(retry=retry))
+    assert (gate.verdict, gate.exit_code) == ("unmeasurable", 3)
+    (reason,) = gate.reasons
+    assert pin["digest"] in reason
+    assert ("does not exist any more" in reason) if not name else (reason.count("sha256:") == 2)
+    assert "run the gate again" in reason
+
+
+def test_branch_without_a_run_at_submission_stays_without(tmp_path: Path) -> None:
+    checkout = Checkout(tmp_path / "p")
+    first, second = checkout.commit(), checkout.commit()
+    evaluation = Evaluation(Scenario(scores={1234: 0.3}, gate=GATE), checkout.folder, commit=second)
+    evaluation.around = Surroundings(home=checkout.home, environ={"NEL_ACTION_COMMIT": second})
+    evaluation.submit()
+    assert [pin["digest"] for pin in pins_of(evaluation)] == [None]
+    checkout.run(first)
+    gate = judged(evaluation.follow())
+    assert (gate.baseline, gate.verdict) == (None, "pass")
+
+
+def test_plan_of_an_older_version_gets_its_baseline_when_it_is_judged(evaluation: Evaluation) -> None:
+    evaluation.submit()
+    path = evaluation.run_dir / "plan.json"
+    plan = json.loads(path.read_bytes())
+    (pin,) = plan.pop("baselines")
+    path.write_text(json.dumps(plan))
+    assert judged(evaluation.follow()).verdict == "fail"
+    (later,) = pins_of(evaluation)
+    assert later["digest"] == pin["digest"]
+
+
+def test_confirmation_is_judged_with_the_baseline_of_the_submission(evaluation: Evaluation) -> None:
+    evaluation.scenario = Scenario(scores={1234: 0.3, 1235: 0.3}, gate=GATE | {"confirm": {"max_tasks": 1}})
+    evaluation.__post_init__()
+    home = evaluation.folder.parent / "home"
+    evaluation.around = Surroundings(home=home, environ={"NEL_ACTION_COMMIT": evaluation.commit})
+    events = list(evaluation.evaluate())
+    assert any(isinstance(event, Extended) for event in events)
+    (pin,) = pins_of(evaluation)
+    gate = judged(iter(events))
+    assert gate.baseline_facts is not None
+    assert (gate.verdict, gate.baseline_facts.digest) == ("fail", pin["digest"])

@@ -13,7 +13,7 @@ from tests.support.scenarios import Scenario
 
 from nel_action.driver.confirmation import confirm
 from nel_action.driver.events import Extended, ExtensionReason
-from nel_action.driver.judging import measure, rules_of
+from nel_action.driver.judging import measure, pin_new_baselines
 from nel_action.lifecycle.session import JobView, Session
 from nel_action.lifecycle.waiting import refresh
 
@@ -36,8 +36,9 @@ def settled(scenario: Scenario, folder: Path) -> Iterator[tuple[Evaluation, Sess
 
 
 def extension(evaluation: Evaluation, session: Session, views: list[JobView]) -> Extended | None:
-    measurement = measure(session, views, evaluation.around)
-    return confirm(session, views, measurement, rules_of(session, evaluation.around))
+    session, rules = pin_new_baselines(session, evaluation.around)
+    measurement = measure(session, views, evaluation.around, rules)
+    return confirm(session, views, measurement, rules)
 
 
 def test_failing_task_is_run_once_more_with_the_next_seed(tmp_path: Path) -> None:
@@ -107,9 +108,10 @@ def test_no_confirmation(tmp_path: Path, scenario: Scenario) -> None:
 
 def test_unreachable_backend_leaves_the_plan_for_the_next_process(tmp_path: Path) -> None:
     with settled(Scenario(scores=FAILING, tasks=TASKS, gate=gate()), tmp_path) as (evaluation, session, views):
-        measurement = measure(session, views, evaluation.around)
+        _, rules = pin_new_baselines(session, evaluation.around)
+        measurement = measure(session, views, evaluation.around, rules)
         evaluation.executor.unreachable = True
-        assert confirm(session, views, measurement, rules_of(session, evaluation.around)) is None
+        assert confirm(session, views, measurement, rules) is None
         planned = json.loads((evaluation.run_dir / "plan.json").read_bytes())["jobs"]
         assert [entry["name"] for entry in planned] == ["alpha", "beta", "alpha.again"]
         assert len(evaluation.executor.started) == 2

@@ -137,3 +137,22 @@ def test_resolver_raises_without_permission(api: GitHubApi, hub: GitHubDouble, t
     hub.grant(contents="read")
     with pytest.raises(PermissionRefusedError, match="actions: read"):
         resolver(api, tmp_path)("main")
+
+
+def test_another_machine_downloads_the_artifact_of_the_submission(api: GitHubApi, runs: Runs, tmp_path: Path) -> None:
+    runs.add(0.70)
+    first = resolver(api, tmp_path)
+    folder = first("main")
+    assert folder is not None
+    source = first.source_of(folder)
+    assert source is not None
+    runs.add(0.10)
+    later = resolver(api, tmp_path / "later")
+    assert score(later.fetch(source)) == 0.70
+    assert score(later("main")) == 0.10
+    assert later.source_of(tmp_path) is None
+
+
+@pytest.mark.parametrize("source", ["artifact:999", "artifact:../1", "artifact:", "1", "artifact:-1"])
+def test_artifacts_that_do_not_exist_are_not_fetched(api: GitHubApi, tmp_path: Path, source: str) -> None:
+    assert resolver(api, tmp_path).fetch(source) is None

@@ -78,13 +78,13 @@ def run(
     around = Surroundings(home=home_dir(), environ=environ)
     for warning in check_spec(loaded, around):
         click.echo(f"warning: {warning}", err=True)
-    with prepare(loaded, home=around.home, environ=environ, fresh=fresh, resolve=not dry_run) as prepared:
+    with prepare(loaded, home=around.home, environ=environ, fresh=fresh, resolve=not dry_run) as planned:
         if dry_run:
             from nel_action.cli.dry_run import show
 
-            show(prepared)
+            show(planned)
             return ExitCode.PASS
-        check_plan(prepared, around, endpoint=not skip_endpoint_check)
+        prepared = check_plan(planned, around, endpoint=not skip_endpoint_check)
         around = replace(around, deadline=deadline_after(max_wait))
         copies = config_output or around.home / "run_configs"
         return _evaluate(prepared, around, wait=wait or max_wait is not None, max_wait=max_wait, copies=copies)

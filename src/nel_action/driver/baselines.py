@@ -6,44 +6,54 @@ import json
 import logging
 import subprocess
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from nel_action.driver.surroundings import BranchResolver, Rules, Surroundings
-from nel_action.errors import AmbiguousError, NotFoundError
+from nel_action.errors import AmbiguousError, NotFoundError, ResultsError
 from nel_action.exporters.registry import fetch_baseline
-from nel_action.gating.baseline import load_baseline
+from nel_action.gating.baseline import Located, content_digest, locate_baseline
+from nel_action.gating.external import open_run
 from nel_action.gating.result_set import ResultSet
-from nel_action.ledger import Ledger, run_dir_of
+from nel_action.ledger import Ledger, now, run_dir_of
+from nel_action.model.baseline import PinnedBaseline
 from nel_action.model.run_files import RunFiles
 
-__all__ = ["find_baseline", "latest_passing_run", "open_baseline"]
+__all__ = ["latest_passing_run", "open_baseline", "open_pinned", "pin_baselines"]
 
 logger = logging.getLogger(__name__)
 
 _COMMITS: Final = 200
 """Latest commits of a branch whose runs are considered."""
+_AGAIN: Final = "run the gate again: it resolves the baseline anew, and finds the submitted jobs by their keys"
 
 
-def find_baseline(rules: Rules, around: Surroundings, *, commit: str | None = None) -> ResultSet | None:
-    """Return the baseline of a policy.
+def pin_baselines(
+    rules: Rules, around: Surroundings, *, commit: str | None, pinned: tuple[PinnedBaseline, ...] = ()
+) -> tuple[PinnedBaseline, ...]:
+    """Resolve the baselines of all rules; those that are pinned already stay as they are.
 
     Args:
-        rules: the policy and its directory.
+        rules: the policies and their directories.
         around: home, environment and resolver of branches.
         commit: the commit under test; its own runs on this machine are no baseline for it.
-
-    Returns:
-        The baseline; None if the policy names none, or a branch without a passing run.
+        pinned: baselines that were resolved earlier.
 
     Raises:
-        NotFoundError: the policy names a path, an invocation or a branch that does not exist.
+        NotFoundError: a policy names a path, an invocation or a branch that does not exist.
         ResultsError: the results are incomplete.
     """
-    reference = rules.policy.baseline if rules.policy else None
-    if reference is None:
-        return None
-    baseline = open_baseline(
+    pins = list(pinned)
+    for each in rules.all:
+        reference = each.policy.baseline if each.policy and each.unmeasurable is None else None
+        if reference is not None and not any(pin.belongs_to(reference, each.base) for pin in pins):
+            pins.append(_pin(reference, each, around, commit))
+    return tuple(pins)
+
+
+def _pin(reference: str, rules: Rules, around: Surroundings, commit: str | None) -> PinnedBaseline:
+    located = _locate(
         reference,
         folder=rules.folder,
         home=around.home,
@@ -51,8 +61,67 @@ def find_baseline(rules: Rules, around: Surroundings, *, commit: str | None = No
         branches=around.branches,
         exclude=commit,
     )
-    logger.info("baseline %s: %s", reference, baseline.root if baseline else "no passing run yet")
-    return baseline
+    unresolved = PinnedBaseline(reference=reference, base=rules.base, resolved=now())
+    if located is None:
+        return unresolved
+    run = open_run(located.path, name=located.name)
+    pin = replace(
+        unresolved,
+        name=run.name,
+        path=str(located.path.absolute()),
+        source=around.artifacts.source_of(located.path) if around.artifacts else None,
+        digest=content_digest(run, located.path),
+        commit=run.results.commit,
+        created=run.results.created or None,
+    )
+    logger.info("baseline %s: %s, %s", reference, pin.name, pin.digest)
+    return pin
+
+
+def open_pinned(rules: Rules, around: Surroundings, pins: tuple[PinnedBaseline, ...]) -> ResultSet | None:
+    """Read the baseline that was resolved at submission, and no other.
+
+    Args:
+        rules: the policy.
+        around: where other machines find it.
+        pins: the baselines of the invocation.
+
+    Returns:
+        The baseline; None if the policy names none, or a branch that had no passing run.
+
+    Raises:
+        ResultsError: it does not exist any more, or is not the same; both digests are named.
+    """
+    reference = rules.policy.baseline if rules.policy else None
+    if reference is None:
+        return None
+    pin = next((pin for pin in pins if pin.belongs_to(reference, rules.base)), None)
+    if pin is None:
+        msg = f"baseline {reference}: it was not resolved when the jobs were submitted"
+        raise ResultsError(msg, hint=_AGAIN)
+    if pin.path is None:
+        return None
+    path = _find_again(pin, rules, around)
+    if path is None:
+        msg = f"baseline {pin.name}: it had the digest {pin.digest} at submission and does not exist any more"
+        raise ResultsError(msg, hint=_AGAIN)
+    run = open_run(path, name=reference)
+    digest = content_digest(run, path)
+    if digest != pin.digest:
+        msg = f"baseline {pin.name}: it had the digest {pin.digest} at submission, and has {digest} now"
+        raise ResultsError(msg, hint=_AGAIN)
+    return replace(run, name=pin.name, digest=digest)
+
+
+def _find_again(pin: PinnedBaseline, rules: Rules, around: Surroundings) -> Path | None:
+    """Return the path of a pinned baseline on this machine; None if it does not exist."""
+    paths = [Path(pin.path or ""), rules.folder / pin.reference]
+    if (path := next((path for path in paths if path.exists()), None)) is not None:
+        return path
+    if pin.source is not None and around.artifacts is not None:
+        return around.artifacts.fetch(pin.source)
+    scheme, _, run = pin.reference.partition(":")
+    return fetch_baseline("mlflow", run, around.home, around.environ) if scheme == "mlflow" and run else None
 
 
 def open_baseline(
@@ -82,6 +151,20 @@ def open_baseline(
         AmbiguousError: several invocations match.
         ResultsError: the results are incomplete.
     """
+    located = _locate(reference, folder=folder, home=home, environ=environ, branches=branches, exclude=exclude)
+    return open_run(located.path, name=located.name) if located else None
+
+
+def _locate(
+    reference: str,
+    *,
+    folder: Path,
+    home: Path,
+    environ: Mapping[str, str],
+    branches: BranchResolver | None = None,
+    exclude: str | None = None,
+) -> Located | None:
+    """Resolve a reference; the arguments are those of `open_baseline`."""
 
     def invocation(prefix: str) -> Path | None:
         try:
@@ -91,7 +174,7 @@ def open_baseline(
         except NotFoundError:
             return None
 
-    return load_baseline(
+    return locate_baseline(
         reference,
         folder=folder,
         invocation=invocation,

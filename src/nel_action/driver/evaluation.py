@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from nel_action.driver.confirmation import confirm
 from nel_action.driver.events import Created, Events, Left, Polled, Submitted
-from nel_action.driver.judging import conclude, measure
+from nel_action.driver.judging import conclude, measure, pin_new_baselines
+from nel_action.driver.preflight import resolve_baselines
 from nel_action.driver.surroundings import Surroundings
 from nel_action.errors import ExitCode, ResultsError
 from nel_action.ledger import Ledger
@@ -32,6 +33,7 @@ def evaluate(prepared: Prepared, around: Surroundings) -> Events:
         UnreachableError: the backend did not answer while jobs were submitted; `follow` submits the rest.
         NelActionError: the results cannot be judged.
     """
+    prepared = resolve_baselines(prepared, around)
     with Ledger(around.home) as ledger:
         session = create_session(prepared, ledger)
         yield Created(session)
@@ -80,7 +82,8 @@ def _wait_and_judge(session: Session, around: Surroundings) -> Events:
         if not settled(views):
             yield Left(ExitCode.CANCELLED if around.stop.is_set() else ExitCode.RUNNING)
             return
-        measurement = measure(session, views, around)
+        session, rules = pin_new_baselines(session, around)
+        measurement = measure(session, views, around, rules)
         extended = confirm(session, views, measurement, measurement.rules) if around.may_submit else None
         if extended is None:
             yield from conclude(session, views, measurement, around)

@@ -9,11 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from nel_action.driver.baselines import find_baseline
+from nel_action.driver.baselines import open_pinned, pin_baselines
 from nel_action.driver.events import Events, Exported, Judged, Reported
 from nel_action.driver.score_history import earlier_scores
 from nel_action.driver.surroundings import Rules, Surroundings
-from nel_action.errors import ExitCode, NelActionError
+from nel_action.errors import ExitCode, NelActionError, ResultsError
 from nel_action.exporters.service import export_run
 from nel_action.files import write_atomically
 from nel_action.gating.confirmation import ConfirmationRun, confirmation_notes
@@ -22,7 +22,9 @@ from nel_action.gating.result_set import ResultSet
 from nel_action.gating.verdict import GateReport, Verdict
 from nel_action.ledger import AttemptRow
 from nel_action.lifecycle.collect import collect
+from nel_action.lifecycle.invocation import write_plan
 from nel_action.lifecycle.session import JobView, Session
+from nel_action.model.baseline import PinnedBaseline
 from nel_action.model.job import JobState
 from nel_action.model.results import Results
 from nel_action.model.run_files import RunFiles
@@ -30,7 +32,7 @@ from nel_action.report.model import Event as HistoryEvent
 from nel_action.report.model import Metadata, Report
 from nel_action.report.write import write_reports
 
-__all__ = ["Measurement", "conclude", "judge", "measure", "rules_of"]
+__all__ = ["Measurement", "conclude", "judge", "measure", "pin_new_baselines"]
 
 
 _WORST_FIRST: Final = (ExitCode.FAIL, ExitCode.UNMEASURABLE, ExitCode.INCONCLUSIVE, ExitCode.PASS)
@@ -47,31 +49,58 @@ class Measurement:
     """The rules that decided."""
 
 
-def rules_of(session: Session, around: Surroundings) -> Rules:
-    """Return the rules that an invocation is judged by."""
+def pin_new_baselines(session: Session, around: Surroundings) -> tuple[Session, Rules]:
+    """Return the rules that apply now, and the invocation with a baseline for each of them.
+
+    The baselines were resolved at submission. Only rules that apply since then, and plans of older versions, add some;
+    `plan.json` is rewritten in that case.
+
+    Args:
+        session: the invocation.
+        around: rules and baselines.
+
+    Raises:
+        NotFoundError: a new baseline does not exist.
+        ResultsError: a new baseline is incomplete.
+    """
     invocation = session.invocation
-    return around.rules or Rules.of_spec(invocation.plan.spec, invocation.base_dir)
+    plan = invocation.plan
+    rules = around.update_rules(around.rules or Rules.of_spec(plan.spec, invocation.base_dir))
+    pins = pin_baselines(rules, around, commit=plan.context.commit, pinned=plan.baselines or ())
+    if pins != (plan.baselines or ()):
+        invocation = replace(invocation, plan=replace(plan, baselines=pins))
+        write_plan(invocation)
+        session = replace(session, invocation=invocation)
+    return session, rules
 
 
-def measure(session: Session, views: Sequence[JobView], around: Surroundings) -> Measurement:
+def measure(session: Session, views: Sequence[JobView], around: Surroundings, rules: Rules) -> Measurement:
     """Collect the results of an invocation whose jobs are final and judge them; `results.json` is written.
 
     Args:
         session: the invocation.
         views: its jobs, as last observed.
-        around: rules and baselines.
-
-    Raises:
-        NotFoundError: the baseline does not exist.
-        ResultsError: the baseline is incomplete.
+        around: where baselines are found.
+        rules: the rules to judge by; their baselines are pinned in the plan.
     """
     results = collect(session, list(views))
-    return _measure(results, session.invocation.run_dir, rules_of(session, around), around)
+    pins = session.invocation.plan.baselines or ()
+    return _measure(results, session.invocation.run_dir, rules, around, pins)
 
 
-def _measure(results: Results, root: Path, rules: Rules, around: Surroundings) -> Measurement:
-    """Judge by each of the rules; return the worst verdict, with a note on each base if there are several."""
-    measurements = [_measure_by(results, root, each, around) for each in around.update_rules(rules).all]
+def _measure(
+    results: Results, root: Path, rules: Rules, around: Surroundings, pins: tuple[PinnedBaseline, ...]
+) -> Measurement:
+    """Judge by each of the rules; return the worst verdict, with a note on each base if there are several.
+
+    Args:
+        results: the results.
+        root: their directory.
+        rules: the rules of all bases.
+        around: where baselines are found.
+        pins: the baselines, as resolved at submission.
+    """
+    measurements = [_measure_by(results, root, each, around, pins) for each in rules.all]
     worst = min(measurements, key=lambda each: _severity(each.gate))
     if len(measurements) == 1:
         return worst
@@ -85,15 +114,38 @@ def _severity(gate: GateReport) -> int:
     return _WORST_FIRST.index(gate.exit_code) if gate.exit_code in _WORST_FIRST else 0
 
 
-def _measure_by(results: Results, root: Path, rules: Rules, around: Surroundings) -> Measurement:
+def _measure_by(
+    results: Results, root: Path, rules: Rules, around: Surroundings, pins: tuple[PinnedBaseline, ...]
+) -> Measurement:
+    """Judge by the rules of one base; a baseline that is not that of the submission makes everything unmeasurable.
+
+    Args:
+        results: the results.
+        root: their directory.
+        rules: the rules.
+        around: where baselines are found.
+        pins: the baselines, as resolved at submission.
+    """
     if rules.unmeasurable is not None:
         gate = GateReport(
             verdict=Verdict.UNMEASURABLE, exit_code=int(ExitCode.UNMEASURABLE), reasons=(rules.unmeasurable,)
         )
         return Measurement(results, None, gate, rules)
-    baseline = find_baseline(rules, around, commit=results.commit)
+    baseline, blocked = None, rules.blocked
+    try:
+        baseline = open_pinned(rules, around, pins)
+    except ResultsError as error:
+        blocked = (*blocked, ("", str(error)))
+    reference = rules.policy.baseline if rules.policy else None
+    resolved = next((pin.resolved for pin in pins if pin.belongs_to(reference or "", rules.base)), None)
     report = judge_results(
-        results, policy=rules.policy, baseline=baseline, root=root, expected=rules.expected, blocked=rules.blocked
+        results,
+        policy=rules.policy,
+        baseline=baseline,
+        root=root,
+        expected=rules.expected,
+        blocked=blocked,
+        compared=resolved,
     )
     return Measurement(results, baseline, report, rules)
 
@@ -140,7 +192,9 @@ def judge(results: Results, root: Path, around: Surroundings) -> Events:
     """
     expected = tuple(dict.fromkeys(task.task for task in results.tasks))
     rules = around.rules or Rules(policy=None, expected=expected, folder=root)
-    measurement = _measure(results, root, rules, around)
+    rules = around.update_rules(rules)
+    pins = pin_baselines(rules, around, commit=results.commit)
+    measurement = _measure(results, root, rules, around, pins)
     notes = (*measurement.rules.notes, *measurement.gate.notes)
     measurement = replace(measurement, gate=measurement.gate.model_copy(update={"notes": notes}))
     yield from _publish(measurement, Metadata(run_dir=root), root, around, ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nel_action.driver.surroundings import Rules, Surroundings
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from nel_action.spec.compose import LoadedSpec
     from nel_action.spec.policy import GatePolicy
 
-__all__ = ["check_plan", "check_spec"]
+__all__ = ["check_plan", "check_spec", "resolve_baselines"]
 
 
 def check_spec(loaded: LoadedSpec, around: Surroundings) -> tuple[Problem, ...]:
@@ -110,13 +111,16 @@ def _locate(problem: Problem, loaded: LoadedSpec) -> Location | None:
     return loaded.locate((*section, key) if text.startswith(prefix) else section)
 
 
-def check_plan(prepared: Prepared, around: Surroundings, *, endpoint: bool = True) -> None:
-    """Check that the baseline exists and that the plan can run: variables, the backend, the target.
+def check_plan(prepared: Prepared, around: Surroundings, *, endpoint: bool = True) -> Prepared:
+    """Resolve the baseline and check that the plan can run: variables, the backend, the target.
 
     Args:
         prepared: the plan and its executor.
         around: the rules that replace the spec's own, and where baselines are found.
         endpoint: send one minimal request to each target.
+
+    Returns:
+        The plan with its baselines.
 
     Raises:
         NotFoundError: the policy names a baseline that does not exist.
@@ -125,10 +129,28 @@ def check_plan(prepared: Prepared, around: Surroundings, *, endpoint: bool = Tru
         EngineError: the backend is unavailable, denies access, or cannot run the plan.
         EndpointError: a target does not answer as an OpenAI-compatible endpoint does.
     """
-    from nel_action.driver.baselines import find_baseline
     from nel_action.lifecycle.prepare import check
 
-    rules = around.rules or Rules.of_spec(prepared.loaded.spec, prepared.loaded.base_dir)
-    for each in rules.all:
-        find_baseline(each, around, commit=prepared.plan.context.commit)
+    prepared = resolve_baselines(prepared, around)
     check(prepared, endpoint=endpoint)
+    return prepared
+
+
+def resolve_baselines(prepared: Prepared, around: Surroundings) -> Prepared:
+    """Return the plan with the baselines of all rules, which every later step compares with.
+
+    Args:
+        prepared: the plan and its executor.
+        around: the rules that replace the spec's own, and where baselines are found.
+
+    Raises:
+        NotFoundError: the policy names a baseline that does not exist.
+        ResultsError: the baseline is incomplete.
+    """
+    if prepared.plan.baselines is not None:
+        return prepared
+    from nel_action.driver.baselines import pin_baselines
+
+    rules = around.rules or Rules.of_spec(prepared.loaded.spec, prepared.loaded.base_dir)
+    pins = pin_baselines(rules, around, commit=prepared.plan.context.commit)
+    return replace(prepared, plan=replace(prepared.plan, baselines=pins))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from nel_action.spec.model import Spec
 from nel_action.spec.policy import GatePolicy
@@ -14,7 +14,18 @@ from nel_action.spec.policy import GatePolicy
 if TYPE_CHECKING:
     from nel_action.report.model import Report
 
-__all__ = ["BranchResolver", "Rules", "Surroundings", "unchanged"]
+__all__ = ["Artifacts", "BranchResolver", "Rules", "Surroundings", "unchanged"]
+
+
+class Artifacts(Protocol):
+    """Results that every machine can download."""
+
+    def source_of(self, path: Path) -> str | None:
+        """Return where other machines find the results in a directory; None if they were not downloaded."""
+
+    def fetch(self, source: str) -> Path | None:
+        """Download the results again; None if they do not exist any more."""
+
 
 BranchResolver = Callable[[str], Path | None]
 """From the name of a branch to its latest passing run; None if there is none yet."""
@@ -78,6 +89,8 @@ class Surroundings:
     """Returns the rules with those that apply only since the jobs were submitted; called before each judgement."""
     branches: BranchResolver | None = None
     """Resolves `gate.baseline: <branch>`; None for the runs of this machine."""
+    artifacts: Artifacts | None = None
+    """Finds a branch's run again on another machine; None for the runs of this machine."""
     complete: Callable[[Report], Report] = unchanged
     """Adds to a report what only the caller knows (links, trend, pull request), and removes secrets from it, before
     it is written."""

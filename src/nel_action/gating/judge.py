@@ -11,9 +11,10 @@ from typing import Final
 from nel_action.errors import ExitCode, SpecError
 from nel_action.gating import messages
 from nel_action.gating.assess import Assessment, assess
+from nel_action.gating.baseline import age_of
 from nel_action.gating.policy import check_policy, task_policy
 from nel_action.gating.result_set import ResultSet
-from nel_action.gating.verdict import GateReport, LimitTest, TaskVerdict, Verdict
+from nel_action.gating.verdict import BaselineFacts, GateReport, LimitTest, TaskVerdict, Verdict
 from nel_action.model.results import Results, TaskResult
 from nel_action.spec.policy import Correction, GatePolicy, OnInconclusive, Tier
 from nel_action.statistics.multiplicity import holm
@@ -34,6 +35,7 @@ def judge(
     root: Path,
     expected: Sequence[str],
     blocked: Sequence[tuple[str, str]] = (),
+    compared: str | None = None,
 ) -> GateReport:
     """Judge the results of an invocation by a policy.
 
@@ -44,12 +46,15 @@ def judge(
         root: directory of the candidate's `results.json`.
         expected: names of the tasks in the spec; one without a result is unmeasurable.
         blocked: task and reason why it is unmeasurable, whatever its scores are; an empty name denotes all tasks.
+        compared: when the baseline was resolved, for its age; RFC 3339, now by default.
 
     Raises:
         SpecError: the policy names an unknown task, or states no limit.
     """
     result_set = ResultSet.from_results(candidate, root, name="this run")
-    return judge_result_set(result_set, policy=policy, baseline=baseline, expected=expected, blocked=blocked)
+    return judge_result_set(
+        result_set, policy=policy, baseline=baseline, expected=expected, blocked=blocked, compared=compared
+    )
 
 
 def judge_result_set(
@@ -59,6 +64,7 @@ def judge_result_set(
     baseline: ResultSet | None,
     expected: Sequence[str],
     blocked: Sequence[tuple[str, str]] = (),
+    compared: str | None = None,
 ) -> GateReport:
     """Judge a run of any file format by a policy.
 
@@ -68,6 +74,7 @@ def judge_result_set(
         baseline: the run to compare with, if there is one.
         expected: names of the tasks; one without a result is unmeasurable.
         blocked: task and reason why it is unmeasurable, whatever its scores are; an empty name denotes all tasks.
+        compared: when the baseline was resolved, for its age; RFC 3339, now by default.
 
     Raises:
         SpecError: the policy names an unknown task, or states no limit.
@@ -88,8 +95,12 @@ def judge_result_set(
         )
         for task, model, result in _expected_results(candidate, expected)
     ]
+    facts = _baseline_facts(baseline, compared) if baseline is not None else None
+    too_old = messages.baseline_too_old(facts, policy.max_age) if facts and _is_too_old(facts, policy) else None
     for assessment in assessments:
         _block(assessment, [reason for task, reason in blocked if task in {"", assessment.task}])
+        if too_old is not None and assessment.policy.needs_baseline:
+            _block(assessment, [too_old])
     correction = _correct(policy, assessments)
     has_baseline = baseline is not None
     tasks = tuple(_judge_task(assessment, correction, policy, has_baseline=has_baseline) for assessment in assessments)
@@ -107,10 +118,27 @@ def judge_result_set(
         reasons=_reasons(tasks, verdict),
         tasks=tasks,
         baseline=baseline.name if baseline else None,
+        baseline_facts=facts,
         confidence=policy.confidence,
         correction=policy.correction.value,
         notes=tuple(notes),
     )
+
+
+def _baseline_facts(baseline: ResultSet, compared: str | None) -> BaselineFacts:
+    results = baseline.results
+    return BaselineFacts(
+        commit=results.commit,
+        created=results.created or None,
+        digest=baseline.digest,
+        age_seconds=age_of(results.created, compared),
+    )
+
+
+def _is_too_old(facts: BaselineFacts, policy: GatePolicy) -> bool:
+    """Return whether the policy limits the age, and it is larger or unknown."""
+    limit = policy.max_age_seconds
+    return limit is not None and (facts.age_seconds is None or facts.age_seconds > limit)
 
 
 def _block(assessment: Assessment, reasons: Sequence[str]) -> None:

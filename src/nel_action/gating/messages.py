@@ -10,8 +10,8 @@ from difflib import get_close_matches
 from typing import Final
 
 from nel_action.formats.parsing import matching_metrics
-from nel_action.formatting import Unit, approximate_count, count, duration, percentage, plural
-from nel_action.gating.verdict import LimitTest, Verdict
+from nel_action.formatting import Unit, age, approximate_count, count, duration, percentage, plural
+from nel_action.gating.verdict import BaselineFacts, LimitTest, Verdict
 from nel_action.model.results import JobOutcome, Score, TaskResult
 from nel_action.spec.limits import Limit, LimitUnit
 from nel_action.spec.policy import Confirm, Difference, Direction
@@ -396,6 +396,22 @@ def _relative_change(loss: RelativeLoss) -> str:
 def missing_baseline(effect: str) -> str:
     """Return the effect of `on_missing_baseline` as a note."""
     return f"there is no baseline yet; on_missing_baseline is `{effect}`"
+
+
+def baseline_too_old(facts: BaselineFacts, max_age: str | None) -> str:
+    """Return that the baseline is older than the policy allows, or that its age is unknown."""
+    known = facts.age_seconds is not None
+    problem = f"is {age(facts.age_seconds)} old, more than" if known else "has an unknown age, and is limited to"
+    return f"the baseline {problem} gate.max_age: {max_age}; run the gate on the baseline's branch to renew it"
+
+
+def baseline_summary(name: str, facts: BaselineFacts | None) -> str:
+    """Return the baseline's name with its commit and its age: `main a1b2c3d (commit a1b2c3d4e5f6, 12 days old)`."""
+    if facts is None:
+        return name
+    commit = f"commit {facts.commit[:12]}" if facts.commit else "unknown commit"
+    known = f"{age(facts.age_seconds)} old" if facts.age_seconds is not None else "unknown age"
+    return f"{name} ({commit}, {known})"
 
 
 def models_missing(task: str, models: Sequence[str]) -> str:

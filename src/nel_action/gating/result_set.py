@@ -30,6 +30,8 @@ class ResultSet:
     """Read the results of these tasks of groups, which are judged only if the policy names them."""
     root: Path | None = None
     """Directory of `results.json`, if there is one; the report reads the answers of both runs from there."""
+    digest: str | None = None
+    """Digest of the files, for a baseline that was resolved at submission."""
 
     _by_task: dict[str, list[TaskResult]] = field(init=False, repr=False, compare=False, default_factory=dict)
 

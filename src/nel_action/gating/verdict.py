@@ -14,7 +14,7 @@ from nel_action.spec.policy import Tier
 from nel_action.statistics.estimates import Evidence
 from nel_action.statistics.relative import RelativeLoss
 
-__all__ = ["Comparison", "Flip", "GateReport", "LimitTest", "TaskVerdict", "Verdict"]
+__all__ = ["BaselineFacts", "Comparison", "Flip", "GateReport", "LimitTest", "TaskVerdict", "Verdict"]
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -130,6 +130,18 @@ class TaskVerdict(Record):
     comparison: Comparison | None = None
 
 
+class BaselineFacts(Record):
+    """Provenance of the baseline, as resolved at submission."""
+
+    commit: str | None = None
+    created: str | None = None
+    """RFC 3339, UTC."""
+    digest: str | None = None
+    """Digest of the results with their samples."""
+    age_seconds: Finite | None = None
+    """Age when the baseline was resolved; None if it is unknown."""
+
+
 class GateReport(Record):
     """Verdict of the gate with those of its tasks; the content of `gate.json`."""
 
@@ -140,6 +152,8 @@ class GateReport(Record):
     tasks: tuple[TaskVerdict, ...] = ()
     baseline: str | None = None
     """Name of the baseline for people (`main a1b2c3d`); None without one."""
+    baseline_facts: BaselineFacts | None = None
+    """None without a baseline, and in reports of older versions."""
     confidence: float = 0.95
     correction: str = "holm"
     notes: tuple[str, ...] = ()

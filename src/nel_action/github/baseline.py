@@ -22,6 +22,9 @@ __all__ = ["BranchBaselines"]
 MAX_CANDIDATES: Final = 40
 """Artifacts of a branch that are downloaded in search of one that passed."""
 
+ARTIFACT: Final = "artifact:"
+"""Prefix of the source of a baseline that was downloaded."""
+
 MAX_COMMITS: Final = 300
 """Latest commits of a branch whose results are considered."""
 
@@ -57,6 +60,7 @@ class BranchBaselines:
         self._name = artifact
         self._folder = folder
         self._exclude_commit = exclude_commit
+        self._sources: dict[Path, str] = {}
         self.notes: list[str] = []
         """Warnings about artifacts that could not be read."""
 
@@ -69,8 +73,7 @@ class BranchBaselines:
         """
         commits = self._commits(branch)
         for artifact in islice(self._candidates(branch), MAX_CANDIDATES):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            folder = Path(mkdtemp(prefix=f"{artifact.id}-", dir=self._folder))
+            folder = self._new_folder(artifact.id)
             try:
                 report = load_report(download_results(self._api, self._repository, artifact, folder))
             except ResultsError as error:
@@ -80,9 +83,39 @@ class BranchBaselines:
                 continue
             if report.gate.verdict is Verdict.PASS and self._belongs_to_branch(report, commits):
                 logger.info("baseline %s: run %d, commit %s", branch, artifact.run_id, report.results.commit)
+                self._sources[folder] = f"{ARTIFACT}{artifact.id}"
                 return folder
         logger.info("baseline %s: no run that passed", branch)
         return None
+
+    def source_of(self, path: Path) -> str | None:
+        """Return `artifact:<id>` of results that this resolver downloaded; None for other paths."""
+        return self._sources.get(path)
+
+    def fetch(self, source: str) -> Path | None:
+        """Download the results of an artifact that was the baseline at submission; None if it has expired.
+
+        The caller compares their digest with that of the submission, so the artifact is not searched for again.
+
+        Args:
+            source: as `source_of` returned it.
+
+        Raises:
+            GitHubError: the artifact cannot be downloaded.
+            ResultsError: it is not an archive of results.
+        """
+        number = source.removeprefix(ARTIFACT)
+        if not source.startswith(ARTIFACT) or not number.isdecimal():
+            return None
+        artifact = Artifact(id=int(number), name=self._name, run_id=0, branch=None, sha=None, same_repository=True)
+        try:
+            return download_results(self._api, self._repository, artifact, self._new_folder(artifact.id))
+        except MissingError:
+            return None
+
+    def _new_folder(self, artifact: int) -> Path:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return Path(mkdtemp(prefix=f"{artifact}-", dir=self._folder))
 
     def _belongs_to_branch(self, report: Report, commits: set[str]) -> bool:
         """Whether the results are about a commit of the branch.

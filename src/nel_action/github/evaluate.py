@@ -165,11 +165,11 @@ class _Evaluation:
             with self._signals.raising():
                 around = self._around
                 prepared = stack.enter_context(prepare(self._loaded, home=around.home, environ=around.environ))
-                self._check_plan(prepared)
+                prepared = self._check_plan(prepared)
             self._around = replace(around, deadline=time.monotonic() + self._context.inputs.max_wait)
             return self._consume(stack.enter_context(closing(evaluate_plan(prepared, self._around))))
 
-    def _check_plan(self, prepared: Prepared) -> None:
+    def _check_plan(self, prepared: Prepared) -> Prepared:
         context = self._context
         names = sorted(named_variables(self._loaded.resolved))
         context.state.update(secrets=tuple(names))
@@ -178,7 +178,7 @@ class _Evaluation:
         if context.github_hosted and local and context.inputs.mode is Mode.SUBMIT:
             msg = "`mode: submit` would lose the jobs: they run on this machine, which is shut down after this step"
             raise UsageError(msg, hint="use `mode: run`, or an executor on another machine")
-        check_plan(prepared, self._around)
+        return check_plan(prepared, self._around)
 
     def _consume(self, events: Events) -> Outcome:
         """Publish the events and return the outcome."""

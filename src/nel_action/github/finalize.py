@@ -106,6 +106,7 @@ class GatePublication:
             environ=environ,
             rules=self._rules,
             branches=self._branches,
+            artifacts=self._branches,
             complete=self._complete,
             exports=export_destinations(self._context, spec),
             **changes,

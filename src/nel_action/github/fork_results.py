@@ -87,11 +87,13 @@ def _judge(context: ActionContext, publisher: Publisher, results: Results, root:
         return redact_report(replace(report, metadata=metadata), context.redact)
 
     rules = resolve_rules(context, load_spec_from_inputs(context))
+    branches = context.branch_baselines()
     around = Surroundings(
         home=context.home,
         environ=context.environ,
         rules=combine([replace(each, notes=(CLAIM, *each.notes)) for each in rules.all]),
-        branches=context.branch_baselines(),
+        branches=branches,
+        artifacts=branches,
         complete=complete,
         exports=tuple(context.inputs.exporters or ()),
     )

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from nel_action.errors import NotFoundError, ResultsError
 from nel_action.files import write_atomically
 from nel_action.ledger import AttemptRow, InvocationRow, Ledger, now
+from nel_action.model.baseline import PinnedBaseline
 from nel_action.model.run_files import RunFiles
 from nel_action.planning.jobs import Context, Job, Plan
 from nel_action.spec.model import Spec
@@ -187,6 +188,7 @@ def _plan_json(plan: Plan) -> bytes:
         "spec": plan.spec.model_dump(mode="json"),
         "context": TypeAdapter(Context).dump_python(plan.context, mode="json"),
         "jobs": TypeAdapter(tuple[Job, ...]).dump_python(plan.jobs, mode="json"),
+        "baselines": None if plan.baselines is None else [asdict(pin) for pin in plan.baselines],
     }
     return (json.dumps(data, indent=2) + "\n").encode()
 
@@ -197,4 +199,5 @@ def _read_plan(data: bytes) -> Plan:
         spec=Spec.model_validate_json(json.dumps(parts["spec"])),
         context=TypeAdapter(Context).validate_json(json.dumps(parts["context"])),
         jobs=TypeAdapter(tuple[Job, ...]).validate_json(json.dumps(parts["jobs"])),
+        baselines=TypeAdapter(tuple[PinnedBaseline, ...] | None).validate_json(json.dumps(parts.get("baselines"))),
     )

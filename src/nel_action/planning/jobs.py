@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from nel_action.model.baseline import PinnedBaseline
 from nel_action.model.env_ref import EnvRef
 from nel_action.model.job import Key
 from nel_action.model.task import HarnessTask
@@ -92,3 +93,5 @@ class Plan:
     spec: Spec
     context: Context
     jobs: tuple[Job, ...]
+    baselines: tuple[PinnedBaseline, ...] | None = None
+    """The baselines of all rules, as resolved at submission. None before, and in plans of older versions."""

@@ -176,7 +176,14 @@ def _footer(report: Report, rows: Sequence[Row]) -> str:
     links = [link for target in report.metadata.links if (link := escape.link(target.label, target.url))]
     resume = f"run again with `nel-action resume {escape.text(report.results.invocation, limit=16)}`"
     actions = [*links, resume] if any(row.no_result for row in rows) else links
-    return " ".join(part for part in (changed, " · ".join(actions)) if part)
+    return " ".join(part for part in (changed, _baseline(report), " · ".join(actions)) if part)
+
+
+def _baseline(report: Report) -> str:
+    gate = report.gate
+    if gate.baseline is None or gate.baseline_facts is None:
+        return ""
+    return f"Compared with {escape.text(messages.baseline_summary(gate.baseline, gate.baseline_facts))}."
 
 
 def _names_only(report: Report, rows: Sequence[Row], limit: int) -> str:
@@ -206,6 +213,7 @@ def _metadata(report: Report) -> Iterator[str]:
         "spec": metadata.spec_path,
         "spec digest": results.spec_digest,
         "executor": metadata.executor,
+        "baseline digest": facts.digest if (facts := report.gate.baseline_facts) else None,
         "wall time": duration(metadata.seconds) if metadata.seconds is not None else None,
         "nel-action": results.tool_version,
     }

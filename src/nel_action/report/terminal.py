@@ -9,6 +9,7 @@ from typing import Final
 import click
 
 from nel_action.formatting import MISSING, count, plural
+from nel_action.gating.messages import baseline_summary
 from nel_action.report.columns import Output, columns_for
 from nel_action.report.model import Report
 from nel_action.report.rows import Row, models_of, rows_of
@@ -48,7 +49,7 @@ def render_terminal(report: Report, *, width: int | None = None, color: bool = F
     pivot = len(models_of(rows)) > 1
     table = (_model_table if pivot else _score_table)(report, rows, width=width, color=color)
     gate = report.gate
-    baseline = f" against {single_line(gate.baseline)}" if gate.baseline else ""
+    baseline = f" against {single_line(baseline_summary(gate.baseline, gate.baseline_facts))}" if gate.baseline else ""
     address = f" · report: {link}" if link else ""
     verdict = f"{gate.verdict.value} (exit {gate.exit_code}){baseline}{address}"
     parts = [table, "\n".join(single_line(line) for line in _details(report, rows, pivot=pivot)), verdict]

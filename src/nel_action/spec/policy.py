@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -42,6 +42,8 @@ __all__ = [
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Confidence = Annotated[float, Field(gt=0.5, lt=1)]
+_SECONDS: Final = {"h": 3600, "d": 86_400, "w": 604_800}
+"""Seconds by unit of `max_age`."""
 
 
 class Tier(StrEnum):
@@ -198,12 +200,20 @@ class GatePolicy(SpecModel):
     """Effect of an inconclusive verdict on the exit code."""
     on_missing_baseline: Literal["fail", "pass"] = "pass"
     """Verdict of a first run that has no baseline yet; the report states it in both cases."""
+    max_age: Annotated[str, Field(pattern=r"^[1-9][0-9]*[hdw]$")] | None = None
+    """Largest age of the baseline in hours, days or weeks (`12h`, `30d`, `4w`); tasks compared with an older one, or
+    with one of unknown age, are unmeasurable."""
     confirm: Confirm | None = None
     """Run failing tasks a second time before the gate fails."""
     allow: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Keys of the benchmark that a pull request may change (`evaluation.tasks.gsm8k.params`), with all keys below."""
     pin: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Keys of the model under test that a pull request must not change (`target.revision`), with all keys below."""
+
+    @property
+    def max_age_seconds(self) -> float | None:
+        """The largest age of the baseline in seconds; None if it is not limited."""
+        return None if self.max_age is None else float(self.max_age[:-1]) * _SECONDS[self.max_age[-1]]
 
     @field_validator("allow", "pin")
     @classmethod

@@ -25,6 +25,7 @@ def metadata_section(report: Report) -> Safe:
         "spec digest": results.spec_digest,
         "run directory": str(metadata.run_dir) if metadata.run_dir else None,
         "executor": metadata.executor,
+        "baseline digest": facts.digest if (facts := report.gate.baseline_facts) else None,
         "started": metadata.started,
         "ended": metadata.ended,
         "wall time": duration(metadata.seconds) if metadata.seconds is not None else None,

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from importlib.resources import files
 
 from nel_action.formatting import cost, count, duration
+from nel_action.gating.messages import baseline_summary
 from nel_action.report.html.element import Safe, el, join, mark
 from nel_action.report.html.metadata import metadata_section
 from nel_action.report.html.samples import samples_section
@@ -55,7 +56,7 @@ def render_html(report: Report) -> bytes:
 def _header(report: Report, rows: Sequence[Row], title: str) -> Safe:
     gate, results, metadata = report.gate, report.results, report.metadata
     origin = [
-        f"compared with {gate.baseline}" if gate.baseline else "no baseline",
+        f"compared with {baseline_summary(gate.baseline, gate.baseline_facts)}" if gate.baseline else "no baseline",
         results.repository,
         f"commit {results.commit[:12]}" if results.commit else None,
         f"pull request {metadata.pull_request}" if metadata.pull_request else None,
