@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 from dataclasses import replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -115,15 +114,3 @@ def test_references_to_a_judge_are_substituted_in_the_task(tmp_path: Path) -> No
     text += 'printf "%s\\n" "${STEP[@]}"'
     output = subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True).stdout
     assert "http://node7:8123/v1/chat/completions" in output
-
-
-@pytest.mark.parametrize("first", [20_000, 59_990, 60_001, 65_535, 81_471])
-def test_choose_port_returns_distinct_valid_ports(first: int) -> None:
-    text = files("nel_action.executors.slurm").joinpath("templates", "50_servers.sh").read_text("utf-8")
-    function = text.partition("choose_port() {")[2].partition("\n}\n")[0]
-    lines = f"taken_ports=' '; listens() {{ false; }}\nchoose_port() {{{function}\n}}\n"
-    calls = f"for i in 1 2 3; do choose_port 127.0.0.1 {first}; echo $port; done"
-    output = subprocess.run(["bash", "-c", lines + calls], capture_output=True, text=True, check=True).stdout
-    ports = [int(port) for port in output.split()]
-    assert len(set(ports)) == 3
-    assert all(20_000 <= port <= 60_000 for port in ports)

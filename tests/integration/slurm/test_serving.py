@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,10 @@ from tests.support.slurm.daemons import process_gone, wait_until
 from tests.support.slurm.jobs import GOOD, shell_job
 from tests.support.slurm.waiting import until_final
 
+from nel_action.executors.slurm import script
 from nel_action.executors.slurm.executor import SlurmExecutor
-from nel_action.model.job import Attempt, JobState, JobStatus, Reason
+from nel_action.executors.slurm.shell import template
+from nel_action.model.job import Attempt, JobState, JobStatus, Key, Reason
 from nel_action.planning.jobs import Job
 from nel_action.spec.auxiliary import AuxiliaryGeneric
 from nel_action.spec.deployment import GenericDeployment
@@ -205,16 +209,37 @@ def test_fixed_port_in_use_fails_the_job(on_light: MakeExecutor, folder: Path, t
     assert not (folder / "starts").exists()
 
 
-def test_jobs_on_one_node_use_different_ports(on_light: MakeExecutor, folder: Path, tmp_path: Path) -> None:
-    executor = on_light()
-    jobs = [shell_job(tmp_path, asking_script(folder), deployment=model(folder)) for _ in range(2)]
+SLOW = "touch {folder}/loading-$SLURM_JOB_ID; until [ -e {folder}/go ]; do sleep 0.1; done; exec "
+"""Loads until a file exists; two servers that wait for it load at the same time."""
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_jobs_on_one_node_are_answered_by_their_own_servers(
+    on_light: MakeExecutor,
+    folder: Path,
+    tmp_path: Path,
+    fixed: bool,  # noqa: FBT001
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both servers prefer the same port and load at the same time; with a fixed port, the second waits."""
+    # NOTE: the search starts at the same port in every job, as it does if the job IDs are equal modulo 997.
+    monkeypatch.setattr(script, "template", lambda name: template(name).replace("me % 997", "0"))
+    executor = on_light(num_nodes=1)
+    port = model_server.free_port()
+    argv = [argument.replace("{port}", str(port)) if fixed else argument for argument in server_argv(folder)]
+    command = ("bash", "-c", SLOW.format(folder=folder) + '"$0" "$@"', *argv)
+    jobs = [shell_job(tmp_path, asking_script(folder), deployment=model(folder, command=command, port=port))] * 2
+    jobs = [replace(job, key=Key(f"nel-{os.urandom(8).hex()}")) for job in jobs]
     attempts = [executor.submit(job, 1, "0" * 16) for job in jobs]
+    loading = 1 if fixed else 2
+    wait_until(lambda: len(list(folder.glob("loading-*"))) == loading, seconds=60, what="the servers to load")
+    (folder / "go").touch()
     for attempt in attempts:
         assert until_final(executor, attempt, seconds=180).state is JobState.SUCCEEDED
-    first, second = (answers_of(directory(executor, attempt)) for attempt in attempts)
-    assert first["urls"] != second["urls"]
-    for record, attempt in zip((first, second), attempts, strict=True):
+    records = [answers_of(directory(executor, attempt)) for attempt in attempts]
+    for record, attempt in zip(records, attempts, strict=True):
         assert {answer["job"] for answer in record["answers"]} == {attempt.backend_id}
+    assert (records[0]["urls"] == records[1]["urls"]) is fixed
     assert_exited(folder, 2)
 
 

@@ -28,8 +28,9 @@ from nel_action.executors.local.docker.engine import AsyncEngine
 from nel_action.executors.local.docker.run import DockerRuntime, stop_container
 from nel_action.executors.local.interface import ExitStatus, Preceded, RunningProgram, Runtime, SetupStep
 from nel_action.executors.local.logs import last_line
-from nel_action.executors.local.model_server.interface import LOOPBACK, free_port
+from nel_action.executors.local.model_server.interface import LOOPBACK
 from nel_action.executors.local.model_server.pool import ModelServerPool, ServerLease
+from nel_action.executors.local.model_server.ports import free_port
 from nel_action.executors.local.process import ProcessRuntime
 from nel_action.executors.local.secrets import known_secrets, read_values, redact_file, resolve_env
 from nel_action.executors.local.store import Store

@@ -16,7 +16,7 @@ from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import ServedDeployment
 from nel_action.spec.slurm import SlurmExecution
 
-__all__ = ["TARGET_LABEL", "ModelServer", "model_servers"]
+__all__ = ["SERVER_ID", "TARGET_LABEL", "ModelServer", "model_servers"]
 
 TARGET_LABEL: Final = "server"
 """Label of the target's model server."""
@@ -26,6 +26,9 @@ COMMON_ENV: Final = {"PYTHONUNBUFFERED": "1"}
 
 NODE_VARIABLES: Final = ("ALL_NODE_IPS", "MASTER_IP", "NODES_PER_INSTANCE", "PROC_ID", "SLURM_PROCID")
 """Variables from which a server on several nodes learns its rank and the addresses of the others."""
+
+SERVER_ID: Final = "NEL_SERVER_ID"
+"""Variable that identifies the processes of one instance, so that its port is known to be its own."""
 
 FIRST_PLACEHOLDER: Final = 64_001
 """First number used as a placeholder for a port; numbers that occur in the job are skipped."""
@@ -208,7 +211,7 @@ def _container(
         image=deployment.image,
         run_dir=directory.run,
         mounts=mounts,
-        env_names=sorted({*NODE_VARIABLES, *own_variables, *deployment.env_vars, *command.env}),
+        env_names=sorted({*NODE_VARIABLES, SERVER_ID, *own_variables, *deployment.env_vars, *command.env}),
         home=settings.mounts.mount_home,
         gpus=bool(settings.gres or settings.gpus_per_node),
         extra_args=settings.runtime_args,

@@ -19,7 +19,7 @@ __all__ = ["batch_script", "sbatch_options"]
 ALWAYS: Final = ("10_begin.sh", "20_claim.sh")
 CHAIN: Final = "30_chain.sh"
 STEPS: Final = "40_steps.sh"
-SERVERS: Final = "50_servers.sh"
+SERVERS: Final = ("45_ports.sh", "50_servers.sh")
 BALANCER: Final = "55_balancer.sh"
 EVALUATE: Final = "60_evaluate.sh"
 
@@ -46,7 +46,7 @@ def batch_script(slurm_job: SlurmJob) -> str:
     parts += map(template, ALWAYS)
     parts += [template(CHAIN)] if slurm_job.settings.max_resumes else []
     parts += [template(STEPS)]
-    parts += [template(SERVERS)] if slurm_job.servers else []
+    parts += map(template, SERVERS) if slurm_job.servers else []
     parts += [template(BALANCER)] if balanced else []
     parts += [_start_servers(slurm_job)] if slurm_job.servers else []
     return "\n".join([*parts, template(EVALUATE)])

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Final
 
 from nel_action.executors.slurm.containers import ContainerSpec, wrap_command
-from nel_action.executors.slurm.model_server import TARGET_LABEL, ModelServer
+from nel_action.executors.slurm.model_server import SERVER_ID, TARGET_LABEL, ModelServer
 from nel_action.executors.slurm.shell import Argument, ShellExpression, array, exports, function, quote
 from nel_action.executors.slurm.slurm_job import SlurmJob
 from nel_action.model.env_ref import EnvRef, EnvSource
@@ -28,7 +28,10 @@ RECORD_STATUS: Final = (
 )
 
 # NOTE: a server on several nodes reads its rank from PROC_ID; Slurm provides SLURM_PROCID.
-EXPORT_RANK: Final = 'echo > "$0"; PROC_ID=${SLURM_PROCID:-0}; export PROC_ID; exec "$@"'
+# The recorded process ID identifies the server even if it overwrites its environment with a title.
+EXPORT_RANK: Final = (
+    'echo > "$0"; PROC_ID=${SLURM_PROCID:-0}; export PROC_ID; [ "$PROC_ID" != 0 ] || echo $$ > "$0.pid"; exec "$@"'
+)
 
 
 def evaluation_step(slurm_job: SlurmJob) -> str:
@@ -69,7 +72,12 @@ def balancer_step(slurm_job: SlurmJob) -> str:
     """Return the functions of the load balancer; their first argument is the label of the server behind it."""
     settings = slurm_job.settings
     container = replace(
-        slurm_job.servers[0].container, image=settings.proxy.image, mounts={}, env_names=(), gpus=False, extra_args=()
+        slurm_job.servers[0].container,
+        image=settings.proxy.image,
+        mounts={},
+        env_names=(SERVER_ID,),
+        gpus=False,
+        extra_args=(),
     )
     lines = _environment(_cluster_environment(settings, settings.proxy.type), {})
     # NOTE: distributions install it in a directory that is not in a user's PATH.

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 from tests.support import model_server
 from tests.support.local_jobs import INVOCATION, Bench, job, key, started_pid, wait
 from tests.support.processes import gone, parent
+from tests.support.slurm.daemons import port_open, wait_until
 
 from nel_action.model.job import JobState, Reason
 from nel_action.planning.jobs import Job
@@ -201,3 +203,59 @@ def test_a_server_has_its_own_secrets_and_its_log_is_redacted(bench: Bench, serv
     files = [path for path in (bench.root / "home").rglob("*") if path.is_file()]
     assert not [path for path in files if "hub-s3cr3t" in path.read_text()]
     assert Path(bench.root / "home" / "local").exists()
+
+
+SHARED = """\
+import http.server, socket, sys, time
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self): self.answer(b"{}")
+    def do_POST(self): self.answer(sys.argv[3].encode())
+    def answer(self, data):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+class Server(http.server.ThreadingHTTPServer):
+    def server_bind(self):
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        super().server_bind()
+import pathlib
+while not pathlib.Path(sys.argv[4]).exists(): time.sleep(0.05)
+Server((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()
+"""
+"""A server that loads until a file exists and then shares its port, as vLLM does: HOST PORT NAME FILE."""
+
+
+def test_servers_that_load_at_the_same_time_answer_their_own_jobs(bench: Bench, served: JobMaker) -> None:
+    """Both invocations prefer the same port, and both servers bind it only after they have loaded."""
+    port, attempts = model_server.free_port(), []
+    executor = bench.executor()
+    for index, name in enumerate(("a", "b")):
+        argv = (sys.executable, "-c", f"open({str(bench.root / name)!r}, 'w')\n{SHARED}", "{host}", "{port}", name)
+        deployment = {"port": port, "command": (*argv, str(bench.root / "go"))}
+        one = served(name, deployment=deployment)
+        attempts.append(executor.submit(one, 1, f"{index:016x}"))
+    wait_until(lambda: (bench.root / "a").exists() and (bench.root / "b").exists(), seconds=60, what="both to load")
+    (bench.root / "go").touch()
+    statuses = wait(executor, attempts)
+    assert {status.state for status in statuses.values()} == {JobState.SUCCEEDED}
+    assert [list(executor.logs(attempt, follow=False)) for attempt in attempts] == [["a"], ["b"]]
+
+
+def test_server_whose_port_another_program_shares_moves_to_another_port(bench: Bench, served: JobMaker) -> None:
+    """The other program answers the health route first and would also answer the harness."""
+    port = model_server.free_port()
+    script = f"open({str(bench.root / 'loading')!r}, 'w')\n{SHARED}"
+    argv = (sys.executable, "-c", script, "{host}", "{port}", "own", str(bench.root / "go"))
+    executor = bench.executor()
+    attempt = executor.submit(served("one", deployment={"port": port, "command": argv}), 1, INVOCATION)
+    wait_until((bench.root / "loading").exists, seconds=60, what="the server to load")
+    foreign = subprocess.Popen([sys.executable, "-c", SHARED, "127.0.0.1", str(port), "foreign", sys.executable])
+    try:
+        wait_until(lambda: port_open(port), seconds=30, what="the other program to listen")
+        (bench.root / "go").touch()
+        assert wait(executor, [attempt])[key("one")].state is JobState.SUCCEEDED
+    finally:
+        foreign.kill()
+        foreign.wait()
+    assert list(executor.logs(attempt, follow=False)) == ["own"]

@@ -22,10 +22,10 @@ command_of_aux_strict_judge() {
         '--container-mounts=/scratch/runs/nel-0123456789abcdef-1/run:/nel,/shared/j:/j'
         --container-workdir=/nel/work
         --container-mount-home
-        '--container-env=ALL_NODE_IPS,JUDGE_ALL_NODE_IPS,JUDGE_MASTER_IP,MASTER_IP,NODES_PER_INSTANCE,PROC_ID,PYTHONUNBUFFERED,SLURM_PROCID'
+        '--container-env=ALL_NODE_IPS,JUDGE_ALL_NODE_IPS,JUDGE_MASTER_IP,MASTER_IP,NEL_SERVER_ID,NODES_PER_INSTANCE,PROC_ID,PYTHONUNBUFFERED,SLURM_PROCID'
         sh
         -c
-        'echo > "$0"; PROC_ID=${SLURM_PROCID:-0}; export PROC_ID; exec "$@"'
+        'echo > "$0"; PROC_ID=${SLURM_PROCID:-0}; export PROC_ID; [ "$PROC_ID" != 0 ] || echo $$ > "$0.pid"; exec "$@"'
         /nel/.launched-aux_strict_judge-"$1"
         vllm
         serve

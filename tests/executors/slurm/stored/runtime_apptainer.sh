@@ -35,7 +35,7 @@ command_of_server() {
         docker://registry.example/server:1.0
         sh
         -c
-        'echo > "$0"; PROC_ID=${SLURM_PROCID:-0}; export PROC_ID; exec "$@"'
+        'echo > "$0"; PROC_ID=${SLURM_PROCID:-0}; export PROC_ID; [ "$PROC_ID" != 0 ] || echo $$ > "$0.pid"; exec "$@"'
         /nel/.launched-server-"$1"
         vllm
         serve

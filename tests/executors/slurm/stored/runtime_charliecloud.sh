@@ -33,7 +33,7 @@ command_of_server() {
         --
         sh
         -c
-        'echo > "$0"; PROC_ID=${SLURM_PROCID:-0}; export PROC_ID; exec "$@"'
+        'echo > "$0"; PROC_ID=${SLURM_PROCID:-0}; export PROC_ID; [ "$PROC_ID" != 0 ] || echo $$ > "$0.pid"; exec "$@"'
         /mnt/.launched-server-"$1"
         vllm
         serve

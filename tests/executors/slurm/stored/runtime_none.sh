@@ -20,7 +20,7 @@ command_of_server() {
         --output=/scratch/runs/nel-0123456789abcdef-1/logs/server-"$1".log
         sh
         -c
-        'echo > "$0"; PROC_ID=${SLURM_PROCID:-0}; export PROC_ID; exec "$@"'
+        'echo > "$0"; PROC_ID=${SLURM_PROCID:-0}; export PROC_ID; [ "$PROC_ID" != 0 ] || echo $$ > "$0.pid"; exec "$@"'
         /scratch/runs/nel-0123456789abcdef-1/run/.launched-server-"$1"
         vllm
         serve

@@ -40,6 +40,8 @@ command_of_server() {
         --env
         MASTER_IP
         --env
+        NEL_SERVER_ID
+        --env
         NODES_PER_INSTANCE
         --env
         PROC_ID
@@ -59,7 +61,7 @@ command_of_server() {
         guard
         sh
         -c
-        'echo > "$0"; PROC_ID=${SLURM_PROCID:-0}; export PROC_ID; exec "$@"'
+        'echo > "$0"; PROC_ID=${SLURM_PROCID:-0}; export PROC_ID; [ "$PROC_ID" != 0 ] || echo $$ > "$0.pid"; exec "$@"'
         /nel/.launched-server-"$1"
         vllm
         serve
@@ -102,6 +104,8 @@ command_of_balancer() {
         --volume
         /scratch/runs/nel-0123456789abcdef-1/run:/nel
         --volume="$HOME:$HOME"
+        --env
+        NEL_SERVER_ID
         --workdir
         /nel/work
         haproxy:latest

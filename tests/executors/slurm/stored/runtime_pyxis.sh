@@ -22,10 +22,10 @@ command_of_server() {
         '--container-mounts=/scratch/runs/nel-0123456789abcdef-1/run:/nel,/shared/a:/a,/models/acme:/checkpoint:ro,/cache/hf:/cache'
         --container-workdir=/nel/work
         --no-container-mount-home
-        '--container-env=ALL_NODE_IPS,MASTER_IP,NODES_PER_INSTANCE,PROC_ID,PYTHONUNBUFFERED,SLURM_PROCID'
+        '--container-env=ALL_NODE_IPS,MASTER_IP,NEL_SERVER_ID,NODES_PER_INSTANCE,PROC_ID,PYTHONUNBUFFERED,SLURM_PROCID'
         sh
         -c
-        'echo > "$0"; PROC_ID=${SLURM_PROCID:-0}; export PROC_ID; exec "$@"'
+        'echo > "$0"; PROC_ID=${SLURM_PROCID:-0}; export PROC_ID; [ "$PROC_ID" != 0 ] || echo $$ > "$0.pid"; exec "$@"'
         /nel/.launched-server-"$1"
         vllm
         serve
@@ -63,6 +63,7 @@ command_of_balancer() {
         --container-mounts=/scratch/runs/nel-0123456789abcdef-1/run:/nel
         --container-workdir=/nel/work
         --no-container-mount-home
+        --container-env=NEL_SERVER_ID
         haproxy
         -db
         -f

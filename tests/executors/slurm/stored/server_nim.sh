@@ -24,10 +24,10 @@ command_of_server() {
         --container-mounts=/scratch/runs/nel-0123456789abcdef-1/run:/nel
         --container-workdir=/nel/work
         --container-mount-home
-        '--container-env=ALL_NODE_IPS,MASTER_IP,NGC_API_KEY,NIM_HTTP_API_PORT,NIM_SERVED_MODEL_NAME,NIM_SERVER_PORT,NIM_TENSOR_PARALLEL_SIZE,NODES_PER_INSTANCE,PROC_ID,PYTHONUNBUFFERED,SLURM_PROCID'
+        '--container-env=ALL_NODE_IPS,MASTER_IP,NEL_SERVER_ID,NGC_API_KEY,NIM_HTTP_API_PORT,NIM_SERVED_MODEL_NAME,NIM_SERVER_PORT,NIM_TENSOR_PARALLEL_SIZE,NODES_PER_INSTANCE,PROC_ID,PYTHONUNBUFFERED,SLURM_PROCID'
         sh
         -c
-        'echo > "$0"; PROC_ID=${SLURM_PROCID:-0}; export PROC_ID; exec "$@"'
+        'echo > "$0"; PROC_ID=${SLURM_PROCID:-0}; export PROC_ID; [ "$PROC_ID" != 0 ] || echo $$ > "$0.pid"; exec "$@"'
         /nel/.launched-server-"$1"
         /opt/nvidia/nvidia_entrypoint.sh
         /opt/nim/start_server.sh

@@ -21,10 +21,10 @@ command_of_server() {
         '--container-mounts=/scratch/runs/nel-0123456789abcdef-1/run:/nel,/models/acme:/checkpoint:ro'
         --container-workdir=/nel/work
         --container-mount-home
-        '--container-env=ALL_NODE_IPS,MASTER_IP,NODES_PER_INSTANCE,PROC_ID,PYTHONUNBUFFERED,SLURM_PROCID'
+        '--container-env=ALL_NODE_IPS,MASTER_IP,NEL_SERVER_ID,NODES_PER_INSTANCE,PROC_ID,PYTHONUNBUFFERED,SLURM_PROCID'
         sh
         -c
-        'echo > "$0"; PROC_ID=${SLURM_PROCID:-0}; export PROC_ID; exec "$@"'
+        'echo > "$0"; PROC_ID=${SLURM_PROCID:-0}; export PROC_ID; [ "$PROC_ID" != 0 ] || echo $$ > "$0.pid"; exec "$@"'
         /nel/.launched-server-"$1"
         mpirun
         --allow-run-as-root

@@ -6,7 +6,7 @@ import hashlib
 import ipaddress
 import json
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final, Protocol
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from nel_action.errors import SecretError
 from nel_action.executors.local.attempt import AttemptError, JobRecord
 from nel_action.executors.local.interface import RunningProgram, SetupStep
+from nel_action.executors.local.model_server.ports import PortOwner
 from nel_action.executors.local.secrets import Values, resolve_env
 from nel_action.model.job import Reason
 from nel_action.model_servers.interface import ServeBinding, ServeCommand, ServerType
@@ -29,8 +30,6 @@ __all__ = [
     "ServerRuntime",
     "Serving",
     "bridge_gateway",
-    "free_port",
-    "is_port_taken",
     "server_digest",
     "server_kind",
     "server_network",
@@ -54,6 +53,8 @@ class Serving:
     """Base URL as the harness sees it (`http://nel-…:8000`)."""
     local_url: str
     """Base URL as this process sees it."""
+    port_owner: Callable[[], PortOwner] | None = None
+    """Returns who listens on the server's port; None where the port can be no other program's."""
 
 
 class ServerRuntime(Protocol):
@@ -179,26 +180,6 @@ def server_digest(record: JobRecord) -> str:
     deployment = record.job.deployment.model_dump(mode="json")
     text = json.dumps([deployment, record.job.target.api_endpoint.model_id], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def free_port(host: str, preferred: int) -> int:
-    """Return `preferred`, or any free port of the address if it is 0 or taken."""
-    if preferred and not is_port_taken(host, preferred):
-        return preferred
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
-
-
-def is_port_taken(host: str, port: int) -> bool:
-    """Whether a port of the address cannot be bound."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return True
-    return False
 
 
 def bridge_gateway(client: DockerClient) -> str:

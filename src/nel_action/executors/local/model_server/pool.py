@@ -23,14 +23,14 @@ from nel_action.executors.local.model_server.interface import (
     ServerContext,
     ServerRuntime,
     Serving,
-    is_port_taken,
     server_digest,
 )
+from nel_action.executors.local.model_server.ports import PortOwner, is_port_taken
 from nel_action.executors.local.model_server.process import ProcessServer
 from nel_action.executors.local.secrets import Values, read_values
 from nel_action.executors.local.store import Queue, Store
 from nel_action.executors.local.subprocesses import run_steps, wait_unless
-from nel_action.model.job import Reason
+from nel_action.model.job import JobState, Reason
 from nel_action.retry import Backoff
 from nel_action.spec.deployment import ServedDeployment
 
@@ -43,6 +43,9 @@ PORT_TRIES: Final = 3
 
 HEALTH_TIMEOUT: Final = 5.0
 """Seconds for one answer of the health route."""
+
+PORT_INTERVAL: Final = 5.0
+"""Seconds between checks that no other program listens on the port of a server in use."""
 
 HEALTH_INTERVAL: Final = Backoff(initial=0.1, factor=1.5, maximum=1.0, jitter=0.0)
 """Pauses between requests to the health route."""
@@ -75,7 +78,7 @@ class ModelServer:
         """Resolved when the server has terminated by itself."""
         self._runtime = runtime
         self._serving: Serving | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
 
     @property
     def broken(self) -> bool:
@@ -125,25 +128,30 @@ class ModelServer:
             serving = await self._runtime.start(values)
             try:
                 return await self._until_healthy(serving)
-            except AttemptError:
-                if not self.lost.done() or not _is_address_taken(serving):
+            except AttemptError as error:
+                if not isinstance(error, _PortTakenError) and not (self.lost.done() and _is_address_taken(serving)):
                     raise
+                logger.info("%s: %s; trying another port", self.context.name, error)
+                await serving.program.terminate()
+                await asyncio.wait([*self._watches])
                 self.lost = asyncio.get_running_loop().create_future()
         return await self._until_healthy(await self._runtime.start(values))
 
     async def _until_healthy(self, serving: Serving) -> Serving:
         """Wait until the health route answers, while watching that the server runs."""
         self._serving = serving
-        self._watch = asyncio.create_task(self._watch_exit(serving.program))
+        self._watches = [asyncio.create_task(self._watch_exit(serving.program))]
         timeout = self.context.record.settings.endpoint_readiness_timeout
         url = serving.local_url + self.context.deployment.endpoints.health
         try:
-            await wait_unless(_healthy(url), self.lost, limit=timeout)
+            await wait_unless(_healthy(url, serving), self.lost, limit=timeout)
         except TimeoutError:
             output = last_line(self.context.log)
             detail = f"the server was not healthy after {timeout:g} s{': ' if output else ''}{output}"
             raise AttemptError.failed(Reason.ENDPOINT, detail) from None
         logger.info("%s: healthy at %s", self.context.name, serving.local_url)
+        if serving.port_owner is not None:
+            self._watches.append(asyncio.create_task(self._watch_port(serving)))
         return serving
 
     async def _watch_exit(self, program: RunningProgram) -> None:
@@ -153,8 +161,19 @@ class ModelServer:
             outcome = f"can no longer be observed: {error}"
         output = last_line(self.context.log)
         detail = f"the model server {outcome}{': ' if output else ''}{output}"
-        logger.info("%s: %s", self.context.name, detail)
-        self.lost.set_result(AttemptError.failed(Reason.ENDPOINT, detail))
+        self._lose(detail)
+
+    async def _watch_port(self, serving: Serving) -> None:
+        """Give the server up if another program listens on its port, since requests may reach that one."""
+        while not self.lost.done():
+            await asyncio.wait([self.lost], timeout=PORT_INTERVAL)
+            if not self.lost.done() and await _owner(serving) is PortOwner.FOREIGN:
+                self._lose(f"another program listens on the port of the model server ({serving.local_url})")
+
+    def _lose(self, detail: str) -> None:
+        if not self.lost.done():
+            logger.info("%s: %s", self.context.name, detail)
+            self.lost.set_result(AttemptError.failed(Reason.ENDPOINT, detail))
 
     async def close(self) -> None:
         """Terminate it and remove what remains of it."""
@@ -172,12 +191,36 @@ class ModelServer:
         shutil.rmtree(self.context.directory, ignore_errors=True)
 
 
-async def _healthy(url: str) -> None:
-    """Return once the health route answers with status 200."""
+class _PortTakenError(AttemptError):
+    """Another program listens on the port that the server was started for."""
+
+
+async def _healthy(url: str, serving: Serving) -> None:
+    """Return once the health route answers with status 200 and no other program can have answered.
+
+    Raises:
+        _PortTakenError: another program listens on the port.
+    """
     for pause in HEALTH_INTERVAL.delays():
-        if await asyncio.to_thread(_answers, url):
+        owner = await _owner(serving)
+        if owner is PortOwner.FOREIGN:
+            detail = f"another program listens at {serving.local_url}"
+            raise _PortTakenError(JobState.FAILED, Reason.ENDPOINT, detail)
+        if owner is not PortOwner.FREE and await asyncio.to_thread(_answers, url):
             return
         await asyncio.sleep(pause)
+
+
+async def _owner(serving: Serving) -> PortOwner:
+    """Return who listens on the server's port; another program only if it does so twice."""
+    if serving.port_owner is None:
+        return PortOwner.UNKNOWN
+    owner = await asyncio.to_thread(serving.port_owner)
+    if owner is PortOwner.FOREIGN:
+        # NOTE: a process that is just starting may not be recognised yet.
+        await asyncio.sleep(0.5)
+        owner = await asyncio.to_thread(serving.port_owner)
+    return owner
 
 
 def _answers(url: str) -> bool:

@@ -18,9 +18,9 @@ from nel_action.executors.local.model_server.interface import (
     ServerContext,
     Serving,
     bridge_gateway,
-    free_port,
     with_pre_cmd,
 )
+from nel_action.executors.local.model_server.ports import ReservedPort, port_owner, reserve_port
 from nel_action.executors.local.process import RunningProcess, base_environ
 from nel_action.executors.local.secrets import Values
 from nel_action.executors.local.subprocesses import Subprocess, kill_leftovers
@@ -36,6 +36,8 @@ class ProcessServer:
     context: ServerContext
     home: Path
     engine: AsyncEngine
+    port: ReservedPort | None = None
+    """Reserved until the next start or the end."""
 
     def _requirements(self) -> Sequence[str]:
         return self.context.kind.requirements(self.context.deployment)
@@ -57,7 +59,10 @@ class ProcessServer:
         """Start it on a free port of the address that its harnesses reach."""
         context = self.context
         host = await self.engine.call(bridge_gateway) if context.for_containers else LOOPBACK
-        port = free_port(host, context.deployment.port)
+        if self.port is not None:
+            self.port.release()
+        self.port = reserve_port(host, context.deployment.port)
+        port = self.port.number
         requirements = self._requirements()
         bin_dir = virtualenvs.find_virtualenv(self.home, requirements) if requirements else None
         work = PurePosixPath(context.work)
@@ -78,8 +83,11 @@ class ProcessServer:
             program=RunningProcess(process, None),
             base_url=f"http://{harness_host}:{port}",
             local_url=f"http://{host}:{port}",
+            port_owner=lambda: port_owner(host, port, str(context.directory), process.pid),
         )
 
     async def discard(self) -> None:
-        """Kill the processes that it left behind."""
+        """Kill the processes that it left behind, and release its port."""
         kill_leftovers(str(self.context.directory), read_start_record(self.context.started_file))
+        if self.port is not None:
+            self.port.release()

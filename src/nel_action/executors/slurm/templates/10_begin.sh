@@ -7,7 +7,7 @@ me=${SLURM_JOB_ID:?run this with sbatch}
 began=$(date +%s)
 export SLURM_EXPORT_ENV=ALL # steps inherit this shell's environment, whatever the options of sbatch were
 next= # the job that would continue this one
-declare -A servers=() # process IDs of the servers, by instance
+declare -A servers=() keepers=() # process IDs by instance: the servers, and what keeps and watches their ports
 evaluation= # process ID of the harness
 
 log() { printf '%s %s\n' "$(date -u +%FT%TZ)" "$*"; }
@@ -31,7 +31,7 @@ stop_steps() {
         for ((try = 0; try < 32; try++)); do
             alive=()
             for pid in $evaluation "${servers[@]}"; do ! kill -0 "$pid" 2>/dev/null || alive+=("$pid"); done
-            [ "${#alive[@]}" -gt 0 ] || return
+            [ "${#alive[@]}" -gt 0 ] || break 2
             if [ "$try" -gt 0 ]; then
                 sleep 0.25
             elif [ "$signal" = ask ]; then
@@ -41,6 +41,7 @@ stop_steps() {
             fi
         done
     done
+    [ "${#keepers[@]}" -eq 0 ] || kill "${keepers[@]}" 2>/dev/null
 }
 
 # Replace the values of secrets in all logs. The values are passed to awk in its environment, never as arguments.

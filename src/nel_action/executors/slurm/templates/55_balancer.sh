@@ -2,8 +2,9 @@
 
 # Start a load balancer and wait until it is healthy: balance NAME FIRST_PORT HEALTH_PATH STATUS
 balance() {
-    local name=$1 at=balancer-$1 i
-    choose_port 127.0.0.1 "$(($2 + me % 997 * 16))"
+    local name=$1 at=balancer-$1 i port
+    assign_port "$at" "$here" "$(($2 + me % 997 * 16))"
+    port=${ports[$at]}
     {
         printf 'global\n    maxconn 8192\ndefaults\n    mode http\n    timeout connect 10s\n'
         printf '    timeout client 24h\n    timeout server 24h\n    retries 3\n    option redispatch\n'
@@ -17,10 +18,12 @@ balance() {
     (
         environment_of_balancer
         command_of_balancer "$name"
-        exec "${STEP[@]}"
+        NEL_SERVER_ID=${ids[$at]} exec "${STEP[@]}"
     ) >"$NEL_DIR/logs/$at.log" 2>&1 &
     servers[$at]=$!
-    until healthy 127.0.0.1 "$port" "$3" "$4"; do
+    until [ "$(owner_of "$at")" = own ] && healthy 127.0.0.1 "$port" "$3" "$4"; do
+        [ "$(owner_of "$at")" != foreign ] ||
+            server_failed "another program listens on port $port of the load balancer of $name" server_unhealthy
         kill -0 "${servers[$at]}" 2>/dev/null || {
             tail -n 5 "$NEL_DIR/logs/$at.log"
             server_failed "the load balancer of $name exited" server_ended

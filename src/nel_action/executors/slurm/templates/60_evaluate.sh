@@ -23,6 +23,7 @@ while :; do
         for name in "${!servers[@]}"; do
             kill -0 "${servers[$name]}" 2>/dev/null || server_failed "$name exited during the evaluation" server_ended
         done
+        [ "${#keepers[@]}" -eq 0 ] || verify_ports
         is_current || finish 75 infrastructure
         [ $((began + left)) -gt "$(date +%s)" ] || finish 124 time_limit
     done
@@ -39,7 +40,10 @@ done
     finish "$((status ? status : 70))" not_started
 }
 recorded=$(cat "$NEL_DIR/run/.launched-client")
-[ "$recorded" != 0 ] || finish 0 ""
+if [ "$recorded" = 0 ]; then
+    [ "${#keepers[@]}" -eq 0 ] || verify_ports
+    finish 0 ""
+fi
 check_node client
 ! out_of_memory client || finish 137 out_of_memory
 finish "${recorded:-$((status ? status : 70))}" harness
