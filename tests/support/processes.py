@@ -13,7 +13,8 @@ def gone(pid: int, timeout: float = 20.0) -> bool:
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         try:
-            if _fields(pid)[0] in "ZX":
+            # NOTE: a leader is a zombie before its other threads have closed the files of the process.
+            if _fields(pid)[0] in "ZX" and len(list(Path(f"/proc/{pid}/task").iterdir())) == 1:
                 return True
         except (FileNotFoundError, ProcessLookupError):
             return True

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from nel_action.executors.local.executor import LocalExecutor
 from nel_action.executors.local.store import Store
 from nel_action.model.job import Attempt, JobState, Reason
 from nel_action.planning.jobs import Job
+from nel_action.spec.deployment import GenericDeployment
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -125,3 +127,26 @@ def test_a_job_that_never_had_a_container_fails_at_once_without_an_engine(
     status = bench.run(make_job(image, "true"))[key("one")]
     assert (status.state, status.reason) == (JobState.FAILED, Reason.INFRASTRUCTURE)
     proxy.open()
+
+
+def test_a_model_server_is_removed_when_the_engine_returns(
+    bench: Bench, engine: DockerClient, image: str, proxy: ProxySocket
+) -> None:
+    serve = "mkdir /tmp/www; echo fine > /tmp/www/health; exec httpd -f -p {port} -h /tmp/www"
+    deployment = GenericDeployment(image=image, command=("sh", "-c", serve), runtime="docker")
+    script = "import os, time\nwhile not os.path.exists('go'): time.sleep(0.02)"
+    one = replace(job("one", script), deployment=deployment)
+    api = one.target.api_endpoint.model_copy(update={"url": None})
+    executor = bench.executor(runtime="process")
+    attempt = executor.submit(replace(one, target=one.target.model_copy(update={"api_endpoint": api})), 1, INVOCATION)
+    until(executor, attempt, JobState.RUNNING)
+    proxy.close()
+    (Store(bench.root / "home").at(attempt.key, 1).work / "go").touch()
+    assert wait(executor, [attempt])[key("one")].state is JobState.SUCCEEDED
+    own: dict[str, str | list[str] | bool] = {"label": f"nel-action.store={bench.root / 'home' / 'local'}"}
+    assert engine.containers.list(filters=own)
+    proxy.open()
+    deadline = time.monotonic() + 60
+    while engine.containers.list(all=True, filters=own, ignore_removed=True):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -24,7 +24,7 @@ from nel_action.executors.local.command import (
     with_auxiliary_servers,
     write_files,
 )
-from nel_action.executors.local.docker.engine import AsyncEngine
+from nel_action.executors.local.docker.engine import ENGINE_INTERVAL, AsyncEngine
 from nel_action.executors.local.docker.run import DockerRuntime, stop_container
 from nel_action.executors.local.interface import ExitStatus, Preceded, RunningProgram, Runtime, SetupStep
 from nel_action.executors.local.logs import last_line
@@ -48,9 +48,6 @@ T = TypeVar("T")
 
 RECOVERED_EXIT_TIMEOUT: Final = 5.0
 """Seconds in which a recovered program that has already terminated reports its exit status."""
-
-ENGINE_INTERVAL: Final = Backoff(initial=0.2, factor=2.0, maximum=5.0)
-"""Pauses between two questions to an engine that does not answer."""
 
 CLAIM_INTERVAL: Final = Backoff(initial=0.1, factor=1.5, maximum=2.0)
 """Pauses between two tries to become the only attempt of a job."""

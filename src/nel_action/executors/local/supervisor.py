@@ -12,12 +12,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +27,7 @@ from nel_action.errors import EngineError, ExecutorError
 from nel_action.executors.local.attempt import AttemptDir, AttemptError, ExitRecord, JobRecord
 from nel_action.executors.local.attempt_runner import AttemptRunner, SupervisorContext
 from nel_action.executors.local.command import server_digests
-from nel_action.executors.local.docker.engine import AsyncEngine
+from nel_action.executors.local.docker.engine import ENGINE_INTERVAL, AsyncEngine
 from nel_action.executors.local.garbage_collection import (
     kill_server_processes,
     remove_containers,
@@ -62,6 +64,9 @@ INHERITED_PREFIXES: Final = ("DOCKER_", "NEL_ACTION_", "COVERAGE_")
 
 NOT_INHERITED: Final = frozenset({"NEL_ACTION_ATTEMPT"})
 """Variables that the supervisor must not inherit in spite of their prefix."""
+
+CLEANUP_TRIES: Final = 720
+"""Tries to remove containers, about an hour."""
 
 LOG_TAIL: Final = 8192
 """Bytes of the log that are searched for the last error."""
@@ -178,14 +183,25 @@ class Supervisor:
     async def _close(self) -> None:
         """Stop the model servers, and remove containers that are no longer used."""
         await self._context.servers.close()
-        if self._uses_containers:
+        if not self._uses_containers or await self._remove_containers():
+            # NOTE: kept otherwise, so that the next command starts a supervisor that removes the servers.
+            shutil.rmtree(self._queue.servers, ignore_errors=True)
+        self._context.engine.close()
+
+    async def _remove_containers(self) -> bool:
+        """Remove containers that are no longer used; wait for the engine if a model server may run, for an hour."""
+        remove = partial(remove_containers, store=self._context.store, queue=self._queue)
+        for pause in islice(ENGINE_INTERVAL.delays(), CLEANUP_TRIES):
             try:
-                await self._context.engine.call(
-                    partial(remove_containers, store=self._context.store, queue=self._queue)
-                )
+                await self._context.engine.call(remove)
             except EngineError as error:
                 logger.warning("cannot remove unused containers: %s", error)
-        self._context.engine.close()
+            else:
+                return True
+            if self._stopped or self._queue.unfinished() or not any(self._queue.servers.glob(f"*/{CONTAINER_MARKER}")):
+                break
+            await asyncio.sleep(pause)
+        return False
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -318,7 +334,7 @@ def main() -> None:
         logging.getLogger("nel_action").removeHandler(handler)
         handler.close()
         os.close(held)
-        held = queue.try_lock() if queue.needs_supervisor() else None
+        held = queue.try_lock() if queue.unfinished() else None
 
 
 if __name__ == "__main__":

@@ -28,7 +28,16 @@ if TYPE_CHECKING:
     from docker import DockerClient
     from docker.models.containers import Container
 
-__all__ = ["RUNNING_STATES", "AsyncEngine", "RunningContainer", "connect", "docker_client", "error_text", "started_at"]
+__all__ = [
+    "ENGINE_INTERVAL",
+    "RUNNING_STATES",
+    "AsyncEngine",
+    "RunningContainer",
+    "connect",
+    "docker_client",
+    "error_text",
+    "started_at",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +58,9 @@ SIGNALS: Final = (("SIGINT", 5.0), ("SIGTERM", 5.0), ("SIGKILL", 10.0))
 
 RECONNECT_INTERVAL: Final = 5.0
 """Seconds before an engine that did not answer is asked again."""
+
+ENGINE_INTERVAL: Final = Backoff(initial=0.2, factor=2.0, maximum=5.0)
+"""Pauses between two questions to an engine that does not answer."""
 
 STATUS_INTERVAL: Final = Backoff(initial=0.1, factor=1.0, jitter=0.0)
 """Pauses between two looks at a container that was sent a signal."""

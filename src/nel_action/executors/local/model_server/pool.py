@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from nel_action.errors import EngineError
 from nel_action.executors.local.attempt import AttemptDir, AttemptError, JobRecord, utc_timestamp
-from nel_action.executors.local.docker.engine import AsyncEngine
+from nel_action.executors.local.docker.engine import ENGINE_INTERVAL, AsyncEngine
 from nel_action.executors.local.interface import RunningProgram
 from nel_action.executors.local.logs import last_line
 from nel_action.executors.local.model_server.container import ContainerServer
@@ -110,7 +110,7 @@ class ModelServer:
             raise AttemptError.failed(Reason.INFRASTRUCTURE, detail) from error
 
     async def _start(self, values: Values, *, adopt: bool) -> Serving:
-        recovered = await self._runtime.recover()
+        recovered = await self._recover(wait=adopt)
         if recovered is not None:
             logger.info("%s: taking over the running server", self.context.name)
             return await self._until_healthy(recovered)
@@ -136,6 +136,18 @@ class ModelServer:
                 await asyncio.wait([*self._watches])
                 self.lost = asyncio.get_running_loop().create_future()
         return await self._until_healthy(await self._runtime.start(values))
+
+    async def _recover(self, *, wait: bool) -> Serving | None:
+        """Return the server that an earlier supervisor left running; with `wait`, wait for an engine that is away."""
+        for pause in ENGINE_INTERVAL.delays():
+            try:
+                return await self._runtime.recover()
+            except EngineError as error:
+                if not wait:
+                    raise
+                logger.warning("%s: cannot observe its container: %s", self.context.name, error)
+            await asyncio.sleep(pause)
+        raise AssertionError  # the pauses never end
 
     async def _until_healthy(self, serving: Serving) -> Serving:
         """Wait until the health route answers, while watching that the server runs."""
@@ -350,7 +362,6 @@ class ModelServerPool:
             self._release(digest, server)
         if self._closing:
             await asyncio.wait(list(self._closing.values()))
-        shutil.rmtree(self._queue.servers, ignore_errors=True)
 
 
 def _link_log(server: ModelServer, log: Path) -> None:
