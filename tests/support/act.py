@@ -48,7 +48,7 @@ def copy_action(into: Path, *more: str) -> Path:
     )
     for name in files.stdout.splitlines():
         source = ROOT / name
-        needed = name.split("/")[0] in {"src", "scripts", "requirements", *more} or source.parent == ROOT
+        needed = name.split("/")[0] in {"command", "src", "scripts", "requirements", *more} or source.parent == ROOT
         if needed and source.is_file():
             (into / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, into / name)
@@ -107,13 +107,14 @@ class Act:
         path.write_text(json.dumps(payload))
         text = source.read_text() + (self.action / "action.yml").read_text()
         mapped = {OWN: self.action}
-        for name in ("cache", "upload-artifact"):
+        for name in ("cache", "checkout", "upload-artifact"):
             mapped |= {uses: REPLACEMENTS / name for uses in used_actions(text) if uses.startswith(f"actions/{name}@")}
         hub = self.workplace.hub
         environ = hub.environ() | {
             "NEL_ACTION_HOME": str(self.workplace.home),
             "NEL_TEST_CACHE": str(self.cache),
             "NEL_TEST_ARTIFACTS": str(self.artifacts),
+            "NEL_TEST_REPOSITORY": str(self.workplace.work),
             "GITHUB_RUN_ID": "4242",
         }
         argv = [str(act_binary()), event, "-W", f".github/workflows/{workflow}", "-e", str(path), "--json"]

@@ -14,7 +14,7 @@ from nel_action.spec.policy import GatePolicy
 if TYPE_CHECKING:
     from nel_action.report.model import Report
 
-__all__ = ["Artifacts", "BranchResolver", "Rules", "Surroundings", "unchanged"]
+__all__ = ["Artifacts", "BranchResolver", "Rules", "Surroundings", "same_rules", "unchanged"]
 
 
 class Artifacts(Protocol):

@@ -28,6 +28,10 @@ ARTIFACT: Final = "artifact:"
 MAX_COMMITS: Final = 300
 """Latest commits of a branch whose results are considered."""
 
+OWN_EVENTS: Final = frozenset({"push", "schedule", "workflow_dispatch", "repository_dispatch"})
+"""Events whose runs on a branch execute code of that branch only. A run for a comment is on the default branch as well,
+but executes code of a pull request, which could forge the results that the run uploads."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -81,7 +85,8 @@ class BranchBaselines:
                     f"results of run {artifact.run_id} on {branch} were skipped: {error.problems[0].message}"
                 )
                 continue
-            if report.gate.verdict is Verdict.PASS and self._belongs_to_branch(report, commits):
+            belongs = report.gate.verdict is Verdict.PASS and self._belongs_to_branch(report, commits)
+            if belongs and self._executed_own_code(artifact, branch):
                 logger.info("baseline %s: run %d, commit %s", branch, artifact.run_id, report.results.commit)
                 self._sources[folder] = f"{ARTIFACT}{artifact.id}"
                 return folder
@@ -128,6 +133,14 @@ class BranchBaselines:
         if report.metadata.pull_request is not None or commit is None or commit == self._exclude_commit:
             return False
         return commit in commits
+
+    def _executed_own_code(self, artifact: Artifact, branch: str) -> bool:
+        """Whether the run was started by an event of the branch itself, as the server states it."""
+        event = str(self._api.get(f"/repos/{self._repository}/actions/runs/{artifact.run_id}")["event"])
+        if event in OWN_EVENTS:
+            return True
+        self.notes.append(f"results of run {artifact.run_id} on {branch} were skipped: it was started by '{event}'")
+        return False
 
     def _commits(self, branch: str) -> set[str]:
         """Return the latest commits of the branch; a tag or commit of that name is no branch.

@@ -14,7 +14,8 @@ from nel_action.github.base_revision import BaseFiles
 from nel_action.github.baseline import BranchBaselines
 from nel_action.github.check import Check, gate_identity
 from nel_action.github.checkout import Inside, Placement, place
-from nel_action.github.event import WorkflowEvent
+from nel_action.github.commands import Command
+from nel_action.github.event import EventKind, WorkflowEvent
 from nel_action.github.inputs import Inputs
 from nel_action.github.outcome import StateFile
 from nel_action.github.publish import Publisher
@@ -45,6 +46,10 @@ class ActionContext:
     root: Path
     """Top level of the checkout."""
     state: StateFile
+    command: Command | None = None
+    """The command in a comment that asks for scores without a verdict; None for every run of a gate."""
+    answer_key: str = ""
+    """Identifies the answer to the command."""
 
     @property
     def temp_dir(self) -> Path:
@@ -64,7 +69,9 @@ class ActionContext:
     @property
     def commits(self) -> tuple[str, ...]:
         """Commits that a checkout of this event has as HEAD: the merge commit, or the head."""
-        return tuple(sha for sha in (self.environ.get("GITHUB_SHA"), self.event.head_sha) if sha)
+        # NOTE: GITHUB_SHA of a comment is the default branch, which says nothing about the pull request.
+        own = None if self.event.kind is EventKind.ISSUE_COMMENT else self.environ.get("GITHUB_SHA")
+        return tuple(sha for sha in (own, self.event.head_sha) if sha)
 
     @property
     def workdir(self) -> Path | None:
@@ -75,7 +82,8 @@ class ActionContext:
     @property
     def artifact_name(self) -> str:
         """Name of the artifact with the gate's results."""
-        return artifact_name(self.inputs.check_name)
+        # NOTE: scores without a verdict must not be found as a baseline.
+        return f"nel-action-{self.answer_key}" if self.command else artifact_name(self.inputs.check_name)
 
     @property
     def github_hosted(self) -> bool:
@@ -120,19 +128,21 @@ class ActionContext:
                 number=check_id,
                 identity=self.identity if identity is None else identity,
             )
-        if self.api and self.can_write and event.pull_request and self.inputs.comment is not CommentMode.OFF:
+        mode = CommentMode.ALWAYS if self.command else self.inputs.comment
+        if self.api and self.can_write and event.pull_request and mode is not CommentMode.OFF:
+            key = self.answer_key or name
             author = token_login(self.api, event.graphql_url)
             comment = StickyComment(
-                self.api, event.repository, event.pull_request, key=name, author=author, commit=event.head_sha
+                self.api, event.repository, event.pull_request, key=key, author=author, commit=event.head_sha
             )
         return Publisher(
             self.workflow,
             check=check,
             comment=comment,
-            mode=self.inputs.comment,
+            mode=mode,
             redact=self.redact,
             relative=self.repository_path,
-            title=name,
+            title=str(self.command) if self.command else name,
         )
 
     def base_files(self) -> BaseFiles:

@@ -12,7 +12,9 @@ from nel_action.driver.evaluation import evaluate as evaluate_plan
 from nel_action.driver.evaluation import follow
 from nel_action.driver.events import Created, Event, Events, Exported, Extended, Left, Polled, Reported, Submitted
 from nel_action.driver.preflight import check_plan, check_spec
+from nel_action.driver.surroundings import same_rules
 from nel_action.errors import CancelledError, ExitCode, NelActionError, UnreachableError, UsageError
+from nel_action.github.comment_command import accept_command, narrow
 from nel_action.github.context import ActionContext
 from nel_action.github.event import EventKind
 from nel_action.github.finalize import GatePublication, log_export, policy_locations
@@ -39,6 +41,13 @@ __all__ = ["evaluate", "report_invalid"]
 def evaluate(context: ActionContext) -> Outcome:
     """Run the gate of the event that started the workflow, and publish its verdict or its errors."""
     context.state.clear()
+    if context.event.kind is EventKind.ISSUE_COMMENT:
+        try:
+            context = accept_command(context)
+        except NelActionError as error:
+            context.workflow.annotate(Level.ERROR, str(error))
+            outcome = Outcome(code=int(error.exit_code), summary=error.problems[0].message)
+            return _save_outcome(context, outcome, concluded=True)
     context.state.update(
         on_cancel=context.inputs.on_cancel.value,
         head_sha=context.event.head_sha or "",
@@ -87,11 +96,6 @@ def _reject_unsafe_events(context: ActionContext) -> None:
     if kind in {EventKind.PULL_REQUEST_TARGET, EventKind.WORKFLOW_RUN} and context.event.fork:
         msg = f"{kind} gives a pull request from a fork access to this repository's secrets"
         raise UsageError(msg, hint="use pull_request, and workflows/fork-gate.yml for forks; see docs/security.md")
-    if kind is EventKind.ISSUE_COMMENT:
-        msg = "a comment names no commit, so any commit may be checked out"
-        raise UsageError(
-            msg, hint="start the gate by a label, as workflows/gate.yml does, or by workflow_dispatch on the branch"
-        )
 
 
 def _open_check(context: ActionContext, publisher: Publisher) -> None:
@@ -131,8 +135,12 @@ class _Evaluation:
         self._context = context
         self._publisher = publisher
         self._signals = signals
+        rules, update_rules = source.resolve(), source.update
+        if context.command:
+            loaded, rules = narrow(loaded, context.command, rules, source.base_tasks())
+            update_rules = same_rules
         self._loaded = loaded
-        self._rules = rules = source.resolve()
+        self._rules = rules
         self._locations = policy_locations(context, loaded)
         self._publication = GatePublication(context, publisher, rules=rules, locations=self._locations)
         # NOTE: the pull request's head; GITHUB_SHA is the merge commit.
@@ -145,7 +153,7 @@ class _Evaluation:
             loaded.spec,
             stop=signals.event,
             once=context.inputs.mode is Mode.SUBMIT,
-            update_rules=source.update,
+            update_rules=update_rules,
         )
         self._session: Session | None = None
         self._views: Sequence[JobView] = ()
@@ -273,6 +281,9 @@ class _Evaluation:
         if not self._around.may_submit:
             msg = f"the jobs of invocation {name} were cancelled, but it could not be observed that they have stopped"
             raise UnreachableError(msg, hint="see the log of this step")
+        if self._context.command:
+            msg = f"the jobs of invocation {name} did not finish within the input `max-wait`"
+            raise UnreachableError(msg, hint="comment the command again later; where jobs continue, it finds them")
         message = (
             f"invocation {name} is still running; `mode: collect` or `nel-action wait {name}` publishes the verdict"
         )

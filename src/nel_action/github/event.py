@@ -67,7 +67,8 @@ class WorkflowEvent:
     event_run_id: int | None = None
     """The completed run of a `workflow_run` event."""
     payload: Mapping[str, Any]
-    """`client_payload` of a `repository_dispatch`, `inputs` of a `workflow_dispatch`; empty for other events."""
+    """`client_payload` of a `repository_dispatch`, `inputs` of a `workflow_dispatch`, the comment of an
+    `issue_comment`; empty for other events."""
     server_url: str = "https://github.com"
     api_url: str = "https://api.github.com"
     graphql_url: str = "https://api.github.com/graphql"
@@ -152,6 +153,7 @@ def _subject(kind: EventKind, payload: Mapping[str, Any], environ: Mapping[str, 
             subject |= {"head_sha": _text(_object(payload, "check_run").get("head_sha")) or sha}
         case EventKind.ISSUE_COMMENT:
             subject |= _parse_issue_comment(_object(payload, "issue"))
+            subject |= {"payload": {name: payload.get(name) for name in ("action", "issue", "comment")}}
         case EventKind.REPOSITORY_DISPATCH:
             subject |= {"payload": dict(_object(payload, "client_payload"))}
         case EventKind.WORKFLOW_DISPATCH:

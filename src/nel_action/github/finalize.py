@@ -125,6 +125,7 @@ class GatePublication:
             report.metadata,
             title=self._publisher.title,
             blocks=conclusion is not Conclusion.SUCCESS,
+            informative=self._context.command is not None,
             pull_request=self._event.pull_request,
             links=links,
             trend=trend,
@@ -141,6 +142,8 @@ class GatePublication:
         """
         context, run_dir = self._context, session.invocation.run_dir
         outcome = finished_outcome(report, run_dir)
+        if context.command:
+            outcome = replace(outcome, verdict="none", summary=f"scores for information: {context.command}")
         context.state.update(outcome=outcome, run_dir=str(run_dir))
         _print_failed_logs(context, session, views)
         code = ExitCode(report.gate.exit_code)

@@ -8,6 +8,7 @@ from pathlib import Path
 from nel_action.errors import CancelledError, ExitCode, NelActionError
 from nel_action.github.artifacts import copy_artifact_files
 from nel_action.github.check import Conclusion
+from nel_action.github.comment_command import restore_command
 from nel_action.github.context import ActionContext
 from nel_action.github.inputs import OnCancel
 from nel_action.github.outcome import Outcome, State
@@ -20,6 +21,7 @@ __all__ = ["finish"]
 
 def finish(context: ActionContext) -> Outcome:
     """Complete what the main step left open; return the outcome of the call."""
+    context = restore_command(context)
     state = context.state.read()
     if state is None:
         outcome = Outcome(summary="nothing was evaluated")

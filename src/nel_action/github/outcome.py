@@ -73,6 +73,8 @@ class State:
     check_identity: str = ""
     """Identity of the gate, whose inputs the final step does not have."""
     head_sha: str = ""
+    event: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the event of an accepted command, which the payload does not contain; without the payload."""
     on_cancel: str = "keep"
     secrets: tuple[str, ...] = ()
     """Names of the variables that contain the spec's secrets; never their values."""

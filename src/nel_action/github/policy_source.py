@@ -92,6 +92,7 @@ class GateSource:
         """
         self._context = context
         self._head = head
+        self._base_tasks: list[frozenset[str]] = []
 
     def resolve(self) -> Rules:
         """Return the rules of all bases.
@@ -117,6 +118,10 @@ class GateSource:
         if listing.problem:
             more.append(self._without_rules(listing.problem))
         return combine([*rules.all, *more])
+
+    def base_tasks(self) -> frozenset[str]:
+        """Return the tasks that the specs of all bases with rules have; of `resolve`, which comes first."""
+        return frozenset.intersection(*self._base_tasks) if self._base_tasks else frozenset()
 
     def _own_rules(self) -> Rules:
         """Return the spec's own rules, for a commit that is on the default branch already."""
@@ -154,6 +159,7 @@ class GateSource:
         copy = context.temp_dir / "base" / base.sha
         try:
             rules, spec, changes = self._select(base, tree, copy)
+            self._base_tasks.append(frozenset(task.name for task in spec.evaluation.tasks))
             rules = self._with_policy_file(rules, base, tree)
             rules = apply_changes(rules, spec, head.spec, changes, base.name)
         except _NoRulesError as error:
@@ -283,11 +289,7 @@ class _NoRulesError(Exception):
 
 
 def combine(rules: list[Rules]) -> Rules:
-    """Return rules that require all of the given ones; there is at least one.
-
-    Args:
-        rules: the rules of each base.
-    """
+    """Return rules that require all of the given ones, those of each base; there is at least one."""
     first, *others = (replace(each, others=()) for each in rules)
     return replace(first, others=tuple(others))
 

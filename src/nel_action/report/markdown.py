@@ -80,7 +80,7 @@ def _page(
 
 def _heading(report: Report, rows: Sequence[Row], *, unchanged: bool, width: int) -> str:
     gate = report.gate
-    symbol = VERDICT_SYMBOLS[gate.verdict]
+    symbol = "·" if report.metadata.informative else VERDICT_SYMBOLS[gate.verdict]
     if unchanged:
         baseline = f" against {escape.text(gate.baseline)}" if gate.baseline else ""
         return f"{symbol} **{headline(report)}.** No measurable change on {plural(len(rows), 'task')}{baseline}."
@@ -93,6 +93,8 @@ def _heading(report: Report, rows: Sequence[Row], *, unchanged: bool, width: int
 def headline(report: Report) -> str:
     """Return the gate, its verdict and whether it blocks, as Markdown."""
     metadata, verdict = report.metadata, VERDICT_TITLES[report.gate.verdict]
+    if metadata.informative:
+        return f"{escape.text(metadata.title, limit=_MAX_NAME)}: scores for information"
     if metadata.claimed_by:
         verdict = f"{verdict}, as claimed by {metadata.claimed_by}"
     # NOTE: a failure that blocks and a pass that does not are what everybody expects.
@@ -116,6 +118,8 @@ def _notes(report: Report, width: int) -> str:
 
 def _table(report: Report, rows: Sequence[Row], width: int) -> str:
     columns = [column for column in columns_for(Output.MARKDOWN) if any(map(column.cell, rows))]
+    if report.metadata.informative and not any(row.has_problem for row in rows):
+        columns = [column for column in columns if column.key != "verdict"]
     titles = [escape.text(column.title(report, Output.MARKDOWN), limit=80) for column in columns]
     rules = ["---:" if column.right else "---" for column in columns]
     several = len(models_of(rows)) > 1

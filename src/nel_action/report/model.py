@@ -59,6 +59,8 @@ class Metadata:
     """Name of the gate."""
     blocks: bool | None = None
     """Whether the verdict blocks a merge; None where that is not known."""
+    informative: bool = False
+    """Whether the scores are shown for information, without a verdict."""
     claimed_by: str | None = None
     """The author of results that were measured by untrusted code: `the fork`."""
     pull_request: int | None = None

@@ -256,6 +256,25 @@ def edit_issue(request: Request) -> Answer:
     return Answer(200, issue)
 
 
+@route("GET", r"/activity", "contents")
+def list_activities(request: Request) -> Answer:
+    ref = "refs/heads/" + request.query.get("ref", "").removeprefix("refs/heads/")
+    pushes = [push for push in request.store.pushes if request.query.get("ref") is None or push["ref"] == ref]
+    newest_first = sorted(pushes, key=lambda push: str(push["timestamp"]), reverse=True)
+    return _paged(request, newest_first[: int(request.query.get("per_page", "30"))])
+
+
+@route("GET", r"/collaborators/([^/]+)/permission", "metadata")
+def show_permission(request: Request) -> Answer:
+    role = request.store.roles.get(request.parts[0].lower())
+    if role is None:
+        return NOT_FOUND
+    permission = {"maintain": "write", "triage": "read"}.get(role, role)
+    user = complete("nullable-collaborator", {"login": request.parts[0], "type": "User", "id": 7})
+    known = {"permission": permission, "role_name": role, "user": user}
+    return Answer(200, complete("repository-collaborator-permission", known))
+
+
 @route("GET", r"/git/ref/(.+)", "contents")
 def show_ref(request: Request) -> Answer:
     sha = request.store.ref(request.parts[0])
@@ -368,7 +387,10 @@ def list_runs(request: Request) -> Answer:
 @route("GET", r"/actions/runs/(\d+)", "actions")
 def show_run(request: Request) -> Answer:
     run = request.store.runs.get(request.number())
-    return Answer(200, complete("workflow-run", run)) if run else NOT_FOUND
+    uploaded = {artifact["workflow_run"]["id"] for artifact in request.store.artifacts.values()}
+    if run is None and request.number() not in uploaded:
+        return NOT_FOUND
+    return Answer(200, complete("workflow-run", {"id": request.number(), "event": "push"} | (run or {})))
 
 
 @route("GET", r"/actions/runs/(\d+)/artifacts", "actions")

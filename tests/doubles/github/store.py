@@ -25,7 +25,7 @@ class Identity:
     rights: dict[str, str] = field(default_factory=lambda: dict(ALL_RIGHTS))
 
     def may(self, permission: str, level: str) -> bool:
-        granted = self.rights.get(permission)
+        granted = "read" if permission == "metadata" else self.rights.get(permission)
         return granted == "write" or granted == level == "read"
 
     def user(self) -> dict[str, Any]:
@@ -58,6 +58,9 @@ class Store:
         self.artifacts: dict[int, dict[str, Any]] = {}
         self.archives: dict[int, bytes] = {}
         self.runs: dict[int, dict[str, Any]] = {}
+        self.roles: dict[str, str] = {}
+        """Login in lower case → admin, maintain, write, triage, read or none."""
+        self.pushes: list[dict[str, Any]] = []
         self._ids = itertools.count(1001)
 
     def next_id(self) -> int:
@@ -87,6 +90,11 @@ class Store:
         sides = {"head": side(head, "change", head_name), "base": side(base, "main", self.repository)}
         self.pulls[number] = {"number": number, "state": state} | sides
         return self.pulls[number]
+
+    def add_push(self, sha: str, when: str, *, branch: str = "change") -> None:
+        """Record a push to a branch, as the server shows it; commits themselves may state any date."""
+        known = {"id": self.next_id(), "before": "0" * 40, "after": sha, "ref": f"refs/heads/{branch}"}
+        self.pushes.append(complete("activity", known | {"timestamp": when, "activity_type": "push"}))
 
     def show_pull(self, pull: dict[str, Any], schema: str) -> dict[str, Any]:
         return complete(schema, pull)

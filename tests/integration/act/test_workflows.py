@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from tests.doubles.github.events import example
 from tests.doubles.github.store import Identity
+from tests.github.test_commands import BEFORE, comment_payload
 from tests.support.act import ROOT, Act
 from tests.support.slurm.sshd import Sshd
 from tests.support.workplace import Workplace
@@ -174,6 +175,25 @@ def test_checkpoint_is_evaluated_once(act: Act, tmp_path: Path) -> None:
         assert second != first
     workplace.wait_for("local/nel-*/artifacts/scores.json", timeout=120)
     assert len(list(workplace.home.glob("local/nel-*-*"))) == 2
+
+
+def test_command_evaluates_the_head_and_other_comments_start_nothing(act: Act) -> None:
+    workplace = commit_repository(act, "gate.yaml")
+    base = workplace.git("rev-parse", "HEAD")
+    workplace.write_spec({"arith": {"value": 0.2}}, {"tasks": {"arith": {"min": 0.0}}})
+    head = workplace.commit("head")
+    workplace.git("checkout", "-q", base)
+    workplace.pull_request(head, base)
+    workplace.hub.store.add_push(head, BEFORE)
+    workplace.hub.store.roles |= {"maria": "write", "stranger": "read"}
+    ran = act.run("commands.yml", "issue_comment", comment_payload("please /evaluate"))
+    assert (ran.code, workplace.hub.seen) == (0, []), ran.log
+    ran = act.run("commands.yml", "issue_comment", comment_payload(author="stranger"))
+    assert (ran.code, len(workplace.hub.seen)) == (0, 1), ran.log
+    secrets = {"MODEL_API_KEY": "k3y-of-model"}
+    ran = act.run("commands.yml", "issue_comment", comment_payload(), secrets=secrets)
+    assert (ran.code, check_of(workplace, head)["conclusion"]) == (1, "failure"), ran.log
+    assert "k3y-of-model" not in ran.log
 
 
 def test_nightly_appends_to_history(act: Act) -> None:

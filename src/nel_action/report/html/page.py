@@ -29,7 +29,8 @@ def render_html(report: Report) -> bytes:
     """
     rows = rows_of(report)
     style, script = _asset("report.css"), _asset("report.js")
-    title = f"{report.metadata.title}: {VERDICT_TITLES[report.gate.verdict]}"
+    verdict = "scores for information" if report.metadata.informative else VERDICT_TITLES[report.gate.verdict]
+    title = f"{report.metadata.title}: {verdict}"
     head = join(
         Safe('<meta charset="utf-8">'),
         el("meta", http_equiv="Content-Security-Policy", content=_policy(style, script)),
