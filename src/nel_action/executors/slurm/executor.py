@@ -12,7 +12,7 @@ from nel_action.errors import Problem
 from nel_action.executors.interface import Executor, ExecutorContext
 from nel_action.executors.slurm.archive import attempt_archive
 from nel_action.executors.slurm.cleanup import cancel_attempts, remove_expired
-from nel_action.executors.slurm.remote import RemoteShell, open_transport, retry_outages
+from nel_action.executors.slurm.remote import KEPT, RemoteShell, open_transport, retry_outages
 from nel_action.executors.slurm.script import batch_script
 from nel_action.executors.slurm.slurm_job import SlurmJob
 from nel_action.executors.slurm.status.observation import Observer
@@ -55,6 +55,7 @@ class SlurmExecutor:
             bin_dir=settings.bin_dir,
             login_shell=settings.login_shell,
             seconds=settings.command_timeout,
+            preset=[name for name in KEPT if name not in _sbatch_options(settings)],
         )
 
     @cached_property
@@ -224,3 +225,9 @@ class SlurmExecutor:
         """Close the connection."""
         if "remote" in self.__dict__:
             self.remote.close()
+
+
+def _sbatch_options(settings: SlurmExecution) -> set[str]:
+    """Return the names of the options that the spec sets."""
+    fields = {name for name in ("account", "partition", "qos") if getattr(settings, name) is not None}
+    return fields | set(settings.sbatch_extra_flags)

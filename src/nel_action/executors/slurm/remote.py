@@ -1,7 +1,9 @@
 """Remote shell: several commands in one round trip to the login node, each with its own result.
 
-Startup files of login shells print text of their own. Every result is therefore framed by a random token, and output
-outside the frames is discarded.
+Start-up files of a site and of the account print text, define variables and functions, and read standard input, and the
+login shell may be a C shell. The only command line that the login shell parses is therefore `BOOTSTRAP`; the script and
+its data are sent on standard input. The script removes what changes the output of its commands (`CLEAN`), every result
+is framed by a random token, and output outside the frames is discarded.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import re
 import secrets
 import shlex
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final, TypeVar
 
@@ -28,13 +30,49 @@ from nel_action.executors.slurm.transport import (
 from nel_action.retry import Backoff, retry
 from nel_action.spec.slurm import SlurmExecution
 
-__all__ = ["OUTAGE_BACKOFF", "RemoteShell", "open_transport", "retry_outages"]
+__all__ = ["KEPT", "OUTAGE_BACKOFF", "RemoteShell", "open_transport", "retry_outages"]
 
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 FRAME: Final = 'nel_frame() { printf \'\\n%s %s\\n\' "$1" "$2"; printf \'\\n%s %s\\n\' "$1" "$2" >&2; }'
+
+UNSET: Final = ("-u", "BASH_ENV", "-u", "ENV", "-u", "SHELLOPTS", "-u", "BASHOPTS", "-u", "POSIXLY_CORRECT")
+"""Arguments of `env`: variables that a shell acts on when it starts."""
+
+READ_SCRIPT: Final = "s=$(cat)"
+"""Reads the script if no data follows it."""
+
+READ_LINES: Final = 'while IFS= read -r l; do s=$s$l$n; [ "$l" = "#TOKEN end" ] && break; done'
+READ_SCRIPT_ONLY: Final = rf'n=$(printf "\nx"); n=${{n%x}}; s=; {READ_LINES}; s=${{s%"$n"}}'
+"""Reads the script line by line, since no shell then reads further than the script; the data remain."""
+
+BOOTSTRAP: Final = 'READ; case $s in "#TOKEN begin"*"#TOKEN end") eval "$s" ;; *) exit 96 ;; esac'
+"""The only text that the login shell parses: without line ends, exclamation marks and single quotes, in any shell."""
+
+INCOMPLETE: Final = 96
+"""Exit status of the bootstrap if a part of the script is missing."""
+
+CLEAN: Final = r"""
+unset CDPATH GREP_OPTIONS GREP_COLOR GREP_COLORS TAR_OPTIONS BLOCKSIZE BLOCK_SIZE LANGUAGE SLURM_TIME_FORMAT
+unset SSH_CLIENT SSH2_CLIENT
+for nel_name in $(env | sed -n 's/^\(\(SQUEUE\|SACCT\|SCANCEL\|SCONTROL\|SBATCH\)_[A-Z_]*\)=.*/\1/p'); do
+    case $nel_name in KEPT) ;; *) unset "$nel_name" ;; esac
+done
+for nel_name in squeue sacct sbatch scancel scontrol srun awk cat cd cp cut date env find grep head id kill ls mkdir \
+    mktemp mv printf rm sed sha256sum sort stat tail tar test timeout tr; do
+    unset -f "$nel_name" 2>/dev/null
+done
+set +C
+umask 077
+TZ=UTC LC_ALL=C
+export TZ LC_ALL
+"""
+"""Removes what start-up files may have set and what changes results; on some sites, they export functions."""
+
+KEPT: Final = ("account", "clusters", "partition", "qos", "reservation")
+"""Options of sbatch that start-up files may preset with a variable (`SBATCH_ACCOUNT`) if the spec does not set them."""
 
 OUTAGE_BACKOFF: Final = Backoff(initial=1.0, maximum=30.0)
 """Pauses between tries while the login node or the controller is down."""
@@ -67,7 +105,13 @@ class RemoteShell:
     """Runs commands on a login node."""
 
     def __init__(
-        self, transport: Transport, *, bin_dir: str | None = None, login_shell: bool = False, seconds: float = 60
+        self,
+        transport: Transport,
+        *,
+        bin_dir: str | None = None,
+        login_shell: bool = False,
+        seconds: float = 60,
+        preset: Collection[str] = KEPT,
     ) -> None:
         """Wrap a transport.
 
@@ -76,11 +120,13 @@ class RemoteShell:
             bin_dir: directory that precedes `PATH` there.
             login_shell: whether commands run in a login shell.
             seconds: default time limit of a round trip.
+            preset: options of sbatch whose variables (`SBATCH_ACCOUNT`) are left to the account's start-up files.
         """
         self._transport = transport
         self._bin_dir = bin_dir
         self._login_shell = login_shell
         self._seconds = seconds
+        self._preset = preset
         self.round_trips = 0
         """Round trips so far; tests and benchmarks limit them."""
 
@@ -122,38 +168,48 @@ class RemoteShell:
             UnreachableError: the command has not run.
         """
         token = secrets.token_hex(16)
-        shell = ["bash", "-lc"] if self._login_shell else ["sh", "-c"]
-        script = "\n".join([*self._preamble(token), shlex.join(command), f'nel_frame {token} "$?"'])
-        result = self._send([*shell, script], stdin, seconds)
+        lines = [*self._preamble(token), shlex.join(command), f'nel_frame {token} "$?"']
+        result = self._send(lines, token, seconds, data=stdin)
         return self._split_frames(result, token, [command])[0]
 
     def _run_script(self, commands: Sequence[Sequence[str]], seconds: float | None) -> list[CommandResult]:
-        # NOTE: the script is sent on standard input because one argument is limited to 128 KiB.
         token = secrets.token_hex(16)
         lines = self._preamble(token)
         for command in commands:
             lines += [f"{shlex.join(command)} </dev/null", f'nel_frame {token} "$?"']
-        shell = ["bash", "-ls"] if self._login_shell else ["sh", "-s"]
-        result = self._send(shell, "\n".join([*lines, "exit 0", ""]).encode(), seconds)
-        return self._split_frames(result, token, commands)
+        return self._split_frames(self._send(lines, token, seconds), token, commands)
 
     def _preamble(self, token: str) -> list[str]:
         path = [f'PATH={shlex.quote(self._bin_dir)}:"$PATH"; export PATH'] if self._bin_dir else []
-        return [*path, "TZ=UTC LC_ALL=C; export TZ LC_ALL", FRAME, f"nel_frame {token} begin"]
+        kept = "|".join(f"SBATCH_{name.upper()}" for name in self._preset) or "''"
+        return [CLEAN.replace("KEPT", kept), *path, FRAME, f"nel_frame {token} begin"]
 
-    def _send(self, argv: Sequence[str], stdin: bytes, seconds: float | None) -> CommandResult:
+    def _send(
+        self, lines: Sequence[str], token: str, seconds: float | None, *, data: bytes | None = None
+    ) -> CommandResult:
+        """Send a script, followed by data for its standard input, and return the output of the login shell."""
+        script = "\n".join([f"#{token} begin", *lines, "exit 0", f"#{token} end"])
+        reader = READ_SCRIPT if data is None else READ_SCRIPT_ONLY
+        command = ["/usr/bin/env", *UNSET, "sh", "-c", BOOTSTRAP.replace("READ", reader).replace("TOKEN", token)]
+        argv = ["bash", "-lc", f"exec {shlex.join(command)}"] if self._login_shell else command
         self.round_trips += 1
         start = time.monotonic()
+        stdin = f"{script}\n".encode(errors="surrogateescape") + (data or b"")
         result = self._transport.run(argv, stdin=stdin, seconds=seconds or self._seconds)
         logger.debug("%s: round trip %d took %.2f s", self.host, self.round_trips, time.monotonic() - start)
+        if result.code == INCOMPLETE:
+            msg = f"a start-up file of the account on {self.host} reads the standard input of commands"
+            raise EngineError(msg, hint="let it do so for interactive shells only: case $- in *i*) ... ;; esac")
         return result
 
     def _split_frames(
         self, result: CommandResult, token: str, commands: Sequence[Sequence[str]]
     ) -> list[CommandResult]:
-        frame = re.compile(rb"\n" + token.encode() + rb" (\w+)\n")
+        frame = re.compile(rb"\n" + token.encode() + rb" (begin|\d+)\n")
         stdout, stderr = frame.split(result.stdout), frame.split(result.stderr)
-        if len(stdout) != 2 * (len(commands) + 1) + 1 or len(stderr) != len(stdout):
+        expected = ["begin", *(["status"] * len(commands))]
+        frames = ["begin" if each == b"begin" else "status" for each in stdout[1::2]]
+        if frames != expected or len(stderr) != len(stdout):
             msg = f"unexpected output of the shell on {self.host}: {result.error_line}"
             raise EngineError(msg, hint="the account's login shell must start sh or bash non-interactively")
         results = [

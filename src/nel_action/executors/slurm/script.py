@@ -92,8 +92,8 @@ def _option(name: str, value: str | float | bool) -> str:  # noqa: FBT001 true i
 
 def _head(slurm_job: SlurmJob) -> str:
     job, settings = slurm_job.job, slurm_job.settings
-    # NOTE: only login shells define the `module` function.
-    modules = any(each.modules for each in (settings.environment, *settings.environments.values()))
+    # NOTE: only login shells define the `module` function, which setup scripts may use as well.
+    modules = any(each.modules or each.setup for each in (settings.environment, *settings.environments.values()))
     title = _comment(f"{job.task.display} on {job.model}, key {job.key}, attempt {slurm_job.number}")
     options = sbatch_options(settings, slurm_job.directory, f"{settings.subproject} {job.name}", nodes=slurm_job.nodes)
     return (

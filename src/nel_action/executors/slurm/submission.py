@@ -9,11 +9,12 @@ the attempt can still be running.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Sequence
 from typing import Final
 
-from nel_action.errors import ExecutorError, UnreachableError
+from nel_action.errors import EngineError, ExecutorError, UnreachableError
 from nel_action.executors.slurm.layout import split_name
 from nel_action.executors.slurm.remote import RemoteShell
 from nel_action.executors.slurm.shell import template
@@ -31,6 +32,9 @@ REJECTED, NO_DIRECTORY, NOT_WRITTEN, UNKNOWN = 65, 73, 74, 75
 
 SBATCH_SECONDS: Final = 30
 """Time limit of one `sbatch`; while the controller is down it fails after 9 s."""
+
+RECORD: Final = re.compile(r"(nel-[0-9a-f]+-\d+) (owner|submitted|intent) (\d+)")
+"""A line of `find.sh`."""
 
 TRIES: Final = 20
 """Number of lookups before the outcome is reported as unknown."""
@@ -141,7 +145,10 @@ def _look_up(remote: RemoteShell, output_dir: str, keys: set[Key]) -> tuple[dict
     intents: dict[str, int] = {}
     *lines, now = records.text.splitlines() or ["0"]
     for line in lines:
-        name, kind, value, *_ = line.split()
+        if (match := RECORD.match(line)) is None:
+            msg = f"unexpected list of attempts in {output_dir} on {remote.host}: {line[:80]!r}"
+            raise EngineError(msg, hint="a file in a state directory was changed; nel-action writes them")
+        name, kind, value = match.groups()
         key_and_number = split_name(name)
         if key_and_number is None or key_and_number[0] not in keys:
             continue
@@ -158,7 +165,6 @@ def _look_up(remote: RemoteShell, output_dir: str, keys: set[Key]) -> tuple[dict
             if recorded is None or recorded.submitted is None:
                 job_id = recorded.backend_id if recorded else str(row.job)
                 attempts[row.name] = Attempt(key=key, number=number, backend_id=job_id, submitted=row.submitted)
-    in_progress = any(
-        name not in attempts and int(now) - time_ <= SBATCH_SECONDS + 2 for name, time_ in intents.items()
-    )
+    oldest = int(now) - SBATCH_SECONDS - 2 if now.isdigit() else 0
+    in_progress = any(name not in attempts and since >= oldest for name, since in intents.items())
     return attempts, in_progress

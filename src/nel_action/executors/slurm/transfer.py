@@ -10,6 +10,7 @@ import codecs
 import hashlib
 import logging
 import os
+import re
 import secrets
 import shutil
 import time
@@ -141,20 +142,32 @@ def _list_files(remote: RemoteShell, directory: AttemptDir) -> list[RemoteFile]:
 
 
 def _list_once(remote: RemoteShell, directory: AttemptDir) -> tuple[ExitRecord | None, list[RemoteFile]]:
-    command = ["bash", "-c", template("collect.sh"), "collect.sh", str(directory.path)]
+    command = ["bash", "--norc", "--noprofile", "-c", template("collect.sh"), "collect.sh", str(directory.path)]
     record, listing = remote.run(["cat", str(directory.exit_record)], command, seconds=LISTING_SECONDS)
     if listing.code:
         msg = f"cannot read {directory.path} on {remote.host}: {listing.error_line}"
         raise CollectError(msg, hint="the directory may have been removed; if so, run the job again")
-    return parse_exit_record(record.text) if record.code == 0 else None, _parse_listing(listing.stdout)
+    return parse_exit_record(record.text) if record.code == 0 else None, _parse_listing(listing.stdout, remote.host)
 
 
-def _parse_listing(data: bytes) -> list[RemoteFile]:
+def _parse_listing(data: bytes, host: str) -> list[RemoteFile]:
+    """Parse the output of `collect.sh`.
+
+    Raises:
+        CollectError: it is malformed or incomplete.
+    """
     items = []
-    for raw in data.split(b"\0")[:-1]:
-        digest, size, path = raw.decode(errors="surrogateescape").split(" ", 2)
-        if ".." not in PurePosixPath(path).parts:
-            items.append(RemoteFile(path=path, size=int(size), digest=digest))
+    *entries, rest = data.split(b"\0")
+    for raw in entries:
+        match = re.fullmatch(r"([0-9a-f]{64}) (\d+) (.+)", raw.decode(errors="surrogateescape"), re.DOTALL)
+        if match is None:
+            rest = raw
+            break
+        if ".." not in PurePosixPath(match[3]).parts:
+            items.append(RemoteFile(path=match[3], size=int(match[2]), digest=match[1]))
+    if rest:
+        msg = f"unexpected list of files from {host}: {rest[:80].decode(errors='replace')!r}"
+        raise CollectError(msg, hint="sha256sum and stat on the login node must be those of GNU or busybox")
     return items
 
 

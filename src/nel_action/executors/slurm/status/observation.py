@@ -142,7 +142,7 @@ class Observer:
         }
         records = _parse_records(results[n_sacct:n_sources])
         accounting, accounting_error, has_accounting = self._parse_accounting(results[:n_sacct])
-        now = _timestamp(clock.text.splitlines()[0].split()[-1] + "Z") if clock.text.strip() else None
+        now = _timestamp(f"{clock.text.split()[-1]}Z") if clock.text.strip() else None
         for attempt, name in zip(inactive, names, strict=True):
             sources = Sources(
                 queue=queue.get(name, ()),
