@@ -95,13 +95,15 @@ def test_run_fills_the_address_into_files_anew_at_each_start(config: Path, tmp_p
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
-def test_run_forwards_signals_and_returns_128_plus_the_number(config: Path, number: signal.Signals) -> None:
+def test_run_forwards_signals_and_dies_of_the_signal_that_killed_the_harness(
+    config: Path, number: signal.Signals
+) -> None:
     command = (*GATEWAY, "run", "--config", str(config), "--", "sh", "-c", "echo started; exec sleep 60")
     with subprocess.Popen(command, env=ENVIRON, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "started\n"
         process.send_signal(number)
-        assert process.wait(timeout=30) == 128 + number
+        assert process.wait(timeout=30) == -number
 
 
 def test_the_harness_does_not_outlive_a_killed_gateway(config: Path) -> None:
@@ -132,6 +134,58 @@ for number in range(5):
     assert done.stdout.split() == ["0", "1"]
     assert "budget.requests is exhausted: 1 requests of 1 were paid" in done.stderr
     assert json.loads(counters.read_text())["stopped"]["reason"] == "budget"
+
+
+def test_run_begins_another_pass_if_the_proxy_dies_and_replays_its_answers(config: Path, tmp_path: Path) -> None:
+    work, earlier = tmp_path / "work", tmp_path / "earlier"
+    work.mkdir()
+    script = tmp_path / "harness.sh"
+    # NOTE: the first harness kills its parent, the proxy, and leaves a process behind.
+    (tmp_path / "ask.py").write_text(HARNESS)
+    script.write_text(
+        f"{sys.executable} {tmp_path}/ask.py $1 > {work}/answer; test $(ls {earlier} 2> {tmp_path}/none | wc -l) = 1 "
+        f"&& exit 5; sleep 60 & echo $! > {work}/left; kill -9 $PPID; wait"
+    )
+    argv = ("sh", str(script), f"http://{PLACEHOLDER}/v1/chat/completions")
+    options = ("--token-env", "OPENAI_API_KEY", "--clear", str(work), "--earlier", str(earlier))
+    done = run(config, *argv, options=options)
+    assert done.returncode == 5, done.stderr
+    assert "the proxy died (signal 9)" in done.stderr
+    assert "pass 2 begins" in done.stderr
+    assert len(Handler.keys) == 1
+    left = int((earlier / "1" / "work" / "left").read_text())
+    assert not Path(f"/proc/{left}/exe").exists()
+    assert (work / "answer").exists()
+
+
+def test_run_gives_up_after_three_restarts_and_never_restarts_after_a_signal_to_end(config: Path) -> None:
+    done = run(config, "sh", "-c", "kill -9 $PPID; sleep 60")
+    assert done.returncode == 70
+    assert done.stderr.count("the proxy died (signal 9)") == 4
+    command = (
+        *GATEWAY,
+        "run",
+        "--config",
+        str(config),
+        "--",
+        "sh",
+        "-c",
+        "trap 'kill -9 $PPID' TERM; echo x; sleep 60 & wait",
+    )
+    with subprocess.Popen(command, env=ENVIRON, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "x\n"
+        process.terminate()
+        assert process.wait(timeout=30) == -signal.SIGTERM
+
+
+def test_counters_of_each_pass_are_kept_with_the_status_of_its_harness(config: Path, tmp_path: Path) -> None:
+    counters = tmp_path / "counters.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"counters": str(counters)}))
+    for status in (3, 4):
+        assert run(config, "sh", "-c", f"exit {status}").returncode == status
+    passes = [json.loads(path.read_text())["program"]["status"] for path in (tmp_path / "counters.1.json", counters)]
+    assert passes == [3, 4]
 
 
 def test_run_returns_127_for_a_missing_program(config: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import sys
 from typing import Any
@@ -34,9 +35,12 @@ class Service:
         self._counting: asyncio.Task[None] | None = None
         self.address = ""
         """`host:port` once it listens."""
+        self.program: dict[str, int] = {}
+        """`pid` of the harness and, after its end, `status`."""
 
     async def __aenter__(self) -> Service:  # noqa: PYI034 - Python 3.8 has no Self
         _raise_open_files()
+        _keep_counters(self.config.counters)
         self.stopped = asyncio.Event()
         self.proxy = Proxy(self.config, on_stop=self._on_stop)
         loop = asyncio.get_event_loop()
@@ -80,12 +84,23 @@ class Service:
     def write_counters(self) -> None:
         """Write the counters' file."""
         if self.config.counters:
-            write_file(self.config.counters, self.proxy.status())
+            write_file(self.config.counters, {**self.proxy.status(), "program": self.program})
 
     async def _count(self) -> None:
         while True:
             self.write_counters()
             await asyncio.sleep(_COUNTERS_INTERVAL)
+
+
+def _keep_counters(path: str) -> None:
+    """Rename the counters of an earlier pass to `<name>.<n>.<ending>`, the next free n from 1."""
+    if not path or not os.path.exists(path):
+        return
+    stem, ending = os.path.splitext(path)
+    number = 1
+    while os.path.exists(f"{stem}.{number}{ending}"):
+        number += 1
+    os.rename(path, f"{stem}.{number}{ending}")
 
 
 def _raise_open_files() -> None:
