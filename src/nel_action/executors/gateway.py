@@ -18,7 +18,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import nel_action.gateway
 from nel_action.files import write_atomically
-from nel_action.gateway.__main__ import PLACEHOLDER
+from nel_action.gateway.runner import PLACEHOLDER
 from nel_action.harnesses.interface import Command
 from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import ServedDeployment
@@ -28,6 +28,7 @@ __all__ = [
     "UPSTREAM_KEY",
     "HarnessKey",
     "behind_gateway",
+    "config_text",
     "gateway_archive",
     "gateway_config",
     "gateway_url",

@@ -86,7 +86,7 @@ def run(config: Config, options: RunOptions) -> int:
             return _exit_like(status)
         if ending is not None:
             return _exit_like(-ending)
-        sys.stderr.write(f"nel-action gateway: the proxy died ({death}); its harness was ended\n")
+        sys.stderr.write(f"nel-action gateway: the proxy died ({death}); its harness was stopped\n")
         if number < RESTARTS:
             sys.stderr.write(f"nel-action gateway: pass {number + 2} begins\n")
             sys.stderr.flush()

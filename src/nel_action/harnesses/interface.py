@@ -67,6 +67,11 @@ class Harness(Protocol):
         """Hashed requirements of the environment for runs without a container; None if the harness needs none."""
         return None
 
+    @property
+    def starts_over(self) -> bool:
+        """Whether each start evaluates all items anew, so that files of an interrupted run must move away first."""
+        return False
+
     def check(self, task: HarnessTask) -> Sequence[Problem]:  # noqa: ARG002 a default
         """Return what the harness does not support in a task, before anything runs."""
         return ()

@@ -63,6 +63,7 @@ def test_secrets_occur_nowhere_in_any_form(workplace: Workplace, fails: str, lea
             {"arith": {"value": "0.8", "leak": leak, "fail": fails}},
             {"tasks": {"arith": {"min": 0.5}}},
             target={"api_endpoint": endpoint},
+            gateway=not leak,  # NOTE: behind the gateway the harness has no key that it could print.
         )
         base = workplace.commit("base")
         head = workplace.commit("head")

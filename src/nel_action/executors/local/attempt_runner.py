@@ -26,6 +26,7 @@ from nel_action.executors.local.command import (
 )
 from nel_action.executors.local.docker.engine import ENGINE_INTERVAL, AsyncEngine
 from nel_action.executors.local.docker.run import DockerRuntime, stop_container
+from nel_action.executors.local.gateway import behind_gateway, gateway_url, run_behind_gateway, write_config
 from nel_action.executors.local.interface import ExitStatus, Preceded, RunningProgram, Runtime, SetupStep
 from nel_action.executors.local.logs import last_line
 from nel_action.executors.local.model_server.interface import LOOPBACK
@@ -257,7 +258,10 @@ class AttemptRunner:
         if url is None:
             raise AttemptError.failed(Reason.REJECTED, "the target has no URL")
         shared_network = record.settings.runtime == "process" or record.settings.network == "host"
-        command = bind(job, runtime.paths, url, own_port=free_port(LOOPBACK, 0) if shared_network else None)
+        own_port = free_port(LOOPBACK, 0) if shared_network else None
+        gateway = job.gateway is not None and record.settings.runtime == "process"
+        bound = behind_gateway(job) if gateway else job
+        command = bind(bound, runtime.paths, gateway_url(url) if gateway else url, own_port=own_port)
         write_files(command, self.attempt.work)
         try:
             values = resolve_env(job.env, read_values(self.attempt), self._context.environ)
@@ -265,7 +269,12 @@ class AttemptRunner:
             raise AttemptError.failed(Reason.REJECTED, str(error)) from error
         self.attempt.set_phase("starting")
         logger.info("%s: starting the harness", self.attempt.name)
-        return await runtime.start(launch(replace(command, env={**variables, **command.env}), values))
+        command = replace(command, env={**variables, **command.env})
+        started = launch(command, values)
+        if gateway:
+            config = write_config(self.attempt, record, url, self._context.store.home)
+            started = run_behind_gateway(self.attempt, record, command, started, config=config)
+        return await runtime.start(started)
 
     async def _watch(
         self, program: RunningProgram, record: JobRecord, *lost: asyncio.Future[AttemptError]

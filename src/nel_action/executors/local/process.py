@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from typing import Final
 from nel_action.errors import UsageError
 from nel_action.executors import virtualenvs
 from nel_action.executors.local.attempt import AttemptDir, AttemptError, JobRecord
+from nel_action.executors.local.gateway import counters_file
 from nel_action.executors.local.interface import ExitStatus, HarnessPaths, Launch, SetupStep
 from nel_action.executors.local.subprocesses import Subprocess, kill_leftovers
 from nel_action.model.job import Reason
@@ -46,13 +48,16 @@ class RunningProcess:
     process: Subprocess
     oom_kills: int | None
     """The kernel's out-of-memory kill counter when the process started."""
+    counters: Path | None = None
+    """Counters of the gateway, which name the harness that it started; the file is missing without a gateway."""
 
     async def wait(self) -> ExitStatus:
         """Wait until it has terminated."""
         status = await self.process.wait()
         if status >= 0:
             return ExitStatus(code=status)
-        oom = -status == signal.SIGKILL and killed_by_oom(self.process.pid, self.oom_kills)
+        pids = (self.process.pid, harness_pid(self.counters))
+        oom = -status == signal.SIGKILL and any(pid is not None and killed_by_oom(pid, self.oom_kills) for pid in pids)
         return ExitStatus(code=128 - status, oom=oom, killed=-status in EXTERNAL_SIGNALS)
 
     async def terminate(self) -> None:
@@ -118,13 +123,23 @@ class ProcessRuntime:
             mark=self.attempt.path,
             started=self.attempt.started_file,
         )
-        return RunningProcess(process, oom_kills)
+        return RunningProcess(process, oom_kills, counters_file(self.attempt))
 
     async def stop(self) -> None:
         """Do nothing; a process is never lost from sight."""
 
     async def discard(self) -> None:
         """Do nothing; nothing remains of a process."""
+
+
+def harness_pid(counters: Path | None) -> int | None:
+    """Return the process ID of the harness that a gateway started; None if there is no gateway."""
+    if counters is None:
+        return None
+    try:
+        return int(json.loads(counters.read_bytes())["program"]["pid"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def read_oom_kills() -> int | None:

@@ -34,6 +34,7 @@ class Inspect(Harness):
     """Runs one inspect task against an OpenAI-compatible chat endpoint."""
 
     name: Final = "inspect"
+    starts_over: Final = True
     requirements: Final = Path(__file__).with_name("requirements.txt")
     """inspect and the client of its OpenAI-compatible provider."""
 

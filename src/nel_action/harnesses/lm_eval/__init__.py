@@ -42,6 +42,7 @@ class LmEval(Harness):
     """Runs one task or group of lm-eval against an OpenAI-compatible endpoint."""
 
     name: Final = "lm_eval"
+    starts_over: Final = True
     requirements: Final = Path(__file__).with_name("requirements.txt")
     """lm-eval with its API models, without torch."""
 
