@@ -17,7 +17,7 @@ from nel_action.gating.trend import TrendEntry, judge_trend, trend_entries
 from nel_action.gating.verdict import GateReport, LimitTest, Verdict
 from nel_action.model.unmeasurable import Unmeasurable
 from nel_action.spec.introspection import field_docs
-from nel_action.spec.limits import LIMITS, Limit, LimitUnit, Rule
+from nel_action.spec.limits import LIMITS, OBSERVED, Limit, LimitUnit, Rule
 from nel_action.spec.policy import GatePolicy, TaskPolicy, UsageLimits
 from nel_action.spec.schema import json_schema
 from nel_action.statistics.estimates import Negated, StudentMean
@@ -107,14 +107,14 @@ def test_new_limit_is_documented() -> None:
 def test_every_row_is_a_field_of_the_policy() -> None:
     fields = {**TaskPolicy.model_fields, **UsageLimits.model_fields}
     for key, limit in LIMITS.items():
-        model = UsageLimits if limit.rule is Rule.USAGE else TaskPolicy
+        model = UsageLimits if limit.rule in OBSERVED else TaskPolicy
         assert field_docs(model)[key] == limit.description
     settings = {"metric", "direction", "tier", "floor", "bounds", "limits", "confidence", "on_inconclusive", "allow"}
     assert fields.keys() - settings == LIMITS.keys()
 
 
 def test_every_rule_has_a_method_or_needs_no_statistics() -> None:
-    assert set(Rule) == RULES.keys() | {Rule.ITEMS, Rule.USAGE}
+    assert set(Rule) == RULES.keys() | {Rule.ITEMS, Rule.USAGE, Rule.HEALTH}
 
 
 def test_schema_contains_range_and_description_of_limits() -> None:
@@ -156,3 +156,11 @@ def test_usage_is_shown_in_the_unit_of_its_limit() -> None:
         "latency_ms": "latency_ms is 80.5 ms, more than the allowed 40.25 ms",
         "cost_usd": "cost_usd is 2.5 USD, more than the allowed 1.25 USD",
     }
+
+
+def test_health_is_shown_as_a_share_of_the_requests() -> None:
+    assert (
+        messages.usage_reason(LIMITS["cut"], 0.1, 0.25) == "25 % of the requests were cut, more than the allowed 10 %"
+    )
+    reason = messages.usage_reason(LIMITS["latency_p95_ms"], 100, 250)
+    assert reason == "latency_p95_ms is 250 ms, more than the allowed 100 ms"

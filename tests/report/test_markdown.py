@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from cmarkgfm import github_flavored_markdown_to_html
+from tests.report.test_terminal import with_health
 from tests.support import reports
 from tests.support.snapshots import assert_snapshot
 
@@ -139,3 +140,10 @@ def test_pass_claimed_by_a_fork_is_no_pass() -> None:
     report = reports.passed()
     text = render_markdown(replace(report, metadata=replace(report.metadata, claimed_by="the fork", blocks=True)))
     assert "passed, as claimed by the fork, blocks" in text.splitlines()[0]
+
+
+def test_every_share_of_answers_that_is_not_zero_is_in_one_line() -> None:
+    report = with_health(reports.failed(), unanswered=3, cut=1)
+    name = report.results.tasks[0].task
+    assert f"\n\nAnswers: {name} 1.5 % unanswered, 0.5 % cut.\n" in render_markdown(report)
+    assert "Answers:" not in render_markdown(reports.failed())

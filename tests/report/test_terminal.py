@@ -6,6 +6,7 @@ import pytest
 from tests.support import reports
 
 from nel_action.gating.verdict import Comparison, Flip, GateReport, TaskVerdict, Verdict
+from nel_action.model.results import Health
 from nel_action.report.model import Report
 from nel_action.report.terminal import print_report, render_terminal
 
@@ -113,3 +114,17 @@ def test_printed_report_fits_the_width_of_the_output(
     print_report(reports.failed())
     printed = capsys.readouterr().out
     assert printed == render_terminal(reports.failed(), width=60)
+
+
+def with_health(report: Report, **counts: int) -> Report:
+    health = Health.model_validate({"requests": 200, **counts})
+    tasks = tuple(task.model_copy(update={"health": health}) for task in report.results.tasks[:1])
+    return replace(report, results=report.results.model_copy(update={"tasks": (*tasks, *report.results.tasks[1:])}))
+
+
+def test_every_share_of_answers_that_is_not_zero_is_in_one_line() -> None:
+    report = reports.failed()
+    name = report.results.tasks[0].task
+    text = render_terminal(with_health(report, unanswered=3, retried=30, cut=1))
+    assert f"\n{name} answers: 1.5 % unanswered, 0.5 % cut, 15 % retried\n" in text
+    assert "answers:" not in render_terminal(with_health(report))

@@ -55,6 +55,7 @@ class Counters:
         self.statuses: dict[str, int] = {}
         """Failed tries by status or kind of failure."""
         self._latencies: dict[int, int] = {}
+        self._seconds = 0.0
         self._undelivered: set[tuple[bytes, int]] = set()
         """Requests that failed, or whose client went away, and that were not answered since."""
 
@@ -77,6 +78,7 @@ class Counters:
         for reason in answer.finish_reasons:
             if reason in self.finish_reasons or len(self.finish_reasons) < _MAX_NAMES:
                 add(self.finish_reasons, {reason: 1})
+        self._seconds += latency
         bucket = round(_BUCKETS_PER_DOUBLING * math.log2(max(latency, _FASTEST) / _FASTEST))
         self._latencies[bucket] = self._latencies.get(bucket, 0) + 1
 
@@ -91,8 +93,10 @@ class Counters:
         return {
             "requests": self.delivered + len(self._undelivered),
             "unanswered": len(self._undelivered) + flags.get("no_text", 0),
+            "failed": len(self._undelivered),
             **{name: flags.get(name, 0) for name in ("empty", "cut", "filtered")},
             "retried": self.retried,
+            "latency_mean_ms": round(1000 * self._seconds / self.delivered, 2) if self.delivered else None,
             "latency_p50_ms": self.latency_ms(0.5),
             "latency_p95_ms": self.latency_ms(0.95),
         }

@@ -10,7 +10,13 @@ from nel_action.errors import ResultsError
 from nel_action.gating import messages
 from nel_action.gating.result_set import ResultSet
 from nel_action.gating.task_samples import TaskSamples, agree_on_scale, load_samples
-from nel_action.gating.validation import differences, fingerprint_differences, select_score, validate_result
+from nel_action.gating.validation import (
+    differences,
+    fingerprint_differences,
+    select_score,
+    validate_answers,
+    validate_result,
+)
 from nel_action.gating.verdict import Comparison, Flip
 from nel_action.model.results import Interval, Score, TaskResult
 from nel_action.model.unmeasurable import Unmeasurable
@@ -148,7 +154,11 @@ def compare(
 
 def _baseline_score(result: TaskResult, candidate: TaskSamples, policy: TaskPolicy) -> Score | Unmeasurable:
     same_metric = policy.model_copy(update={"metric": candidate.score.metric, "min_items": None})
-    return validate_result(result, same_metric) or select_score(result, same_metric)
+    return (
+        validate_result(result, same_metric)
+        or validate_answers(result, same_metric)
+        or select_score(result, same_metric)
+    )
 
 
 def _estimate_gain(

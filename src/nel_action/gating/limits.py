@@ -13,7 +13,7 @@ from nel_action.gating.task_samples import TaskSamples
 from nel_action.gating.verdict import LimitTest
 from nel_action.model.results import TaskResult
 from nel_action.model.unmeasurable import Unmeasurable
-from nel_action.spec.limits import Limit, Rule
+from nel_action.spec.limits import Limit, LimitUnit, Rule
 from nel_action.spec.metric_range import MetricRange, limit_range_problem
 from nel_action.spec.policy import FloorRule, TaskPolicy
 from nel_action.statistics.distributions import normal_quantile
@@ -182,16 +182,25 @@ def evaluate_limits(measured: Measured, *, needs_baseline: bool) -> Iterator[Lim
 
 
 def exceeded_usage(policy: TaskPolicy, result: TaskResult) -> tuple[list[str], list[str]]:
-    """Compare the usage that a harness reports with its limits.
+    """Compare the usage of a task and the health of its answers with their limits.
 
     Returns:
         Reasons for the violated limits, and for those whose quantity is not reported.
     """
     violated, unreported = [], []
-    for limit, stated in policy.stated_limits(Rule.USAGE):
-        value = result.seconds if limit.key == "seconds" else result.usage.get(limit.key)
+    for limit, stated in policy.stated_limits(Rule.USAGE, Rule.HEALTH):
+        value = _observed(limit, result)
         if value is None or not math.isfinite(value) or value < 0:
             unreported.append(messages.unreported_usage(limit))
         elif value > stated:
             violated.append(messages.usage_reason(limit, stated, value))
     return violated, unreported
+
+
+def _observed(limit: Limit, result: TaskResult) -> float | None:
+    """Return the limited quantity; None if it is not known."""
+    if limit.rule is Rule.USAGE:
+        return result.seconds if limit.key == "seconds" else result.usage.get(limit.key)
+    if result.health is None:
+        return None
+    return result.health.share(limit.key) if limit.unit is LimitUnit.FRACTION else result.health.latency_p95_ms

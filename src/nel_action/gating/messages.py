@@ -12,8 +12,8 @@ from typing import Final
 from nel_action.formats.parsing import matching_metrics
 from nel_action.formatting import Unit, age, approximate_count, count, duration, percentage, plural
 from nel_action.gating.verdict import BaselineFacts, LimitTest, Verdict
-from nel_action.model.results import JobOutcome, Score, TaskResult
-from nel_action.spec.limits import Limit, LimitUnit
+from nel_action.model.results import Health, JobOutcome, Score, TaskResult
+from nel_action.spec.limits import Limit, LimitUnit, Rule
 from nel_action.spec.policy import Confirm, Difference, Direction
 from nel_action.statistics.items import ItemRange
 from nel_action.statistics.relative import RelativeLoss
@@ -302,7 +302,16 @@ def point_only(reason: str, limit: Limit) -> str:
 
 def unreported_usage(limit: Limit) -> str:
     """Return that a limited quantity is not reported."""
+    if limit.rule is Rule.HEALTH:
+        return f"{limit.key} has a limit, but the answers were not measured: the gateway was off or saw no request"
     return f"{limit.key} has a limit, but the harness does not report it"
+
+
+def unanswered(health: Health, tolerated: float) -> str:
+    """Return that too many requests have no answer, so that the score measures the endpoint and not the model."""
+    figures = f"{count(health.unanswered)} of {plural(health.requests, 'request')}"
+    limit = f"{percentage(health.share('unanswered'))}, more than {percentage(tolerated)}"
+    return f"{figures} were not answered ({limit}); run it again, or state limits.unanswered"
 
 
 def usage_reason(limit: Limit, stated: float, value: float) -> str:

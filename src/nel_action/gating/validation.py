@@ -11,7 +11,17 @@ from nel_action.model.results import JobOutcome, Score, TaskResult
 from nel_action.model.unmeasurable import Unmeasurable
 from nel_action.spec.policy import Difference, TaskPolicy
 
-__all__ = ["differences", "differing_default", "fingerprint_differences", "select_score", "validate_result"]
+__all__ = [
+    "differences",
+    "differing_default",
+    "fingerprint_differences",
+    "select_score",
+    "validate_answers",
+    "validate_result",
+]
+
+MAX_UNANSWERED: Final = 0.01
+"""Tolerated fraction of requests without an answer, unless the policy states one."""
 
 _COMPARED_FIELDS: Final = {
     Difference.HARNESS: "harness",
@@ -69,7 +79,24 @@ def validate_result(result: TaskResult | None, policy: TaskPolicy) -> Unmeasurab
     if result.reason:
         return Unmeasurable(messages.unreadable_results(result))
     score = select_score(result, policy)
-    return score if isinstance(score, Unmeasurable) else _validate_items(result, score, policy)
+    if isinstance(score, Unmeasurable):
+        return score
+    is_stated = policy.limits is not None and policy.limits.unanswered is not None
+    return _validate_items(result, score, policy) or (None if is_stated else validate_answers(result, policy))
+
+
+def validate_answers(result: TaskResult, policy: TaskPolicy) -> Unmeasurable | None:
+    """Return that too many requests have no answer: such items are scored as wrong, whatever the model would answer.
+
+    Args:
+        result: the result.
+        policy: of the task; its limit of `unanswered` replaces the default.
+    """
+    health, stated = result.health, policy.limits.unanswered if policy.limits is not None else None
+    tolerated = MAX_UNANSWERED if stated is None else stated
+    if health is None or health.unanswered <= 1 or health.share("unanswered") <= tolerated:
+        return None
+    return Unmeasurable(messages.unanswered(health, tolerated))
 
 
 def _validate_items(result: TaskResult, score: Score, policy: TaskPolicy) -> Unmeasurable | None:

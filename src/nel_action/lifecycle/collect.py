@@ -15,6 +15,7 @@ from nel_action.files import write_atomically
 from nel_action.formats.parsing import ParsedResult
 from nel_action.harnesses.registry import harness
 from nel_action.ledger import AttemptRow, now
+from nel_action.lifecycle.measurements import with_measurements
 from nel_action.lifecycle.merging import merge_runs
 from nel_action.lifecycle.redact_files import redact_job_files
 from nel_action.lifecycle.session import JobView, Session
@@ -107,13 +108,13 @@ def _task_result(session: Session, view: JobView) -> TaskResult:
         if view.state is not JobState.SUCCEEDED:
             return result
         return _unreadable(result, "collect", error.problems[0].text)
-    if view.state is not JobState.SUCCEEDED:
-        return result
-    try:
-        parsed = harness(view.job.harness).read(view.job.task, files.artifacts)
-        return _with_scores(session, view.job, result, parsed)
-    except ResultsError as error:
-        return _unreadable(result, "results", error.problems[0].text)
+    if view.state is JobState.SUCCEEDED:
+        try:
+            parsed = harness(view.job.harness).read(view.job.task, files.artifacts)
+            result = _with_scores(session, view.job, result, parsed)
+        except ResultsError as error:
+            result = _unreadable(result, "results", error.problems[0].text)
+    return with_measurements(result, files.logs, session.invocation.id)
 
 
 def _copy_artifacts(session: Session, job: Job, row: AttemptRow, files: JobFiles) -> None:

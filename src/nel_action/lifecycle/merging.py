@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from nel_action.errors import ResultsError
+from nel_action.lifecycle.measurements import merge_measurements
 from nel_action.model.results import JobOutcome, Sample, Score, TaskResult, read_samples, write_samples
 
 __all__ = ["merge_runs"]
@@ -17,8 +18,8 @@ _EQUAL_FIELDS: Final = ("n_items", "harness", "harness_version", "task_version",
 def merge_runs(first: TaskResult, second: TaskResult, root: Path) -> TaskResult:
     """Return the mean of two runs, with their samples as repeats of the same items.
 
-    Usage and times remain those of the first run. If the second run is incomplete, or of other items or metrics, the
-    first result is returned unchanged.
+    Health and amounts are those of both runs; the harness's own usage and the times remain those of the first run. If
+    the second run is incomplete, or of other items or metrics, the first result is returned unchanged.
 
     Args:
         first: result of the original run.
@@ -34,7 +35,8 @@ def merge_runs(first: TaskResult, second: TaskResult, root: Path) -> TaskResult:
             return first
     others = {score.metric: score for score in second.scores}
     scores = tuple(_mean(score, others[score.metric]) for score in first.scores)
-    return first.model_copy(update={"scores": scores, "samples": samples, "runs": first.runs + second.runs})
+    both = {"scores": scores, "samples": samples, "runs": first.runs + second.runs}
+    return first.model_copy(update=both | merge_measurements(first, second))
 
 
 def _mergeable(first: TaskResult, second: TaskResult) -> bool:

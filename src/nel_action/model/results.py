@@ -21,6 +21,8 @@ from nel_action.files import limited, write_atomically
 
 __all__ = [
     "SCHEMA_VERSION",
+    "Amounts",
+    "Health",
     "Interval",
     "JobOutcome",
     "Results",
@@ -80,6 +82,52 @@ class Sample(Record):
     """The model's answer. Untrusted text."""
     expected: str | None = None
     """The reference answer."""
+
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class Health(Record):
+    """How the model's endpoint answered the requests of a task, as the gateway counted them."""
+
+    requests: Annotated[int, Field(gt=0)]
+    """Requests of the harness in the run that the scores are from, each counted once."""
+    unanswered: Count = 0
+    """Without an answer after all retries, or answered without text for another reason than that the model finished."""
+    failed: Count = 0
+    """The part of `unanswered` that has no answer at all."""
+    empty: Count = 0
+    """Answers without text that the model finished normally."""
+    cut: Count = 0
+    """Answers cut at the limit of tokens."""
+    filtered: Count = 0
+    """Answers that a content filter changed or removed."""
+    retried: Count = 0
+    """Requests that were sent more than once."""
+    replayed: Count = 0
+    """Answers that were read from the record."""
+    latency_mean_ms: Finite | None = None
+    """Milliseconds of one answer, of its last try if there were several."""
+    latency_p50_ms: Finite | None = None
+    latency_p95_ms: Finite | None = None
+
+    def share(self, name: str) -> float:
+        """Return a count as a fraction of all requests."""
+        return float(getattr(self, name)) / self.requests
+
+
+class Amounts(Record):
+    """Requests that were answered, with their tokens and their cost."""
+
+    requests: Count = 0
+    prompt_tokens: Count = 0
+    completion_tokens: Count = 0
+    cached_tokens: Count = 0
+    """The part of `prompt_tokens` that the endpoint read from a cache."""
+    without_usage: Count = 0
+    """Answers whose tokens the endpoint did not report; the counts above are then too small."""
+    cost_usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """By the spec's `prices`; None if a price or the tokens of an answer are unknown."""
 
 
 class JobOutcome(StrEnum):
@@ -144,7 +192,14 @@ class TaskResult(Record):
     runs: int = 1
     """Number of runs that the scores are the mean of; 2 after a confirmation run with another seed."""
     usage: dict[str, float] = Field(default_factory=dict)
-    """As the harness reports it: `prompt_tokens`, `completion_tokens`, `cost_usd`, `latency_ms`, `error_rate`."""
+    """`prompt_tokens`, `completion_tokens`, `cost_usd`, `latency_ms`, `error_rate`; as the harness reports them, else
+    as the gateway counted them."""
+    health: Health | None = None
+    """None if it was not measured: without the gateway, or without a request that it records."""
+    used: Amounts | None = None
+    """By the answers that the scores are computed from; replayed ones cost nothing and are included."""
+    paid: Amounts | None = None
+    """By this invocation, in all attempts; nothing for a job of another invocation."""
     samples: str | None = None
     """Path of the samples file, relative to `results.json`."""
 

@@ -13,6 +13,7 @@ from nel_action.gating.verdict import Verdict
 from nel_action.model.results import TaskResult
 from nel_action.report import escape
 from nel_action.report.anchors import item_anchor
+from nel_action.report.answers import answer_lines
 from nel_action.report.columns import Output, ScoreColumn, columns_for
 from nel_action.report.model import Report
 from nel_action.report.rows import Row, has_no_measurable_change, models_of, rows_of
@@ -32,6 +33,8 @@ VERDICT_TITLES: Final = {
 
 MAX_NOTES: Final = 12
 """Notes that are shown unfolded."""
+MAX_ANSWERS: Final = 20
+"""Tasks whose missing answers are named; the terminal and results.json have them all."""
 _MAX_NAME: Final = 120
 _MAX_REASON: Final = 300
 _SHORT_REASON: Final = 60
@@ -74,7 +77,7 @@ def _page(
         table = _folded("Scores", table)
     more = f"{plural(left_out, 'more task')} without problems; see the full report." if left_out else ""
     heading = _heading(report, rows, unchanged=unchanged, width=width)
-    parts = [heading, _notes(report, width), table, more, _footer(report, rows)]
+    parts = [heading, _notes(report, width), table, more, _answers(rows), _footer(report, rows)]
     return "\n\n".join(part for part in (*parts, *details) if part) + "\n"
 
 
@@ -114,6 +117,17 @@ def _notes(report: Report, width: int) -> str:
     folded = "\n".join(f"- {line.removeprefix('> ')}" for line in lines[MAX_NOTES:])
     summary = f"<details><summary>{len(lines) - MAX_NOTES} more notes</summary>"
     return "\n>\n".join(lines[:MAX_NOTES]) + f"\n\n{summary}\n\n{folded}\n\n</details>"
+
+
+def _answers(rows: Sequence[Row]) -> str:
+    """Render the shares of answers that are none, in one line for all tasks."""
+    several = len(models_of(rows)) > 1
+    tasks = []
+    for row, shares in answer_lines(rows):
+        model = f" · {escape.text(row.model, limit=_SHORT_REASON)}" if several else ""
+        tasks.append(f"{escape.text(row.task, limit=_SHORT_REASON)}{model} {shares}")
+    more = f"; and {plural(len(tasks) - MAX_ANSWERS, 'more task')}" if len(tasks) > MAX_ANSWERS else ""
+    return f"Answers: {'; '.join(tasks[:MAX_ANSWERS])}{more}." if tasks else ""
 
 
 def _table(report: Report, rows: Sequence[Row], width: int) -> str:

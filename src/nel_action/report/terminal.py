@@ -10,6 +10,7 @@ import click
 
 from nel_action.formatting import MISSING, count, plural
 from nel_action.gating.messages import baseline_summary
+from nel_action.report.answers import answer_lines
 from nel_action.report.columns import Output, columns_for
 from nel_action.report.model import Report
 from nel_action.report.rows import Row, models_of, rows_of
@@ -102,7 +103,7 @@ def _model_cell(row: Row | None) -> Cell | str:
 
 
 def _details(report: Report, rows: Sequence[Row], *, pivot: bool) -> Iterator[str]:
-    """Yield the reasons that the table does not show, the items that changed, and the notes."""
+    """Yield the reasons that the table does not show, the items that changed, missing answers, and the notes."""
     shown = set()
     for row in rows:
         name = f"{row.task} ({row.model})" if pivot and row.model else row.task
@@ -112,6 +113,8 @@ def _details(report: Report, rows: Sequence[Row], *, pivot: bool) -> Iterator[st
         yield from (f"{name}: {reason}" for reason in reasons)
         if row.has_problem and row.comparison and row.comparison.n_paired:
             yield f"{name}: {_changed_items(row)}"
+    for row, shares in answer_lines(rows):
+        yield f"{row.task} ({row.model}) answers: {shares}" if pivot and row.model else f"{row.task} answers: {shares}"
     yield from (reason for reason in report.gate.reasons if reason not in shown)
     yield from (f"note: {note}" for note in report.gate.notes)
 

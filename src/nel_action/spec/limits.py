@@ -17,8 +17,12 @@ from pydantic import AllowInfNan
 __all__ = [
     "COMPLETION_TOKENS",
     "COST_USD",
+    "CUT",
+    "EMPTY",
     "ERROR_RATE",
+    "FILTERED",
     "LATENCY_MS",
+    "LATENCY_P95_MS",
     "LIMITS",
     "MAX",
     "MAX_DROP",
@@ -26,8 +30,11 @@ __all__ = [
     "MIN",
     "MIN_GAIN",
     "MIN_ITEMS",
+    "OBSERVED",
     "PROMPT_TOKENS",
+    "RETRIED",
     "SECONDS",
+    "UNANSWERED",
     "Limit",
     "LimitUnit",
     "Rule",
@@ -47,6 +54,12 @@ class Rule(StrEnum):
     """The number of evaluated items; fewer make the task unmeasurable."""
     USAGE = "usage"
     """A quantity that the harness reports, as it is."""
+    HEALTH = "health"
+    """A quantity that the gateway measures, as it is."""
+
+
+OBSERVED: Final = frozenset({Rule.USAGE, Rule.HEALTH})
+"""Rules of quantities without sampling error; their limits are in the section `limits` of a policy."""
 
 
 class LimitUnit(StrEnum):
@@ -180,11 +193,46 @@ COMPLETION_TOKENS: Final = _usage("completion_tokens", LimitUnit.TOKENS, "Genera
 ERROR_RATE: Final = _usage("error_rate", LimitUnit.FRACTION, "Fraction of the requests that failed.", le=1)
 SECONDS: Final = _usage("seconds", LimitUnit.SECONDS, "Wall time of the job, in seconds.")
 
+
+def _share(key: str, description: str) -> Limit:
+    failed = "{value} of the requests were {key}, more than the allowed {limit}"
+    return Limit(
+        key=key,
+        rule=Rule.HEALTH,
+        unit=LimitUnit.FRACTION,
+        is_minimum=False,
+        description=description,
+        failed=failed,
+        ge=0,
+        le=1,
+    )
+
+
+UNANSWERED: Final = _share(
+    "unanswered",
+    "Fraction of the requests without an answer. Without this limit, more than 1 % (and more than one) make the task "
+    "unmeasurable.",
+)
+EMPTY: Final = _share("empty", "Fraction of the answers without text that the model finished normally.")
+CUT: Final = _share("cut", "Fraction of the answers that were cut at the limit of tokens.")
+FILTERED: Final = _share("filtered", "Fraction of the answers that a content filter changed or removed.")
+RETRIED: Final = _share("retried", "Fraction of the requests that were sent more than once.")
+LATENCY_P95_MS: Final = Limit(
+    key="latency_p95_ms",
+    rule=Rule.HEALTH,
+    unit=LimitUnit.MILLISECONDS,
+    is_minimum=False,
+    description="Milliseconds in which 95 % of the answers arrived, measured by the gateway.",
+    failed="{key} is {value}, more than the allowed {limit}",
+    ge=0,
+)
+
 LIMITS: Final[dict[str, Limit]] = {
     limit.key: limit
     for limit in (
         MIN, MAX, MAX_DROP, MIN_GAIN, MAX_RELATIVE_DROP, MIN_ITEMS,
         COST_USD, LATENCY_MS, PROMPT_TOKENS, COMPLETION_TOKENS, ERROR_RATE, SECONDS,
+        UNANSWERED, EMPTY, CUT, FILTERED, RETRIED, LATENCY_P95_MS,
     )
 }  # fmt: skip
 """All limits by their key, in the order in which they are tested."""

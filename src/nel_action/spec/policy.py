@@ -12,8 +12,12 @@ from nel_action.spec.base import SpecModel
 from nel_action.spec.limits import (
     COMPLETION_TOKENS,
     COST_USD,
+    CUT,
+    EMPTY,
     ERROR_RATE,
+    FILTERED,
     LATENCY_MS,
+    LATENCY_P95_MS,
     LIMITS,
     MAX,
     MAX_DROP,
@@ -21,8 +25,11 @@ from nel_action.spec.limits import (
     MIN,
     MIN_GAIN,
     MIN_ITEMS,
+    OBSERVED,
     PROMPT_TOKENS,
+    RETRIED,
     SECONDS,
+    UNANSWERED,
     Limit,
     Rule,
 )
@@ -103,7 +110,7 @@ class Difference(StrEnum):
 
 
 class UsageLimits(SpecModel):
-    """Maxima of the cost, latency, tokens and errors that the harness reports for a task."""
+    """Maxima of the cost, latency, tokens and errors of a task, and of the shares of answers that are none."""
 
     cost_usd: Annotated[float, COST_USD] | None = None
     latency_ms: Annotated[float, LATENCY_MS] | None = None
@@ -111,6 +118,12 @@ class UsageLimits(SpecModel):
     completion_tokens: Annotated[float, COMPLETION_TOKENS] | None = None
     error_rate: Annotated[float, ERROR_RATE] | None = None
     seconds: Annotated[float, SECONDS] | None = None
+    unanswered: Annotated[float, UNANSWERED] | None = None
+    empty: Annotated[float, EMPTY] | None = None
+    cut: Annotated[float, CUT] | None = None
+    filtered: Annotated[float, FILTERED] | None = None
+    retried: Annotated[float, RETRIED] | None = None
+    latency_p95_ms: Annotated[float, LATENCY_P95_MS] | None = None
 
 
 class TaskPolicy(SpecModel):
@@ -134,7 +147,7 @@ class TaskPolicy(SpecModel):
     """Smallest and largest possible score of one item; by default 0 and 1 if all items are within, else the observed
     ones."""
     limits: UsageLimits | None = None
-    """Maxima of cost, latency, tokens and errors."""
+    """Maxima of cost, latency, tokens, errors and missing answers."""
     confidence: Confidence | None = None
     """Confidence level of each one-sided bound; by default that of the policy."""
     on_inconclusive: OnInconclusive | None = None
@@ -159,7 +172,7 @@ class TaskPolicy(SpecModel):
             rules: only limits of these rules; all limits if none are given.
         """
         for key, limit in LIMITS.items():
-            section = self.limits if limit.rule is Rule.USAGE else self
+            section = self.limits if limit.rule in OBSERVED else self
             value = getattr(section, key, None)
             if value is not None and (not rules or limit.rule in rules):
                 yield limit, value
