@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
+from benchmarks.gate_exact import few_pairs, few_proportions, few_ratios
+from benchmarks.gate_rates import ALPHA, Counts, ErrorRates, WeightedEvidence, error_rates, unique_rows
+from benchmarks.gate_scores import ceilings, reported_differences, reported_means, unequal_proportions, unequal_repeats
 from benchmarks.gate_settings import (
     ALL_SHAPES,
     BINARY,
@@ -29,44 +31,7 @@ from nel_action.statistics.means import mean_of_clusters, mean_of_items
 from nel_action.statistics.multiplicity import holm
 from nel_action.statistics.relative import PairedRatio, contrast_factor
 
-ALPHA = 0.05
 Grid = Sequence[tuple[float, float, float]]
-Counts = np.ndarray[tuple[int, int], np.dtype[np.int64]]
-WeightedEvidence = Iterator[tuple[Evidence, int]]
-"""Estimates, each with the number of repeats that had the same data."""
-
-
-@dataclass(frozen=True)
-class ErrorRates:
-    """Fractions of the repeats with a wrong verdict, in percent."""
-
-    setting: str
-    n: int
-    false_fail: float
-    false_pass: float
-
-
-def error_rates(setting: str, n: int, evidence: Iterable[tuple[Evidence, int]], limit: float) -> ErrorRates:
-    """Test estimates at the limit that is their true mean.
-
-    Args:
-        setting: name of the setting.
-        n: number of items, or of clusters.
-        evidence: estimates with their number of repeats.
-        limit: the true mean.
-    """
-    fails = passes = total = 0
-    for estimate, count in evidence:
-        total += count
-        fails += count * (estimate.p_value_at_least(limit) <= ALPHA)
-        passes += count * (estimate.p_value_at_most(limit) <= ALPHA)
-    return ErrorRates(setting, n, 100 * fails / total, 100 * passes / total)
-
-
-def unique_rows(counts: Counts) -> Iterator[tuple[list[int], int]]:
-    """Yield each distinct row of `counts`, shape (repeats, k), with its number of occurrences."""
-    rows, occurrences = np.unique(counts, axis=0, return_counts=True)
-    yield from zip(rows.tolist(), occurrences.tolist(), strict=True)
 
 
 def paired_settings(
@@ -260,5 +225,13 @@ FAMILIES: dict[str, Callable[[int], Iterator[ErrorRates]]] = {
     "clusters": clusters,
     "several": several,
     "coverage": coverage,
+    "few pairs": few_pairs,
+    "few ratios": few_ratios,
+    "few proportions": few_proportions,
+    "reported means": reported_means,
+    "reported differences": reported_differences,
+    "unequal proportions": unequal_proportions,
+    "unequal repeats": unequal_repeats,
+    "ceilings": ceilings,
 }
 """From the name of a family to its simulation, which takes the number of repeats."""

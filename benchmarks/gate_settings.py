@@ -134,6 +134,47 @@ FEW_SHAPES: dict[str, tuple[Draw, float]] = {
 """Gains with masses at the ends of the range, for small samples."""
 ALL_SHAPES = {**SHAPES, **FEW_SHAPES}
 
+UNIT_SHAPES: dict[str, tuple[tuple[float, ...], tuple[float, ...] | None]] = {
+    "0, 0.9, 1": ((0.0, 0.9, 1.0), (0.05, 0.25, 0.7)),
+    "mostly 1, 2 % 0": ((0.0, 0.99, 1.0), (0.02, 0.08, 0.9)),
+    "mostly 0, 5 % 1": ((0.0, 0.1, 1.0), (0.85, 0.1, 0.05)),
+    "half 0, half 0.9": ((0.0, 0.9, 0.95), (0.5, 0.4, 0.1)),
+    "quarters": ((0.0, 0.25, 0.5, 0.75, 1.0), (0.1, 0.1, 0.2, 0.3, 0.3)),
+    "0.45 to 0.55, 3 % 0": ((0.0, 0.45, 0.55), (0.03, 0.485, 0.485)),
+    "masses at both ends": ((0.0, 0.5, 1.0), (0.3, 0.1, 0.6)),
+    "1 % 0, rest 0.8": ((0.0, 0.79, 0.81), (0.01, 0.495, 0.495)),
+    "beta(4, 2)": ((4.0, 2.0), None),
+    "beta(0.3, 0.3)": ((0.3, 0.3), None),
+    "beta(20, 0.5)": ((20.0, 0.5), None),
+    "beta(0.2, 3)": ((0.2, 3.0), None),
+}
+"""Scores of an item in 0..1: values with their probabilities, or the parameters of a beta distribution."""
+
+
+def _lognormal(sd: float) -> tuple[Draw, float]:
+    return (lambda random, shape: random.lognormal(0, sd, shape)), float(np.exp(sd * sd / 2))
+
+
+def _time_outs(random: np.random.Generator, shape: tuple[int, int]) -> Floats:
+    is_time_out = random.choice([True, False], shape, p=[0.05, 0.95])
+    return np.where(is_time_out, 30.0, random.gamma(9, 0.1, shape))
+
+
+POSITIVE: dict[str, tuple[Draw, float]] = {
+    "lognormal, sd 0.3": _lognormal(0.3),
+    "lognormal, sd 0.7": _lognormal(0.7),
+    "lognormal, sd 1": _lognormal(1.0),
+    "lognormal, sd 1.5": _lognormal(1.5),
+    "lognormal, sd 2": _lognormal(2.0),
+    "exponential": ((lambda random, shape: random.exponential(1, shape)), 1.0),
+    "gamma(1/4)": ((lambda random, shape: random.gamma(0.25, 1, shape)), 0.25),
+    "gamma(4)": ((lambda random, shape: random.gamma(4, 1, shape)), 4.0),
+    "normal": ((lambda random, shape: np.abs(random.normal(10, 1, shape))), 10.0),
+    "Pareto, exponent 3": ((lambda random, shape: 1 + random.pareto(3, shape)), 1.5),
+    "5 % time out at 30": (_time_outs, 0.05 * 30 + 0.95 * 0.9),
+}
+"""Positive scores without known bounds, with their true mean."""
+
 CLUSTERED = (
     "normal",
     "uneven",

@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import product
 
-from benchmarks.gate_families import ALPHA, FAMILIES, ErrorRates
+from benchmarks.gate_families import FAMILIES
+from benchmarks.gate_rates import ALPHA, ErrorRates
 from benchmarks.gate_settings import seeded_generator
 
 from nel_action.statistics.means import SkewAdjustedMean, mean_of_items

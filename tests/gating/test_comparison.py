@@ -210,6 +210,47 @@ def test_scores_without_items_and_errors_are_unmeasurable() -> None:
     assert "of this run has no standard error" in gate(bleu, bare, max_drop=1, allow=["items"]).reasons[0]
 
 
+def test_score_without_a_number_of_items_is_inconclusive_and_the_reason_names_it() -> None:
+    """The standard error of a few items is no evidence: 0.8 +- 0.005 may be that of two."""
+    bare = make_run_without_items(0.8, 0.005, None)
+    report = gate(bare, bare, max_drop=0.3)
+    assert report.exit_code == 4
+    assert "the number of items is unknown" in report.reasons[0]
+    assert report.tasks[0].comparison is not None
+    assert report.tasks[0].comparison.minimum_detectable is None
+    floor = judge_result_set(
+        bare, policy=make_policy({"tasks": {"gsm8k": {"min": 0.2}}}), baseline=None, expected=["gsm8k"]
+    )
+    assert floor.exit_code == 4
+
+
+def test_few_scores_of_unknown_range_do_not_pass_and_bounds_make_them_testable() -> None:
+    """Scores of 20 items may lack a value that a tenth of all items has, at any distance."""
+    few = make_run_without_items(31.2, 0.1, 20)
+    report = gate(few, few, max_drop=25)
+    assert report.exit_code == 4
+    assert "at least 59 are needed; state `bounds`" in report.reasons[0]
+    assert gate(few, few, max_drop=25, bounds=[0, 100]).verdict is Verdict.PASS
+    outside = gate(few, few, max_drop=25, bounds=[0, 30])
+    assert outside.exit_code == 3
+    assert "the score is 31.2, outside the stated bounds 0 to 30" in outside.reasons[0]
+
+
+def test_latencies_are_judged_as_scores_without_an_upper_bound(tmp_path: Path) -> None:
+    """Values between 0 and 1 of a metric of which smaller ones are better may be seconds."""
+    quick = [0.2 + 0.01 * (row % 10) for row in range(30)]
+    score = Score(metric="acc", value=sum(quick) / 30, n=30, higher_is_better=False)
+    run = make_run(tmp_path / "a", quick, scores=(score,))
+    policy = make_policy({"tasks": {"gsm8k": {"max": 0.5}}})
+    report = judge_result_set(run, policy=policy, baseline=None, expected=["gsm8k"])
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "without a known range" in report.reasons[0]
+    bounded = make_policy({"tasks": {"gsm8k": {"max": 0.5, "bounds": [0, 1]}}})
+    assert judge_result_set(run, policy=bounded, baseline=None, expected=["gsm8k"]).verdict is Verdict.PASS
+    missed = make_policy({"tasks": {"gsm8k": {"max": 0.1}}})
+    assert judge_result_set(run, policy=missed, baseline=None, expected=["gsm8k"]).verdict is Verdict.FAIL
+
+
 def test_score_that_is_not_the_mean_of_its_items_is_compared_by_its_error(tmp_path: Path) -> None:
     score = Score(metric="acc", value=0.431, stderr=0.01, n=200, higher_is_better=True)
     run = make_run(tmp_path / "a", BASELINE, scores=(score,))

@@ -17,14 +17,14 @@ from nel_action.statistics.aggregate import (
     as_proportion,
 )
 from nel_action.statistics.binary import Proportion, TwoProportions
-from nel_action.statistics.estimates import StudentMean
+from nel_action.statistics.estimates import FailOnly, Obstacle, StudentMean, Untestable, obstacle
 
 
 def test_difference_of_scores_agrees_with_welch() -> None:
-    difference = aggregate_difference(Aggregate(30.1, 0.8, 50), Aggregate(31.7, 0.5, 80), higher=True)
+    difference = aggregate_difference(Aggregate(30.1, 0.8, 60), Aggregate(31.7, 0.5, 80), higher=True)
     assert isinstance(difference, StudentMean)
     reference = stats.ttest_ind_from_stats(
-        30.1, 0.8 * math.sqrt(50), 50, 31.7, 0.5 * math.sqrt(80), 80, equal_var=False, alternative="less"
+        30.1, 0.8 * math.sqrt(60), 60, 31.7, 0.5 * math.sqrt(80), 80, equal_var=False, alternative="less"
     )
     assert difference.p_value_at_least(0.0) == pytest.approx(float(reference.pvalue), rel=1e-9)
 
@@ -63,7 +63,8 @@ def test_score_is_a_proportion_if_its_standard_error_is_that_of_binary_items() -
 
 def test_aggregate_mean_uses_the_most_specific_method() -> None:
     assert isinstance(aggregate_mean(Aggregate(0.8, None, 200)), Proportion)
-    assert isinstance(aggregate_mean(Aggregate(30.1, 0.8, 50)), StudentMean)
+    assert isinstance(aggregate_mean(Aggregate(30.1, 0.8, 60)), StudentMean)
+    assert isinstance(aggregate_mean(Aggregate(30.1, 0.8, 50)), Untestable)
     assert isinstance(aggregate_mean(Aggregate(0.8041, None, 200)), HoeffdingMean)
     assert aggregate_mean(Aggregate(30.1, None, 50)) is None
     assert aggregate_mean(Aggregate(30.1, 0.8, 1)) is None
@@ -98,3 +99,53 @@ def test_bounds_state_the_range_of_a_score_without_items() -> None:
     assert percent.lower_bound(0.05) == pytest.approx(100 * unit.lower_bound(0.05))
     unknown = aggregate_mean(Aggregate(90, 1, 100))
     assert isinstance(unknown, StudentMean)
+
+
+def test_score_without_a_number_of_items_decides_nothing() -> None:
+    """0.8 +- 0.01 may be two items."""
+    for score in (Aggregate(0.8, 0.01, None), Aggregate(31.2, 0.01, None)):
+        mean = aggregate_mean(score, None)
+        difference = aggregate_difference(score, Aggregate(score.value + 1, 0.01, 500), higher=True)
+        for evidence in (mean, difference):
+            assert evidence is not None
+            assert obstacle(evidence) is Obstacle.UNKNOWN_COUNT
+            assert evidence.p_value_at_least(1000) == evidence.p_value_at_most(-1000) == 1
+
+
+@pytest.mark.parametrize("higher", [True, False])
+def test_few_items_without_a_range_can_fail_and_not_pass(higher: bool) -> None:  # noqa: FBT001 - a parameter
+    worse, better = (Aggregate(value, 0.5, 30) for value in ((30.0, 40.0) if higher else (40.0, 30.0)))
+    fallen = aggregate_difference(worse, better, higher=higher)
+    risen = aggregate_difference(better, worse, higher=higher)
+    assert isinstance(fallen, FailOnly)
+    assert isinstance(risen, FailOnly)
+    assert fallen.p_value_at_least(-5) < 0.001
+    assert risen.p_value_at_most(-5) == 1
+    bounded = aggregate_difference(better, worse, higher=higher, bounds=(0, 100))
+    assert bounded is not None
+    assert bounded.p_value_at_most(-5) < 0.05
+
+
+def test_range_of_items_changes_only_the_unit_of_a_bound() -> None:
+    unit = aggregate_mean(Aggregate(0.6, 0.05, 12), (0, 1))
+    grade = aggregate_mean(Aggregate(1 + 4 * 0.6, 4 * 0.05, 12), (1, 5))
+    assert unit is not None
+    assert grade is not None
+    for alpha in (0.05, 0.001):
+        assert grade.lower_bound(alpha) == pytest.approx(1 + 4 * unit.lower_bound(alpha))
+        assert grade.upper_bound(alpha) == pytest.approx(1 + 4 * unit.upper_bound(alpha))
+    unit_loss, grade_loss = (
+        aggregate_difference(
+            Aggregate(low + width * 0.6, width * 0.02, 100),
+            Aggregate(low + width * 0.7, width * 0.02, 80),
+            higher=True,
+            bounds=(low, low + width),
+            factor=0.9,
+        )
+        for low, width in ((0, 1), (1, 4))
+    )
+    assert unit_loss is not None
+    assert grade_loss is not None
+    shift = 1 - 0.9
+    assert grade_loss.estimate == pytest.approx(shift + 4 * unit_loss.estimate)
+    assert grade_loss.lower_bound(0.05) == pytest.approx(shift + 4 * unit_loss.lower_bound(0.05))

@@ -79,7 +79,8 @@ def tango_by_search(better: int, worse: int, n: int, limit: float) -> float:
 
     low, high = max(0.0, -limit) + 1e-12, (1 - limit) / 2 - 1e-12
     q = float(optimize.minimize_scalar(cost, bounds=(low, high), method="bounded", options={"xatol": 1e-13}).x)
-    return float(stats.norm.sf((better - worse - n * limit) / math.sqrt(n * (2 * q + limit - limit * limit))))
+    statistic = (better - worse - n * limit) / math.sqrt(n * (2 * q + limit - limit * limit))
+    return float(stats.t.sf(statistic, n - 1))
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from nel_action.model.results import Interval, Score, TaskResult
 from nel_action.model.unmeasurable import Unmeasurable
 from nel_action.planning.fingerprint import matches
 from nel_action.spec.limits import Rule
+from nel_action.spec.metric_range import MetricRange
 from nel_action.spec.policy import FloorRule, GatePolicy, TaskPolicy
 from nel_action.statistics.aggregate import as_proportion, is_mean_of_bounded_items
 
@@ -155,11 +156,10 @@ def _estimate(assessment: Assessment, samples: TaskSamples, comparison: TaskComp
     if not isinstance(score, Unmeasurable):
         low, high = score.lower_bound(alpha), score.upper_bound(alpha)
         assessment.interval = Interval(low=low, high=high, level=1 - 2 * alpha, method=score.method)
-    assessment.notes += _assumptions(samples, policy)
     sides = [samples, comparison.baseline] if isinstance(comparison, TaskComparison) else [samples]
-    measured = Measured(
-        policy=policy, alpha=alpha, samples=samples, score=score, known_range=known_range(sides, policy.bounds)
-    )
+    possible = known_range(sides, policy.bounds)
+    assessment.notes += _assumptions(samples, policy, possible)
+    measured = Measured(policy=policy, alpha=alpha, samples=samples, score=score, known_range=possible)
     _test_limits(assessment, measured, needs_baseline=False)
     if isinstance(comparison, TaskComparison):
         assessment.comparison = comparison
@@ -170,13 +170,23 @@ def _estimate(assessment: Assessment, samples: TaskSamples, comparison: TaskComp
         assessment.unmeasurable += comparison.reasons
 
 
-def _assumptions(samples: TaskSamples, policy: TaskPolicy) -> list[str]:
-    """Return what the test of a limit on the score assumes about items that are not available."""
-    score, has_items = samples.aggregate, samples.items is not None
-    has_limit = any(True for _ in policy.stated_limits(Rule.SCORE)) and policy.floor is FloorRule.CONFIDENT
-    if has_items or not has_limit or policy.bounds is not None or not score.stderr or as_proportion(score) is not None:
+def _assumptions(samples: TaskSamples, policy: TaskPolicy, possible: MetricRange | None) -> list[str]:
+    """Return what the tests of the limits assume about items that are not available.
+
+    Args:
+        samples: the judged score.
+        policy: limits of the task.
+        possible: range of the metric; None if it is unknown.
+    """
+    score = samples.aggregate
+    is_tested = any(True for _ in policy.stated_limits(Rule.CHANGE, Rule.RELATIVE_CHANGE)) or (
+        policy.floor is FloorRule.CONFIDENT and any(True for _ in policy.stated_limits(Rule.SCORE))
+    )
+    if samples.items is not None or not is_tested or possible is not None or as_proportion(score) is not None:
         return []
-    return [messages.assumed_range(samples.score.metric, bounded=is_mean_of_bounded_items(score))]
+    if is_bounded := 0 <= score.value <= 1 and (not score.stderr or is_mean_of_bounded_items(score)):
+        return [messages.assumed_range(samples.score.metric, bounded=is_bounded)]
+    return [messages.assumed_range(samples.score.metric, bounded=False)] if score.stderr else []
 
 
 def _contradicts_items(samples: TaskSamples, comparison: Unmeasurable) -> bool:

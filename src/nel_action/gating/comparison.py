@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from nel_action.errors import ResultsError
 from nel_action.gating import messages
 from nel_action.gating.result_set import ResultSet
-from nel_action.gating.task_samples import TaskSamples, agree_on_scale, load_samples
+from nel_action.gating.task_samples import TaskSamples, agree_on_scale, known_range, load_samples
 from nel_action.gating.validation import (
     differences,
     fingerprint_differences,
@@ -22,7 +22,7 @@ from nel_action.model.results import Interval, Score, TaskResult
 from nel_action.model.unmeasurable import Unmeasurable
 from nel_action.spec.policy import Difference, Direction, TaskPolicy
 from nel_action.statistics.aggregate import aggregate_mean, aggregate_stderr
-from nel_action.statistics.estimates import Evidence
+from nel_action.statistics.estimates import Evidence, obstacle
 from nel_action.statistics.gains import Gain, paired_gain, score_of_items, unpaired_gain
 from nel_action.statistics.items import ItemRange, Items, Pairs, item_range, pair_items
 from nel_action.statistics.means import SingleClusterError
@@ -65,7 +65,8 @@ class TaskComparison:
         n_worse, worse = self._flips(-sign)
         n_better, better = self._flips(sign)
         to_settle = None
-        if margin is not None and self.gain.n:
+        is_testable = obstacle(evidence) is None
+        if margin is not None and self.gain.n and is_testable:
             to_settle = items_to_settle(evidence, -margin, self.gain.n, fail_alpha=fail_alpha, pass_alpha=alpha)
         return Comparison(
             baseline=self.baseline.score.value,
@@ -77,7 +78,7 @@ class TaskComparison:
             better=better,
             n_worse=n_worse,
             n_better=n_better,
-            minimum_detectable=minimum_detectable(evidence, margin or 0.0, fail_alpha),
+            minimum_detectable=minimum_detectable(evidence, margin or 0.0, fail_alpha) if is_testable else None,
             items_to_settle=to_settle,
         )
 
@@ -100,9 +101,9 @@ def score_evidence(samples: TaskSamples, policy: TaskPolicy) -> Evidence | Unmea
     """
     items = samples.items
     if items is None:
-        evidence = aggregate_mean(samples.aggregate, policy.bounds)
+        evidence = aggregate_mean(samples.aggregate, _score_bounds((samples,), policy))
         return Unmeasurable(messages.no_standard_error(samples.score.metric)) if evidence is None else evidence
-    possible = _item_range(items, policy, samples.scale)
+    possible = _item_range(items, policy, samples.scale, is_proportion=_is_proportion(policy, samples))
     try:
         return score_of_items(items, possible, scale=samples.scale)
     except SingleClusterError as error:
@@ -171,7 +172,7 @@ def _estimate_gain(
     if relative_limit is not None and baseline.score.value <= 0:
         return Unmeasurable(messages.undefined_relative_drop(baseline.score.value))
     if candidate.items is None or baseline.items is None:
-        return _compare_scores(candidate, baseline, relative_limit, notes, higher=higher)
+        return _compare_scores(candidate, baseline, policy, notes, higher=higher)
     if (agreed := agree_on_scale(candidate, baseline)) is None:
         return Unmeasurable(messages.MIXED_SCALES)
     candidate, baseline = agreed
@@ -180,7 +181,8 @@ def _estimate_gain(
         raise ResultsError(messages.NO_COMMON_ITEMS)
     if problems := list(_pairing_problems(pairs, policy)):
         return Unmeasurable.because(problems)
-    possible = _item_range(pairs, policy, candidate.scale)
+    is_proportion = higher or any(samples.known_range is not None for samples in (candidate, baseline))
+    possible = _item_range(pairs, policy, candidate.scale, is_proportion=is_proportion)
     try:
         gain = paired_gain(pairs, possible, higher=higher, scale=candidate.scale, relative_limit=relative_limit)
     except SingleClusterError as error:
@@ -213,12 +215,16 @@ def _is_higher_better(policy: TaskPolicy, candidate: Score, baseline: Score) -> 
 def _compare_scores(
     candidate: TaskSamples,
     baseline: TaskSamples,
-    relative_limit: float | None,
+    policy: TaskPolicy,
     notes: tuple[str, ...],
     *,
     higher: bool,
 ) -> TaskComparison | Unmeasurable:
-    gain = unpaired_gain(candidate.aggregate, baseline.aggregate, higher=higher, relative_limit=relative_limit)
+    bounds = _score_bounds((candidate, baseline), policy)
+    relative_limit = policy.max_relative_drop
+    gain = unpaired_gain(
+        candidate.aggregate, baseline.aggregate, higher=higher, relative_limit=relative_limit, bounds=bounds
+    )
     if gain is None and 1 in {candidate.n, baseline.n}:
         return Unmeasurable(messages.one_item(candidate.score.metric))
     if gain is None:
@@ -227,6 +233,24 @@ def _compare_scores(
         )
         return Unmeasurable(messages.no_standard_error(side.score.metric, run=run))
     return TaskComparison(candidate, baseline, gain, None, higher, (*notes, messages.UNPAIRED))
+
+
+def _score_bounds(sides: Sequence[TaskSamples], policy: TaskPolicy) -> tuple[float, float] | None:
+    """Return the possible scores of an item that is not available; None if they are unknown.
+
+    Args:
+        sides: the scores without items.
+        policy: limits of the task.
+
+    Raises:
+        ResultsError: a score is outside the stated bounds.
+    """
+    if policy.bounds is not None:
+        for value in (samples.score.value for samples in sides):
+            if not policy.bounds[0] <= value <= policy.bounds[1]:
+                raise ResultsError(messages.score_out_of_bounds(value, policy.bounds))
+    known = known_range(sides, policy.bounds)
+    return None if known is None else (known.low, known.high)
 
 
 def _pairing_problems(pairs: Pairs, policy: TaskPolicy) -> Iterator[str]:
@@ -240,8 +264,20 @@ def _pairing_problems(pairs: Pairs, policy: TaskPolicy) -> Iterator[str]:
         yield messages.inputs_changed(pairs.changed_inputs)
 
 
-def _item_range(samples: Items | Pairs, policy: TaskPolicy, scale: float) -> ItemRange:
+def _is_proportion(policy: TaskPolicy, samples: TaskSamples) -> bool:
+    """Return whether scores between 0 and 1 are proportions: larger ones are better, or the range is known."""
+    higher = samples.score.higher_is_better if policy.direction is None else policy.direction is Direction.HIGHER
+    return higher is not False or samples.known_range is not None
+
+
+def _item_range(samples: Items | Pairs, policy: TaskPolicy, scale: float, *, is_proportion: bool) -> ItemRange:
     """Return the possible scores of an item.
+
+    Args:
+        samples: the items.
+        policy: limits of the task.
+        scale: factor from the mean of the items to the score.
+        is_proportion: whether scores between 0 and 1 are proportions.
 
     Raises:
         ResultsError: an item is outside the stated bounds.
@@ -251,4 +287,4 @@ def _item_range(samples: Items | Pairs, policy: TaskPolicy, scale: float) -> Ite
         if low < policy.bounds[0] or high > policy.bounds[1]:
             outside = low if low < policy.bounds[0] else high
             raise ResultsError(messages.item_out_of_bounds(outside, policy.bounds))
-    return item_range(samples.low, samples.high, scale=scale, stated=policy.bounds)
+    return item_range(samples.low, samples.high, scale=scale, stated=policy.bounds, is_proportion=is_proportion)

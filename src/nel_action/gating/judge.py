@@ -17,6 +17,7 @@ from nel_action.gating.result_set import ResultSet
 from nel_action.gating.verdict import BaselineFacts, GateReport, LimitTest, TaskVerdict, Verdict
 from nel_action.model.results import Results, TaskResult
 from nel_action.spec.policy import Correction, GatePolicy, OnInconclusive, Tier
+from nel_action.statistics.estimates import obstacle
 from nel_action.statistics.multiplicity import holm
 from nel_action.statistics.power import items_to_settle
 
@@ -247,7 +248,7 @@ def _judge_task(
 
 
 def _items_to_settle(test: LimitTest, verdict: Verdict, fail_alpha: float) -> int | None:
-    if verdict is not Verdict.INCONCLUSIVE or not test.n:
+    if verdict is not Verdict.INCONCLUSIVE or not test.n or obstacle(test.evidence) is not None:
         return None
     return items_to_settle(test.evidence, test.threshold, test.n, fail_alpha=fail_alpha, pass_alpha=test.alpha)
 

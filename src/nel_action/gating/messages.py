@@ -15,6 +15,7 @@ from nel_action.gating.verdict import BaselineFacts, LimitTest, Verdict
 from nel_action.model.results import Health, JobOutcome, Score, TaskResult
 from nel_action.spec.limits import Limit, LimitUnit, Rule
 from nel_action.spec.policy import Confirm, Difference, Direction
+from nel_action.statistics.estimates import MIN_UNBOUNDED, Obstacle, obstacle
 from nel_action.statistics.items import ItemRange
 from nel_action.statistics.relative import RelativeLoss
 
@@ -34,11 +35,14 @@ _DIFFERENCES: Final = {
     Difference.ITEMS: "the number of items",
     Difference.LIMIT: "limit_samples",
 }
+_OBSTACLES: Final = {
+    Obstacle.UNKNOWN_COUNT: "the number of items is unknown, and no bound holds without it; report it or write samples",
+    Obstacle.FEW_UNBOUNDED: f"without a known range of its items, at least {MIN_UNBOUNDED} are needed; state `bounds`",
+}
 _MOST_NAMES: Final = 8
 _LONGEST_VALUE: Final = 40
 _UNCHANGED: Final = 1e-9
 """Changes below this are rounding errors."""
-_LARGE_E_VALUE: Final = 1000
 
 NO_RESULT: Final = "there is no result"
 NO_SCORE: Final = "there is no score: the results have no finite value"
@@ -56,8 +60,6 @@ NO_BASELINE: Final = "there is no baseline"
 NO_POLICY: Final = "there is no policy: a lower score cannot fail this gate"
 OWN_BASELINE: Final = "the baseline is the judged run itself: no change is possible"
 ALL_ADVISORY: Final = "every task is advisory: no result can fail this gate"
-LAST_RUN_UNMEASURED: Final = "the last run could not be measured"
-NOT_TESTED: Final = "no stated limit could be tested"
 
 
 def unknown_metric(metric: str | None, result: TaskResult) -> str:
@@ -203,6 +205,11 @@ def undefined_relative_drop(baseline: float) -> str:
 def item_out_of_bounds(value: float, bounds: tuple[float, float]) -> str:
     """Return that an item contradicts the stated bounds."""
     return f"an item has the score {value:g}, outside the stated bounds {bounds[0]:g} to {bounds[1]:g}"
+
+
+def score_out_of_bounds(value: float, bounds: tuple[float, float]) -> str:
+    """Return that a score without items contradicts the stated bounds."""
+    return f"the score is {value:g}, outside the stated bounds {bounds[0]:g} to {bounds[1]:g}; correct `bounds`"
 
 
 def observed_range(item_range: ItemRange) -> str:
@@ -361,6 +368,8 @@ def limit_reason(test: LimitTest, verdict: Verdict, unit: Unit, *, higher: bool,
         relative_change=_relative_change(test.relative_loss) if test.relative_loss else "",
         confidence="" if test.point else f" at {percentage(1 - test.alpha)} confidence",
     )
+    if verdict is Verdict.INCONCLUSIVE and (reason := obstacle(test.evidence)) is not None:
+        return f"{text}; {_OBSTACLES[reason]}"
     if verdict is not Verdict.INCONCLUSIVE or not test.n:
         return text
     if to_settle is None:
@@ -461,36 +470,3 @@ def confirmation_note(task: str, seed: int, *, merged: bool, failure: str | None
         return f"{task} failed and was run a second time with seed {seed}; both runs are judged together"
     outcome = failure or "has other items or metrics than the first one"
     return f"{task} failed; the second run, with seed {seed}, {outcome}; the first run decides"
-
-
-def trend_reason(limit: Limit, value: str, *, e_value: float, threshold: float) -> str:
-    """Return the evidence of a series of runs against a limit.
-
-    Args:
-        limit: row of the limit.
-        value: the stated limit, formatted.
-        e_value: evidence after the last run.
-        threshold: evidence that an alarm requires.
-    """
-    evidence = f"over {count(_LARGE_E_VALUE)}" if e_value > _LARGE_E_VALUE else f"{e_value:.3g}"
-    return f"{limit.key} {value}: e-value {evidence}, alarm from {threshold:.3g}"
-
-
-def runs_without_score(missing: int, runs: int) -> str:
-    """Return that runs of a series could not be measured."""
-    return f"{count(missing)} of {plural(runs, 'run')} could not be measured"
-
-
-def trend_without_direction(limit: Limit) -> str:
-    """Return that a series has no single better direction."""
-    return f"{limit.key}: whether larger values are better is unknown or not the same in all runs; set direction"
-
-
-def untested_trend(limit: Limit) -> str:
-    """Return that no run of a series could be tested."""
-    return f"{limit.key}: no run could be tested"
-
-
-def usage_trend(runs: int) -> str:
-    """Return that usage exceeded its limits in consecutive runs."""
-    return f"usage exceeded its limits in each of the last {runs} runs"

@@ -15,7 +15,7 @@ from typing import Annotated, Final
 from pydantic import Field
 
 from nel_action.formatting import Unit
-from nel_action.gating import messages
+from nel_action.gating import messages, trend_messages
 from nel_action.gating.limits import RULES, RunScore
 from nel_action.gating.policy import task_policy
 from nel_action.gating.verdict import GateReport, TaskVerdict, Verdict
@@ -161,19 +161,21 @@ def judge_trend(entries: Sequence[TrendEntry], *, confidence: float = 0.95) -> T
     ]
     tests = [_test(entries, limit, stated, alpha) for limit, stated in known]
     if _exceeds_usage(entries):
-        tests.append(_LimitTrend(regressed=True, runs=_MIN_EXCEEDING, reason=messages.usage_trend(_MIN_EXCEEDING)))
+        tests.append(
+            _LimitTrend(regressed=True, runs=_MIN_EXCEEDING, reason=trend_messages.usage_trend(_MIN_EXCEEDING))
+        )
     untested = [test.reason for test in tests if not test.runs]
     without_score = sum(entry.value is None for entry in entries)
-    left_out = [messages.runs_without_score(without_score, len(entries))] if without_score else []
+    left_out = [trend_messages.runs_without_score(without_score, len(entries))] if without_score else []
     # NOTE: the last run is what the series is about; if it has no score, an earlier one does not replace it.
     is_measured = last.value is not None
     worst = max(
         tests,
         key=lambda test: (test.regressed, not test.runs),
-        default=_LimitTrend(regressed=False, runs=0, reason=messages.NOT_TESTED),
+        default=_LimitTrend(regressed=False, runs=0, reason=trend_messages.NOT_TESTED),
     )
     judged = worst.regressed or bool(tests and is_measured and not untested)
-    reason = worst.reason if is_measured or worst.regressed else messages.LAST_RUN_UNMEASURED
+    reason = worst.reason if is_measured or worst.regressed else trend_messages.LAST_RUN_UNMEASURED
     return TrendVerdict(
         last.task, last.model, worst.runs, worst.regressed, reason, judged=judged, left_out=(*left_out, *untested)
     )
@@ -206,16 +208,16 @@ def _test(entries: Sequence[TrendEntry], limit: Limit, stated: float, alpha: flo
     series = _same_series(entries)
     directions = {entry.higher for entry in series}
     if limit.needs_baseline and directions and (None in directions or len(directions) > 1):
-        return _LimitTrend(regressed=False, runs=0, reason=messages.trend_without_direction(limit))
+        return _LimitTrend(regressed=False, runs=0, reason=trend_messages.trend_without_direction(limit))
     observations, shared_stderr = _observe(series, limit, stated)
     if not observations:
-        return _LimitTrend(regressed=False, runs=0, reason=messages.untested_trend(limit))
+        return _LimitTrend(regressed=False, runs=0, reason=trend_messages.untested_trend(limit))
     state = detect_regression(
         observations, shared_stderr=shared_stderr, confidence=1 - alpha, min_exceeding=_MIN_EXCEEDING
     )
     unit = Unit.of(*(entry.value for entry in series), higher_is_better=series[-1].higher)
     value = messages.limit_value(limit, stated, unit)
-    reason = messages.trend_reason(limit, value, e_value=state.e_value, threshold=state.threshold)
+    reason = trend_messages.trend_reason(limit, value, e_value=state.e_value, threshold=state.threshold)
     return _LimitTrend(regressed=state.regressed, runs=len(observations), reason=reason)
 
 

@@ -1,4 +1,8 @@
-"""Estimates from a reported score, its standard error and its number of items, without the items."""
+"""Estimates from a reported score, its standard error and its number of items, without the items.
+
+The test of a mean of bounded items assumes the least favourable skewness that range, mean and variance allow. Nothing
+is decided if the number of items is unknown, or if there are few of them and their range is unknown.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,22 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from nel_action.statistics.binary import Proportion, TwoProportions, agresti_coull_stderr
-from nel_action.statistics.estimates import Evidence, MostConservative, Negated, Scaled, StudentMean
+from nel_action.statistics.estimates import (
+    MIN_UNBOUNDED,
+    Evidence,
+    FailOnly,
+    MostConservative,
+    Negated,
+    Obstacle,
+    Scaled,
+    StudentMean,
+    Untestable,
+)
 from nel_action.statistics.means import RareValueBound, SkewAdjustedMean
 
 __all__ = [
     "Aggregate",
+    "HoeffdingDifference",
     "HoeffdingMean",
     "aggregate_difference",
     "aggregate_mean",
@@ -20,11 +35,14 @@ __all__ = [
     "is_mean_of_bounded_items",
 ]
 
+Bounds = tuple[float, float] | None
+"""Smallest and largest possible score of an item; None if unknown."""
 _REPORT_PRECISION: Final = 6e-4
 """Largest difference of a reported proportion from a fraction of n: three decimals."""
 _MIN_ITEMS_FOR_T: Final = 20
 _STDERR_TOLERANCE: Final = 0.02
 """Relative difference of two standard errors that are equal except for rounding and n versus n - 1."""
+_UNIT: Final = (0.0, 1.0)
 
 
 class Aggregate(NamedTuple):
@@ -104,11 +122,42 @@ def as_proportion(score: Aggregate) -> Proportion | None:
     return Proportion(successes, n) if is_binary else None
 
 
-def aggregate_mean(score: Aggregate, bounds: tuple[float, float] | None = None) -> Evidence | None:
-    """Estimate the true score.
+@dataclass(frozen=True, slots=True)
+class HoeffdingDifference:
+    """A difference of two means of few bounded items with unknown distributions.
 
-    A mean of bounded items is tested with the largest skewness that its range, mean and variance allow, and with the
-    allowance for rare values; fewer than 20 items use the Chernoff-Hoeffding bound.
+    The tail bound exp(-2 d^2 / (w1^2 / n1 + w0^2 / n0)) holds for every number of items (Hoeffding, 1963, theorem 2).
+    """
+
+    estimate: float
+    squared_width: float
+    """w1^2 / n1 + w0^2 / n0 for the widths of the two ranges."""
+    stderr: float
+    method: str = "Hoeffding"
+    max_item_deviation: float = 0.0
+
+    def p_value_at_least(self, limit: float) -> float:
+        """See `Evidence.p_value_at_least`."""
+        return self._tail_bound(limit - self.estimate)
+
+    def p_value_at_most(self, limit: float) -> float:
+        """See `Evidence.p_value_at_most`."""
+        return self._tail_bound(self.estimate - limit)
+
+    def _tail_bound(self, distance: float) -> float:
+        return math.exp(-2 * distance * distance / self.squared_width) if distance > 0 else 1.0
+
+    def upper_bound(self, alpha: float) -> float:
+        """See `Evidence.upper_bound`."""
+        return self.estimate + math.sqrt(-math.log(alpha) * self.squared_width / 2)
+
+    def lower_bound(self, alpha: float) -> float:
+        """See `Evidence.lower_bound`."""
+        return self.estimate - math.sqrt(-math.log(alpha) * self.squared_width / 2)
+
+
+def aggregate_mean(score: Aggregate, bounds: Bounds = None) -> Evidence | None:
+    """Estimate the true score.
 
     Args:
         score: the score.
@@ -117,41 +166,78 @@ def aggregate_mean(score: Aggregate, bounds: tuple[float, float] | None = None) 
     Returns:
         The estimate; None without a standard error if no bound exists either.
     """
+    possible = _possible_range(score, bounds)
+    if possible is None:
+        return _unbounded_mean(score)
+    low, high = possible
+    unit = _unit_mean(_in_unit(score, possible))
+    return unit if unit is None or possible == _UNIT else Scaled(unit, high - low, low)
+
+
+def _possible_range(score: Aggregate, bounds: Bounds) -> tuple[float, float] | None:
+    """Return the range of an item: as stated, else 0 to 1 if the score agrees with it; None if unknown."""
+    if bounds is not None:
+        return bounds if bounds[0] <= score.value <= bounds[1] else None
+    is_unit = 0 <= score.value <= 1 and (not score.stderr or is_mean_of_bounded_items(score))
+    return _UNIT if is_unit or as_proportion(score) is not None else None
+
+
+def _in_unit(score: Aggregate, bounds: tuple[float, float]) -> Aggregate:
+    """Return the score of items that are rescaled to 0..1."""
+    low, width = bounds[0], bounds[1] - bounds[0]
+    return Aggregate((score.value - low) / width, None if score.stderr is None else score.stderr / width, score.n)
+
+
+def _unit_mean(score: Aggregate) -> Evidence | None:
+    """Estimate the mean of items in 0..1; None without a standard error and a number of items."""
     proportion = as_proportion(score)
     if proportion is not None:
         return proportion
     value, stderr, n = score
-    if stderr and n and is_mean_of_bounded_items(score, bounds):
-        return _bounded_mean(value, stderr, n, *(bounds or (0.0, 1.0)))
-    if stderr and n != 1:
-        return StudentMean(value, stderr, df=n - 1 if n else math.inf, method="t, from the score")
-    return HoeffdingMean(value, n) if n and 0 <= value <= 1 else None
+    if not n:
+        return Untestable(value, stderr, Obstacle.UNKNOWN_COUNT) if stderr else None
+    if not stderr or n < _MIN_ITEMS_FOR_T or not is_mean_of_bounded_items(score):
+        return HoeffdingMean(value, n)
+    rare_values, method = (RareValueBound(n, value, 1 - value),), "t with extreme skewness, from the score"
+    first, second = (
+        SkewAdjustedMean(value, stderr, n - 1, skew, rare_values, method) for skew in _extreme_skews(value, stderr, n)
+    )
+    return MostConservative(first, second)
 
 
-def is_mean_of_bounded_items(score: Aggregate, bounds: tuple[float, float] | None = None) -> bool:
-    """Return whether items within the bounds, by default 0 and 1, can have this mean and standard error."""
-    low, high = bounds or (0.0, 1.0)
+def _unbounded_mean(score: Aggregate) -> Evidence | None:
     value, stderr, n = score
-    if not stderr or not n or n < 2 or not low < value < high:  # noqa: PLR2004 - a variance needs two items
+    if not stderr:
+        return None
+    if not n:
+        return Untestable(value, stderr, Obstacle.UNKNOWN_COUNT)
+    if n < MIN_UNBOUNDED:
+        return Untestable(value, stderr, Obstacle.FEW_UNBOUNDED) if n > 1 else None
+    return StudentMean(value, stderr, df=n - 1, method="t, from the score")
+
+
+def is_mean_of_bounded_items(score: Aggregate, bounds: Bounds = None) -> bool:
+    """Return whether items within the bounds, by default 0 and 1, can have this mean and standard error.
+
+    The number of items may be unknown.
+    """
+    low, high = bounds or _UNIT
+    value, stderr, n = score
+    if not stderr or n == 1 or not low < value < high:
         return False
-    largest = (value - low) * (high - value) / (n - 1)
+    largest = (value - low) * (high - value) / ((n or 2) - 1)
     return stderr * stderr <= largest * (1 + _STDERR_TOLERANCE) ** 2
 
 
-def _bounded_mean(value: float, stderr: float, n: int, low: float, high: float) -> Evidence:
-    """Return the more conservative one of the tests with the smallest and the largest possible skewness.
+def _extreme_skews(value: float, stderr: float, n: int) -> tuple[float, float]:
+    """Return the smallest and the largest skewness of a mean of items in 0..1 with this mean and standard error.
 
     Given mean and variance, both extremes have two values, one of them at an end of the range.
     """
-    if n < _MIN_ITEMS_FOR_T and low == 0:
-        return Scaled(HoeffdingMean(value / high, n), high)
-    sd, below, above = stderr * math.sqrt(n), value - low, high - value
-    rare_values, method = (RareValueBound(n, below, above),), "t with extreme skewness, from the score"
-    first, second = (
-        SkewAdjustedMean(value, stderr, n - 1, skew / math.sqrt(n), rare_values, method)
-        for skew in (sd / below - below / sd, above / sd - sd / above)
-    )
-    return MostConservative(first, second)
+    sd, below, above = stderr * math.sqrt(n), value, 1 - value
+    if below <= 0 or above <= 0:
+        return 0.0, 0.0
+    return (sd / below - below / sd) / math.sqrt(n), (above / sd - sd / above) / math.sqrt(n)
 
 
 def aggregate_stderr(score: Aggregate) -> float | None:
@@ -166,38 +252,109 @@ def aggregate_stderr(score: Aggregate) -> float | None:
 
 
 def aggregate_difference(
-    candidate: Aggregate, baseline: Aggregate, *, higher: bool, factor: float = 1.0
+    candidate: Aggregate, baseline: Aggregate, *, higher: bool, factor: float = 1.0, bounds: Bounds = None
 ) -> Evidence | None:
     """Estimate candidate - factor x baseline from two scores without common items.
 
     Two proportions use `TwoProportions`; with a factor other than 1, the more conservative of two Welch tests, with
-    and without a success and a failure added to each side (Agresti and Caffo, 2000). Other scores use Welch's test.
+    and without a success and a failure added to each side (Agresti and Caffo, 2000). Means of bounded items use Welch's
+    test with the least favourable skewness of both and an allowance for rare values, or Hoeffding's bound if one of the
+    two has fewer than 20 items. Other scores use Welch's test.
 
     Args:
         candidate: score of the candidate.
         baseline: score of the baseline.
         higher: whether larger values of the metric are better.
         factor: multiplier of the baseline.
+        bounds: smallest and largest possible score of an item; by default 0 and 1 if both scores agree with them.
 
     Returns:
         The estimate, oriented so that larger is better; None if a standard error is unknown or there is one item only.
     """
-    candidate_proportion, baseline_proportion = as_proportion(candidate), as_proportion(baseline)
-    if candidate_proportion is not None and baseline_proportion is not None and factor == 1:
-        better, worse = candidate_proportion, baseline_proportion
-        return TwoProportions(better, worse) if higher else TwoProportions(worse, better)
-    if 1 in {candidate.n, baseline.n}:
+    ranges = [_possible_range(score, bounds) for score in (candidate, baseline)]
+    if ranges[0] is None or ranges[0] != ranges[1]:
+        return _unbounded_difference(candidate, baseline, factor, higher=higher)
+    low, high = ranges[0]
+    first, second = _in_unit(candidate, ranges[0]), _in_unit(baseline, ranges[0])
+    difference = _unit_difference(first, second, factor, higher=higher)
+    if difference is None or ranges[0] == _UNIT:
+        return difference
+    return Scaled(difference, high - low, (1 - factor) * low * (1 if higher else -1))
+
+
+def _unit_difference(candidate: Aggregate, baseline: Aggregate, factor: float, *, higher: bool) -> Evidence | None:
+    """Estimate candidate - factor x baseline for items in 0..1, oriented so that larger is better.
+
+    Args:
+        candidate: score of the candidate.
+        baseline: score of the baseline.
+        factor: multiplier of the baseline.
+        higher: whether larger values of the metric are better.
+    """
+    first, second = as_proportion(candidate), as_proportion(baseline)
+    if first is None or second is None:
+        difference = _bounded_difference(candidate, baseline, factor)
+    elif factor == 1:
+        return TwoProportions(first, second) if higher else TwoProportions(second, first)
+    elif 1 in {first.n, second.n}:
         return None  # Welch's test has no degrees of freedom with one item
-    candidate_stderr, baseline_stderr = aggregate_stderr(candidate), aggregate_stderr(baseline)
-    if candidate_stderr is None or baseline_stderr is None:
+    else:
+        sides = (Aggregate(side.estimate, side.stderr, side.n) for side in (first, second))
+        adjusted = _welch(_agresti_caffo(first), _agresti_caffo(second), factor)
+        difference = MostConservative(_welch(next(sides), next(sides), factor), adjusted)
+    return difference if higher or difference is None else Negated(difference)
+
+
+def _bounded_difference(candidate: Aggregate, baseline: Aggregate, factor: float) -> Evidence | None:
+    """Estimate candidate - factor x baseline for graded items in 0..1."""
+    first, second = (Aggregate(score.value, aggregate_stderr(score), score.n) for score in (candidate, baseline))
+    if first.stderr is None or second.stderr is None:
         return None
-    first = Aggregate(candidate.value, candidate_stderr, candidate.n)
-    second = Aggregate(baseline.value, baseline_stderr, baseline.n)
-    difference: Evidence = _welch(first, second, factor)
-    if candidate_proportion is not None and baseline_proportion is not None:
-        adjusted = _welch(_agresti_caffo(candidate_proportion), _agresti_caffo(baseline_proportion), factor)
-        difference = MostConservative(difference, adjusted)
-    return difference if higher else Negated(difference)
+    welch = _welch(first, second, factor)
+    if not first.n or not second.n:
+        return Untestable(welch.estimate, welch.stderr, Obstacle.UNKNOWN_COUNT)
+    if min(first.n, second.n) < _MIN_ITEMS_FOR_T:
+        return HoeffdingDifference(welch.estimate, 1 / first.n + factor * factor / second.n, welch.stderr)
+    (low, high), (baseline_low, baseline_high) = (
+        tuple(skew * stderr**3 for skew in _extreme_skews(value, stderr, n))
+        for value, stderr, n in ((first.value, first.stderr, first.n), (second.value, second.stderr, second.n))
+    )
+    rare_values = (
+        RareValueBound(first.n, first.value, 1 - first.value),
+        RareValueBound(second.n, factor * (1 - second.value), factor * second.value),
+    )
+    smallest, largest = (
+        SkewAdjustedMean(
+            welch.estimate,
+            welch.stderr,
+            welch.df,
+            third_moment / welch.stderr**3,
+            rare_values,
+            "unpaired t with extreme skewness",
+        )
+        for third_moment in (low - factor**3 * baseline_high, high - factor**3 * baseline_low)
+    )
+    return MostConservative(smallest, largest)
+
+
+def _unbounded_difference(candidate: Aggregate, baseline: Aggregate, factor: float, *, higher: bool) -> Evidence | None:
+    """Estimate candidate - factor x baseline by Welch's test, oriented so that larger is better.
+
+    Args:
+        candidate: score of the candidate.
+        baseline: score of the baseline.
+        factor: multiplier of the baseline.
+        higher: whether larger values of the metric are better.
+    """
+    if not candidate.stderr or not baseline.stderr or 1 in {candidate.n, baseline.n}:
+        return None
+    welch = _welch(candidate, baseline, factor)
+    if not candidate.n or not baseline.n:
+        untestable = Untestable(welch.estimate, welch.stderr, Obstacle.UNKNOWN_COUNT)
+        return untestable if higher else Negated(untestable)
+    difference: Evidence = welch if higher else Negated(welch)
+    is_few = min(candidate.n, baseline.n) < MIN_UNBOUNDED
+    return FailOnly(difference, Obstacle.FEW_UNBOUNDED) if is_few else difference
 
 
 def _agresti_caffo(sample: Proportion) -> Aggregate:

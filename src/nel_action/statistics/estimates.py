@@ -7,11 +7,36 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from enum import Enum
+from typing import ClassVar, Final, Protocol
 
 from nel_action.statistics.distributions import t_quantile, t_sf
 
-__all__ = ["Evidence", "MostConservative", "Negated", "PointEstimate", "Scaled", "StudentMean"]
+__all__ = [
+    "MIN_UNBOUNDED",
+    "Evidence",
+    "FailOnly",
+    "MostConservative",
+    "Negated",
+    "Obstacle",
+    "PointEstimate",
+    "Scaled",
+    "StudentMean",
+    "Untestable",
+    "obstacle",
+]
+
+
+MIN_UNBOUNDED: Final = 59
+"""Number of items from which scores without a known range are tested: a value that 5 % of all items have is missing
+from 59 items with a probability below 5 %."""
+
+
+class Obstacle(Enum):
+    """Why no valid test of an estimate exists."""
+
+    UNKNOWN_COUNT = "unknown number of items"
+    FEW_UNBOUNDED = "few items without a known range"
 
 
 class Evidence(Protocol):
@@ -111,6 +136,83 @@ class PointEstimate:
 
 
 @dataclass(frozen=True, slots=True)
+class Untestable:
+    """An estimate for which no test holds its error rates: neither hypothesis is ever rejected.
+
+    The bounds are those of a normal mean; they are shown and decide nothing.
+    """
+
+    estimate: float
+    stderr: float
+    obstacle: Obstacle
+    method: ClassVar[str] = "normal, not tested"
+    max_item_deviation: ClassVar[float] = 0.0
+
+    def p_value_at_least(self, _limit: float) -> float:
+        """See `Evidence.p_value_at_least`."""
+        return 1.0
+
+    def p_value_at_most(self, _limit: float) -> float:
+        """See `Evidence.p_value_at_most`."""
+        return 1.0
+
+    def upper_bound(self, alpha: float) -> float:
+        """See `Evidence.upper_bound`."""
+        return StudentMean(self.estimate, self.stderr).upper_bound(alpha)
+
+    def lower_bound(self, alpha: float) -> float:
+        """See `Evidence.lower_bound`."""
+        return StudentMean(self.estimate, self.stderr).lower_bound(alpha)
+
+
+@dataclass(frozen=True, slots=True)
+class FailOnly:
+    """An estimate of which only "the true mean is at least the limit" is ever rejected.
+
+    Its lower bound is shown and decides nothing.
+    """
+
+    inner: Evidence
+    obstacle: Obstacle
+
+    @property
+    def estimate(self) -> float:
+        """See `Evidence.estimate`."""
+        return self.inner.estimate
+
+    @property
+    def stderr(self) -> float:
+        """See `Evidence.stderr`."""
+        return self.inner.stderr
+
+    @property
+    def max_item_deviation(self) -> float:
+        """See `Evidence.max_item_deviation`."""
+        return self.inner.max_item_deviation
+
+    @property
+    def method(self) -> str:
+        """See `Evidence.method`."""
+        return self.inner.method
+
+    def p_value_at_least(self, limit: float) -> float:
+        """See `Evidence.p_value_at_least`."""
+        return self.inner.p_value_at_least(limit)
+
+    def p_value_at_most(self, _limit: float) -> float:
+        """See `Evidence.p_value_at_most`."""
+        return 1.0
+
+    def upper_bound(self, alpha: float) -> float:
+        """See `Evidence.upper_bound`."""
+        return self.inner.upper_bound(alpha)
+
+    def lower_bound(self, alpha: float) -> float:
+        """See `Evidence.lower_bound`."""
+        return self.inner.lower_bound(alpha)
+
+
+@dataclass(frozen=True, slots=True)
 class Negated:
     """An estimate of the negative mean, for metrics of which smaller values are better and for maxima."""
 
@@ -160,11 +262,13 @@ class Scaled:
     inner: Evidence
     factor: float
     """Positive factor from the unit of `inner`."""
+    offset: float = 0.0
+    """Value of 0 in the unit of `inner`."""
 
     @property
     def estimate(self) -> float:
         """See `Evidence.estimate`."""
-        return self.factor * self.inner.estimate
+        return self.offset + self.factor * self.inner.estimate
 
     @property
     def stderr(self) -> float:
@@ -181,21 +285,25 @@ class Scaled:
         """See `Evidence.method`."""
         return self.inner.method
 
+    def inner_limit(self, limit: float) -> float:
+        """Return a limit in the unit of `inner`."""
+        return (limit - self.offset) / self.factor
+
     def p_value_at_least(self, limit: float) -> float:
         """See `Evidence.p_value_at_least`."""
-        return self.inner.p_value_at_least(limit / self.factor)
+        return self.inner.p_value_at_least(self.inner_limit(limit))
 
     def p_value_at_most(self, limit: float) -> float:
         """See `Evidence.p_value_at_most`."""
-        return self.inner.p_value_at_most(limit / self.factor)
+        return self.inner.p_value_at_most(self.inner_limit(limit))
 
     def upper_bound(self, alpha: float) -> float:
         """See `Evidence.upper_bound`."""
-        return self.factor * self.inner.upper_bound(alpha)
+        return self.offset + self.factor * self.inner.upper_bound(alpha)
 
     def lower_bound(self, alpha: float) -> float:
         """See `Evidence.lower_bound`."""
-        return self.factor * self.inner.lower_bound(alpha)
+        return self.offset + self.factor * self.inner.lower_bound(alpha)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,3 +352,11 @@ class MostConservative:
     def lower_bound(self, alpha: float) -> float:
         """See `Evidence.lower_bound`."""
         return min(self.first.lower_bound(alpha), self.second.lower_bound(alpha))
+
+
+def obstacle(evidence: Evidence) -> Obstacle | None:
+    """Return why no valid test of an estimate exists; None if there is one."""
+    while isinstance(evidence, Negated | Scaled):
+        evidence = evidence.inner
+    reason = getattr(evidence, "obstacle", None)
+    return reason if isinstance(reason, Obstacle) else None

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from nel_action.statistics.aggregate import Aggregate, aggregate_difference, aggregate_stderr
 from nel_action.statistics.binary import PairedProportions, Proportion
-from nel_action.statistics.estimates import Evidence, Scaled
+from nel_action.statistics.estimates import MIN_UNBOUNDED, Evidence, FailOnly, Negated, Obstacle, Scaled, Untestable
 from nel_action.statistics.items import ItemRange, Items, Pairs, is_binary
+from nel_action.statistics.log_scale import mean_of_positive_items
 from nel_action.statistics.means import cluster_codes, mean_of_clusters, mean_of_items
 from nel_action.statistics.relative import Moments, PairedRatio, contrast_factor, paired_moments
 
@@ -59,7 +60,22 @@ def score_of_items(items: Items, item_range: ItemRange, *, scale: float) -> Evid
     cluster = cluster_codes(items.clusters) if items.clusters else None
     if cluster is None and is_binary(items.values):
         return Proportion(int(items.values.sum()), len(items))
-    return _mean(items.values, cluster, item_range)
+    if not item_range.observed or cluster is not None:
+        return _mean(items.values, cluster, item_range)
+    # NOTE: scores of one sign are taken to be bounded by 0, and by nothing on the other side.
+    if items.low > 0:
+        return _mean_of_positive(items.values)
+    if items.high < 0:
+        return Negated(_mean_of_positive(-items.values))
+    mean = _mean(items.values, None, item_range)
+    if len(items) >= MIN_UNBOUNDED:
+        return mean
+    return Untestable(mean.estimate, mean.stderr, Obstacle.FEW_UNBOUNDED)
+
+
+def _mean_of_positive(values: NDArray[np.float64]) -> Evidence:
+    """Estimate the mean of positive scores, with an allowance for missed ones of twice the largest one."""
+    return mean_of_positive_items(values, _mean(values, None, ItemRange(0.0, 2 * float(values.max()))))
 
 
 def _divided(item_range: ItemRange, scale: float) -> ItemRange:
@@ -106,6 +122,8 @@ def paired_gain(
     else:
         width = item_range.high - item_range.low
         evidence = _mean(gain, pairs.cluster, ItemRange(-width, width))
+        if item_range.observed and len(pairs) < MIN_UNBOUNDED:
+            evidence = FailOnly(evidence, Obstacle.FEW_UNBOUNDED)
     return Gain(evidence=evidence, n=len(pairs), relative=relative)
 
 
@@ -159,11 +177,18 @@ def _contrast_gain(
         (sign * (item_range.low - factor * item_range.high), sign * (item_range.high - factor * item_range.low))
     )
     evidence = _mean(sign * (candidate - factor * baseline), pairs.cluster, ItemRange(low, high))
+    if item_range.observed and len(pairs) < MIN_UNBOUNDED:
+        evidence = FailOnly(evidence, Obstacle.FEW_UNBOUNDED)
     return RelativeGain(evidence, 0.0, paired_moments(candidate, baseline))
 
 
 def unpaired_gain(
-    candidate: Aggregate, baseline: Aggregate, *, higher: bool, relative_limit: float | None = None
+    candidate: Aggregate,
+    baseline: Aggregate,
+    *,
+    higher: bool,
+    relative_limit: float | None = None,
+    bounds: tuple[float, float] | None = None,
 ) -> Gain | None:
     """Estimate the gain between two scores whose items cannot be paired.
 
@@ -172,17 +197,18 @@ def unpaired_gain(
         baseline: score of the baseline.
         higher: whether larger values of the metric are better.
         relative_limit: the allowed loss as a fraction of the baseline, if there is such a limit.
+        bounds: smallest and largest possible score of an item, if known.
 
     Returns:
         The gain; None if a standard error is unknown.
     """
-    evidence = aggregate_difference(candidate, baseline, higher=higher)
+    evidence = aggregate_difference(candidate, baseline, higher=higher, bounds=bounds)
     if evidence is None:
         return None
     relative = None
     if relative_limit is not None:
         factor = contrast_factor(relative_limit, higher=higher)
-        contrast = aggregate_difference(candidate, baseline, higher=higher, factor=factor)
+        contrast = aggregate_difference(candidate, baseline, higher=higher, factor=factor, bounds=bounds)
         variances = [(aggregate_stderr(score) or math.nan) ** 2 for score in (candidate, baseline)]
         moments = Moments(candidate.value, baseline.value, variances[0], variances[1])
         relative = None if contrast is None else RelativeGain(contrast, 0.0, moments)

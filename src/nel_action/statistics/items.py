@@ -117,7 +117,9 @@ class ItemRange:
         return ItemRange(2 * self.low - high, high, self.observed)
 
 
-def item_range(low: float, high: float, *, scale: float, stated: tuple[float, float] | None = None) -> ItemRange:
+def item_range(
+    low: float, high: float, *, scale: float, stated: tuple[float, float] | None = None, is_proportion: bool = True
+) -> ItemRange:
     """Return the possible scores of an item: as stated, else 0 to 1 if all samples are within, else as observed.
 
     Args:
@@ -125,11 +127,15 @@ def item_range(low: float, high: float, *, scale: float, stated: tuple[float, fl
         high: largest score of a sample.
         scale: factor from the unit of the samples to that of the score; 0 to 1 becomes 0 to `scale`.
         stated: smallest and largest possible score, in the unit of the score.
+        is_proportion: scores between 0 and 1 are proportions; otherwise they may be seconds or losses, which have no
+            upper bound.
     """
     if stated is not None:
         return ItemRange(*stated)
     low, high = low * scale, high * scale
-    return ItemRange(0.0, scale) if low >= 0 and high <= scale else ItemRange(low, high, observed=True)
+    if low >= 0 and high <= scale:
+        return ItemRange(0.0, scale, observed=not is_proportion)
+    return ItemRange(low, high, observed=True)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

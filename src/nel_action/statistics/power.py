@@ -71,8 +71,8 @@ def items_to_settle(evidence: Evidence, limit: float, n: int, *, fail_alpha: flo
         A number larger than `n`; None if the estimate is too close to the limit for any number of items.
     """
     if isinstance(evidence, Scaled):
-        inner, factor = evidence.inner, evidence.factor
-        return items_to_settle(inner, limit / factor, n, fail_alpha=fail_alpha, pass_alpha=pass_alpha)
+        inner = evidence.inner
+        return items_to_settle(inner, evidence.inner_limit(limit), n, fail_alpha=fail_alpha, pass_alpha=pass_alpha)
     if isinstance(evidence, Negated):
         return items_to_settle(evidence.inner, -limit, n, fail_alpha=pass_alpha, pass_alpha=fail_alpha)
     if isinstance(evidence, PairedProportions | Proportion):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from nel_action.statistics.binary import largest_passing_limit
-from nel_action.statistics.distributions import normal_cdf, normal_sf
+from nel_action.statistics.distributions import normal_cdf, t_sf
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,7 +34,7 @@ class PairedRatio:
     """The ratio of two proportions of the same items, numerator over denominator.
 
     Failures use an interval with one discordant pair of each kind added, by analogy with the interval of Bonett and
-    Price (2012) for the difference; passes use the score test of Nam and Blackwelder (2002).
+    Price (2012) for the difference; passes use the score test of Nam and Blackwelder (2002) with the quantiles of t.
     """
 
     both: int
@@ -89,7 +89,8 @@ class PairedRatio:
         variance = self.n * ((1 + limit) * self._p_worse_at(limit) - (1 - limit) * solved / self.n)
         if variance <= 0:
             return 0.0 if distance > 0 else 1.0
-        return normal_sf(distance / math.sqrt(variance))
+        # NOTE: with normal quantiles, the test passes too often if few items are solved.
+        return t_sf(distance / math.sqrt(variance), max(1, solved - 1))
 
     def _p_worse_at(self, limit: float) -> float:
         """Return the maximum-likelihood probability of "worse" if the true ratio is `limit` (Nam and Blackwelder)."""
