@@ -448,6 +448,49 @@ def test_an_answer_over_the_limit_is_passed_on_and_not_stored(tmp_path: Path, mo
     run(work())
 
 
+def test_a_retry_of_a_client_that_left_within_an_answer_over_the_limit_receives_a_complete_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outcome_module, "MAX_ANSWER", 1000)
+    body = completion("x" * 5000)
+
+    async def work() -> None:
+        rest = asyncio.Event()
+        requests = 0
+
+        async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal requests
+            requests += 1
+            first = requests == 1
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body[:2000])
+            if first:
+                await rest.wait()
+            writer.write(body[2000:])
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{ROUTE}"
+        async with gateway(url, tmp_path) as service:
+            reader, writer = await asyncio.open_connection(*service.address.split(":"))
+            request = b'{"messages": [{"role": "user", "content": "question"}]}'
+            head = b"POST %s HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % (ROUTE.encode(), len(request))
+            writer.write(head + request)
+            await reader.readuntil(b"xxxx")
+            writer.transport.abort()
+            client = Client(service.address)
+            retried = asyncio.ensure_future(client.request("POST", ROUTE, request))
+            while requests < 2:
+                await asyncio.sleep(0.01)
+            rest.set()
+            assert (await retried).body == body
+            await client.close()
+        server.close()
+
+    run(work())
+
+
 def test_concurrency_is_limited(tmp_path: Path) -> None:
     async def work() -> None:
         endpoint = Endpoint(lambda number, _: Reply(completion(f"answer {number}"), delay=0.02))

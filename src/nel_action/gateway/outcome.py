@@ -151,13 +151,21 @@ class Outcome:
 
 
 class Collector(Receiver):
-    """Collects a response; one that is too long is passed on as it arrives."""
+    """Collects a response; one that is too long is passed on as it arrives, to the client that waits at that moment."""
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, running: Running, on_overflow: Callable[[], None]) -> None:
+        """Prepare.
+
+        Args:
+            running: the request.
+            on_overflow: called once if the response is too long; from then on, no other client can receive it.
+        """
         self.response: ResponseHead | None = None
         self.parts: list[bytes] = []
         self.overflowed = False
         self._running = running
+        self._on_overflow = on_overflow
+        self._client: Exchange | None = None
         self._size = 0
 
     def head(self, head: ResponseHead) -> None:
@@ -168,15 +176,24 @@ class Collector(Receiver):
         """See `Receiver.data`."""
         self._size += len(data)
         self.parts.append(data)
-        if self._size > MAX_ANSWER:
-            arrival = self._running.arrival
-            if not self.overflowed and arrival is not None and self.response is not None:
-                arrival.exchange.start(self.response, response_headers(self.response), None)
+        if self._size <= MAX_ANSWER:
+            return
+        if not self.overflowed:
             self.overflowed = True
-            if arrival is not None:
-                for part in self.parts:
-                    arrival.exchange.send(part)
-            self.parts.clear()
+            self._on_overflow()
+            arrival = self._running.arrival
+            if arrival is not None and self.response is not None:
+                self._client = arrival.exchange
+                self._client.start(self.response, response_headers(self.response), None)
+        if self._client is not None:
+            for part in self.parts:
+                self._client.send(part)
+        self.parts.clear()
+
+    @property
+    def backlog(self) -> Callable[[], asyncio.Future[None]] | None:
+        """See `Receiver.backlog`."""
+        return _backlog(self._client) if self._client is not None else None
 
 
 class Forwarder(Receiver):
@@ -200,9 +217,14 @@ class Forwarder(Receiver):
     @property
     def backlog(self) -> Callable[[], asyncio.Future[None]] | None:
         """See `Receiver.backlog`."""
-        if self._exchange.closed or not self._exchange.congested:
-            return None
-        return lambda: asyncio.ensure_future(self._exchange.drained())
+        return _backlog(self._exchange)
+
+
+def _backlog(exchange: Exchange) -> Callable[[], asyncio.Future[None]] | None:
+    """Return how to wait until a slow client has taken what was sent; None if it keeps up or is gone."""
+    if exchange.closed or not exchange.congested:
+        return None
+    return lambda: asyncio.ensure_future(exchange.drained())
 
 
 def add_model(models: set[str], model: object) -> None:

@@ -221,7 +221,8 @@ class Proxy:
                 await self._store(running, outcome)
         except Exception as error:  # noqa: BLE001 - the client must get an answer, whatever went wrong here
             outcome = Outcome.failure(500, f"unexpected error: {error!r}")
-        del self._running[key, number]
+        if self._running.get((key, number)) is running:
+            del self._running[key, number]
         arrival = running.arrival
         if arrival is None or arrival.exchange.closed:
             return
@@ -341,7 +342,7 @@ class Proxy:
 
     async def _send(self, running: Running, number: int) -> Outcome:
         self.counters.tries += 1
-        collector = Collector(running)
+        collector = Collector(running, on_overflow=lambda: self._detach(running))
         started = time.monotonic()
         request = running.request
         try:
@@ -353,6 +354,10 @@ class Proxy:
         outcome = self._judge(running, collector, time.monotonic() - started, number)
         self._log_response(running.target, outcome, replayed=False)
         return outcome
+
+    def _detach(self, running: Running) -> None:
+        """Keep later clients from joining a request: its answer is passed on and not kept."""
+        self._running.pop((running.key, running.number), None)
 
     def _log_response(self, target: bytes, outcome: Outcome, *, replayed: bool) -> None:
         path = target.decode("latin-1")
