@@ -201,7 +201,9 @@ def test_serve_writes_its_address_and_ends_on_sigterm(config: Path, tmp_path: Pa
         while not address.exists():
             assert process.poll() is None
             time.sleep(0.01)
-        host, _, port = address.read_text().strip().rpartition(":")
+        written, pid = address.read_text().split()
+        assert int(pid) == process.pid
+        host, _, port = written.rpartition(":")
         connection = http.client.HTTPConnection(host, int(port))
         connection.request("POST", "/v1/chat/completions", b'{"messages": []}')
         assert connection.getresponse().read() == ANSWER

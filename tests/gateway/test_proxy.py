@@ -481,8 +481,7 @@ def test_a_retry_of_a_client_that_left_within_an_answer_over_the_limit_receives_
             writer.transport.abort()
             client = Client(service.address)
             retried = asyncio.ensure_future(client.request("POST", ROUTE, request))
-            while requests < 2:
-                await asyncio.sleep(0.01)
+            await settled(lambda: requests == 2)
             rest.set()
             assert (await retried).body == body
             await client.close()

@@ -2,17 +2,18 @@
 
 gateway run --config FILE [--token-env NAME ...] [--file PATH ...] [--clear DIR ... --earlier DIR] -- ARGV ...
     Start the proxy, then ARGV with the proxy's address in place of the placeholder; return the status of ARGV.
-gateway serve --config FILE --address-file FILE [--host HOST] [--port N]
-    Serve until SIGTERM; the address is written to the file.
+gateway serve --config FILE --address-file FILE [--host HOST] [--port N] [--seconds N]
+    Serve until SIGTERM; the address and, on the next line, the process ID are written to the file.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
-from typing import Any, Sequence
+from typing import Callable, Sequence
 
 from nel_action.gateway.config import Config, ConfigError, load_config
 from nel_action.gateway.counters import write_text
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     serve.add_argument("--address-file", required=True, help="receives host:port")
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=int, default=0)
+    serve.add_argument("--seconds", type=float, help="time after which it is not needed any more")
     for command in (start, serve):
         command.add_argument("--config", required=True, help="JSON file with the configuration")
     options = parser.parse_args(argv)
@@ -66,14 +68,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _USAGE
 
 
-async def serve_until_signal(config: Config, *, host: str, port: int, started: Any) -> int:  # noqa: ANN401 - callable
-    """Serve until SIGTERM or SIGINT.
+async def serve_until_signal(
+    config: Config, *, host: str, port: int, started: Callable[[Service], None], seconds: float | None = None
+) -> int:
+    """Serve until SIGTERM or SIGINT, or until no further request is sent (see `STOPPED`).
 
     Args:
         config: settings of the proxy.
         host: address to listen on.
         port: 0 for any free one.
         started: called with the service once it listens.
+        seconds: after which it ends in any case.
 
     Returns:
         The exit status.
@@ -84,8 +89,12 @@ async def serve_until_signal(config: Config, *, host: str, port: int, started: A
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         started(service)
-        await stop.wait()
-    return 0
+        waits = [asyncio.ensure_future(event.wait()) for event in (stop, service.stopped)]
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        reason = service.proxy.stopped
+    return 0 if reason is None else STOPPED[reason.reason]
 
 
 async def _serve(config: Config, options: argparse.Namespace) -> int:
@@ -93,7 +102,8 @@ async def _serve(config: Config, options: argparse.Namespace) -> int:
         config,
         host=options.host,
         port=options.port,
-        started=lambda service: write_text(options.address_file, service.address + "\n"),
+        started=lambda service: write_text(options.address_file, f"{service.address}\n{os.getpid()}\n"),
+        seconds=options.seconds,
     )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,12 @@ from tests.support.local_jobs import job
 
 from nel_action.errors import UsageError
 from nel_action.executors.interface import ExecutorContext
-from nel_action.executors.local.check import check
+from nel_action.executors.local.check import check, check_gateway
 from nel_action.executors.local.docker.options import parse_docker_args
 from nel_action.planning.jobs import Context, Job, Plan
 from nel_action.spec.deployment import GenericDeployment, VllmDeployment
 from nel_action.spec.execution import LocalExecution
+from nel_action.spec.gateway import Gateway
 from nel_action.spec.model import Spec
 
 pytestmark = pytest.mark.slow
@@ -50,6 +52,43 @@ def test_check_rejects_container_settings_for_processes(tmp_path: Path) -> None:
 def test_check_rejects_loopback_targets_for_containers(tmp_path: Path) -> None:
     messages = problems(tmp_path, job("one", "pass", image="x"), runtime="docker")
     assert any("cannot reach http://127.0.0.1:9" in text and "execution.network: host" in text for text in messages)
+
+
+def test_check_accepts_loopback_targets_behind_the_gateway(tmp_path: Path) -> None:
+    behind = replace(job("one", "pass", image="x"), gateway=Gateway())
+    assert not any("cannot reach http" in text for text in problems(tmp_path, behind, runtime="docker"))
+
+
+class Engine:
+    """What an engine reports about itself."""
+
+    def __init__(self, *security_options: str) -> None:
+        self._info = {"SecurityOptions": list(security_options)}
+
+    def info(self) -> dict[str, Any]:
+        return self._info
+
+
+@pytest.mark.parametrize(
+    ("engine", "host", "network", "expected"),
+    [
+        (Engine(), "tcp://192.0.2.1:2375", None, "is on another machine"),
+        (Engine(), "ssh://me@192.0.2.1", None, "is on another machine"),
+        (Engine("name=seccomp", "name=rootless"), "", None, "rootless"),
+        (Engine(), "", "container:db", "the network of another container"),
+        (Engine(), "unix:///run/docker.sock", "host", None),
+    ],
+)
+def test_check_rejects_engines_whose_containers_cannot_reach_the_gateway(
+    engine: Any,  # noqa: ANN401 an engine's client
+    host: str,
+    network: str | None,
+    expected: str | None,
+) -> None:
+    found = list(check_gateway(engine, LocalExecution(network=network), {"DOCKER_HOST": host}))
+    assert [expected in problem.message for problem in found if expected] == [True] * len(found)
+    assert bool(found) == (expected is not None)
+    assert all("gateway: false" in str(problem.hint) for problem in found)
 
 
 @pytest.mark.parametrize(

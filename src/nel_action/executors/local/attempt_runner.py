@@ -26,16 +26,26 @@ from nel_action.executors.local.command import (
 )
 from nel_action.executors.local.docker.engine import ENGINE_INTERVAL, AsyncEngine
 from nel_action.executors.local.docker.run import DockerRuntime, stop_container
-from nel_action.executors.local.gateway import behind_gateway, gateway_url, run_behind_gateway, write_config
+from nel_action.executors.local.gateway import (
+    GatewayDied,
+    GatewayServer,
+    Placement,
+    behind_gateway,
+    container_placement,
+    gateway_url,
+    harness_side,
+    parent_placement,
+)
 from nel_action.executors.local.interface import ExitStatus, Preceded, RunningProgram, Runtime, SetupStep
 from nel_action.executors.local.logs import last_line
 from nel_action.executors.local.model_server.interface import LOOPBACK
 from nel_action.executors.local.model_server.pool import ModelServerPool, ServerLease
 from nel_action.executors.local.model_server.ports import free_port
-from nel_action.executors.local.process import ProcessRuntime
+from nel_action.executors.local.process import ProcessRuntime, base_environ
 from nel_action.executors.local.secrets import known_secrets, read_values, redact_file, resolve_env
 from nel_action.executors.local.store import Store
 from nel_action.executors.local.subprocesses import run_steps, wait_unless
+from nel_action.gateway.runner import RESTARTS
 from nel_action.model.job import JobState, Reason
 from nel_action.redaction import Redactor
 from nel_action.retry import Backoff
@@ -75,6 +85,18 @@ class SupervisorContext:
     """Ensures that an attempt of this store has a supervisor."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Addresses:
+    """Where a harness reaches its model."""
+
+    url: str
+    """URL of the model's route, as a harness without a gateway sees it."""
+    local_url: str
+    """The same as this machine sees it."""
+    base_urls: Mapping[str, str]
+    """Name of an auxiliary server → its base URL, as the harness sees it."""
+
+
 class AttemptRunner:
     """Runs or resumes one attempt."""
 
@@ -111,6 +133,7 @@ class AttemptRunner:
         """Ensure that nothing of the attempt runs, for as long as that takes: another attempt may start afterwards."""
         if self._runtime is not None:
             await self._until_observed(self._runtime.stop)
+            await GatewayServer(self.attempt).stop()
         elif self.attempt.claim.exists():
             # NOTE: the record is damaged; a container may run nevertheless.
             await self._until_observed(partial(stop_container, self.attempt, self._context.engine))
@@ -212,17 +235,59 @@ class AttemptRunner:
                 context = pool.lease(self.attempt, server_record, self.stop, adopt=adopt, log=log)
                 return await stack.enter_async_context(context)
 
-            url, lost, base_urls = record.job.target.api_endpoint.url, [], {}
+            url = local_url = record.job.target.api_endpoint.url
+            lost, base_urls = [], {}
             if isinstance(record.job.deployment, ServedDeployment):
                 server = await lease(record, self.attempt.server_log)
-                url = server.url
+                url, local_url = server.url, server.local_url
                 lost.append(server.lost)
             for name, server_record in auxiliary_records(record).items():
                 server = await lease(server_record, self.attempt.server_log.with_name(f"server-{name}.log"))
                 base_urls[name] = server.base_url
                 lost.append(server.lost)
-            program = program or await self._start(runtime, record, url, base_urls)
+            if url is None or local_url is None:
+                raise AttemptError.failed(Reason.REJECTED, "the target has no URL")
+            addresses = _Addresses(url, local_url, base_urls)
+            if record.job.gateway is not None and record.settings.runtime == "docker":
+                return await self._run_beside_gateway(runtime, program, record, addresses, lost)
+            program = program or await self._start(runtime, record, addresses)
             return await self._watch_to_exit(program, record, *lost)
+
+    async def _run_beside_gateway(
+        self,
+        runtime: Runtime,
+        program: RunningProgram | None,
+        record: JobRecord,
+        addresses: _Addresses,
+        lost: Sequence[asyncio.Future[AttemptError]],
+    ) -> ExitRecord:
+        """Run the container of a harness while its gateway runs; begin another pass if the gateway dies.
+
+        Args:
+            runtime: starts the container.
+            program: the container that an earlier supervisor started, if any.
+            record: what was submitted.
+            addresses: of the model and the auxiliary servers.
+            lost: resolved if a model server terminates.
+        """
+        gateway = GatewayServer(self.attempt)
+        for _ in range(RESTARTS + 1):
+            if program is None:
+                gateway.prepare_pass(record)
+                program = await self._start(runtime, record, addresses)
+            died: asyncio.Future[AttemptError] = asyncio.ensure_future(gateway.death())
+            try:
+                return await self._watch_to_exit(program, record, *lost, died)
+            except GatewayDied as error:
+                await self._until_observed(runtime.stop)
+                if error.status is not None:
+                    return self._exit_record(ExitStatus(code=error.status))
+                logger.warning("%s: its gateway died; another pass begins", self.attempt.name)
+                await self._until_observed(runtime.discard)
+                program = None
+            finally:
+                died.cancel()
+        raise AttemptError.failed(Reason.INFRASTRUCTURE, f"its gateway died {RESTARTS + 1} times")
 
     async def _watch_to_exit(
         self, program: RunningProgram, record: JobRecord, *lost: asyncio.Future[AttemptError]
@@ -251,30 +316,39 @@ class AttemptRunner:
             stops=[self.stop],
         )
 
-    async def _start(
-        self, runtime: Runtime, record: JobRecord, url: str | None, base_urls: Mapping[str, str]
-    ) -> RunningProgram:
-        job, variables = with_auxiliary_servers(record.job, base_urls)
-        if url is None:
-            raise AttemptError.failed(Reason.REJECTED, "the target has no URL")
-        shared_network = record.settings.runtime == "process" or record.settings.network == "host"
-        own_port = free_port(LOOPBACK, 0) if shared_network else None
-        gateway = job.gateway is not None and record.settings.runtime == "process"
-        bound = behind_gateway(job) if gateway else job
-        command = bind(bound, runtime.paths, gateway_url(url) if gateway else url, own_port=own_port)
-        write_files(command, self.attempt.work)
+    async def _start(self, runtime: Runtime, record: JobRecord, addresses: _Addresses) -> RunningProgram:
+        job, variables = with_auxiliary_servers(record.job, addresses.base_urls)
         try:
             values = resolve_env(job.env, read_values(self.attempt), self._context.environ)
         except SecretError as error:
             raise AttemptError.failed(Reason.REJECTED, str(error)) from error
         self.attempt.set_phase("starting")
         logger.info("%s: starting the harness", self.attempt.name)
+        shared_network = record.settings.runtime == "process" or record.settings.network == "host"
+        own_port = free_port(LOOPBACK, 0) if shared_network else None
+        gateway = await self._place_gateway(record, addresses, values) if job.gateway is not None else None
+        bound = job if gateway is None else behind_gateway(job)
+        url = addresses.url if gateway is None else gateway_url(addresses.url, gateway.address)
+        command = bind(bound, runtime.paths, url, own_port=own_port)
         command = replace(command, env={**variables, **command.env})
+        write_files(command, self.attempt.work)
         started = launch(command, values)
-        if gateway:
-            config = write_config(self.attempt, record, url, self._context.store.home)
-            started = run_behind_gateway(self.attempt, record, command, started, config=config)
-        return await runtime.start(started)
+        try:
+            return await runtime.start(started if gateway is None else gateway.wrap(command, started))
+        except Preceded:
+            await GatewayServer(self.attempt).stop()
+            raise
+
+    async def _place_gateway(self, record: JobRecord, addresses: _Addresses, values: Mapping[str, str]) -> Placement:
+        """Prepare the gateway as the parent of the harness's process, or start it next to the container."""
+        home = self._context.store.home
+        if record.settings.runtime == "process":
+            return parent_placement(self.attempt, record, addresses.local_url, home)
+        host, name = await self._context.engine.call(partial(harness_side, settings=record.settings))
+        environ = base_environ(self._context.environ, None)
+        return await container_placement(
+            self.attempt, record, addresses.local_url, home, listen=host, name=name, env={**environ, **values}
+        )
 
     async def _watch(
         self, program: RunningProgram, record: JobRecord, *lost: asyncio.Future[AttemptError]

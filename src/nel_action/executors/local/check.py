@@ -17,7 +17,7 @@ from nel_action.executors.local.command import auxiliary_deployments
 from nel_action.executors.local.docker.engine import docker_client
 from nel_action.executors.local.docker.images import why_unavailable
 from nel_action.executors.local.docker.options import opens_machine, parse_docker_args
-from nel_action.executors.local.model_server.interface import server_kind
+from nel_action.executors.local.model_server.interface import LOOPBACK, bridge_gateway, server_kind
 from nel_action.executors.virtualenvs import find_uv
 from nel_action.planning.jobs import Job, Plan
 from nel_action.spec.deployment import ServedDeployment
@@ -26,7 +26,7 @@ from nel_action.spec.execution import LocalExecution
 if TYPE_CHECKING:
     from docker import DockerClient
 
-__all__ = ["check"]
+__all__ = ["check", "check_gateway"]
 
 CONTAINER_SETTINGS: Final = ("memory", "cpus", "extra_docker_args", "mounts")
 """Settings that apply to containers only."""
@@ -167,6 +167,8 @@ def _check_containers(jobs: Sequence[Job], settings: LocalExecution, environ: Ma
         with docker_client(environ) as client:
             yield from _check_limits(client, settings)
             yield from _check_images(client, jobs, settings)
+            if settings.runtime == "docker" and any(job.gateway for job in jobs):
+                yield from check_gateway(client, settings, environ)
     except NelActionError as error:
         yield from error.problems
 
@@ -186,7 +188,9 @@ def _check_missing_images(jobs: Iterable[Job]) -> Iterator[Problem]:
 
 def _check_loopback(jobs: Iterable[Job], settings: LocalExecution) -> Iterator[Problem]:
     """Reject targets on this machine's loopback interface, which containers cannot reach."""
-    urls = {job.target.api_endpoint.url for job in jobs if not isinstance(job.deployment, ServedDeployment)}
+    # NOTE: a gateway runs on this machine and reaches it.
+    direct = [job for job in jobs if job.gateway is None and not isinstance(job.deployment, ServedDeployment)]
+    urls = {job.target.api_endpoint.url for job in direct}
     for url in sorted(url for url in urls if url):
         if settings.network != "host" and _is_loopback(urlsplit(url).hostname or ""):
             hint = "set execution.network: host, or use an address that containers can reach"
@@ -209,6 +213,37 @@ def _check_limits(client: DockerClient, settings: LocalExecution) -> Iterator[Pr
     if settings.network and settings.network not in known and not settings.network.startswith("container:"):
         hint = f"create it with `docker network create {settings.network}`"
         yield Problem(f"execution.network: the engine has no network {settings.network}", hint=hint)
+
+
+def check_gateway(client: DockerClient, settings: LocalExecution, environ: Mapping[str, str]) -> Iterator[Problem]:
+    """Yield reasons why containers of the engine cannot reach a gateway on this machine."""
+    host = environ.get("DOCKER_HOST", "")
+    network = settings.network or _extra_network(settings) or "bridge"
+    reason = None
+    if host and not host.startswith(("unix://", "npipe://")):
+        reason = f"the engine at {host} is on another machine"
+    elif any("rootless" in option for option in client.info().get("SecurityOptions") or []):
+        reason = "a rootless engine keeps its containers from this machine's addresses"
+    elif network.startswith("container:"):
+        reason = f"execution.network: {network} is the network of another container"
+    elif network != "host" and "Docker Desktop" not in str(client.info().get("OperatingSystem")):
+        reason = _unreachable_bridge(client)
+    if reason is not None:
+        hint = "set execution.runtime: process, or gateway: false, which gives the API key to the harness"
+        yield Problem(f"containers cannot reach the gateway: {reason}", hint=hint)
+
+
+def _unreachable_bridge(client: DockerClient) -> str | None:
+    """Return why containers do not reach this machine through the default bridge; None if they do."""
+    from docker.errors import NotFound
+
+    try:
+        address = bridge_gateway(client)
+    except NotFound:
+        return "the engine has no default bridge network; execution.network: host works"
+    if address == LOOPBACK:
+        return "the engine's bridge is not on this machine: nel-action itself runs in a container"
+    return None
 
 
 def _check_images(client: DockerClient, jobs: Iterable[Job], settings: LocalExecution) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -57,6 +57,8 @@ class ServerLease:
 
     url: str
     """URL of the route that the task uses, as the harness sees it."""
+    local_url: str
+    """The same as this machine sees it."""
     base_url: str
     """Base URL of the server, as the harness sees it."""
     lost: asyncio.Future[AttemptError]
@@ -307,7 +309,9 @@ class ModelServerPool:
             attempt.set_phase(server.phase)
             serving = await wait_unless(asyncio.shield(server.ready), stop)
             _link_log(server, log)
-            yield ServerLease(server.route(serving, record), serving.base_url, server.lost)
+            local = replace(serving, base_url=serving.local_url)
+            urls = server.route(serving, record), server.route(local, record)
+            yield ServerLease(*urls, base_url=serving.base_url, lost=server.lost)
         finally:
             _link_log(server, log)
             server.users -= 1
