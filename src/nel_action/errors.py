@@ -9,7 +9,8 @@ NelActionError                 3   something could not be measured
 │   ├── EndpointError          3   the target refused or failed the one tiny request
 │   └── EngineError            3   Docker, Slurm, Lepton: not there, not allowed, not working
 ├── ExecutorError              3   a backend rejected a job or returned incomplete data
-│   └── CollectError           3   artifacts or logs are incomplete
+│   ├── CollectError           3   artifacts or logs are incomplete
+│   └── QueueFullError         3   a backend accepts no further job for the moment
 ├── ResultsError               3   result files that are missing, truncated or not comparable
 ├── SecretError                2   a variable that the spec names is not set
 └── CancelledError           130   the caller asked to stop
@@ -35,6 +36,7 @@ __all__ = [
     "NelActionError",
     "NotFoundError",
     "Problem",
+    "QueueFullError",
     "ResultsError",
     "SecretError",
     "SpecError",
@@ -142,6 +144,10 @@ class ExecutorError(NelActionError):
 
 class CollectError(ExecutorError):
     """Artifacts or logs are incomplete."""
+
+
+class QueueFullError(ExecutorError):
+    """A backend accepts no further job for the moment, because of a limit on the number of queued jobs."""
 
 
 class ResultsError(NelActionError):

@@ -12,11 +12,11 @@ import click
 from nel_action.errors import ExitCode
 
 if TYPE_CHECKING:
-    from nel_action.driver.events import Event, Exported, Extended
+    from nel_action.driver.events import Event, Exported, Extended, Submitted
     from nel_action.lifecycle.session import Session
     from nel_action.report.model import Report
 
-__all__ = ["follow", "follow_quietly"]
+__all__ = ["follow", "follow_quietly", "print_deferred"]
 
 
 def follow(events: Iterable[Event], session: Session, *, max_wait: float | None) -> ExitCode:
@@ -80,6 +80,13 @@ def _show(event: Event, code: ExitCode) -> ExitCode:
         case _:
             pass
     return code
+
+
+def print_deferred(event: Submitted) -> None:
+    """Print how many jobs have not been submitted yet, and why."""
+    for detail in dict.fromkeys(row.detail for row in event.deferred):
+        count = sum(row.detail == detail for row in event.deferred)
+        click.echo(f"{count} of {len(event.jobs)} jobs {detail}", err=True)
 
 
 def _print_extension(event: Extended) -> None:

@@ -24,7 +24,7 @@ __all__ = ["resume"]
 def resume(*, invocation: str, env_file: Path | None, wait: bool, max_wait: float | None) -> int:
     """Run the failed and cancelled jobs of INVOCATION again; succeeded and active jobs are left alone."""
     from nel_action.cli.follow import follow as show
-    from nel_action.cli.follow import follow_quietly
+    from nel_action.cli.follow import follow_quietly, print_deferred
     from nel_action.driver.evaluation import follow
     from nel_action.driver.events import Submitted
     from nel_action.driver.surroundings import Surroundings
@@ -41,4 +41,5 @@ def resume(*, invocation: str, env_file: Path | None, wait: bool, max_wait: floa
         if isinstance(submitted, Submitted):
             names = ", ".join(job.name for job in submitted.jobs) or "nothing to run again"
             click.echo(f"invocation {opened.invocation.id}: {names}", err=True)
+            print_deferred(submitted)
         return follow_quietly(events) if once else show(events, opened, max_wait=max_wait)

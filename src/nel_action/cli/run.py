@@ -99,12 +99,14 @@ def _evaluate(prepared: Prepared, around: Surroundings, *, wait: bool, max_wait:
         session = _submit(events, copies)
         if wait or around.stop.is_set():
             return follow(events, session, max_wait=max_wait)
-    click.echo(f"submitted; nel-action wait {session.invocation.id} brings the verdict", err=True)
+    waiting = " and submits the remaining jobs" if any(not view.submitted for view in session.views()) else ""
+    click.echo(f"submitted; nel-action wait {session.invocation.id} brings the verdict{waiting}", err=True)
     return ExitCode.RUNNING
 
 
 def _submit(events: Events, copies: Path) -> Session:
     """Consume the events up to the submission."""
+    from nel_action.cli.follow import print_deferred
     from nel_action.driver.events import Created, Submitted
 
     for event in events:
@@ -117,6 +119,7 @@ def _submit(events: Events, copies: Path) -> Session:
                 for row in event.joined:
                     when = row.started or "an earlier run"
                     click.echo(f"{row.name}: result of {when} is reused (--fresh runs it again)", err=True)
+                print_deferred(event)
                 return event.session
             case _:
                 pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from nel_action.driver.confirmation import confirm
 from nel_action.driver.events import Created, Events, Left, Polled, Submitted
@@ -70,14 +71,26 @@ def follow(session: Session, around: Surroundings, *, retry: bool = False) -> Ev
 
 
 def _submitted(session: Session, submission: Submission) -> Submitted:
-    return Submitted(session=session, jobs=submission.jobs, joined=submission.joined, rejected=submission.rejected)
+    return Submitted(
+        session=session,
+        jobs=submission.jobs,
+        joined=submission.joined,
+        rejected=submission.rejected,
+        deferred=submission.deferred,
+    )
 
 
 def _wait_and_judge(session: Session, around: Surroundings) -> Events:
     """Poll until all jobs are final, confirm failures, and conclude; or leave while jobs are active."""
     while True:
         views = session.views()
-        for views in poll_until_settled(session, stop=around.stop, deadline=around.deadline, once=around.once):
+        for views in poll_until_settled(
+            session,
+            stop=around.stop,
+            deadline=around.deadline,
+            once=around.once,
+            submit_deferred=partial(submit, session) if around.may_submit else None,
+        ):
             yield Polled(views, settled(views))
         if not settled(views):
             yield Left(ExitCode.CANCELLED if around.stop.is_set() else ExitCode.RUNNING)

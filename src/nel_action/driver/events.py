@@ -48,7 +48,7 @@ class Created:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
-    """Every job has an attempt: a new one, one of another invocation, or a rejected one."""
+    """Every job has an attempt: a new one, one of another invocation, a rejected or a deferred one."""
 
     session: Session
     jobs: tuple[Job, ...]
@@ -57,6 +57,8 @@ class Submitted:
     """Those of them that joined an attempt of another invocation."""
     rejected: tuple[AttemptRow, ...] = ()
     """Those of them that the backend rejected."""
+    deferred: tuple[AttemptRow, ...] = ()
+    """Those of them that are submitted while the caller waits, as other jobs finish."""
 
 
 @dataclass(frozen=True, slots=True)

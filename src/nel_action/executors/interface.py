@@ -4,8 +4,8 @@ The backend is the source of truth and the ledger caches it. `find` must therefo
 created, even if the response to `submit` was lost, and `submit` must be idempotent: called again for an attempt that
 exists, it returns that attempt.
 
-Optional capabilities are separate protocols (`Describing`, `Maintaining`, `Pooling`, `Releasing`, `Supervising`,
-`Surveying`).
+Optional capabilities are separate protocols (`BatchSubmitting`, `Describing`, `Maintaining`, `Pooling`, `Releasing`,
+`Supervising`, `Surveying`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from nel_action.errors import Problem
+from nel_action.errors import ExecutorError, Problem, UnreachableError
 from nel_action.model.job import Attempt, JobStatus, Key
 from nel_action.planning.jobs import Job, Plan
 
 __all__ = [
+    "BatchSubmitting",
     "Describing",
     "Executor",
     "ExecutorContext",
@@ -74,6 +75,7 @@ class Executor(Protocol):
             invocation: ID of the submitting invocation.
 
         Raises:
+            QueueFullError: the backend accepts no further job for the moment; nothing was submitted.
             ExecutorError: the backend rejected the job.
             UnreachableError: the backend did not answer; only `find` shows whether the job exists.
         """
@@ -109,6 +111,28 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Close connections; never affects jobs."""
+
+
+@runtime_checkable
+class BatchSubmitting(Protocol):
+    """An executor that submits many jobs with a constant number of requests."""
+
+    @property
+    def parallelism(self) -> int:
+        """Number of jobs of an invocation that may be on the backend at the same time."""
+
+    def submit_many(
+        self, jobs: Sequence[tuple[Job, int]], invocation: str
+    ) -> Mapping[Key, Attempt | ExecutorError | UnreachableError]:
+        """Submit attempts, each as `Executor.submit` does; one failure prevents no other submission.
+
+        Args:
+            jobs: jobs with the numbers of their attempts; their keys are distinct.
+            invocation: ID of the submitting invocation.
+
+        Returns:
+            For every key the attempt, or the error that `submit` would raise.
+        """
 
 
 @runtime_checkable

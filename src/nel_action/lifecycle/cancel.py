@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Final
 
 from nel_action.executors.interface import Releasing
+from nel_action.ledger import now
 from nel_action.lifecycle.session import JobView, Session
 from nel_action.lifecycle.submit import recover
 from nel_action.lifecycle.waiting import refresh
@@ -15,6 +17,12 @@ from nel_action.model.job import JobState, JobStatus
 __all__ = ["DETACHED", "cancel"]
 
 logger = logging.getLogger(__name__)
+
+NEVER_SUBMITTED: Final = "none"
+"""Placeholder backend ID of a deferred job that was cancelled."""
+
+WITHDRAWN: Final = "cancelled before it was submitted"
+"""Detail of such a job."""
 
 DETACHED: Final = "detached; the job belongs to another invocation and runs on"
 """Detail of a job that this invocation had joined and no longer waits for."""
@@ -44,6 +52,14 @@ def cancel(session: Session, jobs: Collection[int] | None = None, *, shared: boo
         for row in session.attempts().values()
         if row.backend_id and not row.state.final and (jobs is None or row.job in jobs)
     ]
+    deferred = [
+        row
+        for row in session.attempts().values()
+        if not row.submitted and row.detail and (jobs is None or row.job in jobs)
+    ]
+    for row in deferred:
+        withdrawn = replace(row, backend_id=NEVER_SUBMITTED, recorded=now())
+        session.ledger.record(withdrawn.updated(JobStatus(state=JobState.CANCELLED, detail=WITHDRAWN)))
     detached = [row for row in rows if row.reused and not shared]
     own = [row for row in rows if row not in detached]
     if own:
@@ -51,7 +67,7 @@ def cancel(session: Session, jobs: Collection[int] | None = None, *, shared: boo
         session.executor.cancel([row.backend_attempt for row in own])
     for row in detached:
         session.observe(row, JobStatus(state=JobState.CANCELLED, detail=DETACHED))
-    if detached:
+    if detached or deferred:
         session.save()
     complete = jobs is None or {job.index for job in session.invocation.plan.jobs} <= set(jobs)
     if complete and isinstance(session.executor, Releasing):

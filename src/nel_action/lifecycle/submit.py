@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from nel_action.errors import ExecutorError
-from nel_action.executors.interface import find_attempts, poll_attempts
+from nel_action.errors import ExecutorError, QueueFullError, UnreachableError
+from nel_action.executors.interface import BatchSubmitting, find_attempts, poll_attempts
 from nel_action.ledger import AttemptRow, now
 from nel_action.lifecycle.session import Session
 from nel_action.model.job import Attempt, JobState, JobStatus, Reason
@@ -34,6 +34,8 @@ class Submission:
     """Attempts of other invocations that take the place of new ones."""
     rejected: tuple[AttemptRow, ...] = ()
     """Attempts that the backend rejected."""
+    deferred: tuple[AttemptRow, ...] = ()
+    """Attempts that are submitted once others have finished; their details contain the reason."""
 
 
 def submit(session: Session) -> Submission:
@@ -41,7 +43,8 @@ def submit(session: Session) -> Submission:
 
     A job that the backend has under its key is joined while it is active or if it succeeded, in both cases only if its
     model is pinned: two unknown models are not known to be equal. If it failed there, a new attempt is submitted. A
-    job that the backend rejects is failed with reason `rejected`; the others are submitted all the same.
+    job that the backend rejects is failed with reason `rejected`; the others are submitted all the same. Jobs beyond
+    `execution.parallelism`, and those that the backend cannot accept now, are left for a later call.
 
     Raises:
         UnreachableError: the backend did not answer; the next call finds what was submitted.
@@ -91,7 +94,7 @@ def _place(session: Session, jobs: list[Job], attempts: Mapping[int, AttemptRow]
     existing_attempts = find_attempts(session.executor, [job.key for job in jobs])
     statuses = poll_attempts(session.executor, list(existing_attempts.values())) if existing_attempts else {}
     joined: list[AttemptRow] = []
-    rejected: list[AttemptRow] = []
+    new: list[tuple[Job, int]] = []
     for job in jobs:
         existing = existing_attempts.get(job.key)
         row = attempts.get(job.index)
@@ -99,28 +102,78 @@ def _place(session: Session, jobs: list[Job], attempts: Mapping[int, AttemptRow]
             reused = row is None or row.reused or row.number != existing.number
             if row is not None and row.reused and row.state.final:
                 session.ledger.forget(row)
-            intent = _intend(session, job, existing.number, reused=reused)
+            intent = _intent(session, job, existing.number, reused=reused)
+            session.ledger.intend([intent])
             recorded = _record(session, intent, existing, statuses[job.key])
             joined += [recorded] if reused else []
-            continue
-        intent = _intend(session, job, _next_number(row, existing), reused=False)
-        recorded = _submit(session, job, intent)
-        rejected += [recorded] if recorded.reason is Reason.REJECTED else []
-    session.save()
-    counts = (len(jobs), len(joined), len(rejected))
-    logger.info("invocation %s: %d jobs submitted, %d of them joined, %d rejected", session.invocation.id, *counts)
-    return Submission(tuple(jobs), tuple(joined), tuple(rejected))
-
-
-def _submit(session: Session, job: Job, intent: AttemptRow) -> AttemptRow:
-    """Submit one job; if the backend rejects it, that job alone has failed."""
+        else:
+            new.append((job, _next_number(row, existing)))
     try:
-        attempt = session.executor.submit(job, intent.number, session.invocation.id)
-    except ExecutorError as error:
-        attempt = Attempt(key=job.key, number=intent.number, backend_id=_REJECTED_ID)
-        status = JobStatus(state=JobState.FAILED, reason=Reason.REJECTED, detail=error.problems[0].message)
-        return _record(session, intent, attempt, status)
-    return _record(session, intent, attempt, None)
+        outcomes = _submit_new(session, new)
+    finally:
+        session.save()
+    rejected = tuple(row for row in outcomes if row.reason is Reason.REJECTED)
+    deferred = tuple(row for row in outcomes if not row.submitted)
+    counts = (len(jobs) - len(deferred), len(joined), len(rejected), len(deferred))
+    logger.info(
+        "invocation %s: %d jobs submitted, %d of them joined, %d rejected, %d deferred", session.invocation.id, *counts
+    )
+    return Submission(tuple(jobs), tuple(joined), rejected, deferred)
+
+
+def _submit_new(session: Session, jobs: Sequence[tuple[Job, int]]) -> list[AttemptRow]:
+    """Write the intents, submit, and record the answers.
+
+    Returns:
+        The recorded attempts; deferred ones have no answer.
+
+    Raises:
+        UnreachableError: some answers are missing; the others have been recorded.
+    """
+    executor, rows = session.executor, []
+    intents = {job.index: _intent(session, job, number, reused=False) for job, number in jobs}
+    if not isinstance(executor, BatchSubmitting):
+        for job, number in jobs:
+            session.ledger.intend([intents[job.index]])
+            try:
+                outcome: Attempt | ExecutorError = executor.submit(job, number, session.invocation.id)
+            except ExecutorError as error:
+                outcome = error
+            rows.append(_record_outcome(session, intents[job.index], outcome))
+        return rows
+    session.ledger.intend(list(intents.values()))
+    active = sum(row.submitted and not row.reused and not row.state.final for row in session.attempts().values())
+    now_, later = jobs[: max(0, executor.parallelism - active)], jobs[max(0, executor.parallelism - active) :]
+    outcomes = executor.submit_many(now_, session.invocation.id) if now_ else {}
+    unreachable = None
+    for job, _ in now_:
+        outcome_ = outcomes[job.key]
+        if isinstance(outcome_, UnreachableError):
+            unreachable = outcome_
+        else:
+            rows.append(_record_outcome(session, intents[job.index], outcome_))
+    if unreachable is not None:
+        raise unreachable
+    waits = f"waits until fewer than {executor.parallelism} jobs are in the queue (execution.parallelism)"
+    return rows + [_defer(session, intents[job.index], waits) for job, _ in later]
+
+
+def _record_outcome(session: Session, intent: AttemptRow, outcome: Attempt | ExecutorError) -> AttemptRow:
+    """Record the answer to a submission; if the backend rejected a job, that job alone has failed."""
+    if isinstance(outcome, QueueFullError):
+        return _defer(session, intent, outcome.problems[0].message)
+    if isinstance(outcome, Attempt):
+        return _record(session, intent, outcome, None)
+    attempt = Attempt(key=intent.key, number=intent.number, backend_id=_REJECTED_ID)
+    status = JobStatus(state=JobState.FAILED, reason=Reason.REJECTED, detail=outcome.problems[0].text)
+    return _record(session, intent, attempt, status)
+
+
+def _defer(session: Session, intent: AttemptRow, cause: str) -> AttemptRow:
+    """Record why an attempt has not been submitted yet."""
+    row = replace(intent, detail=f"not submitted yet: {cause}")
+    session.ledger.record(row)
+    return row
 
 
 def _answer_lost(row: AttemptRow, attempt: Attempt) -> bool:
@@ -147,9 +200,9 @@ def _next_number(row: AttemptRow | None, existing: Attempt | None) -> int:
     return max(row.number if row else 0, existing.number if existing else 0) + 1
 
 
-def _intend(session: Session, job: Job, number: int, *, reused: bool) -> AttemptRow:
-    """Write the intent to submit or to join an attempt."""
-    intent = AttemptRow(
+def _intent(session: Session, job: Job, number: int, *, reused: bool) -> AttemptRow:
+    """Return the intent to submit or to join an attempt."""
+    return AttemptRow(
         invocation=session.invocation.id,
         job=job.index,
         number=number,
@@ -158,8 +211,6 @@ def _intend(session: Session, job: Job, number: int, *, reused: bool) -> Attempt
         intended=now(),
         reused=reused,
     )
-    session.ledger.intend([intent])
-    return intent
 
 
 def _record(session: Session, intent: AttemptRow, attempt: Attempt, status: JobStatus | None) -> AttemptRow:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from threading import Event
 from typing import Final
 
+from nel_action.errors import UnreachableError
 from nel_action.executors.interface import Pooling, poll_attempts
 from nel_action.ledger import AttemptRow
 from nel_action.lifecycle.session import JobView, Session
@@ -17,6 +18,9 @@ from nel_action.retry import Backoff
 __all__ = ["poll_until_settled", "refresh", "refresh_all", "settled"]
 
 logger = logging.getLogger(__name__)
+
+_DEFERRED_INTERVAL: Final = 60.0
+"""Seconds between tries to submit deferred jobs while no other job finishes."""
 
 _FACTOR: Final = 1.5
 """Growth of the polling interval while nothing changes."""
@@ -90,13 +94,25 @@ def _record(session: Session, rows: Sequence[AttemptRow], statuses: Mapping[Key,
     return session.views(statuses)
 
 
+def _try_to_submit(submit_deferred: Callable[[], object]) -> None:
+    try:
+        submit_deferred()
+    except UnreachableError as error:
+        logger.warning("cannot submit the deferred jobs now: %s", error.problems[0].message)
+
+
 def settled(views: Sequence[JobView]) -> bool:
     """Return whether all jobs are final."""
     return all(view.state.final for view in views)
 
 
 def poll_until_settled(
-    session: Session, *, stop: Event, deadline: float | None = None, once: bool = False
+    session: Session,
+    *,
+    stop: Event,
+    deadline: float | None = None,
+    once: bool = False,
+    submit_deferred: Callable[[], object] | None = None,
 ) -> Iterator[list[JobView]]:
     """Poll until all jobs are final, the deadline passes or `stop` is set; the jobs run on in any case.
 
@@ -105,6 +121,8 @@ def poll_until_settled(
         stop: requests to leave, usually set by a signal handler.
         deadline: on the monotonic clock, in seconds; None for no limit. One more poll is made when it passes.
         once: poll a single time.
+        submit_deferred: submits jobs that were deferred at submission; called when others have finished, and every
+            minute while there are any.
 
     Yields:
         All jobs, after each poll; `settled` of the last list tells whether all jobs are final.
@@ -112,8 +130,15 @@ def poll_until_settled(
     initial, maximum = session.executor.poll_interval
     backoff = Backoff(initial=initial, factor=_FACTOR, maximum=maximum)
     delays, last = backoff.delays(), None
+    tried = time.monotonic()
+    active: int | None = None
     while True:
         views = refresh(session)
+        if submit_deferred is not None and not once and any(view.submitted is None for view in views):
+            previous, active = active, sum(1 for view in views if view.submitted and not view.state.final)
+            if time.monotonic() - tried > _DEFERRED_INTERVAL or (previous is not None and active < previous):
+                _try_to_submit(submit_deferred)
+                tried, views = time.monotonic(), session.views()
         yield views
         if once or settled(views) or stop.is_set():
             return

@@ -179,16 +179,8 @@ def test_finished_job_is_found_and_not_repeated(on_light: MakeExecutor, light: C
 
 def test_truncated_archive_is_not_submitted(on_light: MakeExecutor, light: Cluster, tmp_path: Path) -> None:
     executor = on_light(output_dir=str(light.scratch / "torn"))
-    argv = [
-        "sh",
-        "-c",
-        template("submit.sh"),
-        "submit.sh",
-        str(light.scratch / "torn"),
-        "nel-0123456789abcdef-1",
-        "x.sh",
-        "30",
-    ]
+    argv = ["sh", "-c", template("submit.sh"), "submit.sh", str(light.scratch / "torn"), "30"]
+    (tmp_path / "list").write_text("nel-0123456789abcdef-1 x.sh\n")
     tar = subprocess.run(["tar", "-c", "-C", str(tmp_path), "."], capture_output=True, check=True).stdout
     for data in (b"", tar, tar[:600]):
         assert executor.remote.run_once(argv, stdin=data).code == 74

@@ -17,14 +17,26 @@ SQUEUE = """\
 #!/bin/sh
 echo "squeue $*" >>{root}/calls
 [ ! -e {root}/down ] || {{ echo "slurm_load_jobs error: Unable to contact slurm controller" >&2; exit 1; }}
-cat {root}/queue
+case $* in
+*"%j %i"*) awk -F '|' '{{ print $2, $1 }}' {root}/queue ;;
+*) cat {root}/queue ;;
+esac
 """
 
 SBATCH = """\
 #!/bin/sh
 echo "sbatch $*" >>{root}/calls
 [ ! -s {root}/sbatch_error ] || {{ cat {root}/sbatch_error >&2; exit 1; }}
-echo 4711
+[ ! -e {root}/limit ] || [ "$(grep -c . {root}/queue)" -lt "$(cat {root}/limit)" ] || {{
+    echo "sbatch: error: AssocMaxSubmitJobLimit" >&2
+    echo "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit)" >&2
+    exit 1
+}}
+for script; do :; done
+directory=${{script%/*}}
+id=$((4711 + $(grep -c . {root}/queue)))
+echo "$id|${{directory##*/}}|PENDING|Priority|2026-11-22T10:00:00|N/A|N/A|$directory" >>{root}/queue
+echo "$id"
 """
 
 SACCT = """\
@@ -59,6 +71,10 @@ class StubCluster:
     def set_queue(self, *rows: str) -> None:
         """Set the output of `squeue`: rows of ID, name, state, reason, three times and directory, separated by `|`."""
         (self.root / "queue").write_text("".join(f"{row}\n" for row in rows))
+
+    def set_submit_limit(self, limit: int) -> None:
+        """Let `sbatch` reject jobs while the queue has that many."""
+        (self.root / "limit").write_text(f"{limit}\n")
 
     def set_controller(self, *, up: bool) -> None:
         """Start or stop the controller."""

@@ -1,4 +1,4 @@
-"""Archive of an attempt's directory, which is sent to the cluster in one command.
+"""Archive of the directories of attempts, which is sent to the cluster in one command.
 
 Its last member marks it as complete. Values of variables are sent as shell functions in a file that only the user can
 read. They are functions so that only the steps export the values: the batch shell's own environment would be copied
@@ -23,17 +23,20 @@ from nel_action.files import is_generated
 from nel_action.model.env_ref import EnvRef, EnvSource, host_names
 from nel_action.version import __version__
 
-__all__ = ["attempt_archive", "secrets_text"]
+__all__ = ["attempts_archive", "secrets_text"]
 
-COMPLETE: Final = "state/complete"
+COMPLETE: Final = "complete"
 """The last member; missing in a truncated archive."""
 
+LIST: Final = "list"
+"""Member with a line for each attempt: its name and the file name of its script."""
 
-def attempt_archive(slurm_job: SlurmJob, invocation: str, environ: Mapping[str, str]) -> bytes:
-    """Return an attempt's directory as a tar archive.
+
+def attempts_archive(slurm_jobs: Sequence[SlurmJob], invocation: str, environ: Mapping[str, str]) -> bytes:
+    """Return the directories of attempts as one tar archive.
 
     Args:
-        slurm_job: the attempt.
+        slurm_jobs: the attempts.
         invocation: ID of the invocation.
         environ: values of variables.
 
@@ -43,20 +46,36 @@ def attempt_archive(slurm_job: SlurmJob, invocation: str, environ: Mapping[str, 
     """
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
-        for name in ("files", "logs", "run", "run/artifacts", "run/work", "state"):
-            _add(archive, name, None, mode=0o700)
-        _add(archive, slurm_job.script_name, batch_script(slurm_job).encode(), mode=0o700)
-        _add(archive, "job.json", _job_json(slurm_job, invocation).encode())
-        _add(archive, ".secrets.env", secrets_text(slurm_job, environ).encode())
-        for name, text in slurm_job.files.items():
-            if name.startswith("/") or ".." in Path(name).parts:
-                msg = f"file {name} of the command is outside its working directory; use a relative path without .."
-                raise UsageError(msg)
-            _add(archive, f"files/{name}", text.encode())
-        for name, folder in _folders(slurm_job).items():
-            _add_tree(archive, name, folder)
+        lines = [f"{each.directory.name} {each.script_name}\n" for each in slurm_jobs]
+        _add(archive, LIST, "".join(lines).encode())
+        for each in slurm_jobs:
+            _add_attempt(archive, each, invocation, environ)
         _add(archive, COMPLETE, b"yes\n")
     return buffer.getvalue()
+
+
+def _add_attempt(archive: tarfile.TarFile, slurm_job: SlurmJob, invocation: str, environ: Mapping[str, str]) -> None:
+    """Add the directory of one attempt.
+
+    Args:
+        archive: the archive.
+        slurm_job: the attempt.
+        invocation: ID of the invocation.
+        environ: values of variables.
+    """
+    root = slurm_job.directory.name
+    for name in ("", "/files", "/logs", "/run", "/run/artifacts", "/run/work"):
+        _add(archive, f"{root}{name}", None, mode=0o700)
+    _add(archive, f"{root}/{slurm_job.script_name}", batch_script(slurm_job).encode(), mode=0o700)
+    _add(archive, f"{root}/job.json", _job_json(slurm_job, invocation).encode())
+    _add(archive, f"{root}/.secrets.env", secrets_text(slurm_job, environ).encode())
+    for name, text in slurm_job.files.items():
+        if name.startswith("/") or ".." in Path(name).parts:
+            msg = f"file {name} of the command is outside its working directory; use a relative path without .."
+            raise UsageError(msg)
+        _add(archive, f"{root}/files/{name}", text.encode())
+    for name, folder in _folders(slurm_job).items():
+        _add_tree(archive, f"{root}/{name}", folder, source=name == TASK)
 
 
 TASK: Final = "run/task"
@@ -84,10 +103,12 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes | None, *, mode: int =
         archive.addfile(member, io.BytesIO(data))
 
 
-def _add_tree(archive: tarfile.TarFile, name: str, folder: Path) -> None:
+def _add_tree(archive: tarfile.TarFile, name: str, folder: Path, *, source: bool) -> None:
+    """Add a folder, without generated files if it is source code."""
+
     def without_owner(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
         inner = Path(member.name).relative_to(name)
-        if name == TASK and member.name != name and is_generated(folder / inner):
+        if source and member.name != name and is_generated(folder / inner):
             return None
         member.uid = member.gid = 0
         member.uname = member.gname = ""

@@ -8,15 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, TypeVar
 
-from nel_action.errors import Problem
+from nel_action.errors import ExecutorError, Problem, UnreachableError
 from nel_action.executors.interface import Executor, ExecutorContext
-from nel_action.executors.slurm.archive import attempt_archive
+from nel_action.executors.slurm.archive import attempts_archive
 from nel_action.executors.slurm.cleanup import cancel_attempts, remove_expired
 from nel_action.executors.slurm.remote import KEPT, RemoteShell, open_transport, retry_outages
 from nel_action.executors.slurm.script import batch_script
 from nel_action.executors.slurm.slurm_job import SlurmJob
 from nel_action.executors.slurm.status.observation import Observer
-from nel_action.executors.slurm.submission import list_attempts, submit_attempt
+from nel_action.executors.slurm.submission import BatchSubmission, list_attempts
 from nel_action.executors.slurm.transfer import collect, stream_log
 from nel_action.model.job import Attempt, JobStatus, Key, attempt_name, newest
 from nel_action.planning.jobs import Job, Plan
@@ -107,21 +107,54 @@ class SlurmExecutor:
 
         Raises:
             SecretError: a variable is not set.
+            QueueFullError: Slurm accepts no further job now.
             ExecutorError: Slurm rejects the job.
             UnreachableError: the outcome is unknown; `find` or another call looks it up.
         """
-        slurm_job = self._slurm_job(job, number)
-        archive = attempt_archive(slurm_job, invocation, self._context.environ)
-        job_id = self._retry_outages(
-            lambda: submit_attempt(
-                self.remote,
-                output_dir=self._settings.output_dir,
-                name=slurm_job.directory.name,
-                script=slurm_job.script_name,
-                archive=archive,
-            )
+        outcome = self.submit_many([(job, number)], invocation)[job.key]
+        if isinstance(outcome, Attempt):
+            return outcome
+        raise outcome
+
+    @property
+    def parallelism(self) -> int:
+        """Number of jobs of an invocation that may be in the queue at the same time."""
+        return self._settings.parallelism
+
+    def submit_many(
+        self, jobs: Sequence[tuple[Job, int]], invocation: str
+    ) -> Mapping[Key, Attempt | ExecutorError | UnreachableError]:
+        """Submit attempts with one command for hundreds of jobs.
+
+        Args:
+            jobs: jobs with the numbers of their attempts.
+            invocation: ID of the invocation, for the attempts' `job.json`.
+
+        Returns:
+            For every key the attempt or the error.
+
+        Raises:
+            SecretError: a variable is not set.
+        """
+        slurm_jobs = [self._slurm_job(job, number) for job, number in jobs]
+        batch = BatchSubmission(
+            self.remote,
+            self._settings.output_dir,
+            {each.directory.name: each for each in slurm_jobs},
+            lambda pending: attempts_archive(pending, invocation, self._context.environ),
         )
-        return Attempt(key=job.key, number=number, backend_id=job_id)
+        outcomes: dict[Key, Attempt | ExecutorError | UnreachableError] = {}
+        try:
+            self._retry_outages(batch.run)
+        except UnreachableError as error:
+            outcomes = {each.job.key: error for each in batch.pending.values()}
+        for each in slurm_jobs:
+            answer = batch.answers.get(each.directory.name)
+            if isinstance(answer, str):
+                outcomes[each.job.key] = Attempt(key=each.job.key, number=each.number, backend_id=answer)
+            elif answer is not None:
+                outcomes[each.job.key] = answer
+        return outcomes
 
     def poll(self, attempts: Sequence[Attempt]) -> Mapping[Key, JobStatus]:
         """Return the status of every attempt in at most two round trips."""

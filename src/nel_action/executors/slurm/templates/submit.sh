@@ -1,70 +1,162 @@
-# Runs on the login node: submit.sh OUTPUT_DIR NAME SCRIPT SECONDS, with the attempt's directory as a tar archive on
-# standard input. Prints the ID of the attempt's job, existing or new.
-# Exit status: 65 Slurm rejects the job, 73 the directory cannot be created, 74 it cannot be written, 75 unknown yet.
+# Runs on the login node: submit.sh OUTPUT_DIR SECONDS, with a tar archive on standard input: the file `list` (lines of an
+# attempt's name and its script), a directory for each attempt, and the file `complete`. Prints a line for each attempt:
+# NAME STATUS TEXT. TEXT is the job's ID, existing or new, for status 0, and else the cause:
+# 65 Slurm rejects the job, 66 it accepts no further job now, 73 the directory cannot be created, 74 it cannot be written,
+# 75 unknown yet, 76 not tried because of an earlier attempt in the list.
 umask 077
 trap '' HUP PIPE TERM
-state=$1/$2/state
-fresh=
-mkdir -p "$1" && { mkdir "$1/$2" 2>/dev/null && fresh=1 || [ -d "$1/$2" ]; } && mkdir -p "$state" || exit 73
+output=$1
+seconds=$2
+nl='
+'
+mkdir -p "$output" && incoming=$(mktemp -d "$output/.nel-incoming-XXXXXX") || exit 73
+trap 'rm -rf "$incoming"' EXIT
+error=$(tar -x -m -o -C "$incoming" -f - 2>&1)
+if [ ! -s "$incoming/complete" ]; then
+    echo "${error:-the archive is incomplete}" >&2
+    exit 74
+fi
 
-# Print the job ID if the first job to start has recorded it, or else if sbatch's answer was recorded.
-recorded() {
+# Print the answer for the current attempt: answer STATUS TEXT
+# NOTE: never fails, although the caller may have closed the connection: what follows an answer must not run.
+answer() { echo "$name $1 $(printf '%s' "$2" | tr '\n' ' ')" 2>/dev/null || true; }
+
+# Set $id to the job ID if the first job to start has recorded it, or else if sbatch's answer was recorded.
+look_up_record() {
+    id=
     for file in owner submitted; do
-        [ ! -s "$state/$file" ] || { cat "$state/$file" && exit 0; }
+        if [ -s "$state/$file" ] && read -r id <"$state/$file"; then return; fi
     done
 }
-recorded
 
-# Only the process that creates this file submits. The file expires once its sbatch cannot be running any more.
+# Only the process that creates the intent submits. It expires once its sbatch cannot be running any more.
 # NOTE: its age is measured by the file system's clock, since the clocks of login nodes differ.
 mine="$(date +%s) $$ $(hostname)"
 age() {
     : >"$state/.now.$$" && echo $(($(stat -c %Y "$state/.now.$$") - $(stat -c %Y "$state/intent" || echo 0)))
     rm -f "$state/.now.$$"
 }
-release() { [ "$(cat "$state/intent" 2>/dev/null)" != "$mine" ] || rm -f "$state/intent"; }
-if ! (set -o noclobber && echo "$mine" >"$state/intent") 2>/dev/null; then
-    [ -w "$state" ] || exit 73
-    since=$(age 2>/dev/null)
-    if [ "${since:-0}" -le $(($4 + 2)) ]; then
-        echo "another process is submitting it" >&2
-        exit 75
+is_mine() { intent='' && read -r intent 2>/dev/null <"$state/intent" && [ "$intent" = "$mine" ]; }
+release() { if is_mine; then rm -f "$state/intent"; fi; }
+claim() {
+    if (set -o noclobber && echo "$mine" >"$state/intent") 2>/dev/null; then return; fi
+    if [ ! -w "$state" ]; then
+        answer 73 "$state is not writable" && return 1
     fi
-    echo "$mine" >"$state/intent" || exit 74
-fi
+    since=$(age 2>/dev/null)
+    if [ "${since:-0}" -le $((seconds + 2)) ]; then
+        answer 75 "another process is submitting it" && return 1
+    fi
+    if echo "$mine" >"$state/intent"; then return; fi
+    answer 74 "cannot write $state/intent"
+    return 1
+}
 
-recorded
-jobs=$(squeue -h --me -t all -n "$2" -o %i) || { release; exit 75; }
-[ -n "$fresh$jobs" ] || jobs=$(sacct -X -n -P --name="$2" --starttime=now-30days --format=JobIDRaw 2>/dev/null)
-if [ -n "$jobs" ]; then
-    release
-    printf '%s\n' "$jobs" | sort -n | head -n 1
-    exit 0
-fi
+# Claim an attempt and add it to the current group, unless its job is known: prepare NAME SCRIPT
+prepare() {
+    name=$1 state=$output/$1/state fresh=
+    if mkdir "$output/$name" 2>/dev/null; then fresh=1; fi
+    if ! error=$(mkdir -p "$state" 2>&1); then
+        answer 73 "$error" && return
+    fi
+    look_up_record
+    [ -z "$id" ] || { answer 0 "$id" && return; }
+    claim || return
+    look_up_record
+    if [ -n "$id" ]; then
+        release
+        answer 0 "$id" && return
+    fi
+    group="$group$name $2$nl"
+    [ -n "$fresh" ] || old="$old,$name"
+}
 
-rm -f "$state/complete"
-if ! tar -x -m -o -C "$1/$2" -f - 2>"$state/refusal" || [ ! -s "$state/complete" ]; then
-    cat "$state/refusal" >&2
-    release
-    exit 74
-fi
+# Submit an attempt of the group, unless its job exists: submit NAME SCRIPT
+submit() {
+    name=$1 directory=$output/$1 state=$output/$1/state
+    case "$nl$existing$nl" in
+    *"$nl$name "*)
+        id=$nl$existing
+        id=${id#*"$nl$name "}
+        release
+        answer 0 "${id%%"$nl"*}" && return
+        ;;
+    esac
+    if [ -n "$halt" ]; then
+        release
+        answer "$halt" "$halt_cause" && return
+    fi
+    if ! is_mine; then
+        answer 75 "another process is submitting it" && return
+    fi
+    case "$old," in *",$name,"*) rm -rf "$directory/files" "$directory/logs" "$directory/run" ;; esac
+    if ! error=$(mv "$incoming/$name"/* "$incoming/$name/.secrets.env" "$directory/" 2>&1); then
+        release
+        answer 74 "$error" && return
+    fi
+    # NOTE: renewed, since earlier attempts of the group may have taken long.
+    if ! is_mine || ! echo "$mine" >"$state/intent"; then
+        answer 75 "another process is submitting it" && return
+    fi
+    timeout -k 1 "$seconds" sbatch --parsable "$directory/$2" >"$state/answer" 2>"$state/refusal" </dev/null
+    code=$?
+    id=
+    read -r id <"$state/answer"
+    id=${id%%;*}
+    case $code:$id in
+    0:[0-9]*)
+        echo "$id" >"$state/.submitted" && mv "$state/.submitted" "$state/submitted"
+        release
+        answer 0 "$id" && return
+        ;;
+    esac
+    refused "$(cat "$state/refusal")"
+}
 
-[ "$(cat "$state/intent")" = "$mine" ] || exit 75
-timeout -k 1 "$4" sbatch --parsable "$1/$2/$3" >"$state/answer" 2>"$state/refusal" </dev/null
-code=$?
-id=$(sed 's/;.*//' "$state/answer")
-case $code:$id in
-0:[0-9]*)
-    echo "$id" >"$state/.submitted" && mv "$state/.submitted" "$state/submitted"
+# Answer for a job that sbatch did not accept: refused ERROR
+refused() {
+    status=65
+    case $1 in
+    *"temporarily unable to accept job"* | *SubmitJob* | *"inactive or drain"*) status=66 ;;
+    *"job submit limit"*) # names no limit; it can be that on the number of jobs only if there are some
+        case $1 in *Per[JUA]*Limit* | *Max*Limit* | *Grp*Limit*) ;; *) [ -z "$(squeue -h --me)" ] || status=66 ;; esac
+        ;;
+    *) # if the request reached the controller and the answer was lost, the job may exist
+        if [ "$code" -ge 124 ] ||
+            printf '%s' "$1" | grep -qiE 'timed out|connect|contact|temporarily|try again|send.recv'; then
+            status=75 halt=76 halt_cause=$1
+            answer 75 "${1:-sbatch did not answer}" && return
+        fi
+        ;;
+    esac
+    [ "$status" != 66 ] || halt=66 halt_cause=$1
+    rm -f "$directory/.secrets.env"
     release
-    echo "$id"
-    exit 0
-    ;;
-esac
-cat "$state/refusal" >&2
-# If the request reached the controller and the answer was lost, the job may exist.
-if [ "$code" -ge 124 ] || grep -qiE 'timed out|connect|contact|temporarily|try again|send.recv' "$state/refusal"; then
-    exit 75
-fi
-release
-exit 65
+    answer "$status" "$1"
+}
+
+# Look the jobs of the group up, then submit those that do not exist.
+submit_group() {
+    [ -n "$group" ] || return
+    if ! rows=$(squeue -h --me -t all -o '%j %i' 2>"$incoming/error"); then
+        halt=75 halt_cause=$(cat "$incoming/error")
+    elif [ -n "$old" ]; then
+        rows="$rows$nl$(sacct -X -n -P --name="${old#,}" --starttime=now-30days --format=JobName,JobIDRaw \
+            2>/dev/null | tr '|' ' ')"
+    fi
+    existing=$(printf '%s\n' "$rows" | sort -n -k 2 | awk '!($1 in seen) { seen[$1]; print }')
+    while read -r name script; do submit "$name" "$script"; done <<END
+${group%"$nl"}
+END
+    group='' old=''
+}
+
+# NOTE: in groups, so that an intent is soon followed by its sbatch.
+group='' old='' halt='' halt_cause='' count=0
+while read -r name script <&3; do
+    prepare "$name" "$script"
+    count=$((count + 1))
+    [ $((count % 25)) -ne 0 ] || submit_group
+done 3<"$incoming/list"
+submit_group
+exit 0

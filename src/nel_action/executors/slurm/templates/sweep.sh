@@ -16,6 +16,9 @@ find . -mindepth 2 -maxdepth 2 -user "$(id -u)" -path './nel-*/.secrets.env' -ty
         if is_attempt "$name" && ! in_use "$name"; then rm -f "$name/.secrets.env"; fi
     done
 
+# What a submitter had uploaded when it was killed.
+find . -mindepth 1 -maxdepth 1 -user "$(id -u)" -name '.nel-incoming-*' -type d -mmin +60 -exec rm -rf {} + 2>/dev/null
+
 [ "$days" -gt 0 ] || exit 0
 find . -mindepth 3 -maxdepth 3 -user "$(id -u)" -path './nel-*/state/exit.json' -type f -mtime "+$((days - 1))" 2>/dev/null |
     while IFS=/ read -r _ name _; do
