@@ -114,5 +114,9 @@ class MemoryExecutor:
     def plan_scripts(self, plan: Plan) -> Mapping[str, str]:
         return {"run_all.sh": f"#!/bin/sh\n# {len(plan.jobs)} jobs\n"}
 
+    def close_record(self, attempt: Attempt) -> None:
+        self._call("close_record")
+        assert attempt.number
+
     def close(self) -> None:
         self.calls.append("close")

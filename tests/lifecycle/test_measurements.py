@@ -14,7 +14,11 @@ from nel_action.executors.gateway import COUNTERS_FILE
 from nel_action.gateway.config import load_config
 from nel_action.gateway.proxy import Proxy
 from nel_action.lifecycle.measurements import merge_measurements, with_measurements
-from nel_action.model.results import Amounts, Health
+from nel_action.lifecycle.session import Session
+from nel_action.lifecycle.submit import resume
+from nel_action.lifecycle.waiting import refresh
+from nel_action.model.job import JobState
+from nel_action.model.results import Amounts, Health, JobOutcome
 
 INVOCATION = "0123456789abcdef"
 HEALTH = {"requests": 10, "unanswered": 2, "failed": 1, "cut": 3, "latency_mean_ms": 40.0, "latency_p95_ms": 99.0}
@@ -118,3 +122,59 @@ def test_collected_results_contain_the_measurements(tmp_path: Path) -> None:
     assert task.health is not None
     assert task.paid is not None
     assert (task.health.unanswered, task.paid.requests) == (2, 5)
+
+
+def measured_session(tmp_path: Path, scores: str = SCORES, **counters: object) -> tuple[Session, MemoryExecutor]:
+    """Return a session with one finished job whose gateway wrote these counters."""
+    executor = MemoryExecutor()
+    session = finished_session(tmp_path, executor)
+    job = session.invocation.plan.jobs[0]
+    executor.artifacts[job.key] = {"scores.json": scores}
+    logs = session.invocation.job_dir(job) / "logs"
+    logs.mkdir(parents=True)
+    write(logs, {"health": {"requests": 2}, **counters})
+    return session, executor
+
+
+def test_record_is_closed_once_when_a_measurable_result_is_collected(tmp_path: Path) -> None:
+    session, executor = measured_session(tmp_path, recorded="partial")
+    assert collected(session).tasks[0].recorded == "partial"
+    collected(session)
+    assert executor.calls.count("close_record") == 1
+    assert resume(session).jobs == ()
+
+
+@pytest.mark.parametrize(
+    ("scores", "counters"),
+    [
+        (SCORES[:-9], {}),
+        (SCORES.replace('"n_items": 2', '"n_items": 1'), {}),
+        (SCORES, {"health": {"requests": 100, "unanswered": 2}}),
+    ],
+)
+def test_record_of_an_unmeasured_job_stays_open_and_resume_runs_it_again(
+    tmp_path: Path, scores: str, counters: dict[str, object]
+) -> None:
+    session, executor = measured_session(tmp_path, scores, **counters)
+    collected(session)
+    assert "close_record" not in executor.calls
+    (job,) = resume(session).jobs
+    assert executor.started == [(job.key, 1), (job.key, 2)]
+    executor.finish(job.key)
+    refresh(session)
+    assert session.views()[0].state is JobState.SUCCEEDED
+
+
+def test_models_that_differ_between_replayed_and_live_answers_are_unmeasurable(tmp_path: Path) -> None:
+    session, executor = measured_session(tmp_path, replayed_models=["acme-1"], live_models=["acme-2"])
+    task = collected(session).tasks[0]
+    assert (task.outcome, task.reason, task.scores) == (JobOutcome.FAILED, "model", ())
+    assert "replayed answers are of acme-1, the others of acme-2" in (task.detail or "")
+    assert executor.calls.count("close_record") == 1, "the next attempt must not replay the other model's answers"
+    assert len(resume(session).jobs) == 1
+
+
+@pytest.mark.parametrize(("replayed", "live"), [([], ["a"]), (["a"], []), (["a"], ["a", "b"]), (["a", "b"], ["b"])])
+def test_models_that_may_be_the_same_are_measured(tmp_path: Path, replayed: list[str], live: list[str]) -> None:
+    session, _ = measured_session(tmp_path, replayed_models=replayed, live_models=live)
+    assert collected(session).tasks[0].outcome is JobOutcome.SUCCEEDED

@@ -4,8 +4,8 @@ The backend is the source of truth and the ledger caches it. `find` must therefo
 created, even if the response to `submit` was lost, and `submit` must be idempotent: called again for an attempt that
 exists, it returns that attempt.
 
-Optional capabilities are separate protocols (`BatchSubmitting`, `Describing`, `Maintaining`, `Pooling`, `Releasing`,
-`Supervising`, `Surveying`).
+Optional capabilities are separate protocols (`BatchSubmitting`, `Describing`, `Maintaining`, `Pooling`, `Recording`,
+`Releasing`, `Supervising`, `Surveying`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ __all__ = [
     "ExecutorContext",
     "Maintaining",
     "Pooling",
+    "Recording",
     "Releasing",
     "Supervising",
     "Surveying",
@@ -152,6 +153,18 @@ class Releasing(Protocol):
 
         Raises:
             NelActionError: something could not be removed.
+        """
+
+
+@runtime_checkable
+class Recording(Protocol):
+    """An executor whose gateways record the answers to a job's requests."""
+
+    def close_record(self, attempt: Attempt) -> None:
+        """Close the record of an attempt's job: a measurable result was collected, so that nothing is replayed again.
+
+        Raises:
+            NelActionError: it could not be closed.
         """
 
 

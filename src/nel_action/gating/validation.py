@@ -7,7 +7,7 @@ from typing import Final
 
 from nel_action.formats.parsing import select_primary_metric
 from nel_action.gating import messages
-from nel_action.model.results import JobOutcome, Score, TaskResult
+from nel_action.model.results import MAX_UNANSWERED, JobOutcome, Score, TaskResult
 from nel_action.model.unmeasurable import Unmeasurable
 from nel_action.spec.policy import Difference, TaskPolicy
 
@@ -19,9 +19,6 @@ __all__ = [
     "validate_answers",
     "validate_result",
 ]
-
-MAX_UNANSWERED: Final = 0.01
-"""Tolerated fraction of requests without an answer, unless the policy states one."""
 
 _COMPARED_FIELDS: Final = {
     Difference.HARNESS: "harness",

@@ -15,7 +15,8 @@ from nel_action.files import write_atomically
 from nel_action.formats.parsing import ParsedResult
 from nel_action.harnesses.registry import harness
 from nel_action.ledger import AttemptRow, now
-from nel_action.lifecycle.measurements import with_measurements
+from nel_action.lifecycle.measured import close_record, is_measured
+from nel_action.lifecycle.measurements import model_change, with_measurements
 from nel_action.lifecycle.merging import merge_runs
 from nel_action.lifecycle.redact_files import redact_job_files
 from nel_action.lifecycle.session import JobView, Session
@@ -114,7 +115,13 @@ def _task_result(session: Session, view: JobView) -> TaskResult:
             result = _with_scores(session, view.job, result, parsed)
         except ResultsError as error:
             result = _unreadable(result, "results", error.problems[0].text)
-    return with_measurements(result, files.logs, session.invocation.id)
+    result = with_measurements(result, files.logs, session.invocation.id)
+    change = model_change(files.logs) if is_measured(result) else None
+    if change is not None:
+        result = _unreadable(result, "model", change)
+    if view.job.gateway is not None and (change is not None or is_measured(result)):
+        close_record(session, row, files)
+    return result
 
 
 def _copy_artifacts(session: Session, job: Job, row: AttemptRow, files: JobFiles) -> None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from nel_action.executors.gateway import COUNTERS_FILE
 from nel_action.model.results import Amounts, Health, TaskResult
 
-__all__ = ["merge_measurements", "with_measurements"]
+__all__ = ["merge_measurements", "model_change", "with_measurements"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,29 @@ def with_measurements(result: TaskResult, logs: Path, invocation: str) -> TaskRe
         logger.warning("%s: %s is not a counters' file of the gateway: %s", result.task, COUNTERS_FILE, error)
         return result
     usage = _usage(health, used) | result.usage
-    return result.model_copy(update={"health": health, "used": used, "paid": paid, "usage": usage})
+    recorded = counters.get("recorded")
+    known = recorded if recorded in {"complete", "partial", "off"} else None
+    return result.model_copy(update={"health": health, "used": used, "paid": paid, "usage": usage, "recorded": known})
+
+
+def model_change(logs: Path) -> str | None:
+    """Return that replayed and live answers are of different models; None if they are not, or if it is not known.
+
+    Args:
+        logs: directory with the logs of the attempt.
+    """
+    counters = _read(logs / COUNTERS_FILE) or {}
+    replayed, live = (_names(counters.get(name)) for name in ("replayed_models", "live_models"))
+    if not replayed or not live or replayed <= live or live <= replayed:
+        return None
+    return (
+        f"the endpoint's model changed between two attempts: replayed answers are of {', '.join(sorted(replayed))}, "
+        f"the others of {', '.join(sorted(live))}"
+    )
+
+
+def _names(value: object) -> set[str]:
+    return {name for name in value if isinstance(name, str)} if isinstance(value, list) else set()
 
 
 def _read(path: Path) -> dict[str, Any] | None:

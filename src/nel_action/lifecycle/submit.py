@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from nel_action.errors import ExecutorError, QueueFullError, UnreachableError
 from nel_action.executors.interface import BatchSubmitting, find_attempts, poll_attempts
 from nel_action.ledger import AttemptRow, now
+from nel_action.lifecycle.measured import unmeasured_jobs
 from nel_action.lifecycle.session import Session
 from nel_action.model.job import Attempt, JobState, JobStatus, Reason
 from nel_action.planning.jobs import Job
@@ -55,14 +56,16 @@ def submit(session: Session) -> Submission:
 
 
 def resume(session: Session) -> Submission:
-    """Submit a new attempt of every failed or cancelled job; active and succeeded jobs are left alone.
+    """Submit a new attempt of every job that failed, was cancelled, or has a result that is not a measurement.
 
     Raises:
         UnreachableError: the backend did not answer; the next call finds what was submitted.
     """
     attempts = session.attempts()
-    jobs = [job for job in session.invocation.plan.jobs if _unfinished(attempts.get(job.index))]
-    return _place(session, jobs, attempts)
+    unmeasured = unmeasured_jobs(session)
+    again = {index for index in unmeasured if index in attempts and attempts[index].state is JobState.SUCCEEDED}
+    jobs = [job for job in session.invocation.plan.jobs if job.index in again or _unfinished(attempts.get(job.index))]
+    return _place(session, jobs, attempts, again)
 
 
 def recover(session: Session) -> None:
@@ -87,8 +90,17 @@ def _unfinished(row: AttemptRow | None) -> bool:
     return row is None or not row.submitted or row.state in _RETRIED
 
 
-def _place(session: Session, jobs: list[Job], attempts: Mapping[int, AttemptRow]) -> Submission:
-    """Look all keys up in one round trip, then submit the missing ones, each after its intent has been written."""
+def _place(
+    session: Session, jobs: list[Job], attempts: Mapping[int, AttemptRow], again: Collection[int] = ()
+) -> Submission:
+    """Look all keys up in one round trip, then submit the missing ones, each after its intent has been written.
+
+    Args:
+        session: the invocation.
+        jobs: the jobs to submit or join.
+        attempts: the recorded attempts by index of the job.
+        again: indexes of jobs whose recorded attempt succeeded and is not joined.
+    """
     if not jobs:
         return Submission()
     existing_attempts = find_attempts(session.executor, [job.key for job in jobs])
@@ -98,7 +110,8 @@ def _place(session: Session, jobs: list[Job], attempts: Mapping[int, AttemptRow]
     for job in jobs:
         existing = existing_attempts.get(job.key)
         row = attempts.get(job.index)
-        if existing is not None and _joinable(job, row, existing, statuses[job.key]):
+        useless = job.index in again and row is not None and existing is not None and existing.number <= row.number
+        if existing is not None and not useless and _joinable(job, row, existing, statuses[job.key]):
             reused = row is None or row.reused or row.number != existing.number
             if row is not None and row.reused and row.state.final:
                 session.ledger.forget(row)

@@ -20,6 +20,7 @@ from nel_action.errors import ResultsError
 from nel_action.files import limited, write_atomically
 
 __all__ = [
+    "MAX_UNANSWERED",
     "SCHEMA_VERSION",
     "Amounts",
     "Health",
@@ -83,6 +84,9 @@ class Sample(Record):
     expected: str | None = None
     """The reference answer."""
 
+
+MAX_UNANSWERED: Final = 0.01
+"""Tolerated fraction of requests without an answer, unless the policy states one."""
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -200,6 +204,8 @@ class TaskResult(Record):
     """By the answers that the scores are computed from; replayed ones cost nothing and are included."""
     paid: Amounts | None = None
     """By this invocation, in all attempts; nothing for a job of another invocation."""
+    recorded: str | None = None
+    """Whether the answers are in the record: `complete`, `partial` (a full disk or a limit), `off`; None if unknown."""
     samples: str | None = None
     """Path of the samples file, relative to `results.json`."""
 

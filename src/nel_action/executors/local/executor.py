@@ -17,11 +17,13 @@ from nel_action.executors.local.check import check
 from nel_action.executors.local.collect import collect
 from nel_action.executors.local.docker.engine import docker_client
 from nel_action.executors.local.docker.images import resolve_digests
+from nel_action.executors.local.gateway import RECORD_ROOT
 from nel_action.executors.local.logs import last_line, stream, tail
 from nel_action.executors.local.scripts import plan_scripts, run_script
 from nel_action.executors.local.secrets import env_references, read_host_variables
 from nel_action.executors.local.store import Queue, Store
 from nel_action.executors.local.supervisor import ensure_supervisor, last_error
+from nel_action.executors.records import close_record
 from nel_action.model.job import Attempt, JobState, JobStatus, Key, attempt_name, newest
 from nel_action.planning.jobs import Job, Plan
 from nel_action.retry import Backoff, poll_until
@@ -237,6 +239,10 @@ class LocalExecutor:
         """Return `run_all.sh`, and `serve.sh` if the spec serves the model."""
         local_plan = replace(plan, jobs=tuple(self._localise(job)[0] for job in plan.jobs))
         return plan_scripts(local_plan, self._settings, self._context.base_dir.absolute())
+
+    def close_record(self, attempt: Attempt) -> None:
+        """Close the record of the attempt's job."""
+        close_record(self._context.home / RECORD_ROOT, attempt.key)
 
     def close(self) -> None:
         """Do nothing; there are no connections."""

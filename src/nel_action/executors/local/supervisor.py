@@ -34,12 +34,14 @@ from nel_action.executors.local.garbage_collection import (
     remove_expired,
     remove_partial,
 )
+from nel_action.executors.local.gateway import RECORD_ROOT
 from nel_action.executors.local.logs import tail
 from nel_action.executors.local.model_server.container import CONTAINER_MARKER
 from nel_action.executors.local.model_server.pool import ModelServerPool
 from nel_action.executors.local.process import INHERITED
 from nel_action.executors.local.secrets import known_secrets
 from nel_action.executors.local.store import Queue, Store
+from nel_action.executors.records import remove_expired_records
 from nel_action.executors.virtualenvs import is_installer_variable
 from nel_action.log import log_to_file
 from nel_action.model.job import JobState, Reason
@@ -174,6 +176,8 @@ class Supervisor:
         remove_partial(store)
         with suppress(ExecutorError, OSError):
             remove_expired(store, self._queue)
+            active = {attempt.key for attempt in store.all() if not attempt.finished}
+            remove_expired_records(store.home / RECORD_ROOT, active=active)
         kill_server_processes(self._queue)
         try:
             await self._run()
