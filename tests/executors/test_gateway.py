@@ -23,7 +23,7 @@ from nel_action.executors.gateway import (
 from nel_action.gateway.config import load_config
 from nel_action.harnesses.interface import Command
 from nel_action.model.task import Params
-from nel_action.planning.jobs import Job
+from nel_action.planning.jobs import AdapterSteps, Job, Limits
 from nel_action.spec.deployment import GenericDeployment
 from nel_action.spec.gateway import Gateway, Rates, merged_gateway
 from nel_action.spec.target import ApiEndpoint, Target
@@ -96,3 +96,35 @@ def test_settings_of_a_task_replace_those_of_the_spec_key_by_key() -> None:
     assert not merged_gateway([top, False]).enabled
     assert merged_gateway([False, True]).enabled
     assert merged_gateway([True, None]) == Gateway()
+
+
+def test_limits_and_adapter_steps_of_a_job_are_in_its_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(UPSTREAM_KEY, "sk-secret")
+    limits = Limits(requests_per_minute=30.0, max_concurrency=3, budget={"cost": 1.0}, prices={"input": 1, "output": 2})
+    adapter = AdapterSteps(steps={"reasoning": {}}, log={"requests": 5}, client_errors={"first": 400})
+    config = load_config(config_text(configured(gateway_job(limits=limits, adapter=adapter))))
+    assert (config.requests_per_minute, config.max_concurrency, config.tokens_per_minute) == (30.0, 3, 0.0)
+    assert (config.budget, config.prices) == ({"cost": 1.0}, {"input": 1.0, "output": 2.0})
+    assert (config.adapter, config.log, config.client_errors) == ({"reasoning": {}}, {"requests": 5}, {"first": 400})
+    assert config.log_directory == "/"
+
+
+def test_the_cache_of_a_nemo_adapter_is_off_behind_the_gateway() -> None:
+    def adapter(config: dict[str, object]) -> object:
+        task = replace(gateway_job().task, config={"target": {"api_endpoint": {"adapter_config": config}}})
+        behind = behind_gateway(gateway_job(task=task, harness="nemo")).task.config
+        return behind["target"]["api_endpoint"]["adapter_config"]
+
+    assert adapter({}) == {"use_caching": False}
+    assert adapter({"use_caching": True, "use_reasoning": True}) == {"use_caching": False, "use_reasoning": True}
+    interceptors = ["caching", {"name": "caching", "config": {"cache_dir": "/c"}}, "endpoint"]
+    off = {"reuse_cached_responses": False}
+    assert adapter({"interceptors": interceptors}) == {
+        "use_caching": False,
+        "interceptors": [
+            {"name": "caching", "config": off},
+            {"name": "caching", "config": {"cache_dir": "/c", **off}},
+            "endpoint",
+        ],
+    }
+    assert behind_gateway(gateway_job()).task.config == gateway_job().task.config

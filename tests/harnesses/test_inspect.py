@@ -92,7 +92,6 @@ def test_command_passes_extra_parameters() -> None:
         ({"endpoint_type": EndpointType.COMPLETIONS}, "supports chat endpoints only, not completions"),
         ({"limit_samples": 0.5}, "does not support a proportion as limit_samples"),
         ({"extra": {"epoch": 5}}, "unknown parameter extra.epoch\n  did you mean 'epochs'?"),
-        ({"config": {"target": {"api_endpoint": {"adapter_config": {"use_caching": True}}}}}, "no adapter"),
     ],
 )
 def test_check_reports_unsupported_tasks(fields: dict[str, Any], message: str) -> None:

@@ -125,7 +125,6 @@ def test_command_runs_offline_in_the_task_folder() -> None:
         ({"name": "mmlu_*"}, "not the name of one"),
         ({"name": "tasks/mine.yaml"}, "not the name of one"),
         ({"extra": {"num_fewshots": 5}}, "unknown parameter extra.num_fewshots\n  did you mean 'num_fewshot'?"),
-        ({"config": {"target": {"api_endpoint": {"adapter_config": {"use_caching": True}}}}}, "no adapter"),
     ],
 )
 def test_check_reports_unsupported_tasks(fields: dict[str, Any], message: str) -> None:

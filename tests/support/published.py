@@ -87,5 +87,5 @@ def dry_run(loaded: LoadedSpec, home: Path) -> str:
     """Do the same as `run --dry-run` and return its output."""
     output = StringIO()
     with redirect_stdout(output), prepare(loaded, home=home, environ={"USER": "me"}, resolve=False) as prepared:
-        show(prepared)
+        show(prepared, home)
     return output.getvalue()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from nel_action.executors.interface import Executor
-from nel_action.planning.jobs import Job
+from nel_action.formatting import cost, count, plural
+from nel_action.planning.jobs import Job, Limits, Plan
 
 if TYPE_CHECKING:
     from nel_action.lifecycle.prepare import Prepared
@@ -15,8 +17,13 @@ if TYPE_CHECKING:
 __all__ = ["show"]
 
 
-def show(prepared: Prepared) -> None:
-    """Print the resolved spec, each job with its scripts, and the scripts of the plan."""
+def show(prepared: Prepared, home: Path) -> None:
+    """Print the resolved spec, each job with its scripts, the scripts of the plan, and an estimate of its cost.
+
+    Args:
+        prepared: the plan and its executor.
+        home: `$NEL_ACTION_HOME`, from which earlier runs are read.
+    """
     import yaml
 
     click.secho("# resolved spec", bold=True)
@@ -25,8 +32,9 @@ def show(prepared: Prepared) -> None:
         _print_job(prepared.executor, job)
     for name, text in prepared.executor.plan_scripts(prepared.plan).items():
         _print_script(name, text)
-    count = len(prepared.plan.jobs)
-    click.echo(f"\n{count} job{'s' if count != 1 else ''}; nothing was written or started (dry run)", err=True)
+    click.echo(f"\n# {_estimate(prepared.plan, home)}")
+    jobs = plural(len(prepared.plan.jobs), "job")
+    click.echo(f"\n{jobs}; nothing was written or started (dry run)", err=True)
 
 
 def _print_job(executor: Executor, job: Job) -> None:
@@ -39,6 +47,8 @@ def _print_job(executor: Executor, job: Job) -> None:
         "image": job.image and (job.image if not job.image_digest else f"{job.image} ({job.image_digest})"),
         "variables": ", ".join(f"{name} from {reference}" for name, reference in job.env.items()),
         "time limit": f"{job.timeout:g} s",
+        "budget": _budget(job.limits),
+        "rates": _rates(job.limits),
     }
     for name, value in fields.items():
         if value:
@@ -50,3 +60,32 @@ def _print_job(executor: Executor, job: Job) -> None:
 def _print_script(name: str, text: str) -> None:
     click.secho(f"\n## {name}", bold=True)
     click.echo(text.rstrip())
+
+
+def _budget(limits: Limits) -> str:
+    """Return the share of a job in the budgets."""
+    units = {"requests": "requests", "tokens": "tokens"}
+    parts = [f"{count(limits.budget[name])} {unit}" for name, unit in units.items() if name in limits.budget]
+    return ", ".join([*parts, *([cost(limits.budget["cost"])] if "cost" in limits.budget else [])])
+
+
+def _rates(limits: Limits) -> str:
+    """Return the share of a job in the rates."""
+    rates = {
+        "requests per minute": limits.requests_per_minute,
+        "tokens per minute": limits.tokens_per_minute,
+        "requests at once": limits.max_concurrency,
+    }
+    return ", ".join(f"{value:,.6g} {name}" for name, value in rates.items() if value is not None)
+
+
+def _estimate(plan: Plan, home: Path) -> str:
+    from nel_action.driver.estimate import describe, estimate
+
+    expected = estimate(plan, home)
+    if not expected.sources:
+        return "estimate: none, no earlier run of these tasks on this machine has token counts"
+    dollars = cost(expected.cost_usd) if expected.cost_usd is not None else "unknown cost (no `prices` for a model)"
+    text = f"estimate: {count(expected.requests)} requests, {count(expected.tokens)} tokens, {dollars}"
+    text += f", by {plural(len(expected.sources), 'earlier run')} ({describe(expected.sources)})"
+    return f"{text}; without {describe(expected.missing)}, which no run measured" if expected.missing else text

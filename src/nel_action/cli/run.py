@@ -82,7 +82,7 @@ def run(
         if dry_run:
             from nel_action.cli.dry_run import show
 
-            show(planned)
+            show(planned, around.home)
             return ExitCode.PASS
         prepared = check_plan(planned, around, endpoint=not skip_endpoint_check)
         around = replace(around, deadline=deadline_after(max_wait))

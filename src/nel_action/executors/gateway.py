@@ -12,7 +12,7 @@ import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -20,6 +20,7 @@ import nel_action.gateway
 from nel_action.files import write_atomically
 from nel_action.gateway.runner import PLACEHOLDER
 from nel_action.harnesses.interface import Command
+from nel_action.model.task import HarnessTask
 from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import ServedDeployment
 
@@ -64,7 +65,7 @@ def gateway_config(
         attempt: number of the attempt.
         invocation: ID of the invocation.
     """
-    settings, params = job.gateway, job.task.params
+    settings, params, limits = job.gateway, job.task.params, job.limits
     assert settings is not None  # noqa: S101 the caller's condition
     # NOTE: the answers of a named revision or of an own server do not change; those of a service may at any time.
     fixed = job.target.revision is not None or isinstance(job.deployment, ServedDeployment)
@@ -77,7 +78,15 @@ def gateway_config(
         "max_age": 0.0 if fixed else settings.max_age,
         "request_timeout": params.request_timeout,
         "max_retries": params.max_retries,
-        "max_concurrency": settings.rates.max_concurrency or 0,
+        "max_concurrency": limits.max_concurrency or 0,
+        "requests_per_minute": limits.requests_per_minute or 0,
+        "tokens_per_minute": limits.tokens_per_minute or 0,
+        "budget": dict(limits.budget),
+        "prices": dict(limits.prices),
+        "adapter": dict(job.adapter.steps),
+        "client_errors": dict(job.adapter.client_errors),
+        "log": dict(job.adapter.log),
+        "log_directory": str(PurePosixPath(counters).parent) if job.adapter.log else "",
         "counters": counters,
         "header": {"key": str(job.key), "attempt": str(attempt), "invocation": invocation},
     }
@@ -99,7 +108,28 @@ def behind_gateway(job: Job) -> Job:
     changed = replace(
         params, request_timeout=harness_timeout(job), max_retries=min(params.max_retries, _HARNESS_RETRIES)
     )
-    return replace(job, task=replace(job.task, params=changed))
+    task = replace(job.task, params=changed)
+    return replace(job, task=_without_cache(task) if job.harness == "nemo" else task)
+
+
+def _without_cache(task: HarnessTask) -> HarnessTask:
+    """Switch off the cache of nemo-evaluator's adapter: it gives one answer to all repeats of a request."""
+    target = dict(task.config.get("target") or {})
+    endpoint = dict(target.get("api_endpoint") or {})
+    adapter = dict(endpoint.get("adapter_config") or {})
+    adapter["use_caching"] = False
+    if isinstance(adapter.get("interceptors"), list):
+        adapter["interceptors"] = [_without_reuse(item) for item in adapter["interceptors"]]
+    endpoint["adapter_config"] = adapter
+    return replace(task, config={**task.config, "target": {**target, "api_endpoint": endpoint}})
+
+
+def _without_reuse(interceptor: Any) -> Any:  # noqa: ANN401 - YAML
+    """Return an interceptor of nemo-evaluator; the caching one stores answers, but reuses none."""
+    entry: Any = {"name": interceptor} if isinstance(interceptor, str) else interceptor
+    if not isinstance(entry, Mapping) or entry.get("name") != "caching":
+        return interceptor
+    return {**entry, "config": {**(entry.get("config") or {}), "reuse_cached_responses": False}}
 
 
 def harness_timeout(job: Job) -> float:

@@ -11,7 +11,7 @@ from typing import Final
 from nel_action.errors import Problem
 from nel_action.model.task import HarnessTask, Progress
 
-__all__ = ["PYTHON_ENV", "adapter_config_problems", "last_progress", "unknown_extra_problems"]
+__all__ = ["PYTHON_ENV", "last_progress", "unknown_extra_problems"]
 
 PYTHON_ENV: Final[Mapping[str, str]] = MappingProxyType({"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": ""})
 """For harnesses in Python: unbuffered logs, and compiled files, which save a harness with 70 packages some five seconds
@@ -31,10 +31,3 @@ def unknown_extra_problems(task: HarnessTask, known: Collection[str]) -> Iterato
             similar = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {similar[0]!r}?" if similar else f"known: {', '.join(sorted(known))}"
             yield Problem(f"task {task.display}: unknown parameter extra.{name}", hint=hint)
-
-
-def adapter_config_problems(task: HarnessTask, harness: str) -> Iterator[Problem]:
-    """Yield a problem if a task of a harness without adapter has an `adapter_config`."""
-    if task.config.get("target", {}).get("api_endpoint", {}).get("adapter_config"):
-        hint = "run the task with harness nemo, or remove adapter_config"
-        yield Problem(f"task {task.display}: {harness} has no adapter for adapter_config", hint=hint)

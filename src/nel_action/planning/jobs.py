@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from nel_action.model.baseline import PinnedBaseline
 from nel_action.model.env_ref import EnvRef
@@ -40,6 +41,31 @@ class Context:
     """Part of the key of every job that nothing pins, so that no two invocations share it."""
     digests: Mapping[str, str] = field(default_factory=dict)
     """Image reference → digest, for the images that the executor could resolve."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterSteps:
+    """What the gateway does to requests and answers; see `nel_action.gateway`."""
+
+    steps: Mapping[str, Any] = field(default_factory=dict)
+    """Changes of requests and answers, part of the job key."""
+    log: Mapping[str, Any] = field(default_factory=dict)
+    """Logs of requests and responses."""
+    client_errors: Mapping[str, Any] = field(default_factory=dict)
+    """Statuses of the endpoint that stop the task."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The share of a job in the rates and budgets of the spec, enforced by the gateway; None is no limit."""
+
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    max_concurrency: int | None = None
+    budget: Mapping[str, float] = field(default_factory=dict)
+    """`requests`, `tokens`, `cost` in US dollars."""
+    prices: Mapping[str, float] = field(default_factory=dict)
+    """`input`, `output`, `cached_input` in US dollars per million tokens; empty if they are unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +105,10 @@ class Job:
     """Shell commands after the harness; only if `execution.trust_commands` is set."""
     gateway: Gateway | None = None
     """Settings of the proxy between the harness and the target; None for a direct connection. No part of the key."""
+    adapter: AdapterSteps = AdapterSteps()
+    """Steps of the gateway; none for harnesses with an adapter of their own."""
+    limits: Limits = Limits()
+    """Share in rates and budgets; no part of the key."""
     fingerprint: Mapping[str, str] | None = None
     """Key path or file → value or digest of everything that defines the benchmark; no part of the key. None in plans of
     older versions."""

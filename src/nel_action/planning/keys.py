@@ -53,6 +53,7 @@ def job_key(job: Job, task: Task, context: Context, salt: str) -> Key:
         }
         # NOTE: only if there are any, so that the keys of all other jobs do not change.
         | ({"auxiliary": _dump_auxiliary(job)} if job.auxiliary else {})
+        | ({"adapter": dict(job.adapter.steps)} if job.adapter.steps else {})
         | ({"command_files": files} if (files := _digest_command_files(job)) else {})
     )
 

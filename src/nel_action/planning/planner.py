@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from nel_action.catalog.lookup import CatalogTask
-from nel_action.errors import NotFoundError, Problem, SpecError
+from nel_action.errors import Location, NotFoundError, Problem, SpecError
 from nel_action.harnesses.interface import Harness
 from nel_action.harnesses.registry import harness
 from nel_action.model.env_ref import EnvRef
 from nel_action.model.file_names import file_name, unique_names
 from nel_action.model.job import Key
 from nel_action.model.task import EndpointType, HarnessTask
+from nel_action.planning.adapter import adapter_steps
 from nel_action.planning.checks import (
     check_auxiliary,
     check_endpoint_type,
@@ -26,15 +27,16 @@ from nel_action.planning.checks import (
     no_environment,
 )
 from nel_action.planning.fingerprint import task_fingerprint
-from nel_action.planning.jobs import Context, Job, Plan
+from nel_action.planning.jobs import AdapterSteps, Context, Job, Plan
 from nel_action.planning.keys import job_key
+from nel_action.planning.shares import with_limits
 from nel_action.planning.task_resolution import Locate, configured_route, endpoint_type, find_task, resolve_task
 from nel_action.spec.auxiliary import AuxiliaryDeployment
 from nel_action.spec.deployment import DeploymentBase, NoDeployment, ServedDeployment
 from nel_action.spec.evaluation import Task
 from nel_action.spec.gateway import merged_gateway
 from nel_action.spec.model import Spec
-from nel_action.spec.nested import merge
+from nel_action.spec.nested import get, merge
 from nel_action.spec.target import Target
 
 __all__ = ["images", "make_plan", "spec_route"]
@@ -81,15 +83,17 @@ def make_plan(spec: Spec, context: Context, *, base_dir: Path, locate: Locate = 
     problems = [*check_targets(spec, builder.targets(), locate), *check_auxiliary(spec, locate)]
     if not spec.evaluation.tasks:
         problems.append(Problem("evaluation.tasks is empty: name at least one task", locate(("evaluation",))))
-    jobs: list[Job] = []
-    for index in range(len(spec.evaluation.tasks)):
+    jobs: list[tuple[Task, Job]] = []
+    for index, task in enumerate(spec.evaluation.tasks):
         try:
-            jobs += builder.jobs(index)
+            jobs += [(task, job) for job in builder.jobs(index)]
         except SpecError as error:
             problems += error.problems
+    limited, share_problems = with_limits(spec, jobs, locate)
+    problems += share_problems
     if problems:
         raise SpecError(list(dict.fromkeys(problems)))
-    return Plan(spec=spec, context=context, jobs=_numbered(jobs))
+    return Plan(spec=spec, context=context, jobs=_numbered(limited))
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,10 @@ class _JobBuilder:
         image, requirements = self._environment(task, entry, program)
         gateway = merged_gateway((spec.gateway, task.gateway))
         problems = list(check_gateway(spec, index, resolved, target, self.locate)) if gateway.enabled else []
+        adapter = AdapterSteps()
+        if program.name != "nemo":
+            resolved, adapter, adapter_problems = self._adapter(index, resolved, label, enabled=gateway.enabled)
+            problems += adapter_problems
         self._check(index, entry, resolved, program, environment=image or requirements, problems=problems)
         job = Job(
             key=Key(""),
@@ -153,9 +161,65 @@ class _JobBuilder:
             pre_cmd=task.pre_cmd or spec.evaluation.pre_cmd,
             post_cmd=task.post_cmd or spec.evaluation.post_cmd,
             gateway=gateway if gateway.enabled else None,
+            adapter=adapter,
             fingerprint=task_fingerprint(spec, index, self.base_dir),
         )
         return replace(job, key=job_key(job, task, self.context, spec.execution.salt))
+
+    def _adapter(
+        self, index: int, task: HarnessTask, label: str, *, enabled: bool
+    ) -> tuple[HarnessTask, AdapterSteps, list[Problem]]:
+        """Return the task without its adapter configuration, and the steps of the gateway in its place.
+
+        Args:
+            index: of the task.
+            task: the task of a harness without an adapter of its own.
+            label: of the target.
+            enabled: whether the gateway is on.
+        """
+        target = task.config.get("target") or {}
+        endpoint = target.get("api_endpoint") or {}
+        config = endpoint.get("adapter_config")
+        if not isinstance(config, Mapping):
+            return task, AdapterSteps(), []
+        remaining = {name: value for name, value in endpoint.items() if name != "adapter_config"}
+        bare = replace(task, config={**task.config, "target": {**target, "api_endpoint": remaining}})
+        if config and not enabled:
+            location = self._locate_adapter(index, label, next(iter(config)))
+            message = f"task {task.display}: adapter_config has no effect without the gateway"
+            return bare, AdapterSteps(), [Problem(message, location, "remove gateway: false, or adapter_config")]
+        steps, problems = adapter_steps(config, task.endpoint_type)
+        return (
+            bare,
+            steps,
+            [
+                Problem(
+                    f"task {task.display}: {problem.message}", self._locate_adapter(index, label, key), problem.hint
+                )
+                for key, problem in problems
+            ],
+        )
+
+    def _locate_adapter(self, index: int, label: str, key: str) -> Location | None:
+        """Return the source position of a key of an `adapter_config`, which the task, the evaluation or the target has.
+
+        Args:
+            index: of the task.
+            label: of the target.
+            key: of the configuration.
+        """
+        spec = self.spec
+        inner = ("target", "api_endpoint", "adapter_config", key)
+        for path, config in (
+            (
+                ("evaluation", "tasks", index, "nemo_evaluator_config"),
+                spec.evaluation.tasks[index].nemo_evaluator_config,
+            ),
+            (("evaluation", "nemo_evaluator_config"), spec.evaluation.nemo_evaluator_config),
+        ):
+            if get(config, inner) is not None:
+                return self.locate((*path, *inner))
+        return self.locate((*(("targets", label) if spec.targets else ("target",)), *inner[1:]))
 
     def _is_pinned(self, target: Target) -> bool:
         """Return whether something identifies the model under test; a commit of other files does not."""

@@ -9,6 +9,7 @@ from pydantic import Field
 from nel_action.model.env_ref import EnvRef
 from nel_action.model.task import EndpointType
 from nel_action.spec.base import EnvironmentName, Free, SpecModel
+from nel_action.spec.budget import Budget
 from nel_action.spec.gateway import Gateway
 
 __all__ = ["Evaluation", "Task", "TaskParams"]
@@ -72,6 +73,8 @@ class Task(SpecModel):
     """Seconds after which the task is stopped; overrides `execution.timeout`."""
     gateway: Gateway | bool | None = None
     """Settings of the gateway for this task, by default those of the spec; `false` switches it off."""
+    budget: Budget | None = None
+    """The most that each job of this task may pay for, in place of its share in the budget of the spec."""
     dataset_dir: str | None = None
     """Directory with data that is mounted for the harness."""
     dataset_mount_path: str = "/datasets"

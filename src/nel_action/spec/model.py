@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Discriminator, Tag
 from nel_action.model.env_ref import EnvRef
 from nel_action.spec.auxiliary import AuxiliaryDeployment
 from nel_action.spec.base import EnvironmentName, SpecModel
+from nel_action.spec.budget import Budget, Price
 from nel_action.spec.deployment import Deployment, NoDeployment
 from nel_action.spec.evaluation import Evaluation
 from nel_action.spec.execution import ExecutionBase, LocalExecution
@@ -71,6 +72,10 @@ class Spec(SpecModel):
     """Variables of deployments, tasks and exports."""
     gateway: Gateway | bool = True
     """The proxy between harnesses and the target: records, retries and limits; `false` switches it off."""
+    prices: dict[str, Price] = {}
+    """Prices by `model_id`; without one, the cost of a model is unknown."""
+    budget: Budget = Budget()
+    """The most that this run may pay for, divided among its jobs by their numbers of items."""
     gate: GatePolicy | None = None
     """The policy for the scores."""
     export: Exports = Exports()

@@ -20,7 +20,7 @@ class ApiEndpoint(SpecModel):
     type: EndpointType | None = None
     """Endpoint type of `url`; by default derived from its path."""
     adapter_config: Free | None = None
-    """Passed on unchanged to the nemo-evaluator adapter."""
+    """Changes of requests and answers (docs/gateway.md), by the gateway or by the adapter of a nemo container."""
 
 
 class Target(SpecModel):

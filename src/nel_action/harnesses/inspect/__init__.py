@@ -12,7 +12,7 @@ from typing import Any, Final
 from nel_action.errors import Problem
 from nel_action.formats import inspect_log
 from nel_action.formats.parsing import DetectedResult, ParsedResult
-from nel_action.harnesses.common import PYTHON_ENV, adapter_config_problems, unknown_extra_problems
+from nel_action.harnesses.common import PYTHON_ENV, unknown_extra_problems
 from nel_action.harnesses.interface import Binding, Command, Harness
 from nel_action.model.task import EndpointType, HarnessTask, Progress
 
@@ -48,7 +48,7 @@ class Inspect(Harness):
         if limit is not None and limit != int(limit):
             message = f"task {task.display}: inspect does not support a proportion as limit_samples: {limit}"
             problems.append(Problem(message, hint="write a number of samples"))
-        return [*problems, *adapter_config_problems(task, self.name)]
+        return problems
 
     def command(self, task: HarnessTask, binding: Binding) -> Command:
         """Build `inspect eval …` with the OpenAI-compatible provider, which uses chat completions."""

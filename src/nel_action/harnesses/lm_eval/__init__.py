@@ -12,7 +12,7 @@ from typing import Any, Final, assert_never
 from nel_action.errors import Problem
 from nel_action.formats import lm_eval
 from nel_action.formats.parsing import DetectedResult, ParsedResult
-from nel_action.harnesses.common import PYTHON_ENV, adapter_config_problems, last_progress, unknown_extra_problems
+from nel_action.harnesses.common import PYTHON_ENV, last_progress, unknown_extra_problems
 from nel_action.harnesses.interface import Binding, Command, Harness
 from nel_action.model.task import EndpointType, HarnessTask, Params, Progress
 
@@ -55,7 +55,7 @@ class LmEval(Harness):
             message = f"task {task.display}: {task.name!r} is not the name of one lm-eval task"
             hint = "name one task or group as listed by `lm-eval ls tasks`; write several tasks as several entries"
             problems.append(Problem(message, hint=hint))
-        return [*problems, *adapter_config_problems(task, self.name)]
+        return problems
 
     def command(self, task: HarnessTask, binding: Binding) -> Command:
         """Build `lm-eval run …`; with a task folder, through a script that changes to that folder."""
