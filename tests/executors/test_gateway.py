@@ -19,9 +19,11 @@ from nel_action.executors.gateway import (
     gateway_url,
     harness_key,
     pack_gateway,
+    with_stop_reason,
 )
 from nel_action.gateway.config import load_config
 from nel_action.harnesses.interface import Command
+from nel_action.model.job import JobState, JobStatus, Reason
 from nel_action.model.task import Params
 from nel_action.planning.jobs import AdapterSteps, Job, Limits
 from nel_action.spec.deployment import GenericDeployment
@@ -128,3 +130,14 @@ def test_the_cache_of_a_nemo_adapter_is_off_behind_the_gateway() -> None:
         ],
     }
     assert behind_gateway(gateway_job()).task.config == gateway_job().task.config
+
+
+def test_the_exit_codes_of_a_stop_become_reasons_only_behind_the_gateway() -> None:
+    failed = JobStatus(state=JobState.FAILED, reason=Reason.HARNESS, detail="exit status 121", exit_code=121)
+    stopped = with_stop_reason(failed, gateway_job())
+    assert (stopped.reason, stopped.exit_code) == (Reason.BUDGET, 121)
+    assert "budget is exhausted" in str(stopped.detail)
+    assert with_stop_reason(replace(failed, exit_code=122), gateway_job()).reason is Reason.ENDPOINT
+    assert with_stop_reason(failed, replace(gateway_job(), gateway=None)) == failed
+    for other in (replace(failed, exit_code=1), replace(failed, reason=Reason.OUT_OF_MEMORY)):
+        assert with_stop_reason(other, gateway_job()) == other

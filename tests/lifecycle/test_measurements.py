@@ -178,3 +178,17 @@ def test_models_that_differ_between_replayed_and_live_answers_are_unmeasurable(t
 def test_models_that_may_be_the_same_are_measured(tmp_path: Path, replayed: list[str], live: list[str]) -> None:
     session, _ = measured_session(tmp_path, replayed_models=replayed, live_models=live)
     assert collected(session).tasks[0].outcome is JobOutcome.SUCCEEDED
+
+
+@pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.FAILED])
+def test_a_job_that_the_gateway_stopped_has_no_scores_whatever_the_harness_did(state: JobState, tmp_path: Path) -> None:
+    executor = MemoryExecutor()
+    session = finished_session(tmp_path, executor, state)
+    job = session.invocation.plan.jobs[0]
+    executor.artifacts[job.key] = {"scores.json": SCORES}
+    logs = session.invocation.job_dir(job) / "logs"
+    logs.mkdir(parents=True)
+    detail = "budget.requests is exhausted: 5 requests of 5 were paid"
+    write(logs, {**COUNTERS, "stopped": {"reason": "budget", "detail": detail}})
+    task = collected(session).tasks[0]
+    assert (task.outcome, task.reason, task.detail, task.scores) == (JobOutcome.FAILED, "budget", detail, ())

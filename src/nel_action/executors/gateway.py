@@ -18,14 +18,16 @@ from urllib.parse import urlsplit, urlunsplit
 
 import nel_action.gateway
 from nel_action.files import write_atomically
-from nel_action.gateway.runner import PLACEHOLDER
+from nel_action.gateway.runner import PLACEHOLDER, STOPPED
 from nel_action.harnesses.interface import Command
+from nel_action.model.job import JobState, JobStatus, Reason
 from nel_action.model.task import HarnessTask
 from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import ServedDeployment
 
 __all__ = [
     "COUNTERS_FILE",
+    "STOP_REASONS",
     "UPSTREAM_KEY",
     "HarnessKey",
     "behind_gateway",
@@ -36,12 +38,19 @@ __all__ = [
     "harness_key",
     "harness_timeout",
     "pack_gateway",
+    "with_stop_reason",
 ]
 
 UPSTREAM_KEY: Final = "NEL_ACTION_UPSTREAM_KEY"
 """Variable of the gateway's process with the target's API key; the harness does not inherit it."""
 COUNTERS_FILE: Final = "gateway.json"
 """File in the logs of an attempt with the counters of its last pass; `gateway.<n>.json` of earlier passes."""
+
+STOP_REASONS: Final = {
+    STOPPED["budget"]: (Reason.BUDGET, f"its share of the budget is exhausted; see logs/{COUNTERS_FILE}"),
+    STOPPED["client_error"]: (Reason.ENDPOINT, f"the endpoint rejected a request; see logs/{COUNTERS_FILE}"),
+}
+"""Reason and detail by the exit code with which the gateway stops a harness."""
 
 _HARNESS_RETRIES: Final = 1
 """Retries of the harness after the gateway's own ones."""
@@ -168,6 +177,14 @@ def harness_key(job: Job, command: Command, env: Mapping[str, str]) -> HarnessKe
         tokens=tokens,
         upstream={UPSTREAM_KEY: env[name]},
     )
+
+
+def with_stop_reason(status: JobStatus, job: Job) -> JobStatus:
+    """Return the status of a failed job with the gateway's reason, if it stopped the harness by the exit code."""
+    reason = STOP_REASONS.get(status.exit_code or 0) if job.gateway is not None else None
+    if reason is None or status.state is not JobState.FAILED or status.reason is not Reason.HARNESS:
+        return status
+    return replace(status, reason=reason[0], detail=reason[1])
 
 
 def pack_gateway() -> bytes:

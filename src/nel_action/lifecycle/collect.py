@@ -16,7 +16,7 @@ from nel_action.formats.parsing import ParsedResult
 from nel_action.harnesses.registry import harness
 from nel_action.ledger import AttemptRow, now
 from nel_action.lifecycle.measured import close_record, is_measured
-from nel_action.lifecycle.measurements import model_change, with_measurements
+from nel_action.lifecycle.measurements import model_change, stop_reason, with_measurements
 from nel_action.lifecycle.merging import merge_runs
 from nel_action.lifecycle.redact_files import redact_job_files
 from nel_action.lifecycle.session import JobView, Session
@@ -116,6 +116,10 @@ def _task_result(session: Session, view: JobView) -> TaskResult:
         except ResultsError as error:
             result = _unreadable(result, "results", error.problems[0].text)
     result = with_measurements(result, files.logs, session.invocation.id)
+    stop = stop_reason(files.logs) if view.job.gateway is not None else None
+    if stop is not None:
+        # NOTE: a harness that ignores the missing answers may even succeed.
+        result = _unreadable(result, *stop)
     change = model_change(files.logs) if is_measured(result) else None
     if change is not None:
         result = _unreadable(result, "model", change)

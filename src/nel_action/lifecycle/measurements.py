@@ -9,10 +9,11 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from nel_action.executors.gateway import COUNTERS_FILE
+from nel_action.executors.gateway import COUNTERS_FILE, STOP_REASONS
+from nel_action.gateway.runner import STOPPED
 from nel_action.model.results import Amounts, Health, TaskResult
 
-__all__ = ["merge_measurements", "model_change", "with_measurements"]
+__all__ = ["merge_measurements", "model_change", "stop_reason", "with_measurements"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,18 @@ def with_measurements(result: TaskResult, logs: Path, invocation: str) -> TaskRe
     recorded = counters.get("recorded")
     known = recorded if recorded in {"complete", "partial", "off"} else None
     return result.model_copy(update={"health": health, "used": used, "paid": paid, "usage": usage, "recorded": known})
+
+
+def stop_reason(logs: Path) -> tuple[str, str] | None:
+    """Return reason and detail if the gateway stopped the harness before it had finished; None if it did not.
+
+    Args:
+        logs: directory with the logs of the attempt.
+    """
+    stopped = (_read(logs / COUNTERS_FILE) or {}).get("stopped")
+    if not isinstance(stopped, dict) or stopped.get("reason") not in STOPPED:
+        return None
+    return STOP_REASONS[STOPPED[stopped["reason"]]][0].value, str(stopped.get("detail", ""))[:500]
 
 
 def model_change(logs: Path) -> str | None:

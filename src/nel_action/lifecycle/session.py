@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nel_action.executors.gateway import with_stop_reason
 from nel_action.executors.interface import Executor, ExecutorContext
 from nel_action.executors.registry import open_executor
 from nel_action.files import write_atomically
@@ -71,7 +72,7 @@ class Session:
 
     def observe(self, row: AttemptRow, status: JobStatus) -> None:
         """Record a newly observed status if it differs from the recorded one."""
-        updated = row.updated(status)
+        updated = row.updated(with_stop_reason(status, self.invocation.plan.jobs[row.job]))
         if updated != row:
             self.ledger.record(updated)
 

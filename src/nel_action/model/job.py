@@ -47,6 +47,7 @@ class Reason(StrEnum):
     NODE_LOST = "node_lost"
     IMAGE = "image"
     ENDPOINT = "endpoint"
+    BUDGET = "budget"
     REJECTED = "rejected"
     INFRASTRUCTURE = "infrastructure"
 
