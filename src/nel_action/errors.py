@@ -40,6 +40,7 @@ __all__ = [
     "ResultsError",
     "SecretError",
     "SpecError",
+    "SpecProblem",
     "UnreachableError",
     "UsageError",
 ]
@@ -89,6 +90,11 @@ class Problem:
         prefix = f"{self.location}: " if self.location else ""
         hint = f"\n  {self.hint}" if self.hint else ""
         return f"{prefix}{self.message}{hint}"
+
+
+@dataclass(frozen=True, slots=True)
+class SpecProblem(Problem):
+    """A problem whose cause is written in the spec, found by an executor's check of its backend."""
 
 
 class NelActionError(Exception):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from nel_action.errors import EngineError, Location, NelActionError, Problem, SecretError
+from nel_action.errors import EngineError, Location, NelActionError, Problem, SecretError, SpecError, SpecProblem
 from nel_action.executors.interface import Executor, ExecutorContext
 from nel_action.executors.registry import open_executor
 from nel_action.lifecycle.endpoint_check import check_endpoint
@@ -74,6 +74,7 @@ def check(prepared: Prepared, *, endpoint: bool = True) -> None:
 
     Raises:
         SecretError: variables that the spec names are not set.
+        SpecError: the backend cannot run the plan because of settings in the spec.
         EngineError: the backend is unavailable, denies access, or cannot run the plan.
         EndpointError: a target does not answer as an OpenAI-compatible endpoint does.
     """
@@ -81,6 +82,8 @@ def check(prepared: Prepared, *, endpoint: bool = True) -> None:
     if missing:
         raise _with_problems(SecretError(missing[0].message), missing)
     problems = [_with_location(prepared.loaded, problem) for problem in prepared.executor.check(prepared.plan)]
+    if any(isinstance(problem, SpecProblem) for problem in problems):
+        raise SpecError(problems)
     if problems:
         raise _with_problems(EngineError(problems[0].message), problems)
     if endpoint:

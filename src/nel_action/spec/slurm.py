@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from nel_action.spec.base import EnvironmentName, SpecModel
 from nel_action.spec.execution import ExecutionBase, Mounts
@@ -51,11 +51,35 @@ def _validate_walltime(text: str) -> str:
 Walltime = Annotated[str, BeforeValidator(_reject_number), AfterValidator(_validate_walltime)]
 """`HH:MM:SS` or `D-HH:MM:SS`."""
 
+
+def _validate_line(text: str) -> str:
+    if "\n" in text or "\r" in text:
+        msg = f"{text!r} has several lines; write it on one"
+        raise ValueError(msg)
+    return text
+
+
 # NOTE: Slurm expands %x in log paths; quotes, backslashes and line ends are special in #SBATCH lines.
-ClusterPath = Annotated[str, Field(pattern=r"^/[^\n\r%\"'\\]*$")]
+CLUSTER_PATH: Final = r"^/[^\n\r%\"'\\]*$"
+
+
+def _validate_cluster_path(text: str) -> str:
+    if not text.startswith("/"):
+        example = f"/shared/{text.lstrip('./') or 'me'}"
+        msg = f"{text!r} is not an absolute path; write a path of the cluster, such as {example}"
+        raise ValueError(msg)
+    if (match := re.search(r"[\n\r%\"'\\]", text)) is not None:
+        msg = f"{text!r} contains {match[0]!r}, which Slurm or its options would change; use another path"
+        raise ValueError(msg)
+    return text
+
+
+ClusterPath = Annotated[
+    str, AfterValidator(_validate_cluster_path), WithJsonSchema({"type": "string", "pattern": CLUSTER_PATH})
+]
 """An absolute path on the cluster."""
 
-Line = Annotated[str, Field(pattern=r"^[^\n\r]*$")]
+Line = Annotated[str, AfterValidator(_validate_line), WithJsonSchema({"type": "string", "pattern": r"^[^\n\r]*$"})]
 """Text for an `#SBATCH` line."""
 
 RESERVED_FLAGS: Final = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,11 +12,13 @@ from tests.support.slurm.cluster import Cluster
 from tests.support.slurm.jobs import shell_job
 from tests.support.slurm.project import ClusterProject
 from tests.support.slurm.sshd import Sshd
+from tests.support.slurm.waiting import until_final
 
 from nel_action.errors import Problem
 from nel_action.executors.slurm.check import check
 from nel_action.executors.slurm.executor import SlurmExecutor
 from nel_action.executors.slurm.slurm_job import SlurmJob
+from nel_action.model.job import JobState
 
 
 def problems(executor: SlurmExecutor, folder: Path) -> list[Problem]:
@@ -28,7 +32,7 @@ def test_check_accepts_a_valid_plan(on_light: MakeExecutor, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("fields", "message", "setting"),
     [
-        ({"partition": "nowhere"}, "unknown partition 'nowhere'", "execution.partition"),
+        ({"partition": "nowhere"}, "unknown partition 'nowhere'", "the cluster has"),
         ({"partition": "small", "walltime": "01:00:00"}, "exceeds the limit of partition small", "execution.walltime"),
         ({"partition": "small", "num_nodes": 2}, "2 nodes exceed the limit of partition small", "execution.num_nodes"),
         ({"num_nodes": 9}, "9 nodes exceed the limit of partition main (2)", "execution.num_nodes"),
@@ -59,7 +63,34 @@ def test_run_reports_the_location_of_the_setting(light: Cluster, light_sshd: Ssh
     spec = project.folder / "spec.yaml"
     spec.write_text(spec.read_text().replace('"walltime"', '\n"walltime"'))
     result = project.run()
-    assert result.returncode == 3
+    assert result.returncode == 2
     assert "spec.yaml:2:1: walltime 9:00:00 exceeds the limit of partition small (00:30:00)" in result.stderr
     assert "Traceback" not in result.stderr
     assert not project.runs
+
+
+@contextmanager
+def unavailable(light: Cluster, kind: str) -> Iterator[None]:
+    """Drain all nodes, or reserve them for maintenance."""
+    if kind == "drained":
+        light.run("scontrol", "update", "NodeName=ALL", "State=DRAIN", "Reason=test")
+    else:
+        fields = ("StartTime=now", "Duration=60", "Users=root", "Flags=MAINT,IGNORE_JOBS", "Nodes=ALL")
+        light.run("scontrol", "create", "reservation", "ReservationName=maintenance", *fields)
+    try:
+        yield
+    finally:
+        if kind == "drained":
+            light.run("scontrol", "update", "NodeName=ALL", "State=RESUME")
+        else:
+            light.run("scontrol", "delete", "ReservationName=maintenance")
+
+
+@pytest.mark.parametrize("kind", ["drained", "reserved"])
+def test_job_waits_for_unavailable_nodes(on_light: MakeExecutor, light: Cluster, tmp_path: Path, kind: str) -> None:
+    executor = on_light()
+    with unavailable(light, kind):
+        assert problems(executor, tmp_path) == []
+        attempt = executor.submit(shell_job(tmp_path), 1, "0" * 16)
+        assert executor.poll([attempt])[attempt.key].state is JobState.PENDING
+    assert until_final(executor, attempt).state is JobState.SUCCEEDED

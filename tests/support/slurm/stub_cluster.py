@@ -26,6 +26,7 @@ esac
 SBATCH = """\
 #!/bin/sh
 echo "sbatch $*" >>{root}/calls
+case $* in *--test-only*) exit 0 ;; esac
 [ ! -s {root}/sbatch_error ] || {{ cat {root}/sbatch_error >&2; exit 1; }}
 [ ! -e {root}/limit ] || [ "$(grep -c . {root}/queue)" -lt "$(cat {root}/limit)" ] || {{
     echo "sbatch: error: AssocMaxSubmitJobLimit" >&2
@@ -61,12 +62,25 @@ class StubCluster:
     def __post_init__(self) -> None:
         self.output_dir = self.root / "runs"
         (self.root / "bin").mkdir(parents=True)
-        scripts = {"squeue": SQUEUE, "sbatch": SBATCH, "sacct": SACCT, "scancel": OTHER, "scontrol": OTHER}
+        scripts = {
+            "squeue": SQUEUE,
+            "sbatch": SBATCH,
+            "sacct": SACCT,
+            "scancel": OTHER,
+            "scontrol": OTHER,
+            "sinfo": OTHER,
+        }
         for name, text in scripts.items():
             path = self.root / "bin" / name
             path.write_text(text.format(root=self.root))
             path.chmod(0o755)
         self.set_queue()
+
+    def set_program(self, name: str, text: str) -> None:
+        """Replace a program by a shell script."""
+        path = self.root / "bin" / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
 
     def set_queue(self, *rows: str) -> None:
         """Set the output of `squeue`: rows of ID, name, state, reason, three times and directory, separated by `|`."""

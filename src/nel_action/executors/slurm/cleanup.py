@@ -9,6 +9,7 @@ from typing import Final
 
 from nel_action.errors import ExecutorError
 from nel_action.executors.slurm.layout import AttemptDir
+from nel_action.executors.slurm.notices import waiting_for
 from nel_action.executors.slurm.remote import RemoteShell
 from nel_action.executors.slurm.shell import template
 from nel_action.executors.slurm.status.queue import JobRow, parse_squeue, require_answer, squeue_command
@@ -47,7 +48,9 @@ def cancel_attempts(remote: RemoteShell, directories: Sequence[AttemptDir]) -> N
             remote.run(["scancel", *(str(row.job) for rows in active.values() for row in rows)])
         return None if active else True
 
-    if not poll_until(cancel_active, deadline=time.monotonic() + CANCEL_SECONDS, backoff=CANCEL_BACKOFF):
+    with waiting_for(f"{len(names)} jobs on {remote.host} to stop"):
+        stopped = poll_until(cancel_active, deadline=time.monotonic() + CANCEL_SECONDS, backoff=CANCEL_BACKOFF)
+    if not stopped:
         msg = f"jobs still in the queue {CANCEL_SECONDS:g} s after scancel: {', '.join(sorted(active))}"
         raise ExecutorError(msg, hint="try again, or ask the cluster's administrators; squeue shows the reason")
     remote.run(["sh", "-c", template("cancel.sh"), "cancel.sh", "finish", *paths])

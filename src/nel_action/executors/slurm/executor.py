@@ -72,7 +72,8 @@ class SlurmExecutor:
         """Return the problems that would prevent the plan from running on the cluster."""
         from nel_action.executors.slurm.check import check
 
-        return check(self.remote, self._settings, [self._slurm_job(job, 1) for job in plan.jobs])
+        slurm_jobs = [self._slurm_job(job, 1) for job in plan.jobs]
+        return self._retry_outages(lambda: check(self.remote, self._settings, slurm_jobs))
 
     def resolve(self, images: Sequence[str]) -> Mapping[str, str]:
         """Return the digests written in image references; only compute nodes contact registries."""

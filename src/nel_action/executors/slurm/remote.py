@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, TypeVar
 
 from nel_action.errors import EngineError, UnreachableError
+from nel_action.executors.slurm.notices import waiting_for
 from nel_action.executors.slurm.ssh.connection import connector, route
 from nel_action.executors.slurm.ssh.transport import SshTransport
 from nel_action.executors.slurm.transport import (
@@ -74,7 +75,7 @@ export TZ LC_ALL
 KEPT: Final = ("account", "clusters", "partition", "qos", "reservation")
 """Options of sbatch that start-up files may preset with a variable (`SBATCH_ACCOUNT`) if the spec does not set them."""
 
-OUTAGE_BACKOFF: Final = Backoff(initial=1.0, maximum=30.0)
+OUTAGE_BACKOFF: Final = Backoff(initial=1.0, maximum=10.0)
 """Pauses between tries while the login node or the controller is down."""
 
 LOGGED_ARGUMENTS: Final = 12
@@ -169,7 +170,7 @@ class RemoteShell:
         """
         token = secrets.token_hex(16)
         lines = [*self._preamble(token), shlex.join(command), f'nel_frame {token} "$?"']
-        result = self._send(lines, token, seconds, data=stdin)
+        result = self._send(lines, token, [command], seconds, data=stdin)
         return self._split_frames(result, token, [command])[0]
 
     def _run_script(self, commands: Sequence[Sequence[str]], seconds: float | None) -> list[CommandResult]:
@@ -177,7 +178,7 @@ class RemoteShell:
         lines = self._preamble(token)
         for command in commands:
             lines += [f"{shlex.join(command)} </dev/null", f'nel_frame {token} "$?"']
-        return self._split_frames(self._send(lines, token, seconds), token, commands)
+        return self._split_frames(self._send(lines, token, commands, seconds), token, commands)
 
     def _preamble(self, token: str) -> list[str]:
         path = [f'PATH={shlex.quote(self._bin_dir)}:"$PATH"; export PATH'] if self._bin_dir else []
@@ -185,9 +186,25 @@ class RemoteShell:
         return [CLEAN.replace("KEPT", kept), *path, FRAME, f"nel_frame {token} begin"]
 
     def _send(
-        self, lines: Sequence[str], token: str, seconds: float | None, *, data: bytes | None = None
+        self,
+        lines: Sequence[str],
+        token: str,
+        commands: Sequence[Sequence[str]],
+        seconds: float | None,
+        *,
+        data: bytes | None = None,
     ) -> CommandResult:
-        """Send a script, followed by data for its standard input, and return the output of the login shell."""
+        """Send a script and return the output of the login shell.
+
+        Args:
+            lines: the script.
+            token: first and last word of the script.
+            commands: the commands in it, for messages.
+            seconds: time limit.
+            data: standard input of the script; None for none.
+        """
+        names = [command[command.index("-c") + 2] if "-c" in command[:-2] else command[0] for command in commands]
+        subject = ", ".join(dict.fromkeys(names))
         script = "\n".join([f"#{token} begin", *lines, "exit 0", f"#{token} end"])
         reader = READ_SCRIPT if data is None else READ_SCRIPT_ONLY
         command = ["/usr/bin/env", *UNSET, "sh", "-c", BOOTSTRAP.replace("READ", reader).replace("TOKEN", token)]
@@ -195,7 +212,8 @@ class RemoteShell:
         self.round_trips += 1
         start = time.monotonic()
         stdin = f"{script}\n".encode(errors="surrogateescape") + (data or b"")
-        result = self._transport.run(argv, stdin=stdin, seconds=seconds or self._seconds)
+        with waiting_for(f"an answer of {subject} on {self.host}"):
+            result = self._transport.run(argv, stdin=stdin, seconds=seconds or self._seconds)
         logger.debug("%s: round trip %d took %.2f s", self.host, self.round_trips, time.monotonic() - start)
         if result.code == INCOMPLETE:
             msg = f"a start-up file of the account on {self.host} reads the standard input of commands"
@@ -251,11 +269,13 @@ def retry_outages(call: Callable[[], T], seconds: float) -> T:
         permanent = isinstance(error, EngineError) and not isinstance(error, ControllerDownError)
         if permanent or not isinstance(error, UnreachableError):
             return None
-        if seconds:
-            logger.info("%s; outage_timeout is %g s", error.problems[0].message, seconds)
+        left = deadline - time.monotonic()
+        if left > 0:
+            logger.warning("%s; trying again for %.0f s (execution.outage_timeout)", error.problems[0].message, left)
         return 0.0
 
-    return retry(call, delay=delay, deadline=time.monotonic() + seconds, backoff=OUTAGE_BACKOFF)
+    deadline = time.monotonic() + seconds
+    return retry(call, delay=delay, deadline=deadline, backoff=OUTAGE_BACKOFF)
 
 
 def _log_result(host: str, command: Sequence[str], result: CommandResult) -> None:

@@ -17,6 +17,7 @@ from typing import Final
 
 from nel_action.errors import EngineError, ExecutorError, QueueFullError, UnreachableError
 from nel_action.executors.slurm.layout import split_name
+from nel_action.executors.slurm.notices import waiting_for
 from nel_action.executors.slurm.remote import RemoteShell
 from nel_action.executors.slurm.shell import template
 from nel_action.executors.slurm.slurm_job import SlurmJob
@@ -85,13 +86,14 @@ class BatchSubmission:
         """
         try:
             # NOTE: repeating the same command is safe: it looks the jobs up first and waits for an sbatch in progress.
-            retry(
-                self._submit_pending,
-                delay=lambda error: 0.0 if isinstance(error, OutcomeUnknownError) else None,
-                tries=TRIES,
-                deadline=time.monotonic() + 4 * SBATCH_SECONDS,
-                backoff=SUBMIT_BACKOFF,
-            )
+            with waiting_for(f"the submission of {len(self.pending)} jobs on {self.remote.host}"):
+                retry(
+                    self._submit_pending,
+                    delay=lambda error: 0.0 if isinstance(error, OutcomeUnknownError) else None,
+                    tries=TRIES,
+                    deadline=time.monotonic() + 4 * SBATCH_SECONDS,
+                    backoff=SUBMIT_BACKOFF,
+                )
         except OutcomeUnknownError as error:
             names = ", ".join(list(self.pending)[:3]) + (", ..." if len(self.pending) > 3 else "")  # noqa: PLR2004
             msg = f"cannot tell whether {names} was submitted on {self.remote.host}: {error.problems[0].message}"
@@ -194,7 +196,8 @@ def list_attempts(remote: RemoteShell, output_dir: str, keys: Sequence[Key]) -> 
         attempts, in_progress = _look_up(remote, output_dir, set(keys))
         return None if in_progress else True
 
-    poll_until(find, deadline=time.monotonic() + SBATCH_SECONDS + 5, backoff=FIND_BACKOFF)
+    with waiting_for("another process that is submitting the same jobs"):
+        poll_until(find, deadline=time.monotonic() + SBATCH_SECONDS + 5, backoff=FIND_BACKOFF)
     return list(attempts.values())
 
 

@@ -21,6 +21,7 @@ from typing import Final
 
 from nel_action.errors import CollectError, UnreachableError
 from nel_action.executors.slurm.layout import AttemptDir, ExitRecord, parse_exit_record
+from nel_action.executors.slurm.notices import waiting_for
 from nel_action.executors.slurm.remote import RemoteShell, retry_outages
 from nel_action.executors.slurm.shell import template
 from nel_action.model.run_files import JobFiles
@@ -130,7 +131,8 @@ def _list_files(remote: RemoteShell, directory: AttemptDir) -> list[RemoteFile]:
         visible = (len(artifacts), sum(item.size for item in artifacts))
         return items if visible == expected else None
 
-    items = poll_until(list_complete, deadline=time.monotonic() + VISIBILITY_SECONDS, backoff=LISTING_BACKOFF)
+    with waiting_for(f"all artifacts of {directory.name} to be visible on {remote.host}"):
+        items = poll_until(list_complete, deadline=time.monotonic() + VISIBILITY_SECONDS, backoff=LISTING_BACKOFF)
     if items is None:
         msg = (
             f"missing artifacts of {directory.name}: {visible[0]} of {expected[0]} files, "

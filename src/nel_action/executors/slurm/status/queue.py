@@ -15,6 +15,7 @@ from nel_action.errors import EngineError
 from nel_action.executors.slurm.transport import CommandResult, ControllerDownError
 
 __all__ = [
+    "COMMAND_NOT_FOUND",
     "JobRow",
     "parse_sacct",
     "parse_squeue",
