@@ -71,6 +71,29 @@ def test_resolver_returns_newest_run_that_passed(api: GitHubApi, runs: Runs, tmp
     assert score(resolver(api, tmp_path)("main")) == 0.75
 
 
+@pytest.mark.parametrize(
+    "event", ["issue_comment", "pull_request_target", "pull_request", "workflow_run", "deployment", ""]
+)
+def test_resolver_ignores_runs_that_may_have_executed_code_of_a_pull_request(
+    api: GitHubApi, hub: GitHubDouble, runs: Runs, tmp_path: Path, event: str
+) -> None:
+    runs.add(0.70)
+    runs.add(0.10)
+    hub.store.runs[2] = {"id": 2, "event": event}
+    branches = resolver(api, tmp_path)
+    assert score(branches("main")) == 0.70
+    assert branches.notes == [f"results of run 2 on main were skipped: it was started by '{event}'"]
+
+
+def test_resolver_ignores_run_on_a_tag_whose_results_claim_a_commit_of_the_branch(
+    api: GitHubApi, hub: GitHubDouble, runs: Runs, tmp_path: Path
+) -> None:
+    runs.add(0.70)
+    runs.add(0.10, commit=f"{1:040x}")
+    hub.store.commits = [f"{1:040x}"]
+    assert score(resolver(api, tmp_path)("main")) == 0.70
+
+
 def test_resolver_ignores_other_branches_and_forks(api: GitHubApi, runs: Runs, tmp_path: Path) -> None:
     runs.add(0.70)
     runs.add(0.10, branch="change")
@@ -108,7 +131,7 @@ def test_resolver_reports_branch_that_does_not_exist(api: GitHubApi, hub: GitHub
 def test_resolver_accepts_results_collected_later_for_commit_of_branch(
     api: GitHubApi, hub: GitHubDouble, runs: Runs, tmp_path: Path
 ) -> None:
-    hub.store.commits = ["d" * 40, f"{1:040x}"]
+    hub.store.commits = [f"{2:040x}", "d" * 40, f"{1:040x}"]
     runs.add(0.70)
     runs.add(0.75, commit="d" * 40)
     assert score(resolver(api, tmp_path)("main")) == 0.75

@@ -395,6 +395,8 @@ def test_two_pull_requests_with_one_head_have_the_rules_of_both_bases(
 
 
 def test_base_that_a_pull_request_gets_during_the_evaluation_counts(repository: Repository, hub: GitHubDouble) -> None:
+    write(repository.work / ".github/nel-action.yml", "bases: [we*]\n")
+    repository.base = hub.store.refs["heads/main"] = repository.commit()
     edit(repository.work)
     weak = repository.commit()
     head = repository.commit()
@@ -407,6 +409,61 @@ def test_base_that_a_pull_request_gets_during_the_evaluation_counts(repository: 
     updated = source.update(rules)
     assert [each.policy.tasks["ifeval"].min for each in updated.all if each.policy] == [0.1, FLOOR]
     assert len(source.update(updated).all) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "suffices"),
+    [
+        ("", False),
+        ("bases: [other]\n", False),
+        ("bases: weak\n", False),
+        ("bases: [1, weak]\n", False),
+        ("bases: [weak\n", False),
+        ("bases: [Weak]\n", False),
+        ("bases: [weak]\n", True),
+        ("bases: ['w*']\n", True),
+    ],
+)
+def test_branch_with_weaker_rules_suffices_only_if_the_default_branch_states_it(
+    repository: Repository, hub: GitHubDouble, options: str, *, suffices: bool
+) -> None:
+    write(repository.work / ".github/nel-action.yml", options)
+    repository.base = hub.store.refs["heads/main"] = repository.commit()
+    edit(repository.work)
+    write(repository.work / ".github/nel-action.yml", "bases: ['*']\n")
+    weak = repository.commit()
+    head = repository.commit()
+    hub.store.add_pull(2, head=head, base=weak)["base"]["ref"] = "weak"
+    for event in ({"base_ref": "weak", "base_sha": weak}, NO_BASE | {"kind": EventKind.WORKFLOW_DISPATCH}):
+        rules = repository.rules(event={"default_branch": "main"} | event)
+        limits = {each.policy.tasks["ifeval"].min for each in rules.all if each.policy}
+        assert limits == ({0.1} if suffices else {0.1, FLOOR})
+
+
+def test_default_branch_that_cannot_be_read_makes_the_gate_unmeasurable(
+    repository: Repository, hub: GitHubDouble
+) -> None:
+    edit(repository.work)
+    weak = repository.commit()
+    hub.store.add_pull(2, head=repository.commit(), base=weak)["base"]["ref"] = "weak"
+    hub.store.refs["heads/main"] = "e" * 40
+    assert repository.rules(event={"base_ref": "weak", "base_sha": weak}).all[-1].unmeasurable is not None
+
+
+@pytest.mark.parametrize("queue", ["weak", "main"])
+def test_branch_with_the_name_of_a_queue_does_not_replace_the_rules(
+    repository: Repository, hub: GitHubDouble, queue: str
+) -> None:
+    edit(repository.work)
+    weak = repository.commit()
+    head = repository.commit()
+    hub.store.refs |= {"heads/main": repository.base, f"heads/gh-readonly-queue/{queue}/pr-7-{weak}": head}
+    hub.grant(contents="read", checks="write")
+    own = {"base_ref": "main", "base_sha": repository.base}
+    for event in (NO_BASE | {"kind": EventKind.PUSH, "ref": "refs/heads/change"}, own):
+        rules = repository.rules(event=event)
+        limits = [each.policy.tasks["ifeval"].min for each in rules.all if each.policy]
+        assert FLOOR in limits or any(each.unmeasurable for each in rules.all)
 
 
 def test_commit_in_a_merge_queue_has_rules_of_the_queue(repository: Repository, hub: GitHubDouble) -> None:
@@ -439,7 +496,8 @@ def test_server_error_while_listing_makes_the_gate_unmeasurable(repository: Repo
 
 
 def test_bases_of_a_run_without_token_are_those_of_the_event(make_context: MakeContext) -> None:
-    found = find_bases(None, make_context().event)
+    context = make_context()
+    found = find_bases(None, context.event, context.base_files())
     assert found.bases == (Base(ref="main", sha="b" * 40, pull_request=2),)
 
 

@@ -79,6 +79,19 @@ def test_commands_work_after_print_untrusted_fails() -> None:
     assert commands(out.getvalue()) == ["::notice::after"]
 
 
+def test_wrapped_lines_of_a_table_contain_no_commands() -> None:
+    from rich.console import Console
+
+    runner, out = workflow()
+    console = Console(file=runner.stream(), width=20, force_terminal=False)
+    for text in ("x" * 20 + "::stop-commands::t", "a ##[add-mask]pass", "::error::x", "\x1b[2J::error::y"):
+        console.print(text, markup=False, highlight=False)
+    assert commands(out.getvalue()) == []
+    assert "##[" not in out.getvalue()
+    assert "\x1b" not in out.getvalue()
+    assert out.getvalue().splitlines()[:2] == ["x" * 20, "> ::stop-commands::t"]
+
+
 def test_print_untrusted_uses_a_new_token_each_time() -> None:
     runner, out = workflow()
     runner.print_untrusted(["a"])

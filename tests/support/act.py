@@ -104,7 +104,8 @@ class Act:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, folder / workflow)
         path = self.workplace.root / "event.json"
-        path.write_text(json.dumps(payload))
+        repository = payload.get("repository", {}) | {"default_branch": self.workplace.hub.store.default_branch}
+        path.write_text(json.dumps({**payload, "repository": repository}))
         text = source.read_text() + (self.action / "action.yml").read_text()
         mapped = {OWN: self.action}
         for name in ("cache", "checkout", "upload-artifact"):

@@ -76,7 +76,7 @@ class BranchBaselines:
             GitHubError: artifacts cannot be listed or downloaded.
         """
         commits = self._commits(branch)
-        for artifact in islice(self._candidates(branch), MAX_CANDIDATES):
+        for artifact in islice(self._candidates(branch, commits - {self._exclude_commit or ""}), MAX_CANDIDATES):
             folder = self._new_folder(artifact.id)
             try:
                 report = load_report(download_results(self._api, self._repository, artifact, folder))
@@ -157,11 +157,15 @@ class BranchBaselines:
         listing = self._api.paginate(f"/repos/{self._repository}/commits", sha=str(tip))
         return {str(commit["sha"]) for commit in islice(listing, MAX_COMMITS)}
 
-    def _candidates(self, branch: str) -> list[Artifact]:
+    def _candidates(self, branch: str, commits: set[str]) -> list[Artifact]:
+        """Return artifacts of runs on the branch, for one of its commits, as the server states it.
+
+        The content of an artifact can be forged by a run on a tag with the name of the branch.
+        """
         names = dict.fromkeys((self._name, *self._former_names))
         artifacts = chain.from_iterable(list_artifacts(self._api, self._repository, name) for name in names)
         return [
             artifact
             for artifact in artifacts
-            if artifact.same_repository and artifact.branch == branch and artifact.sha != self._exclude_commit
+            if artifact.same_repository and artifact.branch == branch and artifact.sha in commits
         ]

@@ -1,8 +1,10 @@
 """The branches that a commit may be merged into; their rules judge it, whatever event started the workflow.
 
 A check belongs to a commit. A run that judged the commit by its own rules could therefore replace the check of a pull
-request, so the rules come from the base of every open pull request with that head, from the queue that the commit is
-in, and otherwise from the default branch, unless the commit was pushed to that branch itself.
+request, so the rules come from the base of every open pull request with that head, and from the queue that the commit
+is in. A user who may push can create a branch with weaker rules, a pull request into it, and a branch with the name of
+a queue, and propose the commit for another branch after it passed. So the rules of the default branch apply as well,
+unless the commit was pushed to that branch itself, or the options of that branch state that the base suffices.
 """
 
 from __future__ import annotations
@@ -13,8 +15,10 @@ from typing import Any, Final
 
 from nel_action.errors import NelActionError
 from nel_action.github.api import MAX_PAGES, PAGE_SIZE, GitHubApi
+from nel_action.github.base_revision import BaseFiles
 from nel_action.github.errors import MissingError, PermissionRefusedError
 from nel_action.github.event import EventKind, WorkflowEvent
+from nel_action.github.options import read_options
 
 __all__ = ["Base", "Bases", "find_bases"]
 
@@ -48,12 +52,13 @@ class Bases:
     """Reason why further bases may exist."""
 
 
-def find_bases(api: GitHubApi | None, event: WorkflowEvent) -> Bases:
+def find_bases(api: GitHubApi | None, event: WorkflowEvent, files: BaseFiles) -> Bases:
     """Return the bases of the commit under test.
 
     Args:
         api: client; None without a token, where only the event's own base is known.
         event: the commit, and the pull request or merge group that the event is about.
+        files: of the default branch, whose options are read.
 
     Raises:
         NelActionError: the event is about a pull request or merge group without a base.
@@ -62,16 +67,16 @@ def find_bases(api: GitHubApi | None, event: WorkflowEvent) -> Bases:
     if api is None or not event.head_sha:
         return Bases((own,) if own else ())
     try:
-        others = [*_pull_requests(api, event), *_queues(api, event)]
-        if own is None and not others:
-            others += _default_branch(api, event)
+        pulls = _pull_requests(api, event)
+        others = [*pulls, *_queues(api, event)]
+        others += _default_branch(api, event, [*pulls, *([own] if own else [])], files)
     except NelActionError as error:
         cause = error.problems[0]
         problem = f"the bases of commit {event.head_short} cannot be determined: {cause.message}"
         problem += f"; {' '.join(cause.hint.split())}" if cause.hint else ""
         return Bases((own,) if own else (), problem)
-    # NOTE: the event's own base may be of an earlier time than the pull request's; both apply.
-    listed = {base.ref: base for base in others}
+    # NOTE: the pull request may have got another commit of its base since the event; anybody can name a queue.
+    listed = {base.ref for base in pulls}
     bases = [*others, *([own] if own and own.ref not in listed else [])]
     return Bases(tuple(dict.fromkeys(bases)))
 
@@ -141,16 +146,32 @@ def _queues(api: GitHubApi, event: WorkflowEvent) -> list[Base]:
     return bases
 
 
-def _default_branch(api: GitHubApi, event: WorkflowEvent) -> list[Base]:
-    """Return the default branch, unless the event is about that branch itself."""
-    if event.on_default_branch:
+def _default_branch(api: GitHubApi, event: WorkflowEvent, known: list[Base], files: BaseFiles) -> list[Base]:
+    """Return the default branch, unless the event or a known base is about it, or all known bases suffice.
+
+    Args:
+        api: client.
+        event: the commit.
+        known: bases that GitHub itself states.
+        files: of the default branch.
+
+    Raises:
+        NelActionError: the default branch cannot be read.
+    """
+    if not known and event.on_default_branch:
         return []
     default = event.default_branch or str(api.get(f"/repos/{event.repository}")["default_branch"])
-    if replace(event, default_branch=default).on_default_branch:
+    if any(base.ref == default for base in known):
+        return []
+    if not known and replace(event, default_branch=default).on_default_branch:
         return []
     try:
         sha = str(api.get(f"/repos/{event.repository}/git/ref/heads/{default}")["object"]["sha"])
     except MissingError as error:
         msg = f"the default branch {default} cannot be read"
         raise NelActionError(msg) from error
+    if known:
+        options = read_options(files.open(sha))
+        if all(options.suffice(base.ref) for base in known):
+            return []
     return [Base(ref=default, sha=sha)]

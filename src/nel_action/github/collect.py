@@ -181,7 +181,7 @@ def _with_files(context: ActionContext, rules: Rules, event: WorkflowEvent) -> R
 
 def _update_rules(context: ActionContext, event: WorkflowEvent, rules: Rules) -> Rules:
     """Return the rules, unmeasurable if the commit has a base that the submission did not know."""
-    bases = find_bases(context.api, event)
+    bases = find_bases(context.api, event, context.base_files())
     problems = [bases.problem] if bases.problem else []
     problems += [
         f"since the jobs were submitted, the commit has become the head of a pull request into {base.name}; run the "

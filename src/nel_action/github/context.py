@@ -15,7 +15,7 @@ from nel_action.github.baseline import BranchBaselines
 from nel_action.github.check import Check, gate_identity
 from nel_action.github.checkout import Inside, Placement, place
 from nel_action.github.commands import Command
-from nel_action.github.event import EventKind, WorkflowEvent
+from nel_action.github.event import WorkflowEvent
 from nel_action.github.inputs import Inputs
 from nel_action.github.outcome import StateFile
 from nel_action.github.publish import Publisher
@@ -69,8 +69,7 @@ class ActionContext:
     @property
     def commits(self) -> tuple[str, ...]:
         """Commits that a checkout of this event has as HEAD: the merge commit, or the head."""
-        # NOTE: GITHUB_SHA of a comment is the default branch, which says nothing about the pull request.
-        own = None if self.event.kind is EventKind.ISSUE_COMMENT else self.environ.get("GITHUB_SHA")
+        own = None if self.event.checks_out_another_commit else self.environ.get("GITHUB_SHA")
         return tuple(sha for sha in (own, self.event.head_sha) if sha)
 
     @property

@@ -14,6 +14,7 @@ from nel_action.driver.events import Created, Event, Events, Exported, Extended,
 from nel_action.driver.preflight import check_plan, check_spec
 from nel_action.driver.surroundings import same_rules
 from nel_action.errors import CancelledError, ExitCode, NelActionError, UnreachableError, UsageError
+from nel_action.github.checkout import head_commit
 from nel_action.github.comment_command import accept_command, narrow
 from nel_action.github.context import ActionContext
 from nel_action.github.event import EventKind
@@ -87,15 +88,21 @@ def report_invalid(context: ActionContext, error: NelActionError) -> Outcome:
 
 
 def _reject_unsafe_events(context: ActionContext) -> None:
-    """Reject events that combine a fork's code with the repository's secrets, or that name no commit.
+    """Reject events that combine a fork's code with the repository's secrets, and a checkout of another commit.
 
     Raises:
         UsageError: the event is unsafe.
     """
     kind = context.event.kind
-    if kind in {EventKind.PULL_REQUEST_TARGET, EventKind.WORKFLOW_RUN} and context.event.fork:
+    if context.event.checks_out_another_commit and context.event.fork:
         msg = f"{kind} gives a pull request from a fork access to this repository's secrets"
         raise UsageError(msg, hint="use pull_request, and workflows/fork-gate.yml for forks; see docs/security.md")
+    # NOTE: the results of a base would otherwise conclude the check of a change into it.
+    compared = context.event.checks_out_another_commit or kind in {EventKind.PULL_REQUEST, EventKind.MERGE_GROUP}
+    checked_out = head_commit(context.root) if compared else None
+    if (checked_out or context.event.checks_out_another_commit) and checked_out not in context.commits:
+        msg = f"{checked_out or 'no commit'} is checked out, but the {kind} event is about {context.event.head_sha}"
+        raise UsageError(msg, hint=f"give actions/checkout `ref: {context.event.head_sha}`")
 
 
 def _open_check(context: ActionContext, publisher: Publisher) -> None:
@@ -192,7 +199,9 @@ class _Evaluation:
         """Publish the events and return the outcome."""
         from rich.console import Console
 
-        log = ProgressView(Console(stderr=False, width=160, no_color=True, force_terminal=False))
+        # NOTE: a wrapped line may start anywhere in a name or a message, for example with a workflow command.
+        stream = self._context.workflow.stream()
+        log = ProgressView(Console(file=stream, width=160, no_color=True, force_terminal=False))
         outcome = Outcome()
         try:
             for event in events:

@@ -74,6 +74,16 @@ class WorkflowEvent:
     graphql_url: str = "https://api.github.com/graphql"
 
     @property
+    def checks_out_another_commit(self) -> bool:
+        """Whether GITHUB_SHA, which is checked out by default, is the base of the commit under test."""
+        return self.kind in {
+            EventKind.PULL_REQUEST_TARGET,
+            EventKind.WORKFLOW_RUN,
+            EventKind.CHECK_RUN,
+            EventKind.ISSUE_COMMENT,
+        }
+
+    @property
     def run_url(self) -> str:
         """URL of this workflow run."""
         return f"{self.server_url}/{self.repository}/actions/runs/{self.run_id}"
@@ -150,7 +160,7 @@ def _subject(kind: EventKind, payload: Mapping[str, Any], environ: Mapping[str, 
         case EventKind.WORKFLOW_RUN:
             subject |= _parse_workflow_run(_object(payload, "workflow_run"), repository)
         case EventKind.CHECK_RUN:
-            subject |= {"head_sha": _text(_object(payload, "check_run").get("head_sha")) or sha}
+            subject |= _parse_check_run(_object(payload, "check_run"))
         case EventKind.ISSUE_COMMENT:
             subject |= _parse_issue_comment(_object(payload, "issue"))
             subject |= {"payload": {name: payload.get(name) for name in ("action", "issue", "comment")}}
@@ -171,6 +181,12 @@ def _parse_merge_group(group: Mapping[str, Any]) -> dict[str, Any]:
         "base_sha": _text(group.get("base_sha")),
         "base_ref": (_text(group.get("base_ref")) or "").removeprefix("refs/heads/") or None,
     }
+
+
+def _parse_check_run(check: Mapping[str, Any]) -> dict[str, Any]:
+    # NOTE: GitHub states no branch for a commit that was pushed to a fork.
+    branch = _text(_object(check, "check_suite").get("head_branch"))
+    return {"head_sha": _text(check.get("head_sha")), "head_ref": branch, "fork": branch is None}
 
 
 def _parse_issue_comment(issue: Mapping[str, Any]) -> dict[str, Any]:

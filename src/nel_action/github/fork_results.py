@@ -143,6 +143,7 @@ def derive_pull_request(api: GitHubApi, event: WorkflowEvent) -> WorkflowEvent:
     owner = event.head_repository.partition("/")[0]
     listing = api.paginate(f"/repos/{event.repository}/pulls", state="open", head=f"{owner}:{event.head_ref}")
     pulls = [fields for pull in listing if (fields := _match_head(pull, event))]
+    _require_no_own_pull_request(api, event)
     if len(pulls) != 1:
         subject = f"{len(pulls)} open pull requests have" if pulls else "no open pull request has"
         msg = f"{subject} the head {event.head_sha[:7]} of {event.head_repository}"
@@ -150,6 +151,22 @@ def derive_pull_request(api: GitHubApi, event: WorkflowEvent) -> WorkflowEvent:
         raise NotFoundError(msg, hint=hint)
     logger.info("pull request %s has the head %s", pulls[0]["pull_request"], event.head_sha)
     return replace(event, **pulls[0])
+
+
+def _require_no_own_pull_request(api: GitHubApi, event: WorkflowEvent) -> None:
+    """Return unless the commit is also the head of a pull request from this repository, which has a gate of its own.
+
+    Anybody can push a commit of this repository to a fork, and claim any results for it.
+
+    Raises:
+        NotFoundError: it is.
+        GitHubError: pull requests cannot be listed.
+    """
+    for pull in api.paginate(f"/repos/{event.repository}/pulls", state="open"):
+        fields = parse_pull_request(pull, event.repository)
+        if fields["head_sha"] == event.head_sha and not fields["fork"]:
+            msg = f"commit {event.head_short} is also the head of pull request {fields['pull_request']}, which decides"
+            raise NotFoundError(msg)
 
 
 def _match_head(pull: dict[str, Any], event: WorkflowEvent) -> dict[str, Any] | None:

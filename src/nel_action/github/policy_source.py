@@ -22,6 +22,7 @@ from nel_action.github.bases import Base, Bases, find_bases
 from nel_action.github.benchmark_changes import Side, apply_changes, find_changes
 from nel_action.github.checkout import Inside, Outside, head_commit
 from nel_action.github.context import ActionContext
+from nel_action.github.options import OPTIONS_FILE, read_options
 from nel_action.planning.fingerprint import KeyDifference, benchmark_files
 from nel_action.spec.classes import KeyClass
 from nel_action.spec.defaults import GROUPS
@@ -46,8 +47,6 @@ __all__ = [
 CONFIG_SUFFIXES: Final = (".yaml", ".yml")
 """Files that a spec can be composed of."""
 CONFIG_FILES_LIMIT: Final = 5000
-OPTIONS_FILE: Final = PurePosixPath(".github/nel-action.yml")
-"""Options of the base: `{new_gates: allow}` lets a change introduce a gate with its own rules."""
 
 logger = logging.getLogger(__name__)
 
@@ -101,7 +100,7 @@ class GateSource:
             SpecError: the input `gate` names a file that is no policy.
             NelActionError: the tree of a base cannot be read.
         """
-        listing = find_bases(self._context.readable_api, self._context.event)
+        listing = self._find_bases()
         rules = [self._rules_of(base) for base in listing.bases] or [self._own_rules()]
         if listing.problem:
             rules.append(self._without_rules(listing.problem))
@@ -113,11 +112,15 @@ class GateSource:
         Args:
             rules: the rules so far.
         """
-        listing = find_bases(self._context.readable_api, self._context.event)
+        listing = self._find_bases()
         more = [self._rules_of(base) for base in new_bases(listing, rules)]
         if listing.problem:
             more.append(self._without_rules(listing.problem))
         return combine([*rules.all, *more])
+
+    def _find_bases(self) -> Bases:
+        context = self._context
+        return find_bases(context.readable_api, context.event, context.base_files())
 
     def base_tasks(self) -> frozenset[str]:
         """Return the tasks that the specs of all bases with rules have; of `resolve`, which comes first."""
@@ -226,7 +229,7 @@ class GateSource:
             _NoRulesError: it does not.
         """
         context = self._context
-        if _allows_new_gates(tree):
+        if read_options(tree).new_gates:
             checked_out = head_commit(context.root)
             if checked_out and checked_out in context.commits:
                 return
@@ -347,20 +350,6 @@ def _copy_config_files(tree: BaseTree, path: PurePosixPath, copy: Path, *, every
     if everything or any(b".." in data for data in content.values()):
         tree.copy(select(PurePosixPath()), copy)
     tree.copy([tree.entries[name] for name in content], copy)
-
-
-def _allows_new_gates(tree: BaseTree) -> bool:
-    """Return whether the base's options allow new gates; a file that is not understood allows nothing."""
-    import yaml
-
-    state = tree.find(OPTIONS_FILE)
-    if not isinstance(state, Present):
-        return False
-    try:
-        options = yaml.safe_load(tree.read([state.entry])[state.entry.path])
-    except yaml.YAMLError:
-        return False
-    return isinstance(options, dict) and options.get("new_gates") == "allow"
 
 
 def select_rules(

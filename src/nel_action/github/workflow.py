@@ -7,12 +7,13 @@ job's log is executed as a command.
 
 from __future__ import annotations
 
+import io
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final, TextIO, cast
 
 from nel_action.errors import Location
 from nel_action.redaction import derived_forms
@@ -48,6 +49,25 @@ def escape_line(line: str) -> str:
     return _printable(text).replace("##[", "# #[")
 
 
+class _LogStream(io.TextIOBase):
+    """A stream that passes complete lines to the log, whatever the writer's width made of them."""
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self._log = log
+        self._rest = ""
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def write(self, text: str) -> int:
+        """Log all complete lines, and keep the rest for the next call."""
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            self._log(line)
+        return len(text)
+
+
 class Workflow:
     """The runner of this step; outside Actions, messages are printed as plain text and nothing is set."""
 
@@ -60,6 +80,10 @@ class Workflow:
         """Print a message, which may contain untrusted names."""
         for line in text.splitlines():
             self._write(escape_line(line))
+
+    def stream(self) -> TextIO:
+        """Return a stream whose lines are logged; for writers of text that may contain untrusted names."""
+        return cast("TextIO", _LogStream(self.log))
 
     def annotate(self, level: Level, message: str, *, title: str = "", location: Location | None = None) -> None:
         """Add an annotation to the run's page and, with a location, to the line of a file.

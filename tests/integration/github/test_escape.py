@@ -18,7 +18,10 @@ class Attack:
     def __init__(self, workplace: Workplace) -> None:
         self.workplace = workplace
         workplace.write_spec({"arith": {"value": 0.3}}, STRICT)
+        (workplace.work / ".github").mkdir()
+        (workplace.work / ".github/nel-action.yml").write_text("bases: [weak]\n")
         self.base = workplace.commit("base")
+        workplace.hub.store.refs["heads/main"] = self.base
         workplace.write_spec({"arith": {"value": 0.3}}, LAX)
         self.weak = workplace.commit("a branch with a weaker limit")
         self.head = workplace.commit("head")
@@ -48,7 +51,6 @@ def test_another_event_on_the_head_does_not_pass_it(attack: Attack, workplace: W
 
 
 def test_push_before_the_pull_request_is_opened_does_not_pass_it(attack: Attack, workplace: Workplace) -> None:
-    workplace.hub.store.refs["heads/main"] = attack.base
     workplace.environ |= {"GITHUB_REF": "refs/heads/change", "GITHUB_REF_NAME": "change"}
     result = workplace.act("push", {})
     assert (result.code, attack.conclusions()) == (1, ["failure"]), result.log
@@ -66,7 +68,7 @@ def test_second_pull_request_into_a_weaker_branch_does_not_pass_the_commit(
 
 def test_retargeted_pull_request_is_judged_again(attack: Attack, workplace: Workplace) -> None:
     result = workplace.act("pull_request", attack.open(ref="weak", sha=attack.weak))
-    assert (result.code, attack.conclusions()) == (0, ["success"]), result.log
+    assert (result.code, attack.conclusions()) == (0, ["success"]), "main states that the rules of weak suffice"
     payload = attack.open() | {"action": "edited", "changes": {"base": {"ref": {"from": "weak"}}}}
     result = workplace.act("pull_request", payload)
     assert (result.code, attack.conclusions()) == (1, ["success", "failure"]), result.log
