@@ -12,11 +12,13 @@ import pytest
 from tests.doubles.openai_server import Fault, OpenAIServer
 from tests.support.local_jobs import INVOCATION, Bench, job, key, wait
 
+from nel_action.executors.gateway import with_stop_reason
 from nel_action.executors.local.store import Store
 from nel_action.executors.records import close_record, evaluations, open_record, remove_expired_records
+from nel_action.lifecycle.measurements import stop_reason
 from nel_action.model.job import JobState, Key, Reason
 from nel_action.model.task import Params
-from nel_action.planning.jobs import Job
+from nel_action.planning.jobs import AdapterSteps, Job, Limits
 from nel_action.spec.gateway import Gateway
 from nel_action.spec.target import ApiEndpoint, Target
 
@@ -100,6 +102,31 @@ def test_gateway_retries_requests_for_the_harness(bench: Bench, server: OpenAISe
     status = bench.run(once)[key("b")]
     assert (status.state, status.reason) == (JobState.FAILED, Reason.HARNESS)
     assert len(server.requests) == 5
+
+
+def test_an_exhausted_budget_stops_the_harness_with_its_own_exit_code(bench: Bench, server: OpenAIServer) -> None:
+    limited = gateway_job(server, "a", ASK, limits=Limits(budget={"requests": 2}))
+    status = bench.run(limited)[key("a")]
+    assert (status.state, status.exit_code) == (JobState.FAILED, 121)
+    assert with_stop_reason(status, limited).reason is Reason.BUDGET
+    assert len(server.requests) == 2
+    attempt = Store(bench.root / "home").at(key("a"), 1)
+    detail = ("budget", "budget.requests is exhausted: 2 requests of 2 were paid")
+    assert stop_reason(attempt.logs) == detail
+    assert not (attempt.artifacts / "environ").exists()
+
+
+def test_adapter_steps_change_what_the_endpoint_receives_and_logs_have_no_key(
+    bench: Bench, server: OpenAIServer
+) -> None:
+    adapter = AdapterSteps(steps={"system_prompt": f"never say {API_KEY}"}, log={"requests": 1, "responses": None})
+    statuses = bench.run(gateway_job(server, "a", ASK, adapter=adapter))
+    assert statuses[key("a")].state is JobState.SUCCEEDED
+    assert {request.body["messages"][0]["content"] for request in server.requests} == {f"never say {API_KEY}"}
+    logs = Store(bench.root / "home").at(key("a"), 1).logs
+    requests = (logs / "requests.jsonl").read_text()
+    assert json.loads(requests)["body"]["messages"][0]["content"] == "never say ***"
+    assert len((logs / "responses.jsonl").read_text().splitlines()) == 3
 
 
 def test_kill_of_the_harness_is_reported_as_without_a_gateway(bench: Bench, server: OpenAIServer) -> None:
