@@ -31,9 +31,9 @@ from tests.doubles.openai_model import BadRequestError, Model
 
 __all__ = ["Fault", "Model", "OpenAIServer", "RecordedRequest"]
 
-Kind = Literal["error", "slow", "drop", "malformed", "rate_limit", "empty", "garbage", "unauthorized"]
+Kind = Literal["error", "slow", "drop", "malformed", "rate_limit", "empty", "garbage", "unauthorized", "loading"]
 ROUTES: Final = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
-STATUS: Final = {"error": 500, "rate_limit": 429, "unauthorized": 401}
+STATUS: Final = {"error": 500, "loading": 503, "rate_limit": 429, "unauthorized": 401}
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Fault:
 
     `error` is a 500, `slow` waits `seconds` first, `drop` closes the connection without an answer, `malformed`
     truncates the JSON, `rate_limit` is a 429 with Retry-After, `empty` answers without text, `garbage` is a 200 whose
-    body is not an answer, `unauthorized` is a 401.
+    body is not an answer, `unauthorized` is a 401, `loading` a 503.
     """
 
     kind: Kind

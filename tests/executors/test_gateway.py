@@ -66,6 +66,9 @@ def test_harness_reaches_the_gateway_by_the_same_path_and_waits_for_all_its_trie
     params = behind_gateway(gateway_job(task=task)).task.params
     assert params.max_retries == 1
     assert params.request_timeout == pytest.approx(3 * 10 + 1 + 2 + 60)
+    limits = Limits(readiness_timeout=100.0, requests_per_minute=60.0)
+    waiting = behind_gateway(gateway_job(task=task, limits=limits)).task.params
+    assert waiting.request_timeout == pytest.approx(3 * 10 + 1 + 2 + 60 + 100 + 3 * 4)
     none = behind_gateway(gateway_job(task=replace(task, params=Params(max_retries=0)))).task.params
     assert none.max_retries == 0
 
@@ -109,6 +112,15 @@ def test_limits_and_adapter_steps_of_a_job_are_in_its_configuration(monkeypatch:
     assert (config.budget, config.prices) == ({"cost": 1.0}, {"input": 1.0, "output": 2.0})
     assert (config.adapter, config.log, config.client_errors) == ({"reasoning": {}}, {"requests": 5}, {"first": 400})
     assert config.log_directory == "/"
+
+
+def test_an_own_model_server_is_asked_for_one_token_first() -> None:
+    served = configured(gateway_job(limits=Limits(readiness_timeout=9.0)))
+    assert served["readiness"] == {
+        "seconds": 9.0,
+        "body": {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1},
+    }
+    assert configured(gateway_job())["readiness"] == {}
 
 
 def test_the_cache_of_a_nemo_adapter_is_off_behind_the_gateway() -> None:

@@ -16,6 +16,7 @@ from tests.support.gateway import ROUTE, Client, Endpoint, Received, Reply, comp
 
 from nel_action.gateway import outcome as outcome_module
 from nel_action.gateway import proxy as proxy_module
+from nel_action.gateway import readiness as readiness_module
 from nel_action.gateway.config import load_config
 from nel_action.gateway.service import Service
 
@@ -585,3 +586,47 @@ def test_counters_are_written_to_their_file(tmp_path: Path) -> None:
     run(work())
     counters = json.loads(path.read_text())
     assert (counters["requests"], counters["delivered"], counters["recorded"]) == (1, 1, "off")
+
+
+READINESS = {"seconds": 20, "body": {"model": "acme", "prompt": "Hi", "max_tokens": 1}}
+
+
+def test_a_server_that_cannot_answer_yet_is_asked_for_one_token_until_it_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readiness_module, "_FIRST_PAUSE", 0.01)
+    loading = [Reply(b"loading", status=503), Reply(raw=b""), Reply(b"", status=502), Reply(completion("H"))]
+
+    async def work() -> None:
+        endpoint = Endpoint(lambda number, _: loading[number] if number < 4 else Reply(completion("ready")))
+        async with (
+            endpoint.serve() as url,
+            gateway(url, tmp_path, max_retries=0, readiness=READINESS) as service,
+        ):
+            clients = [Client(service.address) for _ in range(3)]
+            responses = await gather(*(client.ask(str(number)) for number, client in enumerate(clients)))
+            for client in clients:
+                await client.close()
+            assert [response.content for response in responses] == ["ready"] * 3
+            assert [request.json for request in endpoint.received[:4]] == [READINESS["body"]] * 4
+            assert len(endpoint.received) == 7
+            assert (service.proxy.counters.paid, service.proxy.counters.tries) == (3, 3)
+
+    run(work())
+
+
+def test_requests_are_sent_when_the_time_for_loading_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(readiness_module, "_FIRST_PAUSE", 0.01)
+
+    async def work() -> None:
+        endpoint = Endpoint(lambda *_: Reply(b"loading", status=503))
+        readiness = {**READINESS, "seconds": 0.05}
+        async with endpoint.serve() as url, gateway(url, tmp_path, max_retries=0, readiness=readiness) as service:
+            client = Client(service.address)
+            assert (await client.ask()).status == 503
+            await client.close()
+
+    run(work())
+    assert "the model server did not answer within 0.05 s: status 503" in capsys.readouterr().err

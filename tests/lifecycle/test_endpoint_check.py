@@ -6,8 +6,10 @@ import pytest
 from tests.doubles.openai_server import Fault, Model, OpenAIServer
 
 from nel_action.errors import EndpointError, ExitCode
+from nel_action.lifecycle import endpoint_check
 from nel_action.lifecycle.endpoint_check import check_endpoint
 from nel_action.model.task import EndpointType
+from nel_action.retry import Backoff
 from nel_action.spec.target import ApiEndpoint
 
 KEY = "sk-made-up"
@@ -66,3 +68,14 @@ def test_server_errors_and_malformed_responses_are_rejected() -> None:
 def test_rate_limited_endpoint_is_accepted() -> None:
     with OpenAIServer(faults=[Fault("rate_limit")]) as server:
         check_endpoint(ApiEndpoint(url=server.url(), model_id=server.model.name, type=EndpointType.CHAT), {})
+
+
+def test_a_target_that_is_loading_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(endpoint_check, "_BACKOFF", Backoff(initial=0.01, maximum=0.01))
+    with OpenAIServer(faults=[Fault("loading", first=1, last=3)]) as server:
+        api = ApiEndpoint(url=server.url(), model_id=server.model.name, type=EndpointType.CHAT)
+        check_endpoint(api, {}, patience=60)
+        assert [request.status for request in server.requests] == [503, 503, 503, 200]
+    with OpenAIServer(faults=[Fault("loading")]) as server:
+        assert "it is not ready yet; try again later" in message(server.url())
+        assert len(server.requests) == 1

@@ -12,10 +12,12 @@ from tests.support.plans import make_spec
 from nel_action.errors import SpecError
 from nel_action.planning.jobs import Job
 from nel_action.planning.planner import make_plan
+from nel_action.spec.deployment import GenericDeployment
 from nel_action.spec.evaluation import Evaluation, Task
 from nel_action.spec.execution import LocalExecution
 from nel_action.spec.gateway import Gateway, Rates
 from nel_action.spec.model import Spec
+from nel_action.spec.target import Target
 
 PRICES = {"tiny": {"input": 1.0, "output": 2.0}}
 
@@ -106,3 +108,10 @@ def test_fewer_requests_at_once_than_jobs_are_refused() -> None:
 def test_limits_are_no_part_of_the_key() -> None:
     plain, limited = spec_of({}), spec_of({}, budget={"requests": 9, "cost": 1.0}, prices=PRICES)
     assert jobs(plain)[0].key == jobs(limited)[0].key
+
+
+def test_only_an_own_model_server_has_a_time_to_become_ready() -> None:
+    deployment = GenericDeployment(type="generic", image="i", command="c", served_model_name="m")
+    assert jobs(spec_of({}))[0].limits.readiness_timeout is None
+    served = jobs(spec_of({}, deployment=deployment, target=Target()))
+    assert served[0].limits.readiness_timeout == LocalExecution().endpoint_readiness_timeout

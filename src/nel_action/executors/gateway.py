@@ -21,7 +21,7 @@ from nel_action.files import write_atomically
 from nel_action.gateway.runner import PLACEHOLDER, STOPPED
 from nel_action.harnesses.interface import Command
 from nel_action.model.job import JobState, JobStatus, Reason
-from nel_action.model.task import HarnessTask
+from nel_action.model.task import HarnessTask, one_token_body
 from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import ServedDeployment
 
@@ -85,6 +85,12 @@ def gateway_config(
         "replay": settings.replay,
         "store": settings.store,
         "max_age": 0.0 if fixed else settings.max_age,
+        "readiness": {
+            "seconds": limits.readiness_timeout,
+            "body": one_token_body(job.target.api_endpoint.model_id, job.task.endpoint_type),
+        }
+        if limits.readiness_timeout
+        else {},
         "request_timeout": params.request_timeout,
         "max_retries": params.max_retries,
         "max_concurrency": limits.max_concurrency or 0,
@@ -99,6 +105,13 @@ def gateway_config(
         "counters": counters,
         "header": {"key": str(job.key), "attempt": str(attempt), "invocation": invocation},
     }
+
+
+def _readiness(job: Job) -> dict[str, Any]:
+    """Return how long to wait for an answer of an own model server, and the request; empty for other endpoints."""
+    seconds = job.limits.readiness_timeout
+    body = one_token_body(job.target.api_endpoint.model_id, job.task.endpoint_type)
+    return {"seconds": seconds, "body": body} if seconds else {}
 
 
 def gateway_url(url: str, address: str = PLACEHOLDER) -> str:
@@ -142,10 +155,13 @@ def _without_reuse(interceptor: Any) -> Any:  # noqa: ANN401 - YAML
 
 
 def harness_timeout(job: Job) -> float:
-    """Return the seconds that a harness waits for an answer: all tries of the gateway, their pauses, and a margin."""
-    params = job.task.params
-    pauses = sum(min(2.0**number, _LONGEST_PAUSE) for number in range(min(params.max_retries, 1000)))
-    return (params.max_retries + 1) * params.request_timeout + pauses + _MARGIN
+    """Return the seconds that a harness waits for an answer: all tries of the gateway, its waits, and a margin."""
+    params, limits = job.task.params, job.limits
+    waits = sum(min(2.0**number, _LONGEST_PAUSE) for number in range(min(params.max_retries, 1000)))
+    waits += limits.readiness_timeout or 0.0
+    if limits.requests_per_minute:
+        waits += (params.max_retries + 1) * params.parallelism * 60 / limits.requests_per_minute
+    return (params.max_retries + 1) * params.request_timeout + waits + _MARGIN
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,8 @@ class Config:
     """Flags of answers that are not replayed."""
     scope: str = ""
     """Slice of a sequential run."""
+    readiness: dict[str, Any] = field(default_factory=dict)
+    """Request of one token, repeated until the endpoint answers, see `readiness`; empty for no wait."""
     request_timeout: float = 600.0
     """For each try."""
     max_retries: int = 5

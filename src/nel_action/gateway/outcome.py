@@ -22,6 +22,7 @@ __all__ = [
     "Outcome",
     "Running",
     "add_model",
+    "authorization",
     "forwarded_headers",
     "origin_form",
     "response_headers",
@@ -249,7 +250,7 @@ def forwarded_headers(headers: Headers, key: str) -> Headers:
         key: of the endpoint; none is sent if empty.
     """
     kept = [header for header in end_to_end(headers) if header[0] not in _DROPPED_REQUEST_HEADERS]
-    return [*kept, *_content_type(headers), (b"accept-encoding", b"identity"), *_authorization(key)]
+    return [*kept, *_content_type(headers), (b"accept-encoding", b"identity"), *authorization(key)]
 
 
 def _content_type(headers: Headers) -> Headers:
@@ -257,7 +258,8 @@ def _content_type(headers: Headers) -> Headers:
     return [] if value is None else [(b"content-type", value)]
 
 
-def _authorization(key: str) -> Headers:
+def authorization(key: str) -> Headers:
+    """Return the header with the endpoint's key; none if it is empty."""
     return [(b"authorization", b"Bearer " + key.encode())] if key else []
 
 

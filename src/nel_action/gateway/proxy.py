@@ -30,12 +30,14 @@ from nel_action.gateway.outcome import (
     Outcome,
     Running,
     add_model,
+    authorization,
     forwarded_headers,
     origin_form,
     response_headers,
     retry_after,
 )
 from nel_action.gateway.rates import Limiter
+from nel_action.gateway.readiness import Readiness
 from nel_action.gateway.record import MAX_REQUEST, SHORT_KEY, Entry, Index, Writer
 from nel_action.gateway.requests import base_of, canonical_body, is_paid_route, parse_body, request_key, route_of
 from nel_action.gateway.server import Exchange
@@ -91,6 +93,7 @@ class Proxy:
             requests_per_minute=config.requests_per_minute,
             tokens_per_minute=config.tokens_per_minute,
         )
+        self._readiness = Readiness(self.upstream, config.readiness, authorization(self._key))
         self._adapter = Adapter(config.adapter)
         self._log = ExchangeLog(config.log_directory, config.log, secrets=(self._key, self._token))
         invocation = config.header.get("invocation", "")
@@ -129,6 +132,7 @@ class Proxy:
 
     async def close(self) -> None:
         """Wait for running requests to be recorded, and close the record."""
+        self._readiness.close()
         if self._tasks:
             await asyncio.wait(list(self._tasks))
         if self.writer is not None:
@@ -315,7 +319,9 @@ class Proxy:
             await asyncio.sleep(pause)
 
     async def _try(self, running: Running, number: int) -> Outcome:
-        """Send a request once, as soon as the limits permit it."""
+        """Send a request once, as soon as the endpoint is ready and the limits permit it."""
+        if not self._readiness.done:
+            await self._readiness.wait()
         permit = await self._limiter.acquire()
         if not self._may_spend():
             self._limiter.release(permit)
@@ -432,6 +438,8 @@ class Proxy:
             body: as it is sent.
             paid: whether the model answers it, so that the limits apply; its tokens remain unknown.
         """
+        if paid and not self._readiness.done:
+            await self._readiness.wait()
         permit = await self._limiter.acquire() if paid else None
         if permit is not None and not self._may_spend():
             self._limiter.release(permit)

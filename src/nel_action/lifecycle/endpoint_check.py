@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from nel_action.errors import EndpointError, Location
-from nel_action.model.task import EndpointType
+from nel_action.model.task import EndpointType, one_token_body
+from nel_action.retry import Backoff, parse_retry_after, retry
 from nel_action.spec.target import ApiEndpoint
 
 if TYPE_CHECKING:
@@ -21,15 +23,29 @@ _TIMEOUT: Final = (10.0, 60.0)
 """Seconds to connect, and to wait for the first token, since a model may have to be loaded first."""
 
 _TOO_MANY_REQUESTS: Final = 429
+_NOT_READY: Final = frozenset({502, 503, 504})
+"""Statuses of a server, or of the proxy before it, that does not answer yet."""
+_BACKOFF: Final = Backoff(initial=1.0, maximum=10.0)
 
 
-def check_endpoint(api: ApiEndpoint, environ: Mapping[str, str], *, location: Location | None = None) -> None:
-    """Request one token from the target.
+class _NotReadyError(Exception):
+    """The target does not answer yet."""
+
+    def __init__(self, response: requests.Response) -> None:
+        super().__init__()
+        self.response = response
+
+
+def check_endpoint(
+    api: ApiEndpoint, environ: Mapping[str, str], *, location: Location | None = None, patience: float = 0.0
+) -> None:
+    """Request one token from the target, and wait while it loads its model.
 
     Args:
         api: the target's endpoint.
         environ: source of the API key.
         location: source position of the URL in the spec, for the message.
+        patience: seconds to wait for a server that answers with the status of one that is not ready yet.
 
     Raises:
         EndpointError: the target does not answer as an OpenAI-compatible endpoint does; the message contains the
@@ -40,8 +56,29 @@ def check_endpoint(api: ApiEndpoint, environ: Mapping[str, str], *, location: Lo
     url = api.url or ""
     key = environ.get(api.api_key_name) if api.api_key_name else None
     headers = {"Authorization": f"Bearer {key}"} if key else {}
+    body = one_token_body(api.model_id, api.type or EndpointType.CHAT)
+
+    announced: list[str] = []
+
+    def ask() -> requests.Response:
+        response = requests.post(url, json=body, headers=headers, timeout=_TIMEOUT, allow_redirects=False)
+        if response.status_code in _NOT_READY:
+            raise _NotReadyError(response)
+        return response
+
+    def delay(error: Exception) -> float | None:
+        if not isinstance(error, _NotReadyError):
+            return None
+        level = logging.DEBUG if announced else logging.WARNING
+        announced.append(url)
+        status = error.response.status_code
+        logger.log(level, "%s is not ready (status %d); waiting up to %.0f s", url, status, patience)
+        return parse_retry_after(error.response.headers.get("Retry-After")) or 0.0
+
     try:
-        response = requests.post(url, json=_body(api), headers=headers, timeout=_TIMEOUT, allow_redirects=False)
+        response = retry(ask, delay=delay, deadline=time.monotonic() + patience, backoff=_BACKOFF)
+    except _NotReadyError as error:
+        response = error.response
     except requests.RequestException as error:
         reason, hint = _connection_problem(error)
         raise _error(url, reason, hint, location) from None
@@ -53,17 +90,6 @@ def check_endpoint(api: ApiEndpoint, environ: Mapping[str, str], *, location: Lo
     if not _has_expected_form(response, api):
         hint = "the server answers, but not as an OpenAI-compatible endpoint; check the path in target.api_endpoint.url"
         raise _error(url, "the response lacks the expected fields", hint, location)
-
-
-def _body(api: ApiEndpoint) -> dict[str, Any]:
-    """Return the smallest request for the type of endpoint."""
-    match api.type or EndpointType.CHAT:
-        case EndpointType.CHAT | EndpointType.VLM:
-            return {"model": api.model_id, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
-        case EndpointType.COMPLETIONS | EndpointType.COMPLETIONS_LOGPROBS:
-            return {"model": api.model_id, "prompt": "Hi", "max_tokens": 1}
-        case EndpointType.EMBEDDING:
-            return {"model": api.model_id, "input": "Hi"}
 
 
 def _has_expected_form(response: requests.Response, api: ApiEndpoint) -> bool:
@@ -115,7 +141,8 @@ def _status_problem(response: requests.Response, api: ApiEndpoint) -> tuple[str,
     if 300 <= code < 400:  # noqa: PLR2004
         return f"{code}, a redirect", "write the address it redirects to; a key is not sent to another address"
     if code >= 500:  # noqa: PLR2004
-        return f"{code}", "the server failed; check its log and try again"
+        not_ready = "it is not ready yet; try again later, or raise execution.endpoint_readiness_timeout"
+        return f"{code}", not_ready if code in _NOT_READY else "the server failed; check its log and try again"
     return (
         f"{code}",
         f"the server did not accept a {api.type or 'chat'} request; check the path and the type of the model",

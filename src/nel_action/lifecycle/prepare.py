@@ -147,4 +147,5 @@ def _check_targets(prepared: Prepared) -> None:
             continue  # only the job's machine has the key: a request from here would be rejected
         checked.add((api.url, api.model_id, api.type))
         path = ("targets", job.model, "api_endpoint", "url") if targets else ("target", "api_endpoint", "url")
-        check_endpoint(api, prepared.environ, location=prepared.loaded.locate(path))
+        patience = prepared.loaded.spec.execution.endpoint_readiness_timeout or 0.0
+        check_endpoint(api, prepared.environ, location=prepared.loaded.locate(path), patience=patience)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-__all__ = ["EndpointType", "HarnessTask", "Params", "Progress"]
+__all__ = ["EndpointType", "HarnessTask", "Params", "Progress", "one_token_body"]
 
 
 class EndpointType(StrEnum):
@@ -19,6 +19,22 @@ class EndpointType(StrEnum):
     COMPLETIONS_LOGPROBS = "completions_logprobs"
     EMBEDDING = "embedding"
     VLM = "vlm"
+
+
+def one_token_body(model: str | None, endpoint_type: EndpointType) -> dict[str, Any]:
+    """Return the smallest request of an endpoint type, whose answer has one token.
+
+    Args:
+        model: its name at the endpoint.
+        endpoint_type: of the endpoint.
+    """
+    match endpoint_type:
+        case EndpointType.CHAT | EndpointType.VLM:
+            return {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+        case EndpointType.COMPLETIONS | EndpointType.COMPLETIONS_LOGPROBS:
+            return {"model": model, "prompt": "Hi", "max_tokens": 1}
+        case EndpointType.EMBEDDING:
+            return {"model": model, "input": "Hi"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

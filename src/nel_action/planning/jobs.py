@@ -62,6 +62,8 @@ class Limits:
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
     max_concurrency: int | None = None
+    readiness_timeout: float | None = None
+    """Seconds within which an own model server must answer a request for one token; None for other endpoints."""
     budget: Mapping[str, float] = field(default_factory=dict)
     """`requests`, `tokens`, `cost` in US dollars."""
     prices: Mapping[str, float] = field(default_factory=dict)

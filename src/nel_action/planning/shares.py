@@ -108,7 +108,9 @@ def _rates(spec: Spec, task: Task, job: Job, jobs: Sequence[tuple[Task, Job]]) -
         value = getattr(own, key)
         values[key] = value if value is not None or shared is None else shared / concurrent
     limit = values["max_concurrency"]
+    served = isinstance(job.deployment, ServedDeployment)
     return Limits(
+        readiness_timeout=spec.execution.endpoint_readiness_timeout if served else None,
         requests_per_minute=values["requests_per_minute"],
         tokens_per_minute=values["tokens_per_minute"],
         max_concurrency=None if limit is None else max(1, int(limit)),

@@ -45,7 +45,7 @@ class ExecutionBase(SpecModel):
     timeout: Seconds = 6 * 3600
     """Seconds after which a job is stopped, with reason `time_limit`."""
     endpoint_readiness_timeout: Seconds = 600
-    """Seconds within which a deployment must become healthy."""
+    """Seconds within which a deployment must become healthy, and a target that is still loading (503) must answer."""
     trust_commands: bool = False
     """Allow the shell commands of `pre_cmd` and `post_cmd`."""
     salt: str = ""
