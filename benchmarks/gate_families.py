@@ -23,6 +23,7 @@ from benchmarks.gate_settings import (
     flip_probabilities,
     seeded_generator,
 )
+from benchmarks.gate_trend import trend, trend_delay
 
 from nel_action.statistics.aggregate import Aggregate, aggregate_difference
 from nel_action.statistics.binary import PairedProportions, Proportion, TwoProportions
@@ -233,5 +234,7 @@ FAMILIES: dict[str, Callable[[int], Iterator[ErrorRates]]] = {
     "unequal proportions": unequal_proportions,
     "unequal repeats": unequal_repeats,
     "ceilings": ceilings,
+    "trend": trend,
+    "trend delay": trend_delay,
 }
 """From the name of a family to its simulation, which takes the number of repeats."""

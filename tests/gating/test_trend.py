@@ -100,8 +100,8 @@ def test_each_limit_is_tested_in_its_direction() -> None:
     assert not judge_trend([make_entry(0.7, higher=False)] * 6).regressed
     assert judge_trend([make_entry(0.6, limits={"max_relative_drop": 0.1})] * 6).regressed
     assert not judge_trend([make_entry(0.75, limits={"max_relative_drop": 0.1})] * 6).regressed
-    assert judge_trend([make_entry(0.8, limits={"min_gain": 0.05})] * 6).regressed
-    assert judge_trend([make_entry(0.5, limits={"max": 0.4})] * 6).regressed
+    assert judge_trend([make_entry(0.7, limits={"min_gain": 0.05})] * 6).regressed
+    assert judge_trend([make_entry(0.6, limits={"max": 0.4})] * 6).regressed
 
 
 def test_limit_of_another_version_in_the_history_is_ignored() -> None:

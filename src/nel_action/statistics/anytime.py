@@ -9,26 +9,31 @@ all starts; from each start, the wealth is Robbins' one-sided normal mixture (Ho
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import linear_regression
+from typing import Final
 
 from nel_action.statistics.distributions import normal_cdf, normal_quantile
 
 __all__ = ["AnytimeTest", "Observation", "RegressionState", "anytime_test", "detect_regression", "split_errors"]
 
-_MIN_RUNS_FOR_SPREAD = 8
-"""With fewer runs, their spread is too uncertain to separate the errors."""
-_DISTANCES = (1, 3, 6)
-"""Distances of the runs that are compared."""
-_RUNS_PER_DISTANCE = 8
-"""Runs that a distance needs: with fewer, a step would change too many of the differences."""
-_SPREAD_ALLOWANCE = 1.0
+_MIN_RUNS_FOR_SPREAD: Final = 24
+"""With fewer runs, their spread and their autocorrelation are too uncertain to separate the errors."""
+_FEW_RUNS_FACTOR: Final = 2.5
+"""Shared error of fewer runs, in units of the standard error: noisy or autocorrelated runs look like a drop."""
+_FEWEST_AROUND_STEP: Final = 2
+"""Runs on each side of a possible step."""
+_SPREAD_ALLOWANCE: Final = 1.0
 """Relative allowance for the error of a spread, times the square root of the number of differences."""
-_SHARED_ALLOWANCE = 0.4
+_SHARED_ALLOWANCE: Final = 0.4
 """The same for the part that all runs share, of which an error widens the limit only once."""
-_SMALLEST_OWN_FRACTION = 0.1
+_AUTOCORRELATION_QUANTILE: Final = 2.0
+"""Upper bound of an estimated autocorrelation, in units of its standard error."""
+_LARGEST_AUTOCORRELATION: Final = 0.97
+_SMALLEST_OWN_FRACTION: Final = 0.1
 _LARGEST_EXPONENT = 600.0
 """Keeps the exponential within the range of a float."""
 
@@ -112,34 +117,45 @@ def split_errors(losses: Sequence[float], stderr: float) -> tuple[float, float]:
     """Return the standard error of a run and the one that all runs share, from the spread between runs.
 
     The error of a run's difference from the baseline consists of a part that all runs share, such as the choice of the
-    items, and a part of its own, which the spread between runs shows. The spread is the median absolute difference of
-    runs at several distances, so that a single step hardly changes it. If distant runs differ more than consecutive
-    ones, the runs are autocorrelated, and the error of a run is that of the long-run variance of a first-order
-    autoregressive series.
+    items, and a part of its own, which the spread between runs shows. The spread is that around the step or the line
+    that fits best, so that a regression does not hide itself. Runs may be autocorrelated (a changing server, retried
+    requests): the error of a run is that of the long-run variance of a first-order autoregressive series, with the
+    upper bound of its estimated autocorrelation.
 
     Args:
         losses: one loss for each run, oldest first.
         stderr: standard error of a single loss.
 
     Returns:
-        Both standard errors; with few runs, each is the entire error.
+        Both standard errors; with few runs, that of a run is the entire error, and the shared one is larger.
     """
-    if len(losses) < _MIN_RUNS_FOR_SPREAD:
-        return stderr, stderr
-    spreads = [_spread(losses, distance) for distance in _DISTANCES if len(losses) >= _RUNS_PER_DISTANCE * distance]
-    allowance = 1 + _SPREAD_ALLOWANCE / math.sqrt(len(losses) - 1)
-    between, consecutive = max(spreads), spreads[0]
-    ratio = min(1.0, max(consecutive * consecutive / between**2 * allowance**2, 0.05)) if between > 0 else 1.0
-    own = between * allowance * math.sqrt((2 - ratio) / ratio)
-    separated = consecutive / (1 + _SHARED_ALLOWANCE / math.sqrt(len(losses) - 1))
+    n = len(losses)
+    if n < _MIN_RUNS_FOR_SPREAD:
+        return stderr, _FEW_RUNS_FACTOR * stderr
+    residuals = _without_change(losses)
+    squares = sum(residual * residual for residual in residuals)
+    spread = math.sqrt(squares / (n - 3))
+    lagged = sum(earlier * later for earlier, later in itertools.pairwise(residuals))
+    correlation = lagged / squares if squares > 0 else 0.0
+    upper = min(_LARGEST_AUTOCORRELATION, max(0.0, correlation + _AUTOCORRELATION_QUANTILE / math.sqrt(n)))
+    innovation = spread * math.sqrt(1 - min(upper, max(0.0, correlation)) ** 2)
+    own = innovation * (1 + _SPREAD_ALLOWANCE / math.sqrt(n - 1)) / (1 - upper)
+    separated = spread / (1 + _SHARED_ALLOWANCE / math.sqrt(n - 1))
     shared = math.sqrt(max(0.0, stderr**2 - separated**2))
     return max(own, _SMALLEST_OWN_FRACTION * stderr), shared
 
 
-def _spread(losses: Sequence[float], distance: int) -> float:
-    """Return the standard deviation of normal losses whose differences have the observed median magnitude."""
-    differences = [abs(later - earlier) for earlier, later in zip(losses, losses[distance:], strict=False)]
-    return median(differences) / (math.sqrt(2) * normal_quantile(0.75))
+def _without_change(losses: Sequence[float]) -> list[float]:
+    """Return the deviations from one step or from a straight line, whichever fits better, by least squares."""
+    n, total = len(losses), sum(losses)
+    sums = list(itertools.accumulate(losses))
+    candidates = range(_FEWEST_AROUND_STEP, n - _FEWEST_AROUND_STEP + 1)
+    step = max(candidates, key=lambda k: sums[k - 1] ** 2 / k + (total - sums[k - 1]) ** 2 / (n - k))
+    before, after = sums[step - 1] / step, (total - sums[step - 1]) / (n - step)
+    slope, intercept = linear_regression(range(n), losses)
+    around_step = [loss - (before if index < step else after) for index, loss in enumerate(losses)]
+    around_line = [loss - intercept - slope * index for index, loss in enumerate(losses)]
+    return min(around_step, around_line, key=lambda deviations: sum(deviation**2 for deviation in deviations))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
