@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from tests.support.gate_results import judge_results, make_policy, make_results, make_run, make_task
 
 from nel_action.errors import SpecError
+from nel_action.gating.external import open_run
 from nel_action.gating.judge import judge_result_set
 from nel_action.gating.policy import check_policy
+from nel_action.gating.task_samples import TaskSamples
 from nel_action.gating.verdict import GateReport
 from nel_action.model.results import Score
 from nel_action.spec.limits import LIMITS
@@ -116,3 +119,31 @@ def test_seconds_between_0_and_1_have_no_range() -> None:
     score = Score(metric="latency_s", value=0.4, stderr=0.01, n=200, higher_is_better=False)
     task = make_task(scores=(score,), primary_metric="latency_s")
     assert judge_results(make_results(task), {"tasks": {"gsm8k": {"max": 2}}}).exit_code == 0
+
+
+RECORDED = Path(__file__).parents[1] / "formats" / "recorded"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["promptfoo.json", "junit_pytest.xml", "deepeval_results_folder.json", "every_eval_ever", "lighteval"],
+)
+def test_range_that_a_file_or_its_format_defines_is_known(name: str) -> None:
+    run = open_run(RECORDED / name)
+    result = run.results.tasks[0]
+    for key, stated, fix in (("min", 80, "80 % is written 0.8"), ("max", 90, "90 % is written 0.9")):
+        policy = make_policy({"tasks": {result.task: {key: stated}}})
+        report = judge_result_set(run, policy=policy, baseline=None, expected=[result.task])
+        assert report.exit_code == 3
+        # NOTE: some of the recorded runs are incomplete as well, which is reported first.
+        score = next(score for score in result.scores if score.metric == result.primary_metric)
+        known = TaskSamples(result, score, score.n).known_range
+        assert known == PROPORTION
+        problem = limit_range_problem(LIMITS[key], stated, known)
+        assert problem is not None
+        assert fix in problem[1]
+
+
+def test_bounds_of_a_score_must_be_ordered() -> None:
+    with pytest.raises(ValidationError, match="bounds: 1 is not smaller than 0"):
+        Score(metric="acc", value=0.5, bounds=(1.0, 0.0))

@@ -66,7 +66,12 @@ def parsed_cases(
         if by_item:
             value = math.fsum(math.fsum(values) / len(values) for values in by_item.values()) / len(by_item)
             score = Score(
-                metric=metric, value=value, n=len(by_item), higher_is_better=higher_is_better, mean_of_items=True
+                metric=metric,
+                value=value,
+                n=len(by_item),
+                higher_is_better=higher_is_better,
+                mean_of_items=True,
+                bounds=(0.0, 1.0) if metric.rpartition(".")[2] == "pass_rate" else None,
             )
             scores.append(score)
     names = [score.metric for score in scores]

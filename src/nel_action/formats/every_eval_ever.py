@@ -125,7 +125,14 @@ def _score(metric: str, entry: Mapping[str, Any]) -> Score | None:
         stderr=stderr if stderr is not None and stderr >= 0 else None,
         n=parse_count(uncertainty.get("num_samples")),
         higher_is_better=not lower_is_better if isinstance(lower_is_better, bool) else None,
+        bounds=_bounds(config, value),
     )
+
+
+def _bounds(config: Mapping[str, Any], value: float) -> tuple[float, float] | None:
+    """Return the stated range of a metric; None if the record states none, or one that the score contradicts."""
+    low, high = parse_float(config.get("min_score")), parse_float(config.get("max_score"))
+    return None if low is None or high is None or not low <= value <= high or low == high else (low, high)
 
 
 def _samples_file(path: Path, details: Mapping[str, Any]) -> Path | None:

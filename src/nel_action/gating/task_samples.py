@@ -53,7 +53,8 @@ class TaskSamples:
         may be seconds or losses.
         """
         value, items = self.score.value, self.items
-        defined = range_of_metric(self.result.harness, self.score.metric)
+        stated = self.score.bounds
+        defined = MetricRange(*stated) if stated else range_of_metric(self.result.harness, self.score.metric)
         if defined is not None and defined.low <= value <= defined.high:
             return defined
         if items is not None:

@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from nel_action.errors import ResultsError
 from nel_action.files import limited, write_atomically
@@ -64,6 +64,16 @@ class Score(Record):
     """Whether the harness computes the score as the mean of its items; None if unknown."""
     higher_is_better: bool | None = None
     """None if neither the harness nor the catalog defines it."""
+    bounds: tuple[Finite, Finite] | None = None
+    """Smallest and largest possible value, if the file states them or the harness defines them."""
+
+    @field_validator("bounds")
+    @classmethod
+    def _check_bounds(cls, bounds: tuple[float, float] | None) -> tuple[float, float] | None:
+        if bounds is not None and not bounds[0] < bounds[1]:
+            msg = f"bounds: {bounds[0]:g} is not smaller than {bounds[1]:g}"
+            raise ValueError(msg)
+        return bounds
 
 
 class Sample(Record):

@@ -12,6 +12,8 @@ _PROPORTIONS: Final = {
     "lm_eval": ("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match", "prompt_level_strict_acc",
                 "prompt_level_loose_acc", "inst_level_strict_acc", "inst_level_loose_acc", "pass@1"),
     "bigcode-evaluation-harness": ("pass@1", "pass@10", "pass@100"),
+    "lighteval": ("acc", "acc_norm", "em", "qem", "pem", "pqem", "extractive_match", "prompt_level_strict_acc",
+                  "prompt_level_loose_acc", "inst_level_strict_acc", "inst_level_loose_acc"),
 }  # fmt: skip
 """Metrics between 0 and 1 by the program that computes them."""
 _PROGRAMS: Final = {"lm-evaluation-harness": "lm_eval"}
