@@ -10,8 +10,8 @@ import pytest
 
 from nel_action.driver.surroundings import Rules
 from nel_action.github.base_revision import BaseFiles, BaseTree, TreeEntry
-from nel_action.github.benchmark_changes import Side, apply_changes, find_changes
-from nel_action.github.policy_source import select_rules
+from nel_action.github.benchmark_changes import apply_changes, find_changes, select_rules
+from nel_action.github.benchmark_files import Side
 from nel_action.spec.model import Spec
 from nel_action.spec.policy import Tier
 

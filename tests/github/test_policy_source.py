@@ -13,6 +13,7 @@ from tests.github.conftest import MakeContext
 
 from nel_action.driver.surroundings import Rules
 from nel_action.errors import NelActionError, SpecError
+from nel_action.github.benchmark_changes import select_rules
 from nel_action.github.context import ActionContext
 from nel_action.github.event import EventKind
 from nel_action.github.policy_source import (
@@ -20,7 +21,6 @@ from nel_action.github.policy_source import (
     load_spec_from_inputs,
     parse_rules,
     resolve_rules,
-    select_rules,
 )
 from nel_action.spec.model import Spec
 

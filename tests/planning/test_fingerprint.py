@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nel_action.planning.fingerprint import compare_specs, flatten, task_fingerprint
+from nel_action.planning.fingerprint import benchmark_paths, compare_specs, flatten, task_fingerprint
 from nel_action.spec.classes import KeyClass
 from nel_action.spec.model import Spec
 
@@ -71,3 +71,37 @@ def test_long_values_that_differ_at_their_end_differ() -> None:
     first, second = (spec_of(evaluation={"tasks": [TASK], "params": {"extra": {"x": "y" * 999 + end}}}) for end in "ab")
     assert task_fingerprint(first, 0, Path("/none")) != task_fingerprint(second, 0, Path("/none"))
     assert flatten(first) != flatten(second)
+
+
+@pytest.mark.parametrize("name", ["math.params", "math.params.extra", "math#2", "math.params.parallelism"])
+def test_name_of_another_task_hides_no_change(name: str) -> None:
+    tasks = [TASK | {"params": {"extra": {"x": value}}} for value in (1, 2)]
+    first = spec_of(evaluation={"tasks": [tasks[0]]})
+    second = spec_of(evaluation={"tasks": [tasks[1], TASK | {"name": name}]})
+    changes = compare_specs(first, second, base_files={}, head_files={})
+    assert [(change.kind, change.text) for change in changes if change.task == "math"] == [
+        (KeyClass.BENCHMARK, "evaluation.tasks.math.params.extra.x: 1 → 2")
+    ]
+
+
+@pytest.mark.parametrize(
+    "name", ["a#1", "a#2", "a.timeout", "a.params.parallelism", "evaluation.tasks.a", "#", ".", "a\x00"]
+)
+def test_tasks_of_any_name_are_compared(name: str) -> None:
+    first, second = (
+        spec_of(evaluation={"tasks": [{"name": name, "harness": harness}]}) for harness in ("command", "lm_eval")
+    )
+    (difference,) = compare_specs(first, second, base_files={}, head_files={})
+    assert (difference.task, difference.kind) == (name, KeyClass.BENCHMARK)
+
+
+def test_absolute_paths_in_every_key_of_the_benchmark_are_part_of_it() -> None:
+    task = TASK | {
+        "command": ["bash", "-c", "cd /w/a && python /w/b.py --data=/w/c"],
+        "env_vars": {"PYTHONPATH": "lit:/w/d:/w/e"},
+        "params": {"extra": {"include": ["/w/f"], "nested": {"/w/g": 1}}},
+    }
+    execution = {"type": "local", "mounts": {"evaluation": {"/w/h": "/data"}, "deployment": {"/w/i": "/model"}}}
+    paths = {path for _, path in benchmark_paths(spec_of(evaluation={"tasks": [task]}, execution=execution))}
+    assert {f"/w/{name}" for name in "abcdefgh"} - {"/w/b"} | {"/w/b.py"} <= paths
+    assert "/w/i" not in paths

@@ -21,3 +21,31 @@ def test_job_keys_equal_the_recorded_ones(spec: str) -> None:
     context = Context(repository="acme/models", commit="0" * 40)
     plan = make_plan(loaded.spec, context, base_dir=loaded.base_dir, locate=loaded.locate)
     assert {job.name: str(job.key) for job in plan.jobs} == GOLDEN[spec]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"mounts": {"evaluation": {"/other": "/data"}}},
+        {"network": "other"},
+        {"extra_docker_args": "--env=X=1"},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_settings_that_change_what_a_benchmark_reads_change_its_key(
+    tmp_path: Path, settings: dict[str, object]
+) -> None:
+    def key(**execution: object) -> str:
+        spec = {
+            "execution": {"type": "local", **execution},
+            "target": {"revision": "r1", "api_endpoint": {"model_id": "m", "url": "http://127.0.0.1:9/v1/completions"}},
+            "evaluation": {"tasks": [{"name": "own", "harness": "command", "command": ["x"], "container": "image"}]},
+        }
+        path = tmp_path / "spec.yaml"
+        path.write_text(json.dumps(spec))
+        loaded = load(path)
+        (job,) = make_plan(loaded.spec, Context(), base_dir=tmp_path, locate=loaded.locate).jobs
+        return str(job.key)
+
+    assert key() == key(memory="8g", parallelism=2, output_dir="x")
+    assert key() != key(**settings)

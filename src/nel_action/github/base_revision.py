@@ -22,7 +22,7 @@ from nel_action.errors import NelActionError
 from nel_action.github.api import GitHubApi
 from nel_action.github.checkout import git
 
-__all__ = ["Absent", "BaseFiles", "BaseTree", "Lookup", "Present", "TreeEntry", "Unreadable"]
+__all__ = ["Absent", "BaseFiles", "BaseTree", "Lookup", "Present", "TreeEntry", "Unreadable", "object_id"]
 
 FILE_LIMIT: Final = 50 * 1024 * 1024
 """Bytes of a file that is read from the base."""
@@ -244,11 +244,11 @@ def _parse_batch(output: bytes, shas: list[str]) -> Iterator[tuple[str, bytes]]:
         size = int(facts["size"])
         content = output[end + 1 : end + 1 + size]
         start = end + 1 + size + 1
-        if _object_id(content, len(sha)) == sha:
+        if object_id(content, len(sha)) == sha:
             yield sha, content
 
 
-def _object_id(content: bytes, digits: int) -> str:
+def object_id(content: bytes, digits: int) -> str:
     """Return git's ID of a file's content; SHA-1 with 40 digits, SHA-256 with 64."""
     data = b"blob %d\0" % len(content) + content
     return (hashlib.sha256(data) if digits == SHA256_DIGITS else hashlib.sha1(data)).hexdigest()  # noqa: S324 - git's

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from typing import Any, Final
+from urllib.parse import quote
 
 from nel_action.errors import NelActionError
 from nel_action.github.api import MAX_PAGES, PAGE_SIZE, GitHubApi
@@ -70,6 +71,8 @@ def find_bases(api: GitHubApi | None, event: WorkflowEvent, files: BaseFiles) ->
         pulls = _pull_requests(api, event)
         others = [*pulls, *_queues(api, event)]
         others += _default_branch(api, event, [*pulls, *([own] if own else [])], files)
+        own = _latest(api, event, own) if own else None
+        others = [_latest(api, event, base) for base in others]
     except NelActionError as error:
         cause = error.problems[0]
         problem = f"the bases of commit {event.head_short} cannot be determined: {cause.message}"
@@ -125,6 +128,23 @@ def _require_no_other_pull_request(api: GitHubApi, event: WorkflowEvent, error: 
             raise error
 
 
+def _latest(api: GitHubApi, event: WorkflowEvent, base: Base) -> Base:
+    """Return the base of a pull request at the latest commit of its branch, whose rules may have become stricter.
+
+    Args:
+        api: client.
+        event: the commit.
+        base: as the pull request or the event states it; other bases, and those of deleted branches, stay as they are.
+    """
+    if base.pull_request is None:
+        return base
+    try:
+        branch = api.get(f"/repos/{event.repository}/branches/{quote(base.ref, safe='')}")
+    except MissingError:
+        return base
+    return replace(base, sha=str(branch["commit"]["sha"]))
+
+
 def _sha(pull: dict[str, Any], side: str) -> str | None:
     sha = (pull.get(side) or {}).get("sha")
     return str(sha) if sha else None
@@ -166,7 +186,7 @@ def _default_branch(api: GitHubApi, event: WorkflowEvent, known: list[Base], fil
     if not known and replace(event, default_branch=default).on_default_branch:
         return []
     try:
-        sha = str(api.get(f"/repos/{event.repository}/git/ref/heads/{default}")["object"]["sha"])
+        sha = str(api.get(f"/repos/{event.repository}/git/ref/heads/{quote(default)}")["object"]["sha"])
     except MissingError as error:
         msg = f"the default branch {default} cannot be read"
         raise NelActionError(msg) from error

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
@@ -19,12 +20,12 @@ from nel_action.errors import Location, NelActionError, Problem, SpecError
 from nel_action.github.base_revision import Absent, BaseTree, Lookup, Present, Unreadable
 from nel_action.github.baseline_files import copy_baseline
 from nel_action.github.bases import Base, Bases, find_bases
-from nel_action.github.benchmark_changes import Side, apply_changes, find_changes
+from nel_action.github.benchmark_changes import apply_changes, find_changes, select_rules, with_base_values
+from nel_action.github.benchmark_files import Side
 from nel_action.github.checkout import Inside, Outside, head_commit
 from nel_action.github.context import ActionContext
 from nel_action.github.options import OPTIONS_FILE, read_options
-from nel_action.planning.fingerprint import KeyDifference, benchmark_files
-from nel_action.spec.classes import KeyClass
+from nel_action.planning.fingerprint import KeyDifference, benchmark_paths
 from nel_action.spec.defaults import GROUPS
 from nel_action.spec.model import Spec
 from nel_action.spec.policy import GatePolicy
@@ -40,7 +41,6 @@ __all__ = [
     "new_bases",
     "parse_rules",
     "resolve_rules",
-    "select_rules",
     "with_baseline_files",
 ]
 
@@ -91,6 +91,10 @@ class GateSource:
         """
         self._context = context
         self._head = head
+        self.spec: LoadedSpec = head
+        """The spec of the head with the values of the base that apply; complete after `resolve`."""
+        self._values_of: str | None = None
+        """The base that the values are from."""
         self._base_tasks: list[frozenset[str]] = []
 
     def resolve(self) -> Rules:
@@ -165,6 +169,7 @@ class GateSource:
             self._base_tasks.append(frozenset(task.name for task in spec.evaluation.tasks))
             rules = self._with_policy_file(rules, base, tree)
             rules = apply_changes(rules, spec, head.spec, changes, base.name)
+            rules = replace(rules, blocked=(*rules.blocked, *self._apply_base_values(spec, base.name)))
         except _NoRulesError as error:
             logger.info("no rules of the base %s: %s", base.name, error)
             return self._without_rules(str(error), base)
@@ -208,10 +213,29 @@ class GateSource:
             NelActionError: the tree of the head cannot be read.
         """
         context = self._context
-        head_sha = head_commit(context.root) or context.event.head_sha
-        needs_files = any(True for spec in (base, self._head.spec) for _ in benchmark_files(spec))
+        checked_out = head_commit(context.root)
+        head_sha = checked_out or context.event.head_sha
+        needs_files = any(True for spec in (base, self._head.spec) for _ in benchmark_paths(spec))
         head_tree = context.base_files().open(head_sha) if needs_files and head_sha else None
-        return find_changes(Side(base, folder, tree if head_tree else None), Side(self._head.spec, folder, head_tree))
+        top = Path(os.path.normpath(context.root.absolute()))
+        before = Side(base, folder, tree if head_tree else None, top)
+        return find_changes(before, Side(self._head.spec, folder, head_tree, top, checked_out=checked_out is not None))
+
+    def _apply_base_values(self, base: Spec, name: str) -> tuple[tuple[str, str], ...]:
+        """Take the operational keys that affect the verdict from a base; return a reason if another base differs.
+
+        Args:
+            base: the spec of the base.
+            name: branch and commit of the base.
+        """
+        applied = with_base_values(self.spec, base)
+        if applied.spec == self.spec.spec:
+            self._values_of = self._values_of or name
+            return ()
+        if self._values_of is None:
+            self.spec, self._values_of = applied, name
+            return ()
+        return (("", f"how the jobs are run differs between {self._values_of} and {name}, which both apply"),)
 
     def _find(self, tree: BaseTree, path: Path) -> tuple[Lookup, PurePosixPath]:
         """Return the state of a file of the head in the base, and its path in the repository."""
@@ -350,74 +374,6 @@ def _copy_config_files(tree: BaseTree, path: PurePosixPath, copy: Path, *, every
     if everything or any(b".." in data for data in content.values()):
         tree.copy(select(PurePosixPath()), copy)
     tree.copy([tree.entries[name] for name in content], copy)
-
-
-def select_rules(
-    head: Spec,
-    base: Spec,
-    *,
-    base_name: str,
-    folder: Path,
-    changes: Sequence[KeyDifference] | None = None,
-) -> Rules:
-    """Return policy and required tasks of the base's spec, with a note on each difference from the head's spec.
-
-    Args:
-        head: the spec of the change, which determines what is run.
-        base: the spec of the base.
-        base_name: branch and commit of the base, for notes.
-        folder: directory to which paths in the policy are relative.
-        changes: differences between the specs and their files; those between the specs by default.
-    """
-    changes = find_changes(Side(base), Side(head)) if changes is None else changes
-    tasks = tuple(task.name for task in head.evaluation.tasks)
-    missing = tuple(task.name for task in base.evaluation.tasks if task.name not in tasks and base.gate is not None)
-    removed = [f"this change no longer runs {name}, which {base_name} requires" for name in missing]
-    notes = (*_difference_notes(base, head, changes, base_name), *removed)
-    return Rules(policy=base.gate, expected=tasks + missing, folder=folder, notes=notes)
-
-
-def _difference_notes(base: Spec, head: Spec, changes: Sequence[KeyDifference], base_name: str) -> list[str]:
-    """Return all differences between the specs, those of the gate first."""
-    gate = list(_differences("gate", _dump(base.gate), _dump(head.gate)))
-    notes = []
-    if gate:
-        notes.append(f"this change edits its own gate; the policy of {base_name} was applied")
-    texts = {
-        KeyClass.BENCHMARK: "this change edits how benchmarks are run",
-        KeyClass.SUBJECT: "this change edits the model under test or how it is served",
-        KeyClass.OPERATIONAL: "this change edits settings of the run",
-    }
-    notes += [text for kind, text in texts.items() if any(difference.kind is kind for difference in changes)]
-    listed = [difference.text for kind in texts for difference in changes if difference.kind is kind]
-    return [*notes, *gate, *listed]
-
-
-def _dump(part: Any) -> Any:  # noqa: ANN401 - any part of a spec
-    return part.model_dump(mode="json", exclude_defaults=True) if part is not None else {}
-
-
-def _differences(path: str, old: Any, new: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
-    """Yield `path: old → new` for each key whose value differs."""
-    if old == new:
-        return
-    if isinstance(old or {}, dict) and isinstance(new or {}, dict) and (old or new):
-        old, new = old or {}, new or {}
-        for key in sorted(old.keys() | new.keys()):
-            yield from _differences(f"{path}.{key}", old.get(key), new.get(key))
-    elif isinstance(old, list) and isinstance(new, list) and _has_unique_names(old) and _has_unique_names(new):
-        yield from _differences(path, {item["name"]: item for item in old}, {item["name"]: item for item in new})
-    else:
-        yield f"{path}: {_short(old)} → {_short(new)}"
-
-
-def _has_unique_names(items: list[Any]) -> bool:
-    names = [item.get("name") for item in items if isinstance(item, dict)]
-    return len(names) == len(items) == len(set(names))
-
-
-def _short(value: object) -> str:
-    return "not set" if value is None else str(value)
 
 
 def _read_policy(path: Path) -> GatePolicy:

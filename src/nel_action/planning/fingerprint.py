@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +17,29 @@ from nel_action.spec.classes import KeyClass, class_of
 from nel_action.spec.evaluation import Task
 from nel_action.spec.model import Spec
 
-__all__ = ["KeyDifference", "benchmark_files", "compare_specs", "flatten", "matches", "task_fingerprint"]
+__all__ = [
+    "ABSOLUTE_PATH",
+    "KeyDifference",
+    "KeyPath",
+    "benchmark_paths",
+    "compare_specs",
+    "flatten",
+    "key_text",
+    "matches",
+    "task_fingerprint",
+]
 
 VERSION: Final = "1"
 """Fingerprints of different versions are not compared."""
 _LONG: Final = 200
 """Characters of a value; of longer ones, a digest is stored."""
-_TASKS: Final = "evaluation.tasks."
+_TASKS: Final = ("evaluation", "tasks")
+
+ABSOLUTE_PATH: Final = re.compile(r"""(?:^|[\s=:,;"'(])(/[^\s=:,;"'()]+)""")
+"""An absolute path in an argument, also in an option's value or in shell text."""
+
+KeyPath = tuple[str, ...]
+"""Keys from the top of a spec."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +48,8 @@ class KeyDifference:
 
     path: str
     """Key path as the spec writes it."""
+    keys: KeyPath
+    """The keys from the top."""
     kind: KeyClass
     task: str | None
     """The affected task; None if the key affects all."""
@@ -52,8 +71,8 @@ def compare_specs(
     base: Spec,
     head: Spec,
     *,
-    base_files: Mapping[tuple[str, str], str],
-    head_files: Mapping[tuple[str, str], str],
+    base_files: Mapping[tuple[KeyPath, str], str],
+    head_files: Mapping[tuple[KeyPath, str], str],
 ) -> tuple[KeyDifference, ...]:
     """Return all differences between two specs, and between the files that they name.
 
@@ -65,25 +84,41 @@ def compare_specs(
     """
     old, new = flatten(base), flatten(head)
     keys = [
-        KeyDifference(
-            path=path, kind=class_of(path), task=_task_of(path, old, new), before=old.get(path), after=new.get(path)
-        )
-        for path in dict.fromkeys([*old, *new])
-        if path not in old or path not in new or _identity(old[path]) != _identity(new[path])
+        _difference(keys, old.get(keys), new.get(keys))
+        for keys in dict.fromkeys([*old, *new])
+        if keys not in old or keys not in new or _identity(old[keys]) != _identity(new[keys])
     ]
     files = [
-        KeyDifference(
-            path=path,
-            kind=KeyClass.BENCHMARK,
-            task=_task_of(path, old, new),
-            before=base_files.get((path, file)),
-            after=head_files.get((path, file)),
-            file=file,
-        )
-        for path, file in dict.fromkeys([*base_files, *head_files])
-        if base_files.get((path, file)) != head_files.get((path, file))
+        _difference(keys, base_files.get((keys, file)), head_files.get((keys, file)), file)
+        for keys, file in dict.fromkeys([*base_files, *head_files])
+        if base_files.get((keys, file)) != head_files.get((keys, file))
     ]
     return (*keys, *files)
+
+
+def _difference(keys: KeyPath, before: Any, after: Any, file: str | None = None) -> KeyDifference:  # noqa: ANN401
+    return KeyDifference(
+        path=key_text(keys),
+        keys=keys,
+        kind=KeyClass.BENCHMARK if file is not None else class_of(keys),
+        task=_name_of(keys[len(_TASKS)]) if keys[: len(_TASKS)] == _TASKS else None,
+        before=before,
+        after=after,
+        file=file,
+    )
+
+
+def key_text(keys: KeyPath) -> str:
+    """Return a key path as the spec writes it; the second of two tasks with one name has a number."""
+    if keys[: len(_TASKS)] != _TASKS:
+        return ".".join(keys)
+    name, _, number = keys[len(_TASKS)].rpartition("\0")
+    label = name if number == "1" else f"{name}#{number}"
+    return ".".join([*_TASKS, label, *keys[len(_TASKS) + 1 :]])
+
+
+def _name_of(label: str) -> str:
+    return label.rpartition("\0")[0]
 
 
 def task_fingerprint(spec: Spec, index: int, base_dir: Path) -> dict[str, str]:
@@ -97,17 +132,21 @@ def task_fingerprint(spec: Spec, index: int, base_dir: Path) -> dict[str, str]:
     Raises:
         OSError: a file cannot be read.
     """
-    name = _labels(spec)[index]
-    own = f"{_TASKS}{name}."
+    own = (*_TASKS, _labels(spec)[index])
     values = {
-        _without_name(path, own): _stored(value)
-        for path, value in flatten(spec).items()
-        if class_of(path) is KeyClass.BENCHMARK and (path.startswith(own) or not path.startswith(_TASKS))
+        _own_text(keys, own): _stored(value)
+        for keys, value in flatten(spec).items()
+        if class_of(keys) is KeyClass.BENCHMARK and (keys[: len(own)] == own or keys[: len(_TASKS)] != _TASKS)
     }
-    files = _task_files(spec.evaluation.tasks[index], name, base_dir, remote=spec.execution.has_remote_paths)
+    files = _task_files(spec.evaluation.tasks[index], base_dir, remote=spec.execution.has_remote_paths)
     return {"version": VERSION, **values} | {
-        f"{_without_name(path, own)}:{file}": digest for (path, file), digest in files
+        f"{_own_text((*own, key), own)}:{file}": digest for (key, file), digest in files
     }
+
+
+def _own_text(keys: KeyPath, own: KeyPath) -> str:
+    """Return a key path without the name of the task."""
+    return ".".join([*_TASKS, "*", *keys[len(own) :]]) if keys[: len(own)] == own else key_text(keys)
 
 
 def matches(path: str, names: tuple[str, ...]) -> bool:
@@ -115,60 +154,50 @@ def matches(path: str, names: tuple[str, ...]) -> bool:
     return any(path == name or path.startswith(f"{name}.") for name in names)
 
 
-def flatten(spec: Spec) -> dict[str, Any]:
-    """Return every key path of a spec with its value; tasks are named, and keys with their default are left out."""
+def flatten(spec: Spec) -> dict[KeyPath, Any]:
+    """Return every key of a spec with its value; keys with their default are left out.
+
+    A task is one key of the path, `name`, NUL, number, so that no name can be mistaken for another path.
+    """
     data = spec.model_dump(mode="json", exclude_defaults=True)
     data.pop("gate", None)
-    tasks = data.get("evaluation", {}).pop("tasks", [])
-    flat = {**dict(_leaves("", data)), **dict(_types("", spec))}
+    evaluation = data.pop("evaluation", {})
+    tasks = evaluation.pop("tasks", [])
+    flat = {**dict(_leaves((), data)), **dict(_leaves(("evaluation",), evaluation)), **dict(_types((), spec))}
+    flat.pop(("evaluation",), None)
     for label, task in zip(_labels(spec), tasks, strict=True):
-        flat |= dict(_leaves(f"{_TASKS}{label}", task))
+        flat |= dict(_leaves((*_TASKS, label), task))
     return flat
 
 
-def _leaves(path: str, value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - JSON
+def _leaves(keys: KeyPath, value: Any) -> Iterator[tuple[KeyPath, Any]]:  # noqa: ANN401 - JSON
     if isinstance(value, dict) and value:
         for key, inner in value.items():
-            yield from _leaves(f"{path}.{key}" if path else str(key), inner)
-    elif path:
-        yield path, value
+            yield from _leaves((*keys, str(key)), inner)
+    elif keys:
+        yield keys, value
 
 
-def _types(path: str, model: BaseModel) -> Iterator[tuple[str, str]]:
+def _types(keys: KeyPath, model: BaseModel) -> Iterator[tuple[KeyPath, str]]:
     """Yield the type of each section that has several; it is the default of its own model, so no dump contains it."""
     for name in type(model).model_fields:
         value = getattr(model, name)
         if name == "type" and value is not None:
-            yield f"{path}type", str(value)
+            yield (*keys, "type"), str(value)
         named = value.items() if isinstance(value, Mapping) else [(None, value)]
         for key, inner in named:
             if isinstance(inner, BaseModel):
-                yield from _types(f"{path}{name}." if key is None else f"{path}{name}.{key}.", inner)
+                yield from _types((*keys, name) if key is None else (*keys, name, key), inner)
 
 
 def _labels(spec: Spec) -> list[str]:
-    """Return the name of each task; a repeated name gets a number."""
+    """Return the name and the number of each task; the number counts the tasks of the same name."""
     counts: dict[str, int] = {}
     labels = []
     for task in spec.evaluation.tasks:
-        counts[task.name] = count = counts.get(task.name, 0) + 1
-        labels.append(task.name if count == 1 else f"{task.name}#{count}")
+        counts[task.name] = counts.get(task.name, 0) + 1
+        labels.append(f"{task.name}\0{counts[task.name]}")
     return labels
-
-
-def _task_of(path: str, *sides: Mapping[str, Any]) -> str | None:
-    """Return the name of the task that a key path belongs to."""
-    if not path.startswith(_TASKS):
-        return None
-    labels = [
-        key.removesuffix(".name") for side in sides for key in side if key.startswith(_TASKS) and key.endswith(".name")
-    ]
-    owner = max((label for label in labels if path.startswith(f"{label}.")), key=len, default=None)
-    return None if owner is None else owner.removeprefix(_TASKS).partition("#")[0]
-
-
-def _without_name(path: str, own: str) -> str:
-    return f"{_TASKS}*.{path.removeprefix(own)}" if path.startswith(own) else path
 
 
 def _identity(value: Any) -> str:  # noqa: ANN401 - JSON
@@ -184,27 +213,45 @@ def _stored(value: Any) -> str:  # noqa: ANN401 - JSON
     return text if len(text) <= _LONG else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def benchmark_files(spec: Spec) -> Iterator[tuple[str, str]]:
-    """Yield the key and the relative path of every file or directory that a benchmark of the spec may consist of."""
+def benchmark_paths(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
+    """Yield the key and the path of every file or directory that a benchmark of the spec may consist of.
+
+    Relative paths start from the directory of the spec. An absolute one may be part of a longer text, such as a shell
+    command or a list of directories.
+    """
     for label, task in zip(_labels(spec), spec.evaluation.tasks, strict=True):
         data = None if spec.execution.has_remote_paths else task.dataset_dir
         paths = [("task_dir", task.task_dir), ("dataset_dir", data), ("requirements", task.requirements)]
         paths += [("command", argument) for argument in task.command or ()]
         for key, path in paths:
             if path and len(path) < _LONG and not Path(path).is_absolute():
-                yield f"{_TASKS}{label}.{key}", path
+                yield (*_TASKS, label, key), path
+    for keys, value in flatten(spec).items():
+        if class_of(keys) is KeyClass.BENCHMARK:
+            texts = [*keys, *_texts(value)]
+            yield from ((keys, path) for text in texts for path in ABSOLUTE_PATH.findall(text))
 
 
-def _task_files(task: Task, label: str, base_dir: Path, *, remote: bool) -> Iterator[tuple[tuple[str, str], str]]:
-    prefix = f"{_TASKS}{label}"
+def _texts(value: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _texts(item)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from (str(key), *_texts(item))
+
+
+def _task_files(task: Task, base_dir: Path, *, remote: bool) -> Iterator[tuple[tuple[str, str], str]]:
     folders = {"task_dir": task.task_dir, "dataset_dir": None if remote else task.dataset_dir}
     for key, folder in folders.items():
         if folder is not None:
-            yield from (((f"{prefix}.{key}", file), digest) for file, digest in _digests(base_dir / folder))
+            yield from (((key, file), digest) for file, digest in _digests(base_dir / folder))
     for key, files in (("requirements", [task.requirements]), ("command", task.command or ())):
         for file in files:
             if file and len(file) < _LONG and "\0" not in file and (base_dir / file).is_file():
-                yield (f"{prefix}.{key}", file), _digest(base_dir / file)
+                yield (key, file), _digest(base_dir / file)
 
 
 def _digests(folder: Path) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,15 +11,18 @@ from typing import Any, Final
 
 from nel_action.files import digest_tree
 from nel_action.model.job import Key
+from nel_action.planning.fingerprint import ABSOLUTE_PATH
 from nel_action.planning.jobs import Context, Job
 from nel_action.spec.evaluation import Task
 
 __all__ = ["digest_key", "job_key"]
 
-_ABSOLUTE_PATH: Final = re.compile(r"""(?:^|[\s=:,;"'(])(/[^\s=:,;"'()]+)""")
-"""An absolute path in an argument, also in an option's value or in shell text."""
 _OPERATION: Final = frozenset({"parallelism", "request_timeout", "max_retries"})
 """Parameters that do not change an answer."""
+_READ_BY_BENCHMARKS: Final = (
+    *("execution.mounts.", "execution.network", "execution.extra_docker_args", "execution.runtime_args"),
+    *("execution.environment.", "execution.environments.", "execution.lepton_platform.tasks."),
+)
 _MAX_DIGESTED: Final = 64 * 1024**2
 """Bytes; a larger file is identified by its size and modification time."""
 
@@ -55,6 +57,7 @@ def job_key(job: Job, task: Task, context: Context, salt: str) -> Key:
         | ({"auxiliary": _dump_auxiliary(job)} if job.auxiliary else {})
         | ({"adapter": dict(job.adapter.steps)} if job.adapter.steps else {})
         | ({"command_files": files} if (files := _digest_command_files(job)) else {})
+        | ({"execution": settings} if (settings := _execution_settings(job)) else {})
     )
 
 
@@ -62,6 +65,11 @@ def digest_key(identity: Mapping[str, Any]) -> Key:
     """Return the key for what determines a job's result."""
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), default=str)
     return Key(f"nel-{hashlib.sha256(text.encode()).hexdigest()[:16]}")
+
+
+def _execution_settings(job: Job) -> dict[str, str]:
+    """Return the settings of the executor that change what a benchmark reads, such as mounts."""
+    return {path: value for path, value in (job.fingerprint or {}).items() if path.startswith(_READ_BY_BENCHMARKS)}
 
 
 def _dump_auxiliary(job: Job) -> dict[str, Any]:
@@ -75,7 +83,7 @@ def _digest_command_files(job: Job) -> dict[str, str]:
     """
     if job.image is not None or job.task.command is None:
         return {}
-    paths = (Path(text) for argument in job.task.command for text in _ABSOLUTE_PATH.findall(argument))
+    paths = (Path(text) for argument in job.task.command for text in ABSOLUTE_PATH.findall(argument))
     return {str(path): digest for path in paths if (digest := _digest_text_file(path)) is not None}
 
 

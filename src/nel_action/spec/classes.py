@@ -7,7 +7,7 @@ index. A row also covers the keys below it, unless a longer row names them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from functools import cache
 from typing import Any, Final, get_args, get_origin
@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from nel_action.spec.introspection import fields_of, members
 
-__all__ = ["CLASSES", "KeyClass", "class_of", "is_key_path", "key_paths"]
+__all__ = ["CLASSES", "FROM_BASE", "KeyClass", "class_of", "is_key_path", "key_paths", "takes_base_value"]
 
 
 class KeyClass(StrEnum):
@@ -35,9 +35,10 @@ _TASK_DATA: Final = "dataset_dir dataset_mount_path pre_cmd post_cmd nemo_evalua
 _PARAMS: Final = "limit_samples seed temperature top_p max_new_tokens task extra"
 _OPERATION: Final = "parallelism request_timeout max_retries"
 _LOCAL: Final = "runtime network gpus memory cpus shm_size extra_docker_args"
-_SLURM_SUBJECT: Final = "hostname username port known_hosts known_hosts_name proxy_jump bin_dir deployment proxy mpi"
+_SLURM_SUBJECT: Final = "deployment proxy mpi"
 _SLURM_BENCHMARK: Final = "runtime_args environment environments"
 _OPERATIONAL: Final = (
+    "type hostname username port known_hosts known_hosts_name proxy_jump bin_dir "
     "output_dir parallelism timeout endpoint_readiness_timeout salt auto_export mode pull keep_days key_file key_name "
     "key_passphrase_name login_shell connect_timeout command_timeout outage_timeout runs_dir account partition "
     "cpu_partition qos num_nodes num_instances ntasks_per_node gres gpus_per_node walltime max_walltime max_resumes "
@@ -74,7 +75,6 @@ CLASSES: Final[dict[str, KeyClass]] = {
     **_rows("evaluation.params", _PARAMS, KeyClass.BENCHMARK),
     **_rows("evaluation.params", _OPERATION, KeyClass.OPERATIONAL),
     **_rows("evaluation", "nemo_evaluator_config env_vars pre_cmd post_cmd", KeyClass.BENCHMARK),
-    "execution.type": KeyClass.SUBJECT,
     "execution.trust_commands": KeyClass.BENCHMARK,
     **_rows("execution", _LOCAL, KeyClass.BENCHMARK),
     "execution.mounts": KeyClass.BENCHMARK,
@@ -86,25 +86,54 @@ CLASSES: Final[dict[str, KeyClass]] = {
 }
 """Key path → class."""
 
+_PLACE: Final = (
+    "type hostname username port known_hosts known_hosts_name proxy_jump bin_dir login_shell key_file key_name "
+    "key_passphrase_name output_dir runs_dir salt pull sbatch_extra_flags lepton_platform.tasks.node_group"
+)
+FROM_BASE: Final = frozenset(
+    {"gateway", "evaluation.tasks.*.gateway", *(f"execution.{name}" for name in _PLACE.split())}
+)
+"""Operational keys that affect the verdict: the machine that measures, the place where results are looked up, what may
+be reused, and what is measured in addition to the score. The base's value applies in a pull request."""
+
+
+def class_of(path: Sequence[str]) -> KeyClass:
+    """Return the class of a key; one of a plug-in changes the benchmark.
+
+    Args:
+        path: the keys from the top; the name of a task or a model is one of them, whatever characters it contains.
+    """
+    return next((CLASSES[row] for row in _rows_above(path) if row in CLASSES), KeyClass.BENCHMARK)
+
+
+def takes_base_value(path: Sequence[str]) -> bool:
+    """Return whether the base's value of a key applies in a pull request.
+
+    Args:
+        path: as for `class_of`.
+    """
+    return any(row in FROM_BASE for row in _rows_above(path))
+
+
+def _rows_above(path: Sequence[str]) -> Iterator[str]:
+    """Yield the rows that a key may have, the longest first."""
+    for end in range(len(path), 0, -1):
+        names = list(path[:end])
+        yield ".".join(names)
+        for prefix in (("targets",), ("auxiliary_deployments",), ("evaluation", "tasks")):
+            if tuple(names[: len(prefix)]) == prefix and len(names) > len(prefix):
+                yield ".".join([*prefix, "*", *names[len(prefix) + 1 :]])
+
 
 @cache
-def _patterns() -> tuple[tuple[re.Pattern[str], KeyClass], ...]:
-    """Return the rows as patterns, the longest first."""
-    rows = sorted(CLASSES.items(), key=lambda row: -len(row[0].split(".")))
+def _patterns() -> tuple[re.Pattern[str], ...]:
     # NOTE: names of tasks and models may contain dots.
-    return tuple(
-        (re.compile(re.escape(path).replace(r"\*", r".+?") + r"(?:\..*)?", re.DOTALL), kind) for path, kind in rows
-    )
-
-
-def class_of(path: str) -> KeyClass:
-    """Return the class of a key path as the spec writes it; a key of a plug-in changes the benchmark."""
-    return next((kind for pattern, kind in _patterns() if pattern.fullmatch(path)), KeyClass.BENCHMARK)
+    return tuple(re.compile(re.escape(path).replace(r"\*", r".+?") + r"(?:\..*)?", re.DOTALL) for path in CLASSES)
 
 
 def is_key_path(path: str) -> bool:
     """Return whether a path names a key of the table, something below one, or a section of several."""
-    if any(pattern.fullmatch(path) for pattern, _ in _patterns()):
+    if any(pattern.fullmatch(path) for pattern in _patterns()):
         return True
     sections = {row[: index + 1] for parts in CLASSES if (row := tuple(parts.split("."))) for index in range(len(row))}
     return any(
