@@ -13,6 +13,7 @@ import asyncio
 import os
 import signal
 import sys
+from dataclasses import replace
 from typing import Callable, Sequence
 
 from nel_action.gateway.config import Config, ConfigError, load_config
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     start = commands.add_parser("run", help="serve for the duration of one program")
     start.add_argument("--token-env", action="append", default=[], help="variable in which it finds its API key")
     start.add_argument("--file", action="append", default=[], help="file with the placeholder; repeatable")
+    start.add_argument("--record", default="", help="directory of the record, instead of the configuration's")
     start.add_argument("--clear", action="append", default=[], help="directory to empty before each pass; repeatable")
     start.add_argument("--earlier", default="", help="directory that receives the content of emptied ones")
     start.add_argument("argv", nargs=argparse.REMAINDER, help="-- PROGRAM [ARGUMENT ...]")
@@ -48,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             config = load_config(file.read())
         if options.command == "serve":
             return asyncio.run(_serve(config, options))
+        if options.record:
+            config = replace(config, record=options.record)
         program = options.argv[1:] if options.argv[:1] == ["--"] else options.argv
         if not program:
             parser.error("run needs a program after --")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import time
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,13 @@ from tests.support.slurm.settings import slurm_settings
 
 from nel_action.executors.slurm.archive import secrets_text
 from nel_action.executors.slurm.script import batch_script
+from nel_action.executors.slurm.shell import template
 from nel_action.executors.slurm.slurm_job import SlurmJob
 from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import GenericDeployment
+from nel_action.spec.gateway import Gateway
 from nel_action.spec.slurm import ClusterEnvironment, SlurmExecution
+from nel_action.spec.target import ApiEndpoint, Target
 
 pytestmark = pytest.mark.slow
 
@@ -43,16 +48,24 @@ def slurm_job(folder: Path, settings: SlurmExecution | None = None, **fields: An
         ({"runtime": "charliecloud"}, True),
     ],
 )
-def test_batch_script_passes_shellcheck(tmp_path: Path, fields: dict[str, object], served: bool) -> None:  # noqa: FBT001
+@pytest.mark.parametrize("gateway", [None, Gateway()])
+def test_batch_script_passes_shellcheck(
+    tmp_path: Path,
+    fields: dict[str, object],
+    served: bool,  # noqa: FBT001
+    gateway: Gateway | None,
+) -> None:
     settings = slurm_settings(None, output_dir="/scratch/my runs", **fields)
     deployed = {"deployment": SERVED} if served else {}
+    target = Target(api_endpoint=ApiEndpoint(url="https://host/v1/chat/completions", model_id="m", api_key_name="K"))
+    more = {"gateway": gateway, "target": target, **deployed}
     text = batch_script(
-        slurm_job(tmp_path, settings, env={"A": "runtime:B", "K": "host:K"}, image="acme/harness:2", **deployed)
+        slurm_job(tmp_path, settings, env={"A": "runtime:B", "K": "host:K"}, image="acme/harness:2", **more)
     )
     assert shellcheck(text, tmp_path / "job.sh") == ""
 
 
-@pytest.mark.parametrize("name", ["submit.sh", "find.sh", "cancel.sh", "collect.sh", "sweep.sh"])
+@pytest.mark.parametrize("name", ["submit.sh", "find.sh", "cancel.sh", "collect.sh", "sweep.sh", "close_record.sh"])
 def test_login_node_script_passes_shellcheck(tmp_path: Path, name: str) -> None:
     text = files("nel_action.executors.slurm").joinpath("templates", name).read_text("utf-8")
     dialect = "bash" if name == "collect.sh" else "sh"
@@ -103,3 +116,22 @@ def test_batch_script_is_deterministic(tmp_path: Path) -> None:
     settings = slurm_settings(None, output_dir="/scratch")
     assert batch_script(SlurmJob(job, 2, settings)) == batch_script(SlurmJob(job, 2, settings))
     assert "attempt 2" in batch_script(SlurmJob(job, 2, settings))
+
+
+def test_sweep_removes_records_after_their_days_and_keeps_those_of_needed_keys(tmp_path: Path) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "squeue").write_text("#!/bin/sh\necho nel-3333333333333333-1\n")
+    (programs / "squeue").chmod(0o755)
+    for digit in "1234":
+        record = tmp_path / "out" / "record" / f"nel-{digit * 16}" / "1"
+        record.mkdir(parents=True)
+        (record / "keep_days").write_text("2\n")
+        age = time.time() - (1 if digit == "4" else 3) * 86_400
+        for path in (record / "keep_days", record):
+            os.utime(path, (age, age))
+    script = template("sweep.sh")
+    argv = ["sh", "-c", script, "sweep.sh", str(tmp_path / "out"), "0", "nel-2222222222222222"]
+    subprocess.run(argv, env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}, check=True)
+    kept = sorted(path.name for path in (tmp_path / "out" / "record").iterdir())
+    assert kept == ["nel-2222222222222222", "nel-3333333333333333", "nel-4444444444444444"]

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Final
 
 from nel_action.errors import SecretError, UsageError
+from nel_action.executors.gateway import config_text, gateway_config, pack_gateway
 from nel_action.executors.slurm.script import batch_script
-from nel_action.executors.slurm.slurm_job import SlurmJob
+from nel_action.executors.slurm.slurm_job import GATEWAY_CONFIG, SlurmJob, gateway_member
 from nel_action.files import is_generated
 from nel_action.model.env_ref import EnvRef, EnvSource, host_names
 from nel_action.version import __version__
@@ -48,6 +49,9 @@ def attempts_archive(slurm_jobs: Sequence[SlurmJob], invocation: str, environ: M
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
         lines = [f"{each.directory.name} {each.script_name}\n" for each in slurm_jobs]
         _add(archive, LIST, "".join(lines).encode())
+        if any(each.gateway for each in slurm_jobs):
+            _add(archive, "gateway", None, mode=0o700)
+            _add(archive, gateway_member(), pack_gateway())
         for each in slurm_jobs:
             _add_attempt(archive, each, invocation, environ)
         _add(archive, COMPLETE, b"yes\n")
@@ -74,8 +78,23 @@ def _add_attempt(archive: tarfile.TarFile, slurm_job: SlurmJob, invocation: str,
             msg = f"file {name} of the command is outside its working directory; use a relative path without .."
             raise UsageError(msg)
         _add(archive, f"{root}/files/{name}", text.encode())
+    if slurm_job.gateway:
+        _add(archive, f"{root}/files/{GATEWAY_CONFIG}", _gateway_config(slurm_job, invocation).encode())
     for name, folder in _folders(slurm_job).items():
         _add_tree(archive, f"{root}/{name}", folder, source=name == TASK)
+
+
+def _gateway_config(slurm_job: SlurmJob, invocation: str) -> str:
+    """Return the gateway's configuration; the job adds the path of its record."""
+    config = gateway_config(
+        slurm_job.job,
+        url=slurm_job.url,
+        record=None,
+        counters=str(slurm_job.counters),
+        attempt=slurm_job.number,
+        invocation=invocation,
+    )
+    return config_text(config)
 
 
 TASK: Final = "run/task"

@@ -16,7 +16,7 @@ from nel_action.executors.slurm.status.queue import JobRow, parse_squeue, requir
 from nel_action.model.job import Key
 from nel_action.retry import Backoff, poll_until
 
-__all__ = ["cancel_attempts", "remove_expired"]
+__all__ = ["cancel_attempts", "close_record", "remove_expired"]
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +68,24 @@ def _active_jobs(remote: RemoteShell, names: set[str]) -> dict[str, list[JobRow]
         if row.active and row.name in names:
             active.setdefault(row.name, []).append(row)
     return active
+
+
+def close_record(remote: RemoteShell, output_dir: str, key: Key) -> None:
+    """Close the records of a key's requests.
+
+    Args:
+        remote: the login node.
+        output_dir: directory of all attempts.
+        key: of the job.
+
+    Raises:
+        ExecutorError: a record cannot be written.
+        UnreachableError: the cluster does not answer.
+    """
+    (result,) = remote.run(["sh", "-c", template("close_record.sh"), "close_record.sh", output_dir, key])
+    if result.code:
+        msg = f"cannot close {output_dir}/record/{key} on {remote.host}: {result.error_line}"
+        raise ExecutorError(msg)
 
 
 def remove_expired(remote: RemoteShell, output_dir: str, keys: Sequence[Key], keep_days: int | None) -> list[str]:

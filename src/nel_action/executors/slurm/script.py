@@ -18,6 +18,7 @@ __all__ = ["batch_script", "sbatch_options"]
 
 ALWAYS: Final = ("10_begin.sh", "20_claim.sh")
 CHAIN: Final = "30_chain.sh"
+RECORD: Final = "35_record.sh"
 STEPS: Final = "40_steps.sh"
 SERVERS: Final = ("45_ports.sh", "50_servers.sh")
 BALANCER: Final = "55_balancer.sh"
@@ -45,6 +46,7 @@ def batch_script(slurm_job: SlurmJob) -> str:
     parts += [balancer_step(slurm_job)] if balanced else []
     parts += map(template, ALWAYS)
     parts += [template(CHAIN)] if slurm_job.settings.max_resumes else []
+    parts += [template(RECORD)] if slurm_job.gateway else []
     parts += [template(STEPS)]
     parts += map(template, SERVERS) if slurm_job.servers else []
     parts += [template(BALANCER)] if balanced else []
@@ -121,6 +123,10 @@ def _settings(slurm_job: SlurmJob) -> str:
         "NEL_FENCE": FENCE_SECONDS,
         "NEL_RUNTIME": settings.runtime,
     }
+    if slurm_job.job.gateway is not None:
+        values["NEL_GATEWAY"] = str(slurm_job.gateway_program)
+        values["NEL_RECORD"] = str(slurm_job.record)
+        values["NEL_KEEP_DAYS"] = slurm_job.job.gateway.keep_days
     if slurm_job.servers:
         values["NEL_READY_SECONDS"] = int(settings.readiness_seconds)
     return assignments(values)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
+from typing import Final
+from urllib.parse import urlsplit
 
 from nel_action.executors.auxiliary import spec_references, substitute_in_task
+from nel_action.executors.gateway import COUNTERS_FILE, UPSTREAM_KEY, behind_gateway, gateway_url, pack_gateway
 from nel_action.executors.hooks import with_hooks
 from nel_action.executors.slurm.containers import ContainerSpec, container_root
 from nel_action.executors.slurm.layout import AttemptDir
 from nel_action.executors.slurm.model_server import TARGET_LABEL, ModelServer, model_servers
+from nel_action.gateway.runner import PLACEHOLDER
 from nel_action.harnesses.interface import Binding, Command
 from nel_action.harnesses.registry import harness
 from nel_action.model.task import HarnessTask
@@ -20,7 +25,21 @@ from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import ServedDeployment
 from nel_action.spec.slurm import SlurmExecution
 
-__all__ = ["SlurmJob"]
+__all__ = ["GATEWAY_BASE", "GATEWAY_CONFIG", "RECORD_MOUNT", "SlurmJob", "gateway_member"]
+
+GATEWAY_BASE: Final = f"http://{PLACEHOLDER}"
+"""Address in the harness's URL, which `gateway run` replaces."""
+
+GATEWAY_CONFIG: Final = ".nel-gateway.json"
+"""Configuration of the gateway in the working directory."""
+
+RECORD_MOUNT: Final = "/nel-record"
+"""Records of the job's key in a container that the gateway runs in."""
+
+
+def gateway_member() -> str:
+    """Return the path of the gateway's program below `output_dir`."""
+    return f"gateway/{hashlib.sha256(pack_gateway()).hexdigest()[:16]}.pyz"
 
 
 @dataclass(frozen=True)
@@ -71,11 +90,60 @@ class SlurmJob:
 
     @cached_property
     def url(self) -> str:
-        """URL that the harness sends requests to."""
+        """URL of the model's route."""
         if self.deployment is None:
             return self.job.target.api_endpoint.url or ""
         target = self.servers[0]
         return f"{target.base_url}{server_type(target.kind).route(self.deployment, self.job.task.endpoint_type)}"
+
+    @property
+    def gateway(self) -> bool:
+        """Whether the harness reaches its target through the gateway."""
+        return self.job.gateway is not None
+
+    @property
+    def gateway_program(self) -> PurePosixPath:
+        """The gateway's program on the cluster, shared by all attempts."""
+        return PurePosixPath(self.settings.output_dir) / gateway_member()
+
+    @property
+    def gateway_inside(self) -> bool:
+        """Whether the gateway runs in the container of the harness, since nothing can run around it."""
+        return self.settings.runtime == "pyxis"
+
+    @property
+    def gateway_root(self) -> PurePosixPath:
+        """The attempt's `run` directory as the gateway sees it."""
+        return self.root if self.gateway_inside else self.directory.run
+
+    @property
+    def counters(self) -> PurePosixPath:
+        """File with the gateway's counters, as the gateway sees it."""
+        logs = self.root / self.directory.logs.name if self.gateway_inside else self.directory.logs
+        return logs / COUNTERS_FILE
+
+    @property
+    def record(self) -> PurePosixPath:
+        """Directory of the records of the job's key."""
+        return PurePosixPath(self.settings.output_dir) / "record" / self.job.key
+
+    @property
+    def harness_url(self) -> str:
+        """URL that the harness sends requests to."""
+        return gateway_url(self.url) if self.gateway else self.url
+
+    @property
+    def direct_base(self) -> str:
+        """Scheme and address of the endpoint."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc}"
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Variables in which the harness expects the target's key."""
+        name = self.job.target.api_endpoint.api_key_name
+        aliases = [alias for alias, source in self.command.secret_env.items() if source == name]
+        return tuple(dict.fromkeys([name, *aliases])) if name else ()
 
     @cached_property
     def dataset(self) -> tuple[str, str] | None:
@@ -96,7 +164,7 @@ class SlurmJob:
     def command(self) -> Command:
         """Command of the harness, with the task's hooks."""
         binding = Binding(
-            url=self.url,
+            url=self.harness_url,
             model_id=self.job.target.api_endpoint.model_id or "",
             output_dir=self.root / "artifacts",
             work_dir=self.root / "work",
@@ -111,7 +179,8 @@ class SlurmJob:
         references: dict[str, str] = {}
         for name, each in zip(self.job.auxiliary, self.auxiliary_servers, strict=True):
             references |= spec_references(name, each.env_prefix, each.variables)
-        return substitute_in_task(self.job.task, references)
+        job = behind_gateway(self.job) if self.gateway else self.job
+        return substitute_in_task(job.task, references)
 
     @cached_property
     def evaluation_env(self) -> Mapping[str, str]:
@@ -124,6 +193,8 @@ class SlurmJob:
     def evaluation_names(self) -> tuple[str, ...]:
         """Names of all variables of the harness."""
         names = {*self.job.env, *self.evaluation_env, *self.command.secret_env}
+        if self.gateway:
+            names |= {"NO_PROXY", "no_proxy"} | ({UPSTREAM_KEY} if self.gateway_inside and self.tokens else set())
         return tuple(sorted(names | ({"NVIDIA_VISIBLE_DEVICES"} if self.settings.evaluation_gpu_visible else set())))
 
     @property
@@ -138,6 +209,9 @@ class SlurmJob:
         mounts = dict(self.settings.mounts.evaluation)
         if self.dataset:
             mounts[self.dataset[0]] = self.dataset[1]
+        if self.gateway and self.gateway_inside:
+            mounts[str(self.record)] = RECORD_MOUNT
+            mounts[str(self.directory.logs)] = f"{self.root}/logs"
         return ContainerSpec(
             runtime=self.settings.runtime,
             image=self.job.image,

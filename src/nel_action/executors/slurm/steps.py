@@ -6,10 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from nel_action.executors.gateway import UPSTREAM_KEY
 from nel_action.executors.slurm.containers import ContainerSpec, wrap_command
 from nel_action.executors.slurm.model_server import SERVER_ID, TARGET_LABEL, ModelServer
 from nel_action.executors.slurm.shell import Argument, ShellExpression, array, exports, function, quote
-from nel_action.executors.slurm.slurm_job import SlurmJob
+from nel_action.executors.slurm.slurm_job import GATEWAY_BASE, GATEWAY_CONFIG, RECORD_MOUNT, SlurmJob
+from nel_action.gateway.runner import PLACEHOLDER
+from nel_action.harnesses.registry import harness
 from nel_action.model.env_ref import EnvRef, EnvSource
 from nel_action.spec.slurm import ClusterEnvironment, SlurmExecution
 
@@ -38,18 +41,51 @@ def evaluation_step(slurm_job: SlurmJob) -> str:
     """Return the functions of the harness: `environment_of_evaluation` and `command_of_evaluation`."""
     settings, command, container = slurm_job.settings, slurm_job.command, slurm_job.evaluation_container
     placeholders = {each.address_placeholder: f"{each.label}_address" for each in slurm_job.servers}
+    base = {GATEWAY_BASE: "gateway_base"} if slurm_job.gateway else {}
     renamed = {name: source for name, source in command.secret_env.items() if name != source}
     lines = _environment(_cluster_environment(settings, slurm_job.job.harness), slurm_job.job.env)
     lines += [f'export {name}="${{{source}}}"' for name, source in renamed.items()]
-    lines += exports(slurm_job.evaluation_env, placeholders)
+    lines += exports(slurm_job.evaluation_env, placeholders | base)
+    if slurm_job.gateway and (key := slurm_job.job.target.api_endpoint.api_key_name):
+        lines.append(f'[ "${{#gateway[@]}}" -eq 0 ] || export {UPSTREAM_KEY}="${{{key}}}"')
     if settings.evaluation_gpu_visible:
         devices = "all" if settings.evaluation_gpu_visible is True else settings.evaluation_gpu_visible
         lines += exports({"NVIDIA_VISIBLE_DEVICES": devices})
     output = f"--output={slurm_job.directory.client_log}"
     srun: list[Argument] = [*SRUN, *SINGLE_TASK, ShellExpression('--nodelist="$here"'), output]
     wrapper = ("sh", "-c", RECORD_STATUS, _launch_marker(container, "client"))
-    step = _step(srun, container, [*wrapper, *command.argv], placeholders)
-    return _functions({"environment_of_evaluation": lines, "command_of_evaluation": [step]})
+    prefix = [ShellExpression('"${gateway[@]}"')] if slurm_job.gateway else []
+    step = _step(srun, container, [*wrapper, *command.argv], placeholders | base, prefix)
+    functions = {"environment_of_evaluation": lines, "command_of_evaluation": [step]}
+    return _functions(functions | (_gateway_functions(slurm_job, placeholders) if slurm_job.gateway else {}))
+
+
+def _gateway_functions(slurm_job: SlurmJob, placeholders: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the functions that set up the gateway's command, or the endpoint's address where it cannot run.
+
+    Args:
+        slurm_job: the attempt.
+        placeholders: placeholder → shell variable.
+    """
+    root, inside = slurm_job.gateway_root, slurm_job.gateway_inside
+    work = root / "work"
+    program: Argument = str(root / ".gateway.pyz") if inside else str(slurm_job.gateway_program)
+    record = ShellExpression(f'{RECORD_MOUNT}/"$number"' if inside else '"$record_dir"')
+    argv: list[Argument] = [ShellExpression('"$python"'), "-I", "-S", program, "run"]
+    argv += ["--config", str(work / GATEWAY_CONFIG), "--record", record]
+    for name in slurm_job.tokens:
+        argv += ["--token-env", name]
+    for name, text in slurm_job.command.files.items():
+        if PLACEHOLDER in text:
+            argv += ["--file", str(work / name)]
+    if harness(slurm_job.job.harness).starts_over:
+        argv += ["--clear", str(root / "artifacts"), "--earlier", str(root / "earlier")]
+    direct = quote(slurm_job.direct_base, placeholders)
+    substitution = f'substitutions[gateway]="s|{GATEWAY_BASE}|$gateway_base|g"'
+    return {
+        "gateway_of_evaluation": [array("gateway", [*argv, "--"])],
+        "direct_base": [f"gateway_base={direct}", substitution],
+    }
 
 
 def server_step(slurm_job: SlurmJob, server: ModelServer) -> str:
@@ -124,7 +160,11 @@ def _environment(environment: ClusterEnvironment, variables: Mapping[str, EnvRef
 
 
 def _step(
-    srun: Sequence[Argument], container: ContainerSpec, argv: Sequence[Argument], placeholders: Mapping[str, str]
+    srun: Sequence[Argument],
+    container: ContainerSpec,
+    argv: Sequence[Argument],
+    placeholders: Mapping[str, str],
+    prefix: Sequence[Argument] = (),
 ) -> str:
     """Return the assignment of a step's complete command to `STEP`.
 
@@ -133,9 +173,10 @@ def _step(
         container: what the program runs in.
         argv: the program.
         placeholders: placeholder → shell variable.
+        prefix: a program that runs the container.
     """
     options, command = wrap_command(container, argv)
-    return array("STEP", [*srun, *options, *command], placeholders)
+    return array("STEP", [*srun, *options, *prefix, *command], placeholders)
 
 
 def _launch_marker(container: ContainerSpec, name: str) -> ShellExpression:

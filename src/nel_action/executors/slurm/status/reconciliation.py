@@ -13,8 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from nel_action.executors.gateway import STOP_REASONS
 from nel_action.executors.slurm.layout import ExitRecord
 from nel_action.executors.slurm.status.queue import JobRow
+from nel_action.gateway.runner import STOPPED
 from nel_action.model.job import JobState, JobStatus, Reason
 
 __all__ = ["Sources", "final_row", "is_explained", "reconcile", "unobserved_reason"]
@@ -49,6 +51,12 @@ INCONCLUSIVE_REASONS: Final = frozenset(
 RECORD_REASONS: Final[dict[str, tuple[Reason, str]]] = {
     "harness": (Reason.HARNESS, "the harness failed; see logs/client.log"),
     "time_limit": (Reason.TIME_LIMIT, "time limit reached (execution.walltime, max_walltime, timeout)"),
+    "budget": STOP_REASONS[STOPPED["budget"]],
+    "client_error": STOP_REASONS[STOPPED["client_error"]],
+    "no_progress": (
+        Reason.TIME_LIMIT,
+        "its last Slurm job received no new answer before its time limit (execution.walltime), nor would the next one",
+    ),
     "out_of_memory": (Reason.OUT_OF_MEMORY, "out of memory; request more (sbatch_extra_flags: mem)"),
     "node_lost": (Reason.NODE_LOST, "its node was lost"),
     "server_ended": (Reason.ENDPOINT, "the model server exited; see logs/server-0.log"),

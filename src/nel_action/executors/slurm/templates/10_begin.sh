@@ -9,6 +9,7 @@ export SLURM_EXPORT_ENV=ALL # steps inherit this shell's environment, whatever t
 next= # the job that would continue this one
 declare -A servers=() keepers=() # process IDs by instance: the servers, and what keeps and watches their ports
 evaluation= # process ID of the harness
+gateway=() # command that runs the harness behind the proxy; empty for a direct connection
 
 log() { printf '%s %s\n' "$(date -u +%FT%TZ)" "$*"; }
 

@@ -19,6 +19,7 @@ place_files() {
     while IFS= read -r -d '' file; do
         target=$NEL_DIR/run/work/${file#"$NEL_DIR"/files/}
         mkdir -p "${target%/*}"
+        rm -f "$target.template" # of a gateway that filled in its own address
         sed -e '' "${options[@]}" "$file" >"$target"
     done < <(find "$NEL_DIR/files" -type f -print0 2>/dev/null)
 }

@@ -3,6 +3,7 @@
 here=${here:-${SLURMD_NODENAME:-}}
 
 while :; do
+    [ "${#gateway[@]}" -gt 0 ] || ! declare -F direct_base >/dev/null || direct_base
     place_files
     rm -f "$NEL_DIR/run/.launched-client"
     (
@@ -33,6 +34,12 @@ while :; do
     { unreached client && wait_for_retry client; } || break
 done
 
+if [ "${#gateway[@]}" -gt 0 ]; then
+    case $status in # of the gateway, which stopped the harness
+    121) finish "$status" budget ;;
+    122) finish "$status" client_error ;;
+    esac
+fi
 [ -e "$NEL_DIR/run/.launched-client" ] || {
     log "the harness could not be started: $(tail -n 1 "$NEL_DIR/logs/srun-client.log")"
     check_node client

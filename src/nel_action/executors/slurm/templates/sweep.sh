@@ -19,6 +19,17 @@ find . -mindepth 2 -maxdepth 2 -user "$(id -u)" -path './nel-*/.secrets.env' -ty
 # What a submitter had uploaded when it was killed.
 find . -mindepth 1 -maxdepth 1 -user "$(id -u)" -name '.nel-incoming-*' -type d -mmin +60 -exec rm -rf {} + 2>/dev/null
 
+# Records of requests whose last answer is too old, unless a job of their key is in the queue.
+find record -mindepth 2 -maxdepth 2 -user "$(id -u)" -type d 2>/dev/null |
+    while IFS=/ read -r _ key number; do
+        case $keys in *" $key "*) continue ;; esac
+        if printf '%s\n' "$queued" | grep -q "^$key-"; then continue; fi
+        read -r keep 2>/dev/null <"record/$key/$number/keep_days" || keep=7
+        if [ -z "$(find "record/$key/$number" -mtime "-$keep" 2>/dev/null | head -n 1)" ]; then
+            rm -rf --one-file-system "record/$key/$number" && rmdir "record/$key" 2>/dev/null
+        fi
+    done
+
 [ "$days" -gt 0 ] || exit 0
 find . -mindepth 3 -maxdepth 3 -user "$(id -u)" -path './nel-*/state/exit.json' -type f -mtime "+$((days - 1))" 2>/dev/null |
     while IFS=/ read -r _ name _; do
