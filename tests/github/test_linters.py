@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -34,6 +36,19 @@ def test_zizmor_reports_nothing_and_exceptions_have_reasons() -> None:
         for line in path.read_text().splitlines():
             rule, _, reason = line.partition("# zizmor: ignore[")[2].partition("]")
             assert not rule or len(reason.split()) >= 3, f"{path.name}: {rule} is ignored without a reason"
+
+
+def test_findings_of_the_auditor_persona_are_explained() -> None:
+    options = ["--offline", "--persona", "auditor", "--format", "json"]
+    done = run("zizmor", *options, *WORKFLOWS, ROOT / ".github/dependabot.yml", *OWN_ACTIONS)
+    findings = [finding for finding in json.loads(done.stdout) if not finding["ignored"]]
+    found: dict[str, set[str]] = {}
+    for finding in findings:
+        files = {Path(next(iter(place["symbolic"]["key"]["Local"].values()))).name for place in finding["locations"]}
+        found.setdefault(finding["ident"], set()).update(files)
+    table = (ROOT / "docs/security.md").read_text().partition("### Linters")[2].partition("\n## ")[0]
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    assert found == {row[0].strip("|` "): set(re.findall(r"`([^`]+)`", row[1])) for row in rows}
 
 
 def test_zizmor_reports_unsafe_workflow(tmp_path: Path) -> None:

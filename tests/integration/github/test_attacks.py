@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.doubles.github.events import example
 from tests.doubles.github.store import Identity
 from tests.github.test_commands import BEFORE, comment_payload
@@ -112,6 +113,23 @@ def test_names_and_titles_are_text_only(attack: Attack, workplace: Workplace, tm
     assert result.outputs["verdict"] == "fail"
     shown = attack.shown(result)
     assert not any(name in shown for name in HOSTILE_NAMES)
+    assert not list(tmp_path.rglob("pwned"))
+
+
+def test_names_of_tasks_are_text_only(attack: Attack, workplace: Workplace, tmp_path: Path) -> None:
+    path = workplace.work / "evals/gate.yaml"
+    spec = yaml.safe_load(path.read_text())
+    (task,) = spec["evaluation"]["tasks"]
+    names = ["::error::x", "##[add-mask]pass", "$(touch pwned)", "results.json", "<img src=x>", "a|pass|", "@org/all"]
+    spec["evaluation"]["tasks"] = [task, *({**task, "name": name} for name in names)]
+    path.write_text(yaml.safe_dump(spec))
+    attack.head = workplace.commit("names")
+    result = workplace.act("pull_request", workplace.pull_request(attack.head, attack.base))
+    assert (result.code, attack.conclusions()) == (1, ["failure"]), result.log
+    (comment,) = attack.store.comments_of(2)
+    assert not any(text in comment["body"] for text in ("<img", "|pass|", "@org"))
+    lines = outside_of_stopped_commands(result.log)
+    assert not any("##[" in line or line.lstrip().startswith("::error::x") for line in lines)
     assert not list(tmp_path.rglob("pwned"))
 
 
