@@ -30,8 +30,7 @@ MODEL_SPEC = """\
 defaults: [execution: {execution}, deployment: llamacpp, _self_]
 execution: {settings}
 deployment:
-  image: img:server
-  served_model_name: smollm2-135m-instruct
+  served_model_name: smollm2-135m-instruct{image}
   weights: {{requirement: {weights.requirement}, file: {weights.file}}}
   context_size: 2048
   lepton_config: {{resource_shape: cpu.large}}
@@ -81,11 +80,19 @@ def test_a_model_on_an_endpoint_scores_as_it_does_locally(tmp_path: Path, lepton
     settings = f"{{evaluation_tasks: {{work_dir: {tmp_path / 'containers'}}}}}"
     container = ", container: 'img:harness'"
     remote_spec.write_text(
-        MODEL_SPEC.format(execution="lepton/default", settings=settings, weights=WEIGHTS, container=container)
+        MODEL_SPEC.format(
+            execution="lepton/default",
+            settings=settings,
+            weights=WEIGHTS,
+            image="\n  image: img:server",
+            container=container,
+        )
     )
     local_spec = tmp_path / "local.yaml"
     settings = "{runtime: process, parallelism: 2}"
-    local_spec.write_text(MODEL_SPEC.format(execution="local", settings=settings, weights=WEIGHTS, container=""))
+    local_spec.write_text(
+        MODEL_SPEC.format(execution="local", settings=settings, weights=WEIGHTS, image="", container="")
+    )
     remote, local = run(tmp_path, str(remote_spec)), run(tmp_path, str(local_spec))
     assert [task.outcome for task in (*remote.tasks, *local.tasks)] == [JobOutcome.SUCCEEDED] * 4
     assert [task.n_items for task in remote.tasks] == [3, 3]
