@@ -99,7 +99,7 @@ def _evaluate(prepared: Prepared, around: Surroundings, *, wait: bool, max_wait:
         session = _submit(events, copies)
         if wait or around.stop.is_set():
             return follow(events, session, max_wait=max_wait)
-    waiting = " and submits the remaining jobs" if any(not view.submitted for view in session.views()) else ""
+        waiting = " and submits the remaining jobs" if any(not view.submitted for view in session.views()) else ""
     click.echo(f"submitted; nel-action wait {session.invocation.id} brings the verdict{waiting}", err=True)
     return ExitCode.RUNNING
 

