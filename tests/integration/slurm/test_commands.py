@@ -95,6 +95,7 @@ def test_all_invocations_on_a_host_are_polled_together(full: Cluster, full_sshd:
     for number, task in enumerate(project.tasks):
         project.output = full.scratch / f"of-{task}-{os.urandom(3).hex()}"
         project.write_spec()
+        project.git("commit", "-qam", f"output of {task}")
         assert project.run("-t", task).returncode == 5
         if number == 0:
             assert project.run("-t", task).returncode == 5  # the same job in two invocations
