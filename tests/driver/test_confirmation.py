@@ -9,13 +9,17 @@ from typing import Any
 
 import pytest
 from tests.support.evaluations import Evaluation
+from tests.support.gate_results import make_task
+from tests.support.plans import make_test_plan
 from tests.support.scenarios import Scenario
 
-from nel_action.driver.confirmation import confirm
+from nel_action.driver.confirmation import confirm, remaining_budget
 from nel_action.driver.events import Extended, ExtensionReason
 from nel_action.driver.judging import measure, pin_new_baselines
 from nel_action.lifecycle.session import JobView, Session
 from nel_action.lifecycle.waiting import refresh
+from nel_action.model.results import Amounts
+from nel_action.planning.jobs import Limits
 
 FAILING = {1234: 0.2}
 TASKS = ("alpha", "beta")
@@ -115,3 +119,28 @@ def test_unreachable_backend_leaves_the_plan_for_the_next_process(tmp_path: Path
         planned = json.loads((evaluation.run_dir / "plan.json").read_bytes())["jobs"]
         assert [entry["name"] for entry in planned] == ["alpha", "beta", "alpha.again"]
         assert len(evaluation.executor.started) == 2
+
+
+def test_a_confirmation_gets_what_the_first_run_left_of_its_budget() -> None:
+    job = make_test_plan("alpha").jobs[0]
+    limited = replace(job, limits=Limits(budget={"requests": 10, "tokens": 100, "cost": 1.0}))
+    paid = Amounts(requests=4, prompt_tokens=30, completion_tokens=10, cost_usd=0.25)
+
+    def left(**changes: object) -> dict[str, float] | None:
+        return remaining_budget(limited, make_task(paid=paid.model_copy(update=changes)))
+
+    assert left() == {"requests": 6, "tokens": 60, "cost": 0.75}
+    assert left(requests=10) is None
+    assert left(cost_usd=None) is None
+    assert remaining_budget(limited, make_task()) is None
+    assert remaining_budget(job, make_task()) == {}
+
+
+def test_a_task_whose_budget_is_used_up_is_not_confirmed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with settled(Scenario(scores=FAILING, tasks=TASKS, gate=gate()), tmp_path) as (evaluation, session, views):
+        plan = session.invocation.plan
+        jobs = tuple(replace(job, limits=Limits(budget={"requests": 9})) for job in plan.jobs)
+        budgeted = replace(session, invocation=replace(session.invocation, plan=replace(plan, jobs=jobs)))
+        limited = [replace(view, job=jobs[view.job.index]) for view in views]
+        assert extension(evaluation, budgeted, limited) is None
+        assert "alpha is not confirmed: nothing is left of its budget" in caplog.text

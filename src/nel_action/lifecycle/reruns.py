@@ -6,7 +6,7 @@ any process submits each of them once, polls, cancels and collects it like the o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 from nel_action.lifecycle.invocation import write_plan
@@ -22,20 +22,20 @@ def confirmation_jobs(plan: Plan) -> tuple[Job, ...]:
     return tuple(job for job in plan.jobs if job.repeats is not None)
 
 
-def add_confirmation_jobs(session: Session, indexes: Collection[int]) -> Session:
+def add_confirmation_jobs(session: Session, budgets: Mapping[int, Mapping[str, float]]) -> Session:
     """Add a confirmation run of each given job to the plan and write `plan.json`; submit nothing.
 
-    The result depends on the plan and the indexes alone, so that any process that repeats the call adds the same jobs.
+    The result depends on the arguments alone, so that any process that repeats the call adds the same jobs.
 
     Args:
         session: an invocation without confirmation runs.
-        indexes: indexes of the jobs to repeat.
+        budgets: indexes of the jobs to repeat, with what is left of their budgets.
 
     Returns:
         The same invocation with the extended plan.
     """
     plan = session.invocation.plan
-    jobs = tuple(_repeat(plan, indexes))
+    jobs = tuple(_repeat(plan, budgets))
     invocation = replace(session.invocation, plan=replace(plan, jobs=plan.jobs + jobs))
     write_plan(invocation)
     extended = replace(session, invocation=invocation)
@@ -43,11 +43,12 @@ def add_confirmation_jobs(session: Session, indexes: Collection[int]) -> Session
     return extended
 
 
-def _repeat(plan: Plan, indexes: Collection[int]) -> Iterator[Job]:
+def _repeat(plan: Plan, budgets: Mapping[int, Mapping[str, float]]) -> Iterator[Job]:
     names = {job.name for job in plan.jobs}
-    originals = [job for job in plan.jobs if job.index in indexes]
+    originals = [job for job in plan.jobs if job.index in budgets]
     for index, original in enumerate(originals, start=len(plan.jobs)):
-        job = _confirmation_job(original, index, names)
+        limits = replace(original.limits, budget=dict(budgets[original.index]))
+        job = _confirmation_job(replace(original, limits=limits), index, names)
         names.add(job.name)
         yield job
 
