@@ -86,6 +86,23 @@ def test_gateway_that_observes_the_answers_is_that_of_the_base(repository: Repos
     assert loaded.spec.evaluation.tasks[0].gateway == expected.evaluation.tasks[0].gateway
 
 
+def test_prices_and_budgets_are_those_of_the_base(repository: Repository, tmp_path: Path) -> None:
+    prices = {"m": {"input": 1.0, "output": 2.0}}
+    repository.base = write_spec(repository, LOCAL, prices=prices, budget={"cost": 1.0}, task={"budget": {"tokens": 9}})
+    expected = load_spec(repository.work / "evals/gate.yaml").spec
+    free = {"m": {"input": 0.0, "output": 0.0}}
+    write_spec(repository, LOCAL, prices=free, budget={"cost": 99.0}, task={"budget": {"tokens": 9000}})
+    source, loaded = resolve(repository)
+    assert (loaded.spec.prices, loaded.spec.budget) == (expected.prices, expected.budget)
+    assert loaded.spec.evaluation.tasks[0].budget == expected.evaluation.tasks[0].budget
+    (tmp_path / "spec.yaml").write_text(json.dumps(loaded.resolved))
+    assert load_spec(tmp_path / "spec.yaml").spec == loaded.spec
+    notes = [note for note in source.resolve().notes if "was applied" in note]
+    assert {note.split(":")[0] for note in notes} == {
+        "prices.m.input", "prices.m.output", "budget.cost", "evaluation.tasks.own.budget.tokens",
+    }  # fmt: skip
+
+
 def test_written_spec_is_the_one_that_is_run(repository: Repository, tmp_path: Path) -> None:
     repository.base = write_spec(repository, SLURM)
     write_spec(repository, SLURM | {"hostname": "mallory.example", "partition": "gpu"}, gateway=False)

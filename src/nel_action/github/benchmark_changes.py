@@ -50,10 +50,9 @@ def with_base_values(head: LoadedSpec, base: Spec) -> LoadedSpec:
     if spec.execution.type != base.execution.type:
         spec = spec.model_copy(update={"execution": base.execution})
     spec = _copy_values(spec, base, ())
-    gateways = {task.name: task.gateway for task in reversed(base.evaluation.tasks)}
+    own = {task.name: {"gateway": task.gateway, "budget": task.budget} for task in reversed(base.evaluation.tasks)}
     tasks = tuple(
-        task.model_copy(update={"gateway": gateways[task.name]}) if task.name in gateways else task
-        for task in spec.evaluation.tasks
+        task.model_copy(update=own[task.name]) if task.name in own else task for task in spec.evaluation.tasks
     )
     spec = spec.model_copy(update={"evaluation": spec.evaluation.model_copy(update={"tasks": tasks})})
     if spec == head.spec:
@@ -84,12 +83,24 @@ def _with_sections(resolved: Mapping[str, Any], spec: Spec) -> dict[str, Any]:
     copy: dict[str, Any] = json.loads(json.dumps(resolved))
     dump = spec.model_dump(mode="json", exclude_defaults=True, by_alias=True)
     copy["execution"] = {"type": spec.execution.type, **dump.get("execution", {})}
-    copy.pop("gateway", None)
-    copy |= {"gateway": dump["gateway"]} if "gateway" in dump else {}
+    _replace_keys(copy, dump, ("gateway", "prices", "budget"))
     for task, own in zip(copy["evaluation"]["tasks"], dump["evaluation"]["tasks"], strict=True):
-        task.pop("gateway", None)
-        task.update({"gateway": own["gateway"]} if "gateway" in own else {})
+        _replace_keys(task, own, ("gateway", "budget"))
     return copy
+
+
+def _replace_keys(section: dict[str, Any], values: Mapping[str, Any], keys: Sequence[str]) -> None:
+    """Set keys of a section to other values, and remove those without one.
+
+    Args:
+        section: changed in place.
+        values: the values.
+        keys: names.
+    """
+    for key in keys:
+        section.pop(key, None)
+        if key in values:
+            section[key] = values[key]
 
 
 def apply_changes(rules: Rules, base: Spec, head: Spec, changes: Sequence[KeyDifference], base_name: str) -> Rules:

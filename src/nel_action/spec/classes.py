@@ -63,7 +63,7 @@ CLASSES: Final[dict[str, KeyClass]] = {
     "env_vars": KeyClass.BENCHMARK,
     "gate": KeyClass.OPERATIONAL,
     "gateway": KeyClass.OPERATIONAL,
-    "prices.*": KeyClass.OPERATIONAL,
+    "prices": KeyClass.OPERATIONAL,
     "budget": KeyClass.OPERATIONAL,
     "export": KeyClass.OPERATIONAL,
     **_rows("evaluation.tasks.*", f"{_TASK} {_TASK_DATA}", KeyClass.BENCHMARK),
@@ -90,9 +90,10 @@ _PLACE: Final = (
     "type hostname username port known_hosts known_hosts_name proxy_jump bin_dir login_shell key_file key_name "
     "key_passphrase_name output_dir runs_dir salt pull sbatch_extra_flags lepton_platform.tasks.node_group"
 )
-FROM_BASE: Final = frozenset(
-    {"gateway", "evaluation.tasks.*.gateway", *(f"execution.{name}" for name in _PLACE.split())}
-)
+FROM_BASE: Final = frozenset({
+    *("gateway", "prices", "budget", "evaluation.tasks.*.gateway", "evaluation.tasks.*.budget"),
+    *(f"execution.{name}" for name in _PLACE.split()),
+})  # fmt: skip
 """Operational keys that affect the verdict: the machine that measures, the place where results are looked up, what may
 be reused, and what is measured in addition to the score. The base's value applies in a pull request."""
 
