@@ -118,5 +118,9 @@ class MemoryExecutor:
         self._call("close_record")
         assert attempt.number
 
+    def record_lines(self, attempt: Attempt, *, failed: bool) -> Iterator[str]:
+        self._call("record_lines")
+        yield f'{{"attempt": {attempt.number}, "failed": {str(failed).lower()}}}'
+
     def close(self) -> None:
         self.calls.append("close")

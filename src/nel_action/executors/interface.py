@@ -167,6 +167,17 @@ class Recording(Protocol):
             NelActionError: it could not be closed.
         """
 
+    def record_lines(self, attempt: Attempt, *, failed: bool) -> Iterator[str]:
+        """Yield the recorded requests of an attempt's job as JSON lines, those of all attempts.
+
+        Args:
+            attempt: one of the job's attempts.
+            failed: only those whose answer no harness can use.
+
+        Raises:
+            NelActionError: the record cannot be read.
+        """
+
 
 @runtime_checkable
 class Supervising(Protocol):

@@ -4,6 +4,8 @@ gateway run --config FILE [--token-env NAME ...] [--file PATH ...] [--clear DIR 
     Start the proxy, then ARGV with the proxy's address in place of the placeholder; return the status of ARGV.
 gateway serve --config FILE --address-file FILE [--host HOST] [--port N] [--seconds N]
     Serve until SIGTERM; the address and, on the next line, the process ID are written to the file.
+gateway requests --record DIR [--failed]
+    Print the entries of a job's records.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Callable, Sequence
 
 from nel_action.gateway.config import Config, ConfigError, load_config
 from nel_action.gateway.counters import write_text
+from nel_action.gateway.listing import record_lines
 from nel_action.gateway.runner import PLACEHOLDER, STOPPED, RunOptions, run
 from nel_action.gateway.service import Service
 
@@ -42,10 +45,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     serve.add_argument("--host", default="127.0.0.1")
     serve.add_argument("--port", type=int, default=0)
     serve.add_argument("--seconds", type=float, help="time after which it is not needed any more")
+    listing = commands.add_parser("requests", help="print the entries of a job's records as JSON lines")
+    listing.add_argument("--record", required=True, help="directory of the records of the job")
+    listing.add_argument("--failed", action="store_true", help="only answers that no harness can use")
     for command in (start, serve):
         command.add_argument("--config", required=True, help="JSON file with the configuration")
     options = parser.parse_args(argv)
     try:
+        if options.command == "requests":
+            for line in record_lines(options.record, failed=options.failed):
+                sys.stdout.write(line + "\n")
+            return 0
         with open(options.config, encoding="utf-8") as file:
             config = load_config(file.read())
         if options.command == "serve":

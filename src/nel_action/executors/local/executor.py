@@ -24,6 +24,7 @@ from nel_action.executors.local.secrets import env_references, read_host_variabl
 from nel_action.executors.local.store import Queue, Store
 from nel_action.executors.local.supervisor import ensure_supervisor, last_error
 from nel_action.executors.records import close_record
+from nel_action.gateway.listing import record_lines
 from nel_action.model.job import Attempt, JobState, JobStatus, Key, attempt_name, newest
 from nel_action.planning.jobs import Job, Plan
 from nel_action.retry import Backoff, poll_until
@@ -243,6 +244,10 @@ class LocalExecutor:
     def close_record(self, attempt: Attempt) -> None:
         """Close the record of the attempt's job."""
         close_record(self._context.home / RECORD_ROOT, attempt.key)
+
+    def record_lines(self, attempt: Attempt, *, failed: bool) -> Iterator[str]:
+        """Yield the recorded requests of the attempt's job as JSON lines."""
+        return record_lines(str(self._context.home / RECORD_ROOT / attempt.key), failed=failed)
 
     def close(self) -> None:
         """Do nothing; there are no connections."""

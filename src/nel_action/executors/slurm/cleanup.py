@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from nel_action.errors import ExecutorError
@@ -12,11 +12,12 @@ from nel_action.executors.slurm.layout import AttemptDir
 from nel_action.executors.slurm.notices import waiting_for
 from nel_action.executors.slurm.remote import RemoteShell
 from nel_action.executors.slurm.shell import template
+from nel_action.executors.slurm.slurm_job import gateway_member
 from nel_action.executors.slurm.status.queue import JobRow, parse_squeue, require_answer, squeue_command
 from nel_action.model.job import Key
 from nel_action.retry import Backoff, poll_until
 
-__all__ = ["cancel_attempts", "close_record", "remove_expired"]
+__all__ = ["cancel_attempts", "close_record", "read_record", "remove_expired"]
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +87,28 @@ def close_record(remote: RemoteShell, output_dir: str, key: Key) -> None:
     if result.code:
         msg = f"cannot close {output_dir}/record/{key} on {remote.host}: {result.error_line}"
         raise ExecutorError(msg)
+
+
+def read_record(remote: RemoteShell, output_dir: str, key: Key, *, failed: bool) -> Iterator[str]:
+    """Yield the entries of a key's records, read by the gateway's program on the login node.
+
+    Args:
+        remote: the login node.
+        output_dir: directory of all attempts.
+        key: of the job.
+        failed: only answers that no harness can use.
+
+    Raises:
+        ExecutorError: the login node has no Python 3.8, or the record cannot be read.
+        UnreachableError: the cluster does not answer.
+    """
+    program = f"{output_dir}/{gateway_member()}"
+    argv = ["python3", "-I", "-S", program, "requests", "--record", f"{output_dir}/record/{key}"]
+    (result,) = remote.run([*argv, *(["--failed"] if failed else [])])
+    if result.code:
+        msg = f"cannot read {output_dir}/record/{key} on {remote.host}: {result.error_line}"
+        raise ExecutorError(msg, hint="the login node needs python3 (3.8 or newer) and the program of this version")
+    yield from result.text.splitlines()
 
 
 def remove_expired(remote: RemoteShell, output_dir: str, keys: Sequence[Key], keep_days: int | None) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 from nel_action.errors import ExecutorError, Problem, UnreachableError
 from nel_action.executors.interface import Executor, ExecutorContext
 from nel_action.executors.slurm.archive import attempts_archive
-from nel_action.executors.slurm.cleanup import cancel_attempts, close_record, remove_expired
+from nel_action.executors.slurm.cleanup import cancel_attempts, close_record, read_record, remove_expired
 from nel_action.executors.slurm.remote import KEPT, RemoteShell, open_transport, retry_outages
 from nel_action.executors.slurm.script import batch_script
 from nel_action.executors.slurm.slurm_job import SlurmJob
@@ -222,6 +222,10 @@ class SlurmExecutor:
     def close_record(self, attempt: Attempt) -> None:
         """Close the record of the job's requests."""
         close_record(self.remote, self._settings.output_dir, attempt.key)
+
+    def record_lines(self, attempt: Attempt, *, failed: bool) -> Iterator[str]:
+        """Yield the recorded requests of the job as JSON lines, read on the login node."""
+        return read_record(self.remote, self._settings.output_dir, attempt.key, failed=failed)
 
     def scripts(self, job: Job, number: int) -> Mapping[str, str]:
         """Return the batch script by file name."""
