@@ -10,47 +10,10 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
-from itertools import product
 
 from benchmarks.gate_families import FAMILIES
-from benchmarks.gate_rates import ALPHA, ErrorRates
-from benchmarks.gate_settings import seeded_generator
-
-from nel_action.statistics.means import SkewAdjustedMean, mean_of_items
-from nel_action.statistics.power import items_to_settle, minimum_detectable
-
-MARGIN = 0.03
-
-
-@dataclass(frozen=True)
-class PlannedPower:
-    """Results of plans for 80 % power, in percent."""
-
-    setting: str
-    n: int
-    detected: float
-    """Drops of the minimum detectable size that failed."""
-    settled: float
-    """Comparisons with the planned number of items that passed."""
-
-
-def power(repeats: int, sizes: Iterable[int] = (198, 400, 1_319)) -> Iterator[PlannedPower]:
-    """Yield how often `minimum_detectable` is detected and `items_to_settle` settles."""
-    for n, sd in product(sizes, (0.3, 0.5)):
-        random = seeded_generator("power", n, sd)
-        pilot = mean_of_items(random.normal(0, sd, n), -2, 2)
-        assert isinstance(pilot, SkewAdjustedMean)  # noqa: S101 - there are enough items
-        pilot = replace(pilot, estimate=MARGIN / 3 - MARGIN, sample_stderr=sd / n**0.5, skew=0.0)
-        drop = minimum_detectable(pilot, MARGIN, ALPHA)
-        needed = items_to_settle(pilot, -MARGIN, n, fail_alpha=ALPHA, pass_alpha=ALPHA) or n
-        detected = settled = 0
-        for _ in range(repeats):
-            detected += mean_of_items(random.normal(-drop, sd, n), -2, 2).p_value_at_least(-MARGIN) <= ALPHA
-            larger = mean_of_items(random.normal(pilot.estimate, sd, needed), -2, 2)
-            settled += larger.p_value_at_most(-MARGIN) <= ALPHA
-        yield PlannedPower(f"sd {sd}, {needed:,} items to settle", n, 100 * detected / repeats, 100 * settled / repeats)
+from benchmarks.gate_power import power
+from benchmarks.gate_rates import ErrorRates
 
 
 def print_rates(rates: list[ErrorRates]) -> None:
@@ -69,9 +32,16 @@ def print_rates(rates: list[ErrorRates]) -> None:
 
 
 def print_power(repeats: int) -> None:
-    print("| n | setting | drop detected, planned 80 | settled, planned 80 |\n|---|---|---|---|")
-    for setting in power(repeats):
-        print(f"| {setting.n:,} | {setting.setting} | {setting.detected:.1f} | {setting.settled:.1f} |", flush=True)
+    print(
+        "| data | n | drop detected, planned 80: least / most | settled, planned 80: least / most |\n|---|---|---|---|"
+    )
+    settings = list(power(repeats))
+    for data, n in dict.fromkeys((setting.data, setting.n) for setting in settings):
+        rows = [setting for setting in settings if (setting.data, setting.n) == (data, n)]
+        detected = [row.detected for row in rows if row.detected is not None]
+        settled = [row.settled for row in rows if row.settled is not None]
+        cells = [f"{min(rates):.0f} / {max(rates):.0f}" if rates else "–" for rates in (detected, settled)]
+        print(f"| {data} | {n:,} | {cells[0]} | {cells[1]} |", flush=True)
 
 
 def main() -> None:

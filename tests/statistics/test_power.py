@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 
 from nel_action.statistics.binary import PairedProportions
-from nel_action.statistics.estimates import Scaled, StudentMean
+from nel_action.statistics.estimates import Evidence, Scaled, StudentMean
 from nel_action.statistics.means import mean_of_items
-from nel_action.statistics.power import items_to_settle, minimum_detectable
+from nel_action.statistics.power import items_to_settle
+from nel_action.statistics.power import minimum_detectable as plan
+
+
+def minimum_detectable(evidence: Evidence, margin: float, alpha: float) -> float:
+    loss = plan(evidence, margin, alpha)
+    assert loss is not None
+    return loss
 
 
 def test_minimum_detectable_agrees_with_textbook_formula() -> None:
@@ -78,3 +85,9 @@ def test_items_to_settle_without_changes_are_the_smallest_number_that_passes() -
     assert needed is not None
     assert PairedProportions(0, 0, needed).p_value_at_most(-0.05) <= 0.05
     assert PairedProportions(0, 0, needed - 1).p_value_at_most(-0.05) > 0.05
+
+
+def test_no_loss_is_detectable_in_very_few_items() -> None:
+    assert plan(PairedProportions(0, 0, 2), 0.05, 0.05) is None
+    assert plan(mean_of_items(np.zeros(4), -1, 1), 0.05, 0.05) is None
+    assert plan(Scaled(PairedProportions(0, 0, 2), 100), 5, 0.05) is None

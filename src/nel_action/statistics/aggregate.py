@@ -295,7 +295,7 @@ def _unit_difference(candidate: Aggregate, baseline: Aggregate, factor: float, *
     if first is None or second is None:
         difference = _bounded_difference(candidate, baseline, factor)
     elif factor == 1:
-        return TwoProportions(first, second) if higher else TwoProportions(second, first)
+        return TwoProportions(first, second) if higher else TwoProportions(second, first, is_inverted=True)
     elif 1 in {first.n, second.n}:
         return None  # Welch's test has no degrees of freedom with one item
     else:

@@ -45,7 +45,8 @@ class Proportion:
     The error rates are at most the nominal ones for every number of items and every true proportion.
     """
 
-    successes: int
+    successes: float
+    """An expected number in planning."""
     n: int
     method: ClassVar[str] = "exact binomial"
     max_item_deviation: ClassVar[float] = 1.0
@@ -64,13 +65,13 @@ class Proportion:
         """See `Evidence.p_value_at_least`."""
         if limit <= 0:
             return 1.0
-        return binomial_at_most(self.successes, self.n, limit) if limit <= 1 else 0.0
+        return binomial_at_most(int(self.successes), self.n, limit) if limit <= 1 else 0.0
 
     def p_value_at_most(self, limit: float) -> float:
         """See `Evidence.p_value_at_most`."""
         if limit >= 1:
             return 1.0
-        return binomial_at_least(self.successes, self.n, limit) if limit >= 0 else 0.0
+        return binomial_at_least(int(self.successes), self.n, limit) if limit >= 0 else 0.0
 
     def upper_bound(self, alpha: float) -> float:
         """See `Evidence.upper_bound`."""
@@ -140,7 +141,11 @@ class _ProportionDifference:
 
     def upper_bound(self, alpha: float) -> float:
         """See `Evidence.upper_bound`."""
-        return max(self.estimate, min(1.0, self.unclipped_upper_bound(t_quantile(1 - alpha, self._df))))
+        return max(self.estimate, min(1.0, self.unclipped_upper_bound(self.critical_quantile(alpha))))
+
+    def critical_quantile(self, alpha: float) -> float:
+        """Return the quantile of the adjusted interval."""
+        return t_quantile(1 - alpha, self._df)
 
     def unclipped_upper_bound(self, quantile: float) -> float:
         """Return the upper end of the adjusted interval for a normal or t quantile."""
@@ -207,6 +212,8 @@ class TwoProportions(_ProportionDifference):
 
     candidate: Proportion
     baseline: Proportion
+    is_inverted: bool = False
+    """Smaller values are better: the two are exchanged, so that larger differences are better."""
     method: ClassVar[str] = "unpaired: Agresti-Caffo, Miettinen-Nurminen"
 
     @property

@@ -135,6 +135,8 @@ class RareValueBound:
     """Largest distance of a value below the mean."""
     above: float
     """Largest distance of a value above the mean."""
+    is_fixed: bool = False
+    """The distances are no ends of a range: they do not depend on the mean."""
 
     def p_value(self, shift: float, distance: float) -> float:
         """Return the probability that the sample misses a value that shifts the mean.
@@ -206,8 +208,12 @@ class SkewAdjustedMean:
     def upper_bound(self, alpha: float) -> float:
         """See `Evidence.upper_bound`."""
         missed = max(rare.above * rare.largest_missed(alpha) for rare in self.rare_values)
+        return self.estimate + max(missed, self.half_width(alpha))
+
+    def half_width(self, alpha: float) -> float:
+        """Return the distance of the upper bound from the estimate without the allowance for rare values."""
         t = self._inverse_adjusted_t(-t_quantile(1 - alpha, self.df)) if self.sample_stderr > 0 else 0.0
-        return self.estimate + max(missed, -t * self.sample_stderr)
+        return -t * self.sample_stderr
 
     def lower_bound(self, alpha: float) -> float:
         """See `Evidence.lower_bound`."""
@@ -304,7 +310,10 @@ def mean_of_clusters(
         sample_stderr=math.sqrt(variance),
         df=df,
         skew=float((sums * sums) @ sums) / count / squares**1.5 / math.sqrt(count) if squares > 0 else 0.0,
-        rare_values=(RareValueBound(effective, mean - low, high - mean), RareValueBound(clusters, shift, shift)),
+        rare_values=(
+            RareValueBound(effective, mean - low, high - mean),
+            RareValueBound(clusters, shift, shift, is_fixed=True),
+        ),
         method=f"t over {count:,} clusters",
     )
 
