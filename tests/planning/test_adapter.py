@@ -117,6 +117,10 @@ def test_mistakes_are_reported(config: dict[str, Any], message: str) -> None:
     assert message in problem(config)
 
 
+def test_a_task_can_switch_off_the_system_prompt_of_the_target() -> None:
+    assert steps({"use_system_prompt": False, "custom_system_prompt": "x"}).steps == {}
+
+
 def test_steps_without_effect_on_the_route_are_refused() -> None:
     prompt = {"use_system_prompt": True, "custom_system_prompt": "x"}
     assert "needs a chat endpoint" in problem(prompt, EndpointType.COMPLETIONS)
@@ -149,6 +153,15 @@ def test_a_nemo_container_keeps_its_own_adapter() -> None:
 def test_steps_without_the_gateway_are_refused() -> None:
     with pytest.raises(SpecError, match="has no effect without the gateway"):
         planned({"use_reasoning": True}, gateway=False)
+
+
+def test_a_problem_of_the_target_is_reported_once_for_all_tasks() -> None:
+    api = ApiEndpoint(url="http://x/v1/chat/completions", model_id="m", adapter_config={"use_reasonning": True})
+    with pytest.raises(SpecError) as caught:
+        make_plan(make_spec(target=Target(api_endpoint=api)), CONTEXT, base_dir=Path())
+    assert [str(problem) for problem in caught.value.problems] == [
+        "adapter_config.use_reasonning is unknown\n  did you mean use_reasoning?"
+    ]
 
 
 @pytest.mark.parametrize("place", ["task", "evaluation", "target"])

@@ -131,7 +131,7 @@ def _read_flat(builder: _Builder, config: Mapping[str, Any]) -> None:
             builder.problem("use_system_prompt", "needs custom_system_prompt")
         else:
             builder.steps["system_prompt"] = prompt
-    elif prompt is not None:
+    elif prompt is not None and config.get("use_system_prompt") is None:
         builder.problem("custom_system_prompt", "has no effect without use_system_prompt: true")
     _read_parameters(builder, config)
     if flag("use_reasoning") or flag("process_reasoning_traces"):

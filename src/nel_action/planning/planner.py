@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from nel_action.catalog.lookup import CatalogTask
-from nel_action.errors import Location, NotFoundError, Problem, SpecError
+from nel_action.errors import NotFoundError, Problem, SpecError
 from nel_action.harnesses.interface import Harness
 from nel_action.harnesses.registry import harness
 from nel_action.model.env_ref import EnvRef
@@ -185,41 +185,31 @@ class _JobBuilder:
         remaining = {name: value for name, value in endpoint.items() if name != "adapter_config"}
         bare = replace(task, config={**task.config, "target": {**target, "api_endpoint": remaining}})
         if config and not enabled:
-            location = self._locate_adapter(index, label, next(iter(config)))
-            message = f"task {task.display}: adapter_config has no effect without the gateway"
-            return bare, AdapterSteps(), [Problem(message, location, "remove gateway: false, or adapter_config")]
+            problem = Problem("adapter_config has no effect without the gateway", hint="remove one of them")
+            return bare, AdapterSteps(), [self._adapter_problem(index, label, next(iter(config)), problem)]
         steps, problems = adapter_steps(config, task.endpoint_type)
-        return (
-            bare,
-            steps,
-            [
-                Problem(
-                    f"task {task.display}: {problem.message}", self._locate_adapter(index, label, key), problem.hint
-                )
-                for key, problem in problems
-            ],
-        )
+        return bare, steps, [self._adapter_problem(index, label, key, problem) for key, problem in problems]
 
-    def _locate_adapter(self, index: int, label: str, key: str) -> Location | None:
-        """Return the source position of a key of an `adapter_config`, which the task, the evaluation or the target has.
+    def _adapter_problem(self, index: int, label: str, key: str, problem: Problem) -> Problem:
+        """Return a problem of an `adapter_config` with its source position; one of all tasks is the same for each.
 
         Args:
             index: of the task.
             label: of the target.
-            key: of the configuration.
+            key: that the problem concerns.
+            problem: without a position.
         """
-        spec = self.spec
+        spec, evaluation = self.spec, self.spec.evaluation
         inner = ("target", "api_endpoint", "adapter_config", key)
-        for path, config in (
-            (
-                ("evaluation", "tasks", index, "nemo_evaluator_config"),
-                spec.evaluation.tasks[index].nemo_evaluator_config,
-            ),
-            (("evaluation", "nemo_evaluator_config"), spec.evaluation.nemo_evaluator_config),
-        ):
-            if get(config, inner) is not None:
-                return self.locate((*path, *inner))
-        return self.locate((*(("targets", label) if spec.targets else ("target",)), *inner[1:]))
+        task = evaluation.tasks[index]
+        if get(task.nemo_evaluator_config, inner) is not None:
+            location = self.locate(("evaluation", "tasks", index, "nemo_evaluator_config", *inner))
+            return Problem(f"task {task.name}: {problem.message}", location, problem.hint)
+        if get(evaluation.nemo_evaluator_config, inner) is not None:
+            location = self.locate(("evaluation", "nemo_evaluator_config", *inner))
+        else:
+            location = self.locate((*(("targets", label) if spec.targets else ("target",)), *inner[1:]))
+        return Problem(problem.message, location, problem.hint)
 
     def _is_pinned(self, target: Target) -> bool:
         """Return whether something identifies the model under test; a commit of other files does not."""
