@@ -33,6 +33,7 @@ def execute(home: Path, *argv: str, **order: Any) -> tuple[subprocess.CompletedP
         "files": {},
         "folders": {},
         "hidden": [],
+        "gateway": None,
         "timeout": 60,
         "grace": 5,
         "pause": 1,

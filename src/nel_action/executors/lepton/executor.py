@@ -290,7 +290,7 @@ class LeptonExecutor:
         environment = job_environment(lepton_job, 0, token_secret)
         node_group = self._settings.lepton_platform.tasks.node_group
         body = job_body(lepton_job, environment, invocation=PLACEHOLDER_INVOCATION, node_group=node_group)
-        order = lepton_job.order(environment.secret_variables)
+        order = lepton_job.order(environment.secret_variables, PLACEHOLDER_INVOCATION)
         return {"lepton_job.json": _json(body), "lepton_order.json": _json(order)}
 
     def plan_scripts(self, plan: Plan) -> Mapping[str, str]:

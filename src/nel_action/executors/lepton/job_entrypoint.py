@@ -35,6 +35,8 @@ PART_SIZE = 6000
 """Bytes per part of the archive: base64-encoded, a part stays below the line length at which log collectors split."""
 MIN_SECRET_LENGTH = 4
 """Shorter values are not redacted: the log would become unreadable."""
+GATEWAY = "gateway.pyz"
+"""Program of the gateway, a member of the archive."""
 HTTP_OK = 200
 SIGKILL_STATUS = 137
 REQUEST_TIMEOUT = 10
@@ -56,6 +58,7 @@ class Run:
         self.id = os.urandom(4).hex()
         self.lock = threading.Lock()
         self.process: subprocess.Popen[bytes] | None = None
+        self.record = ""
         values = [os.environ.get(name, "") for name in order["hidden"]]
         lines = {line.encode() for value in values for line in value.splitlines() if len(line) >= MIN_SECRET_LENGTH}
         self.secrets = sorted(lines, key=len, reverse=True)
@@ -91,6 +94,8 @@ class Run:
                 shutil.rmtree(target, ignore_errors=True)
                 Path(target).parent.mkdir(parents=True, exist_ok=True)
                 shutil.move(str(self.home / "sent" / name), target)
+        if self.order["gateway"]:
+            shutil.move(str(self.home / "sent" / GATEWAY), str(self.home / GATEWAY))
         for name, text in self.order["files"].items():
             file = self.home / "work" / name
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -137,7 +142,31 @@ class Run:
         for name, source in self.order["secret_env"].items():
             env[name] = os.environ.get(source, "")
         env.update(self.order["env"])
+        gateway = self.order["gateway"]
+        if gateway and gateway["key"]:
+            env[gateway["upstream_key"]] = os.environ.get(gateway["key"], "")
         return env
+
+    def command(self) -> list[str]:
+        """Return the harness's command line, behind the gateway if there is one."""
+        argv: list[str] = self.order["argv"]
+        gateway = self.order["gateway"]
+        if not gateway:
+            return argv
+        record = open_record(gateway["record"], gateway["keep_days"]) if gateway["record"] else ""
+        if not record:
+            self.report("no volume is mounted: the requests of this job are not recorded")
+        self.record = record
+        config = self.home / "gateway.json"
+        config.write_text(json.dumps({**gateway["config"], "record": record}), encoding="utf-8")
+        program = [sys.executable, "-I", "-S", str(self.home / GATEWAY), "run", "--config", str(config)]
+        return [*program, *gateway["options"], "--", *argv]
+
+    def close_record(self) -> None:
+        """Close the record after a success: another evaluation of the same job asks everything anew."""
+        if self.record:
+            with contextlib.suppress(OSError):
+                Path(self.record, "closed").touch()
 
     def run_harness(self) -> int:
         """Run the harness and return its exit status.
@@ -147,7 +176,7 @@ class Run:
         """
         with (self.home / "logs" / "client.log").open("wb") as log:
             self.process = subprocess.Popen(
-                self.order["argv"],
+                self.command(),
                 cwd=str(self.home / "work"),
                 env=self.harness_environment(),
                 stdin=subprocess.DEVNULL,
@@ -259,6 +288,35 @@ class Run:
         return True
 
 
+def open_record(root: str, keep_days: int) -> str:
+    """Return the directory of the open record of the job's requests; create it if there is none.
+
+    Args:
+        root: directory of all records of the job's key.
+        keep_days: days after the last answer until a record is removed.
+    """
+    path = Path(root)
+    remove_expired(path.parent)
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    number = max((int(each.name) for each in path.iterdir() if each.name.isdigit()), default=0)
+    if number == 0 or (path / str(number) / "closed").exists():
+        number += 1
+    record = path / str(number)
+    record.mkdir(mode=0o700, exist_ok=True)
+    (record / "keep_days").write_text(str(keep_days), encoding="ascii")
+    return str(record)
+
+
+def remove_expired(root: Path) -> None:
+    """Remove records of all keys whose last answer is older than their number of days."""
+    for record in root.glob("nel-*/*"):
+        with contextlib.suppress(OSError, ValueError):
+            last = max(each.stat().st_mtime for each in (record, *record.iterdir()))
+            days = int((record / "keep_days").read_text(encoding="ascii"))
+            if last + days * 86_400 < time.time():
+                shutil.rmtree(record, ignore_errors=True)
+
+
 def out_of_memory() -> bool:
     """Whether the kernel has killed a process of this container because of its memory limit."""
     for name in ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control"):
@@ -286,6 +344,8 @@ def execute(run: Run) -> int:
     except OSError as error:
         return run.finish(74, "infrastructure", str(error))
     status = 128 - status if status < 0 else status
+    if status == 0:
+        run.close_record()
     if status == SIGKILL_STATUS and out_of_memory():
         return run.finish(status, "out_of_memory", "a process was killed: out of memory")
     return run.finish(status, "", "")

@@ -13,10 +13,20 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from nel_action.errors import UsageError
+from nel_action.executors.gateway import (
+    COUNTERS_FILE,
+    UPSTREAM_KEY,
+    behind_gateway,
+    gateway_config,
+    gateway_url,
+    pack_gateway,
+)
 from nel_action.executors.hooks import with_hooks
 from nel_action.executors.lepton.environment import ENDPOINT_TOKEN
+from nel_action.executors.lepton.job_entrypoint import GATEWAY
 from nel_action.executors.lepton.model_server import ADDRESS_PLACEHOLDER, ModelServer
 from nel_action.files import is_generated
+from nel_action.gateway.runner import PLACEHOLDER
 from nel_action.harnesses.interface import Binding, Command
 from nel_action.harnesses.registry import harness
 from nel_action.model.job import attempt_name
@@ -94,14 +104,45 @@ class LeptonJob:
     def command(self) -> Command:
         """The harness's command, including the task's hooks."""
         binding = Binding(
-            url=self.url,
+            url=gateway_url(self.url) if self.job.gateway else self.url,
             model_id=self.job.target.api_endpoint.model_id or "",
             output_dir=self.directory / "artifacts",
             work_dir=self.directory / "work",
             api_key_name=self.api_key_name,
             task_dir=self.directory / "task" if self.job.task.task_dir else None,
         )
-        return with_hooks(harness(self.job.harness).command(self.job.task, binding), self.job)
+        task = behind_gateway(self.job).task if self.job.gateway else self.job.task
+        return with_hooks(harness(self.job.harness).command(task, binding), self.job)
+
+    def gateway_order(self, invocation: str) -> dict[str, Any] | None:
+        """Return the instructions for the gateway; None if the job has none.
+
+        Args:
+            invocation: ID of the invocation.
+        """
+        settings, key = self.job.gateway, self.api_key_name
+        if settings is None:
+            return None
+        counters = str(self.directory / "logs" / COUNTERS_FILE)
+        config = gateway_config(
+            self.job, url=self.url, record=None, counters=counters, attempt=self.number, invocation=invocation
+        )
+        aliases = [alias for alias, source in self.command.secret_env.items() if source == key]
+        options = [item for name in dict.fromkeys([key, *aliases]) if key and name for item in ("--token-env", name)]
+        for name, text in self.command.files.items():
+            if PLACEHOLDER in text:
+                options += ["--file", str(self.directory / "work" / name)]
+        if harness(self.job.harness).starts_over:
+            options += ["--clear", str(self.directory / "artifacts"), "--earlier", str(self.directory / "earlier")]
+        record = self.directory.parent / "record" / self.job.key if self.storage is not None else None
+        return {
+            "config": config | {"api_key_name": UPSTREAM_KEY if key else ""},
+            "options": options,
+            "key": key,
+            "upstream_key": UPSTREAM_KEY,
+            "record": str(record) if record is not None else "",
+            "keep_days": settings.keep_days,
+        }
 
     @property
     def directories(self) -> Mapping[str, tuple[Path, str]]:
@@ -119,11 +160,12 @@ class LeptonJob:
         source = Path(self.job.dataset[0]) if self.job.dataset else None
         return source is not None and source.is_relative_to(self.base_dir.absolute()) and source.is_dir()
 
-    def argv(self, secret_variables: list[str]) -> list[str]:
+    def argv(self, secret_variables: list[str], invocation: str) -> list[str]:
         """Return the container's command: the entry point, its order, and the packed directories.
 
         Args:
             secret_variables: names of the variables whose values are redacted from the log.
+            invocation: ID of the invocation.
 
         Raises:
             UsageError: a directory cannot be read, or the command is too long.
@@ -131,7 +173,7 @@ class LeptonJob:
         packed = self._packed_directories()
         chunks = [packed[start : start + MAX_ARGUMENT_LENGTH] for start in range(0, len(packed), MAX_ARGUMENT_LENGTH)]
         # NOTE: Kubernetes expands `$(NAME)` in a container's command; as a JSON escape the sign is not seen.
-        order = json.dumps(self.order(secret_variables), separators=(",", ":")).replace("$", "\\u0024")
+        order = json.dumps(self.order(secret_variables, invocation), separators=(",", ":")).replace("$", "\\u0024")
         argv = ["python3", "-c", _entrypoint_source(), order, *chunks]
         length = sum(map(len, argv))
         if len(order) > MAX_ARGUMENT_LENGTH or length > MAX_COMMAND_LENGTH:
@@ -142,11 +184,12 @@ class LeptonJob:
             raise UsageError(msg, hint="put task_dir or dataset_dir into the image or on a mounted volume")
         return argv
 
-    def order(self, secret_variables: list[str]) -> dict[str, Any]:
+    def order(self, secret_variables: list[str], invocation: str) -> dict[str, Any]:
         """Return the instructions for the entry point, as JSON.
 
         Args:
             secret_variables: names of the variables whose values are redacted from the log.
+            invocation: ID of the invocation.
         """
         model_server = self.model_server
         health = None
@@ -164,6 +207,7 @@ class LeptonJob:
             "files": dict(self.command.files),
             "folders": {label: target for label, (_, target) in self.directories.items()},
             "hidden": secret_variables,
+            "gateway": self.gateway_order(invocation),
             "timeout": round(self.job.timeout),
             "grace": STOP_SECONDS,
             "pause": HEALTH_INTERVAL,
@@ -177,11 +221,16 @@ class LeptonJob:
         Raises:
             UsageError: a directory cannot be read.
         """
-        if not self.directories:
+        if not self.directories and not self.job.gateway:
             return ""
         buffer = io.BytesIO()
         try:
             with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+                if self.job.gateway:
+                    program = pack_gateway()
+                    member = tarfile.TarInfo(GATEWAY)
+                    member.size, member.mode = len(program), 0o600
+                    archive.addfile(member, io.BytesIO(program))
                 for label, (source, _) in self.directories.items():
                     archive.add(source, label, filter=partial(_normalized, source=source, label=label))
         except OSError as error:

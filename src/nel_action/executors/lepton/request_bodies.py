@@ -112,7 +112,7 @@ def job_body(
     spec = _without_none(
         resource_shape=tasks.resource_shape,
         affinity=_affinity(node_group),
-        container={"image": _image(lepton_job), "command": lepton_job.argv(environment.secret_variables)},
+        container={"image": _image(lepton_job), "command": lepton_job.argv(environment.secret_variables, invocation)},
         completions=1,
         parallelism=1,
         max_failure_retry=0,
