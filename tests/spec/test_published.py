@@ -28,9 +28,10 @@ STRICTER = {
     r"deployment.pre_cmd is shell text": "execution.trust_commands=true",
     r"export.s3.\w+ would put the value of \w+ into the spec": "name the variable instead",
     r"execution must be a mapping, not empty": "",
+    r"execution.extra_docker_args: the option 'some' is not supported": "supported are: --add-host",
 }
 """Messages of refused configs and their hints: task names that the launcher removed or never had, shell commands
-without trust, values of secrets, and a template with empty sections."""
+without trust, values of secrets, a template with empty sections, and placeholders."""
 
 
 def outcome(config: Published, folder: Path) -> str:

@@ -5,7 +5,7 @@ created, even if the response to `submit` was lost, and `submit` must be idempot
 exists, it returns that attempt.
 
 Optional capabilities are separate protocols (`BatchSubmitting`, `Describing`, `Maintaining`, `Pooling`, `Recording`,
-`Releasing`, `Supervising`, `Surveying`).
+`Releasing`, `Supervising`, `Surveying`, `Validating`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from typing import Protocol, runtime_checkable
 from nel_action.errors import ExecutorError, Problem, UnreachableError
 from nel_action.model.job import Attempt, JobStatus, Key
 from nel_action.planning.jobs import Job, Plan
+from nel_action.planning.task_resolution import Locate
+from nel_action.spec.model import Spec
 
 __all__ = [
     "BatchSubmitting",
@@ -30,6 +32,7 @@ __all__ = [
     "Releasing",
     "Supervising",
     "Surveying",
+    "Validating",
     "find_attempts",
     "poll_attempts",
 ]
@@ -142,6 +145,19 @@ class Describing(Protocol):
 
     def describe(self, attempt: Attempt) -> Mapping[str, str]:
         """Return labels and locations (`directory`, `logs`) in display order."""
+
+
+@runtime_checkable
+class Validating(Protocol):
+    """An executor that finds mistakes of a spec without its backend."""
+
+    def validate(self, spec: Spec, locate: Locate) -> Sequence[Problem]:
+        """Return the mistakes, with their source positions; called before the plan is made, also by a dry run.
+
+        Args:
+            spec: the spec.
+            locate: maps a key to its source position.
+        """
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from nel_action.errors import EngineError, Location, NelActionError, Problem, SecretError, SpecError, SpecProblem
-from nel_action.executors.interface import Executor, ExecutorContext
+from nel_action.executors.interface import Executor, ExecutorContext, Validating
 from nel_action.executors.registry import open_executor
 from nel_action.lifecycle.endpoint_check import check_endpoint
 from nel_action.lifecycle.provenance import discover_context
@@ -56,6 +56,8 @@ def prepare(
         loaded.spec.execution, ExecutorContext(home=home, environ=environ, base_dir=loaded.base_dir)
     )
     try:
+        if isinstance(executor, Validating) and (problems := executor.validate(loaded.spec, loaded.locate)):
+            raise SpecError(problems)
         context = discover_context(loaded.base_dir, environ, salt=secrets.token_hex(8) if fresh else "")
         if resolve:
             context = replace(context, digests=executor.resolve(images(loaded.spec)))

@@ -14,6 +14,7 @@ from nel_action.errors import Location, Problem, SpecError, UsageError
 from nel_action.spec.composition import compose_document
 from nel_action.spec.defaults import GROUPS, Entry, check_choices, read_defaults
 from nel_action.spec.deprecations import rename_keys
+from nel_action.spec.effects import check_effects, referenced_keys
 from nel_action.spec.environment import check_environment
 from nel_action.spec.interpolate import interpolate
 from nel_action.spec.model import Spec
@@ -156,6 +157,7 @@ def _finish(
     _drop_unused_commands(data, sources)
     problems, environment_warnings = check_environment(data, sources.locate)
     warnings += environment_warnings
+    referenced = referenced_keys(data)
     unresolved = interpolate(data, environ, sources.locate)
     missing, missing_locs = missing_values(data, sources)
     _set_parallelism(data)
@@ -166,6 +168,9 @@ def _finish(
         problems += [problem for problem in group if problem.location not in locations]
     if spec is not None:
         problems += check_spec(spec, sources.locate)
+        errors, ineffective = check_effects(spec, data, sources.locate, referenced)
+        problems += errors
+        warnings += ineffective
     if problems or spec is None:
         raise SpecError(sorted(dict.fromkeys(problems), key=_sort_key))
     return data, spec, warnings

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from nel_action.errors import EngineError, NelActionError, Problem, UsageError
+from nel_action.errors import EngineError, NelActionError, Problem, SpecProblem, UsageError
 from nel_action.executors.interface import ExecutorContext
 from nel_action.executors.local.command import auxiliary_deployments
 from nel_action.executors.local.docker.engine import docker_client
 from nel_action.executors.local.docker.images import why_unavailable
-from nel_action.executors.local.docker.options import opens_machine, parse_docker_args
+from nel_action.executors.local.docker.options import parse_docker_args
 from nel_action.executors.local.model_server.interface import LOOPBACK, bridge_gateway, server_kind
+from nel_action.executors.local.validation import declared_mounts
 from nel_action.executors.virtualenvs import find_uv
 from nel_action.planning.jobs import Job, Plan
 from nel_action.spec.deployment import ServedDeployment
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
     from docker import DockerClient
 
 __all__ = ["check", "check_gateway"]
-
-CONTAINER_SETTINGS: Final = ("memory", "cpus", "extra_docker_args", "mounts")
-"""Settings that apply to containers only."""
 
 
 def check(plan: Plan, settings: LocalExecution, context: ExecutorContext) -> list[Problem]:
@@ -45,11 +41,9 @@ def check(plan: Plan, settings: LocalExecution, context: ExecutorContext) -> lis
     if "process" in runtimes:
         problems += _check_uv(plan.jobs, context.environ)
     if "docker" in runtimes:
-        problems += _check_container_settings(settings, context.base_dir)
+        problems += _check_mounts(settings, context.base_dir)
         problems += _check_containers(plan.jobs, settings, context.environ)
-    else:
-        problems += _check_unused_settings(settings)
-    return [*problems, *_check_unused_server_settings(plan.jobs, settings)]
+    return problems
 
 
 def _runtimes(jobs: Iterable[Job], settings: LocalExecution) -> set[str]:
@@ -77,16 +71,16 @@ def _check_servers(jobs: Iterable[Job], settings: LocalExecution) -> Iterator[Pr
     for key, deployment in next((_servers(job) for job in jobs), {}).items():
         for problem in server_kind(deployment).check(deployment):
             message = problem.message if key == "deployment" else f"{key}: {problem.message}"
-            yield Problem(message, problem.location, problem.hint)
+            yield SpecProblem(message, problem.location, problem.hint)
         if deployment.pre_cmd and not settings.trust_commands:
             hint = "set execution.trust_commands: true if the authors of the spec may run shell commands here"
-            yield Problem(f"{key}.pre_cmd is a shell command, which is not run unless it is trusted", hint=hint)
+            yield SpecProblem(f"{key}.pre_cmd is a shell command, which is not run unless it is trusted", hint=hint)
         if (deployment.runtime or settings.runtime) == "docker" and deployment.image is None:
             hint = f"name one, or set {key}.runtime: process"
-            yield Problem(f"{key}.image is missing: the image of the model server", hint=hint)
+            yield SpecProblem(f"{key}.image is missing: the image of the model server", hint=hint)
         if max(getattr(deployment, "num_nodes", 1), getattr(deployment, "num_instances", 1)) > 1:
             hint = "set num_nodes and num_instances to 1, or run on Slurm"
-            yield Problem(f"{key} requires several machines; the local executor has one", hint=hint)
+            yield SpecProblem(f"{key} requires several machines; the local executor has one", hint=hint)
 
 
 def _check_uv(jobs: Iterable[Job], environ: Mapping[str, str]) -> Iterator[Problem]:
@@ -97,63 +91,10 @@ def _check_uv(jobs: Iterable[Job], environ: Mapping[str, str]) -> Iterator[Probl
             yield from error.problems
 
 
-def _check_unused_settings(settings: LocalExecution) -> Iterator[Problem]:
-    for name in CONTAINER_SETTINGS:
-        if getattr(settings, name) != LocalExecution.model_fields[name].get_default():
-            hint = "remove it, or set execution.runtime: docker"
-            yield Problem(f"execution.{name} applies to containers only, and execution.runtime is process", hint=hint)
-
-
-def _check_unused_server_settings(jobs: Iterable[Job], settings: LocalExecution) -> Iterator[Problem]:
-    """Yield settings of model servers in containers that no such server uses."""
-    servers = next((_servers(job) for job in jobs), {})
-    in_containers = {key for key, item in servers.items() if (item.runtime or settings.runtime) == "docker"}
-    if settings.gpus and not in_containers:
-        hint = "remove it; a process sees all GPUs unless CUDA_VISIBLE_DEVICES is set"
-        yield Problem("execution.gpus has no effect: no model is served in a container", hint=hint)
-    for key, deployment in servers.items():
-        if key not in in_containers and deployment.image not in {None, _packaged_image(deployment.type)}:
-            hint = f"remove it, or set {key}.runtime: docker"
-            yield Problem(f"{key}.image has no effect: the server is a process", hint=hint)
-    mounts = {"deployment": settings.mounts.deployment}
-    mounts |= {f"auxiliary_deployments.{name}": binds for name, binds in settings.mounts.auxiliary.items()}
-    for key, binds in mounts.items():
-        if binds and key not in in_containers and settings.runtime == "docker":
-            name = key.replace("auxiliary_deployments.", "auxiliary.")
-            hint = "remove it, or serve that model in a container"
-            yield Problem(f"execution.mounts.{name} has no effect: no such server runs in a container", hint=hint)
-
-
-def _packaged_image(kind: str) -> str | None:
-    """Return the image that the packaged group of a deployment names, which a spec need not remove."""
-    path = files("nel_action.spec") / "groups" / "deployment" / f"{kind}.yaml"
-    match = re.search(r"^image: (\S+)$", path.read_text(encoding="utf-8"), re.MULTILINE) if path.is_file() else None
-    return match.group(1) if match else None
-
-
-def _check_container_settings(settings: LocalExecution, base_dir: Path) -> Iterator[Problem]:
-    from docker.errors import DockerException
-    from docker.utils import parse_bytes
-
-    try:
-        parse_docker_args(settings.extra_docker_args)
-    except UsageError as error:
-        yield from error.problems
-    for name in ("memory", "shm_size"):
-        try:
-            parse_bytes(getattr(settings, name) or "1g")
-        except DockerException:
-            value = getattr(settings, name)
-            yield Problem(f"execution.{name}: {value!r} is not a size", hint="write for example 512m or 8g")
-    mounts = settings.mounts
-    roles = {"deployment": mounts.deployment, "evaluation": mounts.evaluation}
-    for role, binds in (roles | {f"auxiliary.{name}": binds for name, binds in mounts.auxiliary.items()}).items():
-        for source in binds:
-            if not (base_dir / source).exists():
-                yield Problem(f"execution.mounts.{role}: {base_dir / source} does not exist")
-            elif opens_machine(str(base_dir / source)):
-                message = f"execution.mounts.{role}: {source} would give the job control of this machine"
-                yield Problem(message, hint="mount the folder that the job needs")
+def _check_mounts(settings: LocalExecution, base_dir: Path) -> Iterator[Problem]:
+    for key, source in declared_mounts(settings):
+        if not (base_dir / source).exists():
+            yield SpecProblem(f"{'.'.join(map(str, key[:-1]))}: {base_dir / source} does not exist")
 
 
 def _check_containers(jobs: Sequence[Job], settings: LocalExecution, environ: Mapping[str, str]) -> Iterator[Problem]:
@@ -162,7 +103,7 @@ def _check_containers(jobs: Sequence[Job], settings: LocalExecution, environ: Ma
         yield from _check_loopback(jobs, settings)
         if "none" in {settings.network, _extra_network(settings)}:
             hint = "remove it; a task needs the address of its model"
-            yield Problem("execution.network: none keeps the harness from reaching the model", hint=hint)
+            yield SpecProblem("execution.network: none keeps the harness from reaching the model", hint=hint)
     try:
         with docker_client(environ) as client:
             yield from _check_limits(client, settings)
@@ -183,7 +124,7 @@ def _check_missing_images(jobs: Iterable[Job]) -> Iterator[Problem]:
     for job in jobs:
         if job.image is None:
             hint = "name one with container:, or set execution.runtime: process"
-            yield Problem(f"{job.name} has no image to run in", hint=hint)
+            yield SpecProblem(f"{job.name} has no image to run in", hint=hint)
 
 
 def _check_loopback(jobs: Iterable[Job], settings: LocalExecution) -> Iterator[Problem]:
@@ -194,7 +135,8 @@ def _check_loopback(jobs: Iterable[Job], settings: LocalExecution) -> Iterator[P
     for url in sorted(url for url in urls if url):
         if settings.network != "host" and _is_loopback(urlsplit(url).hostname or ""):
             hint = "set execution.network: host, or use an address that containers can reach"
-            yield Problem(f"a container cannot reach {url}, which is on this machine's loopback interface", hint=hint)
+            message = f"a container cannot reach {url}, which is on this machine's loopback interface"
+            yield SpecProblem(message, hint=hint)
 
 
 def _is_loopback(host: str) -> bool:

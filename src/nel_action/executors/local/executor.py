@@ -23,12 +23,15 @@ from nel_action.executors.local.scripts import plan_scripts, run_script
 from nel_action.executors.local.secrets import env_references, read_host_variables
 from nel_action.executors.local.store import Queue, Store
 from nel_action.executors.local.supervisor import ensure_supervisor, last_error
+from nel_action.executors.local.validation import validate
 from nel_action.executors.records import close_record
 from nel_action.gateway.listing import record_lines
 from nel_action.model.job import Attempt, JobState, JobStatus, Key, attempt_name, newest
 from nel_action.planning.jobs import Job, Plan
+from nel_action.planning.task_resolution import Locate
 from nel_action.retry import Backoff, poll_until
 from nel_action.spec.execution import LocalExecution
+from nel_action.spec.model import Spec
 
 __all__ = ["LocalExecutor"]
 
@@ -55,6 +58,10 @@ class LocalExecutor:
         self._context = context
         self._store = Store(context.home)
         self._records: dict[str, JobRecord] = {}
+
+    def validate(self, spec: Spec, locate: Locate) -> Sequence[Problem]:
+        """Return the mistakes of the spec that need no engine to be found."""
+        return validate(spec, self._settings, self._context, locate)
 
     def check(self, plan: Plan) -> Sequence[Problem]:
         """Return every problem that would keep the plan from running here."""

@@ -147,7 +147,8 @@ class AsyncEngine:
     """The engine as the supervisor uses it: connected on first use, called in threads."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
+        self.environ = environ
+        """Variables of this process."""
         self._client: DockerClient | None = None
         self._threads = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="engine")
 
@@ -164,7 +165,7 @@ class AsyncEngine:
         from requests import RequestException
 
         if self._client is None:
-            self._client = connect(self._environ)
+            self._client = connect(self.environ)
         try:
             return function(self._client)
         except (DockerException, RequestException) as error:

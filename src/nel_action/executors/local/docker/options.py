@@ -9,25 +9,17 @@ import argparse
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from nel_action.errors import UsageError
+from nel_action.executors.local.docker.isolation import Opening, allowed, opening_mount
 
-__all__ = ["opens_machine", "parse_docker_args"]
+__all__ = ["parse_docker_args"]
 
 KEY: Final = "execution.extra_docker_args"
 
-ENGINE_SOCKETS: Final = (
-    "/var/run/docker.sock",
-    "/run/docker.sock",
-    "/run/containerd/containerd.sock",
-    "/run/podman/podman.sock",
-    "/run/crio/crio.sock",
-)
-"""A program that can write to one of them controls the machine."""
-
 SINGLE: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
+    "--cgroupns": ("cgroupns", str),
     "--cpus": ("nano_cpus", lambda text: int(float(text) * 1e9)),
     "--cpuset-cpus": ("cpuset_cpus", str),
     "--entrypoint": ("entrypoint", str),
@@ -35,20 +27,27 @@ SINGLE: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "--ipc": ("ipc_mode", str),
     "--memory": ("mem_limit", str),
     "--network": ("network", str),
+    "--pid": ("pid_mode", str),
     "--pids-limit": ("pids_limit", int),
     "--platform": ("platform", str),
     "--runtime": ("runtime", str),
     "--shm-size": ("shm_size", str),
     "--user": ("user", str),
+    "--userns": ("userns_mode", str),
+    "--uts": ("uts_mode", str),
 }
 """Option → argument of the engine's client, and how to parse the value."""
 
 REPEATED: Final[Mapping[str, tuple[str, str | None]]] = {
     "--add-host": ("extra_hosts", ":"),
+    "--cap-add": ("cap_add", None),
     "--device": ("devices", None),
+    "--device-cgroup-rule": ("device_cgroup_rules", None),
     "--dns": ("dns", None),
     "--env": ("environment", "="),
+    "--group-add": ("group_add", None),
     "--label": ("labels", "="),
+    "--security-opt": ("security_opt", None),
     "--tmpfs": ("tmpfs", ":"),
     "--ulimit": ("ulimits", None),
     "--volume": ("volumes", None),
@@ -57,8 +56,32 @@ REPEATED: Final[Mapping[str, tuple[str, str | None]]] = {
 
 SHORT: Final = {"--env": "-e", "--hostname": "-h", "--label": "-l", "--memory": "-m", "--user": "-u", "--volume": "-v"}
 
-SWITCHES: Final = {"--read-only": ("read_only", True), "--rm": ("", True), "--init": ("", True)}
+SWITCHES: Final = {
+    "--init": ("", True),
+    "--privileged": ("privileged", True),
+    "--read-only": ("read_only", True),
+    "--rm": ("", True),
+}
 """Options without a value; those without a name describe the default behaviour."""
+
+
+OPENINGS: Final[Mapping[str, Opening]] = {
+    "--privileged": Opening("privileges", "all rights on this machine"),
+    "--cap-add": Opening("privileges", "rights beyond those of its user"),
+    "--security-opt": Opening("privileges", "system calls that are blocked otherwise"),
+    "--group-add": Opening("privileges", "the rights of another group, which may own a socket of the engine"),
+    "--device": Opening("devices", "a device of this machine"),
+    "--device-cgroup-rule": Opening("devices", "devices of this machine"),
+    "--pid": Opening("namespaces", "the processes of this machine or of another container"),
+    "--ipc": Opening("namespaces", "the memory that programs of this machine or of another container share"),
+    "--uts": Opening("namespaces", "the host name of this machine"),
+    "--userns": Opening("namespaces", "the user IDs of this machine"),
+    "--cgroupns": Opening("namespaces", "the control groups of this machine"),
+}
+"""Option → what it opens; the namespaces with a value that is private to the container do not open anything."""
+
+PRIVATE: Final = frozenset({"private", "none", "shareable"})
+"""Values of the options of namespaces that do not open anything."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,8 +90,12 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(msg)
 
 
-def parse_docker_args(text: str) -> dict[str, Any]:
+def parse_docker_args(text: str, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """Parse options of `docker run` into arguments of the engine's client (`{"mem_limit": "8g"}`).
+
+    Args:
+        text: the options, quoted like in a shell.
+        environ: variables of this process; NEL_ACTION_ALLOW is the permission of the runner's owner.
 
     Raises:
         UsageError: an option is unknown, not allowed, or has an invalid value; the message names it.
@@ -79,17 +106,39 @@ def parse_docker_args(text: str) -> dict[str, Any]:
         msg = f"{KEY}: {error}"
         raise UsageError(msg) from error
     options, unknown = _parser().parse_known_args(argv)
-    if options.ipc_mode == "host":
-        msg = f"{KEY}: --ipc host would give the job the memory that programs of this machine share"
-        raise UsageError(msg, hint="write --ipc private, and set execution.shm_size")
     if unknown and unknown[0].partition("=")[0] == "--gpus":
         msg = f"{KEY}: --gpus has no effect: a harness uses the model through its endpoint"
         raise UsageError(msg, hint="set execution.gpus for the containers of the deployment")
     if unknown:
         msg = f"{KEY}: the option {unknown[0]!r} is not supported"
-        raise UsageError(msg, hint=f"supported are: {', '.join(sorted([*SINGLE, *REPEATED, *SWITCHES]))}")
+        raise UsageError(msg, hint=f"supported are: {', '.join(sorted({*SINGLE, *REPEATED, *SWITCHES} - {*OPENINGS}))}")
     given = {name: value for name, value in vars(options).items() if value not in (None, False, []) and name}
+    _check_openings(given, environ)
     return {name: _structured(name, value) for name, value in given.items()}
+
+
+def _check_openings(given: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+    """Reject the first option that opens this machine.
+
+    Raises:
+        UsageError: an option is not allowed, or the permission of the runner's owner is not valid.
+    """
+    names = {option: name for option, (name, _) in [*SINGLE.items(), *REPEATED.items(), *SWITCHES.items()]}
+    for option, opening in OPENINGS.items():
+        value = given.get(names[option])
+        values = [value] if isinstance(value, str) else value or []
+        for text in [""] if value is True else values:
+            if text not in PRIVATE:
+                _reject(f"{option} {text}".rstrip(), opening, environ)
+    for text in given.get("volumes", ()):
+        if (mount := opening_mount(text.partition(":")[0], environ)) is not None:
+            _reject(f"--volume {text}", mount, environ)
+
+
+def _reject(option: str, opening: Opening, environ: Mapping[str, str]) -> None:
+    if opening.word not in allowed(environ):
+        msg = f"{KEY}: {option} would give the job {opening.reason}"
+        raise UsageError(msg, hint=opening.hint)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -136,24 +185,7 @@ def _volume(text: str) -> str:
     if len(parts) not in {2, 3} or not parts[0].startswith("/") or not parts[1].startswith("/"):
         msg = f"{KEY}: --volume {text} is not SOURCE:TARGET[:ro] with absolute paths"
         raise UsageError(msg)
-    if opens_machine(parts[0]):
-        msg = f"{KEY}: --volume {text} would give the job control of this machine"
-        raise UsageError(msg)
     return text
-
-
-def opens_machine(source: str) -> bool:
-    """Return whether a mount of this path gives a job control of the machine: the root, or the engine's socket."""
-    path = Path(os.path.realpath(source))
-    sockets = (Path(os.path.realpath(socket)) for socket in (*ENGINE_SOCKETS, _engine_socket()) if socket)
-    names = {Path(socket).name for socket in ENGINE_SOCKETS}
-    named = path.name in names or "docker.sock" in source or any((path / name).exists() for name in names)
-    return named or path == Path("/") or any(socket.is_relative_to(path) for socket in sockets)
-
-
-def _engine_socket() -> str:
-    host = os.environ.get("DOCKER_HOST", "")
-    return host.removeprefix("unix://") if host.startswith("unix://") else ""
 
 
 def _ulimit(text: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from nel_action.errors import EngineError
 from nel_action.executors.local.attempt import AttemptDir, AttemptError, JobRecord
 from nel_action.executors.local.docker.engine import RUNNING_STATES, AsyncEngine, RunningContainer, started_at
 from nel_action.executors.local.docker.images import find_local_image, pull_command
+from nel_action.executors.local.docker.isolation import opening_mount
 from nel_action.executors.local.docker.options import parse_docker_args
 from nel_action.executors.local.interface import HarnessPaths, Launch, Preceded, SetupStep
 from nel_action.executors.local.store import store_identity
@@ -68,19 +69,38 @@ HOME_VARIABLES: Final = {"HOME": "/tmp", "USER": "nel", "LOGNAME": "nel"}  # noq
 """Many programs need these; the caller's user ID has neither a name nor a home directory in the image."""
 
 
-def container_settings(settings: LocalExecution) -> dict[str, Any]:
+def container_settings(settings: LocalExecution, environ: Mapping[str, str]) -> dict[str, Any]:
     """Return the arguments of the engine's client that apply to every container of a spec."""
     from docker.types import Ulimit
 
-    arguments = parse_docker_args(settings.extra_docker_args)
+    arguments = parse_docker_args(settings.extra_docker_args, environ)
     if "ulimits" in arguments:
         arguments["ulimits"] = [Ulimit(**limit) for limit in arguments["ulimits"]]
     return {"shm_size": settings.shm_size, "init": True, "labels": {}} | arguments
 
 
-def spec_mounts(record: JobRecord, binds: Mapping[str, str]) -> list[Any]:
-    """Return the mounts that a spec asks for; a missing directory is an error of the engine and is not created."""
-    return [bind_mount(str(record.base_dir / source), target) for source, target in binds.items()]
+def spec_mounts(record: JobRecord, binds: Mapping[str, str], environ: Mapping[str, str]) -> list[Any]:
+    """Return the mounts that a spec asks for; a missing directory is an error of the engine and is not created.
+
+    Args:
+        record: the job.
+        binds: path on this machine, relative to the spec → path in the container.
+        environ: variables of this process.
+    """
+    return [bind_mount(_safe(record.base_dir / source, environ), target) for source, target in binds.items()]
+
+
+def _safe(source: Path, environ: Mapping[str, str]) -> str:
+    """Return the path without links.
+
+    Raises:
+        AttemptError: it opens this machine; links may have changed since the spec was checked.
+    """
+    if (opening := opening_mount(str(source), environ)) is not None:
+        raise AttemptError.failed(Reason.REJECTED, f"a mount of {source} would give the job {opening.reason}")
+    with suppress(OSError):
+        return os.path.realpath(source)
+    return str(source)
 
 
 def bind_mount(source: str, target: str, *, read_only: bool = False) -> Any:  # noqa: ANN401 untyped in the client
@@ -187,7 +207,7 @@ class DockerRuntime:
         image = find_local_image(client, reference, digest)
         if image is None:
             raise AttemptError.failed(Reason.IMAGE, f"{reference} does not have the digest {digest}")
-        settings = container_settings(self.record.settings) | self._limits()
+        settings = container_settings(self.record.settings, self.engine.environ) | self._limits()
         return client.containers.create(
             image,
             list(launch.argv),
@@ -197,7 +217,7 @@ class DockerRuntime:
                 # NOTE: the engine's own default may be a driver that cannot be read.
                 "log_config": LogConfig(type="json-file"),
                 "user": settings.get("user", _caller(client)),
-                "security_opt": security_options(client),
+                "security_opt": security_options(client) + settings.get("security_opt", []),
                 "working_dir": str(CONTAINER_PATHS.work),
                 "environment": {**HOME_VARIABLES, **settings.get("environment", {}), **launch.env},
                 "labels": {**settings["labels"], **self._labels()},
@@ -243,8 +263,9 @@ class DockerRuntime:
         if job.task.task_dir is not None:
             mounts.append(bind_mount(str(attempt.path / "task"), str(paths.task), read_only=True))
         if job.dataset is not None:
-            mounts.append(bind_mount(job.dataset[0], job.dataset[1], read_only=True))
-        return mounts + spec_mounts(self.record, self.record.settings.mounts.evaluation)
+            path = _safe(Path(job.dataset[0]), self.engine.environ)
+            mounts.append(bind_mount(path, job.dataset[1], read_only=True))
+        return mounts + spec_mounts(self.record, self.record.settings.mounts.evaluation, self.engine.environ)
 
     def _record_start(self, container: Container) -> None:
         """Write the start record with the time that the engine reports."""

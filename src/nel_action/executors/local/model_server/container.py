@@ -109,7 +109,7 @@ class ContainerServer:
         from docker.types import LogConfig
 
         context = self.context
-        settings = container_settings(context.record.settings)
+        settings = container_settings(context.record.settings, self.engine.environ)
         (context.directory / CONTAINER_MARKER).touch()
         checkpoint = CHECKPOINT if context.checkpoint else None
         command = context.command(host="0.0.0.0", port=self._port, work=WORK, checkpoint=checkpoint)  # noqa: S104 only in its own network
@@ -126,7 +126,7 @@ class ContainerServer:
                 "environment": {**settings.get("environment", {}), **command.env, **context.resolve_variables(values)},
                 "labels": {**settings["labels"], **self._labels()},
                 "mounts": self._mounts(),
-                "security_opt": security_options(client),
+                "security_opt": security_options(client) + settings.get("security_opt", []),
                 "device_requests": self._gpus(),
                 "network": self._network(client),
                 "ports": {f"{self._port}/tcp": (LOOPBACK, None)},
@@ -155,10 +155,10 @@ class ContainerServer:
         context = self.context
         mounts = [bind_mount(str(context.work), str(WORK), read_only=True)]
         if context.checkpoint is not None:
-            mounts.append(bind_mount(str(context.checkpoint), str(CHECKPOINT), read_only=True))
+            mounts += spec_mounts(context.record, {str(context.checkpoint): f"{CHECKPOINT}:ro"}, self.engine.environ)
         if context.deployment.cache_path is not None:
-            mounts.append(bind_mount(str(context.record.base_dir / context.deployment.cache_path), CACHE))
-        return mounts + spec_mounts(context.record, context.record.settings.mounts.deployment)
+            mounts += spec_mounts(context.record, {context.deployment.cache_path: CACHE}, self.engine.environ)
+        return mounts + spec_mounts(context.record, context.record.settings.mounts.deployment, self.engine.environ)
 
     def _gpus(self) -> list[Any]:
         from docker.types import DeviceRequest
