@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,12 +20,14 @@ from nel_action.executors.gateway import (
     gateway_url,
     harness_key,
     pack_gateway,
+    progress_with_counters,
     with_stop_reason,
 )
 from nel_action.gateway.config import load_config
 from nel_action.harnesses.interface import Command
+from nel_action.harnesses.registry import harness
 from nel_action.model.job import JobState, JobStatus, Reason
-from nel_action.model.task import Params
+from nel_action.model.task import Params, Progress
 from nel_action.planning.jobs import AdapterSteps, Job, Limits
 from nel_action.spec.deployment import GenericDeployment
 from nel_action.spec.gateway import Gateway, Rates, merged_gateway
@@ -153,3 +156,20 @@ def test_the_exit_codes_of_a_stop_become_reasons_only_behind_the_gateway() -> No
     assert with_stop_reason(failed, replace(gateway_job(), gateway=None)) == failed
     for other in (replace(failed, exit_code=1), replace(failed, reason=Reason.OUT_OF_MEMORY)):
         assert with_stop_reason(other, gateway_job()) == other
+
+
+def counters(folder: Path, **values: float) -> Path:
+    path = folder / "gateway.json"
+    path.write_text(json.dumps({"started": 100.0, "updated": 110.0, "delivered": 60, "paid": 20, **values}))
+    return path
+
+
+def test_time_left_is_that_of_answers_which_are_not_replayed(tmp_path: Path) -> None:
+    lm_eval, command = harness("lm_eval"), harness("command")
+    path = counters(tmp_path)
+    assert progress_with_counters(lm_eval, Progress(50, 100), path) == Progress(60, 100, 20.0)
+    assert progress_with_counters(lm_eval, Progress(99, 100), path) == Progress(99, 100, 0.5)
+    assert progress_with_counters(lm_eval, Progress(5, 100), counters(tmp_path, paid=0)) == Progress(60, 100, None)
+    assert progress_with_counters(command, None, path) == Progress(60)
+    assert progress_with_counters(command, Progress(3, 9), path) == Progress(3, 9)
+    assert progress_with_counters(command, Progress(3, 9), tmp_path / "none") == Progress(3, 9)

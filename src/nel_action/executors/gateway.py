@@ -19,9 +19,9 @@ from urllib.parse import urlsplit, urlunsplit
 import nel_action.gateway
 from nel_action.files import write_atomically
 from nel_action.gateway.runner import PLACEHOLDER, STOPPED
-from nel_action.harnesses.interface import Command
+from nel_action.harnesses.interface import Command, Harness
 from nel_action.model.job import JobState, JobStatus, Reason
-from nel_action.model.task import HarnessTask, one_token_body
+from nel_action.model.task import HarnessTask, Progress, one_token_body
 from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import ServedDeployment
 
@@ -38,6 +38,7 @@ __all__ = [
     "harness_key",
     "harness_timeout",
     "pack_gateway",
+    "progress_with_counters",
     "with_stop_reason",
 ]
 
@@ -201,6 +202,31 @@ def with_stop_reason(status: JobStatus, job: Job) -> JobStatus:
     if reason is None or status.state is not JobState.FAILED or status.reason is not Reason.HARNESS:
         return status
     return replace(status, reason=reason[0], detail=reason[1])
+
+
+def progress_with_counters(harness: Harness, progress: Progress | None, counters: Path) -> Progress | None:
+    """Return the progress of a running harness, completed by the counters of its gateway.
+
+    The rate is that of answers which the endpoint gave, since replayed ones come at once.
+
+    Args:
+        harness: the harness.
+        progress: as the harness reports it; None if it does not.
+        counters: the file with the counters, which need not exist.
+    """
+    try:
+        values = json.loads(counters.read_bytes())
+        delivered, paid = int(values["delivered"]), int(values["paid"])
+        elapsed = float(values["updated"]) - float(values["started"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return progress
+    if progress is None:
+        return Progress(delivered) if delivered else None
+    if not harness.counts_requests or progress.total is None:
+        return progress
+    done = min(max(delivered, progress.done), progress.total)
+    left = (progress.total - done) * elapsed / paid if paid and elapsed > 0 else None
+    return Progress(done, progress.total, left)
 
 
 def pack_gateway() -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import resource
 import sys
+import time
 from typing import Any
 
 from nel_action.gateway.config import Config
@@ -40,6 +41,7 @@ class Service:
 
     async def __aenter__(self) -> Service:  # noqa: PYI034 - Python 3.8 has no Self
         _raise_open_files()
+        self._started = time.time()
         _keep_counters(self.config.counters)
         self.stopped = asyncio.Event()
         self.proxy = Proxy(self.config, on_stop=self._on_stop)
@@ -84,7 +86,7 @@ class Service:
     def write_counters(self) -> None:
         """Write the counters' file."""
         if self.config.counters:
-            write_file(self.config.counters, {**self.proxy.status(), "program": self.program})
+            write_file(self.config.counters, {"started": self._started, **self.proxy.status(), "program": self.program})
 
     async def _count(self) -> None:
         while True:

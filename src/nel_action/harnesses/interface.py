@@ -72,6 +72,11 @@ class Harness(Protocol):
         """Whether each start evaluates all items anew, so that files of an interrupted run must move away first."""
         return False
 
+    @property
+    def counts_requests(self) -> bool:
+        """Whether `progress` returns requests, not items."""
+        return False
+
     def check(self, task: HarnessTask) -> Sequence[Problem]:  # noqa: ARG002 a default
         """Return what the harness does not support in a task, before anything runs."""
         return ()

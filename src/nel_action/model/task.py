@@ -91,3 +91,5 @@ class Progress:
     done: int
     """Items, or requests if the harness counts those."""
     total: int | None = None
+    seconds_left: float | None = None
+    """Estimated time until the harness has received all answers; None if it is not known."""

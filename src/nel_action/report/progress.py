@@ -65,6 +65,7 @@ def job_rows(views: Sequence[JobView]) -> list[JobRow]:
             state=view.state,
             done=view.progress.done if view.progress else None,
             total=view.progress.total if view.progress else None,
+            eta=view.progress.seconds_left if view.progress else None,
             started=view.attempt.started if view.attempt else None,
             ended=view.attempt.ended if view.attempt else None,
             detail=view.attempt.detail if view.attempt else None,

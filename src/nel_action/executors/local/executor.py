@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Final
 
 from nel_action.errors import EngineError, ExecutorError, NelActionError, Problem, UnreachableError
+from nel_action.executors.gateway import progress_with_counters
 from nel_action.executors.interface import ExecutorContext
 from nel_action.executors.local.attempt import AttemptDir, JobRecord, utc_timestamp
 from nel_action.executors.local.check import check
 from nel_action.executors.local.collect import collect
 from nel_action.executors.local.docker.engine import docker_client
 from nel_action.executors.local.docker.images import resolve_digests
-from nel_action.executors.local.gateway import RECORD_ROOT
+from nel_action.executors.local.gateway import RECORD_ROOT, counters_file
 from nel_action.executors.local.logs import last_line, stream, tail
 from nel_action.executors.local.scripts import plan_scripts, run_script
 from nel_action.executors.local.secrets import env_references, read_host_variables
@@ -192,7 +193,9 @@ class LocalExecutor:
         from nel_action.harnesses.registry import harness
 
         try:
-            progress = harness(record.job.harness).progress(attempt.artifacts, tail(attempt.client_log, LOG_TAIL))
+            program = harness(record.job.harness)
+            progress = program.progress(attempt.artifacts, tail(attempt.client_log, LOG_TAIL))
+            progress = progress_with_counters(program, progress, counters_file(attempt))
         except NelActionError:
             progress = None
         return JobStatus(state=JobState.RUNNING, started=started, progress=progress)

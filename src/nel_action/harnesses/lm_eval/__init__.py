@@ -43,6 +43,7 @@ class LmEval(Harness):
 
     name: Final = "lm_eval"
     starts_over: Final = True
+    counts_requests: Final = True
     requirements: Final = Path(__file__).with_name("requirements.txt")
     """lm-eval with its API models, without torch."""
 
