@@ -78,8 +78,10 @@ def test_edited_file_is_noticed_wherever_the_spec_names_it(benchmark: Benchmark,
     assert "score.py was changed" in reason
 
 
-def test_mounted_directory_of_the_repository_is_part_of_the_benchmark(benchmark: Benchmark) -> None:
-    execution = {"type": "local", "mounts": {"evaluation": {str(benchmark.work / "lib"): "/data"}}}
+@pytest.mark.parametrize("relative", [False, True])
+def test_mounted_directory_of_the_repository_is_part_of_the_benchmark(benchmark: Benchmark, *, relative: bool) -> None:
+    source = "../lib" if relative else str(benchmark.work / "lib")
+    execution = {"type": "local", "mounts": {"evaluation": {source: "/data"}}}
     task = {"container": "example.org/image:1", "command": ["x"]}
     benchmark.write_spec(task, execution=execution)
     benchmark.commit_base()

@@ -337,3 +337,22 @@ def test_job_names_are_injective() -> None:
     names = ("results.json", "a b", "a_b", "задача", "задачи", "a/b", "a:b", "samples")
     jobs = make_plan(make_spec(*names), CONTEXT, base_dir=Path()).jobs
     assert [original_name(job.name) for job in jobs] == list(names)
+
+
+@pytest.mark.parametrize(
+    "model", ["m;x", "m x", "m\nx", "$(x)", "`x`", "m|x", "m&x", "m>x", "m'x", 'm"x', "{{ x }}", "m\\x"]
+)
+def test_model_names_that_a_shell_interprets_are_rejected(model: str) -> None:
+    api = ApiEndpoint(url="http://127.0.0.1:9/v1/chat/completions", model_id=model)
+    (problem,) = problems(make_spec(target=Target(api_endpoint=api)))
+    assert "target.api_endpoint.model_id" in problem
+    assert "may pass it through a shell" in problem
+
+
+@pytest.mark.parametrize(
+    "url", ["http://h/v1/chat/completions?a=$(x)", "http://h/v1/chat/completions;x", "http://h/ x"]
+)
+def test_addresses_that_a_shell_interprets_are_rejected(url: str) -> None:
+    api = ApiEndpoint(url=url, model_id="m", type=EndpointType.CHAT)
+    (problem,) = problems(make_spec(target=Target(api_endpoint=api)))
+    assert "target.api_endpoint.url" in problem

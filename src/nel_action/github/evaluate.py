@@ -34,7 +34,6 @@ from nel_action.report.progress import ProgressView, job_rows
 
 if TYPE_CHECKING:
     from nel_action.lifecycle.prepare import Prepared
-    from nel_action.spec.compose import LoadedSpec
 
 __all__ = ["evaluate", "report_invalid"]
 
@@ -61,9 +60,8 @@ def evaluate(context: ActionContext) -> Outcome:
             with signals.raising():
                 _reject_unsafe_events(context)
                 _open_check(context, publisher)
-                loaded = load_spec_from_inputs(context)
-                source = GateSource(context, loaded)
-                evaluation = _Evaluation(context, publisher, signals, loaded, source)
+                source = GateSource(context, load_spec_from_inputs(context))
+                evaluation = _Evaluation(context, publisher, signals, source)
                 evaluation.check_spec()
             return evaluation.run()
     except CancelledError as error:
@@ -136,13 +134,13 @@ class _Evaluation:
         context: ActionContext,
         publisher: Publisher,
         signals: CancelSignals,
-        loaded: LoadedSpec,
         source: GateSource,
     ) -> None:
         self._context = context
         self._publisher = publisher
         self._signals = signals
         rules, update_rules = source.resolve(), source.update
+        loaded = source.spec  # with the values of the base, which `resolve` has read
         if context.command:
             loaded, rules = narrow(loaded, context.command, rules, source.base_tasks())
             update_rules = same_rules

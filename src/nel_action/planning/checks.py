@@ -29,6 +29,11 @@ __all__ = [
     "no_environment",
 ]
 
+UNSAFE: Final = {
+    "model_id": re.compile(r"""[\s\x00-\x1f\x7f;|&$`<>\\'"{}]"""),
+    "url": re.compile(r"""[\s\x00-\x1f\x7f;|$`<>\\'"{}]"""),
+}
+"""Characters that a shell interprets: the command templates of containers contain both values without quotes."""
 WITHOUT_AUXILIARY: Final = ("lepton",)
 """Built-in executors that start no auxiliary servers."""
 AUXILIARY_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -55,6 +60,11 @@ def check_targets(spec: Spec, targets: Mapping[str, Target], locate: Locate) -> 
         name = ".".join(path)
         if not target.api_endpoint.model_id:
             yield Problem(f"{name}.model_id is missing: the model's name at the endpoint", locate(path))
+        for key in ("model_id", "url"):
+            value = getattr(target.api_endpoint, key) or ""
+            if (match := UNSAFE[key].search(value)) is not None:
+                hint = "the programs that run benchmarks may pass it through a shell; use another name or address"
+                yield Problem(f"{name}.{key}: {value!r} contains {match[0]!r}", locate((*path, key)), hint)
         if not served and not target.api_endpoint.url:
             hint = "give the full URL of the route (https://host/v1/chat/completions), or a deployment"
             yield Problem(f"{name}.url is missing", locate(path), hint)

@@ -34,6 +34,7 @@ VERSION: Final = "1"
 _LONG: Final = 200
 """Characters of a value; of longer ones, a digest is stored."""
 _TASKS: Final = ("evaluation", "tasks")
+_MOUNTS: Final = ("execution", "mounts")
 
 ABSOLUTE_PATH: Final = re.compile(r"""(?:^|[\s=:,;"'(])(/[^\s=:,;"'()]+)""")
 """An absolute path in an argument, also in an option's value or in shell text."""
@@ -230,6 +231,8 @@ def benchmark_paths(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
         if class_of(keys) is KeyClass.BENCHMARK:
             texts = [*keys, *_texts(value)]
             yield from ((keys, path) for text in texts for path in ABSOLUTE_PATH.findall(text))
+            if keys[: len(_MOUNTS)] == _MOUNTS and isinstance(value, str) and not keys[-1].startswith("/"):
+                yield keys, keys[-1]
 
 
 def _texts(value: Any) -> Iterator[str]:  # noqa: ANN401 - JSON

@@ -140,3 +140,15 @@ def test_checkout_in_a_subdirectory_of_the_workspace_is_judged_by_its_base(
     environ |= {"GITHUB_WORKSPACE": str(workplace.root), "INPUT_WORKING_DIRECTORY": "work"}
     result = workplace.finish(workplace.start(environ, temp), environ, temp)
     assert attack.conclusions() == ["failure"], result.log
+
+
+def test_executor_of_the_change_does_not_measure_it(attack: Attack, workplace: Workplace) -> None:
+    workplace.write_spec({"arith": {"value": 0.3}}, STRICT)
+    spec = workplace.work / "evals/gate.yaml"
+    changed = spec.read_text().replace("type: local", "type: slurm\n  hostname: 127.0.0.1\n  output_dir: /mallory")
+    spec.write_text(changed.replace("runtime: process", "runtime: none"))
+    attack.head = workplace.commit("another executor")
+    result = workplace.act("pull_request", attack.open())
+    assert attack.conclusions() == ["failure"], result.log
+    assert result.outputs["verdict"] == "unmeasurable", "its score was measured by the executor of the base"
+    assert "execution.type: local → slurm" in workplace.hub.store.comments_of(2)[0]["body"]
