@@ -130,6 +130,30 @@ def test_streams_count_as_requests_with_unknown_tokens(tmp_path: Path) -> None:
     run(work())
 
 
+def test_answers_that_were_paid_for_before_the_stop_are_recorded(tmp_path: Path) -> None:
+    async def work() -> None:
+        endpoint = Endpoint(lambda number, _: Reply(completion(f"answer {number}"), delay=0.3))
+        async with endpoint.serve() as url:
+            async with gateway(url, tmp_path, budget={"requests": 1}) as service:
+                client, other = Client(service.address), Client(service.address)
+                asking = asyncio.ensure_future(client.ask("slow"))
+                await settled(lambda: service.proxy.counters.tries == 1)
+                waiting = asyncio.ensure_future(other.ask("too many"))
+                await asyncio.wait_for(service.stopped.wait(), 20)
+                asking.cancel()
+                await client.close()
+                await service.drain()
+                waiting.cancel()
+                await other.close()
+            async with gateway(url, tmp_path) as service:
+                client = Client(service.address)
+                assert (await client.ask("slow")).content == "answer 0"
+                await client.close()
+                assert service.proxy.counters.replayed == 1
+
+    run(work())
+
+
 def test_a_held_request_is_answered_with_402_if_nothing_ends_the_client(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,6 +108,8 @@ async def serve_until_signal(
         for wait in waits:
             wait.cancel()
         reason = service.proxy.stopped
+        if reason is not None:
+            await service.drain()
     return 0 if reason is None else STOPPED[reason.reason]
 
 

@@ -10,12 +10,13 @@ upstream then goes on, and the client's retry joins it or finds its answer in th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import json
 import os
 import random
 import time
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 from nel_action.gateway.adapter import Adapter
 from nel_action.gateway.answers import Answer, parse_answer
@@ -88,6 +89,8 @@ class Proxy:
         """Per request key a bit set of the numbers in use or used up."""
         self._running: dict[tuple[bytes, int], Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._sent = 0
+        self._drained: asyncio.Event | None = None
         self._limiter = Limiter(
             max_concurrency=config.max_concurrency,
             requests_per_minute=config.requests_per_minute,
@@ -222,7 +225,8 @@ class Proxy:
         try:
             outcome = await self._tries(running)
             if outcome.answer is not None and outcome.storable:
-                await self._store(running, outcome)
+                with self._sending():
+                    await self._store(running, outcome)
         except Exception as error:  # noqa: BLE001 - the client must get an answer, whatever went wrong here
             outcome = Outcome.failure(500, f"unexpected error: {error!r}")
         if self._running.get((key, number)) is running:
@@ -256,6 +260,25 @@ class Proxy:
                 self._fail(arrival, Outcome.failure(402, self.stopped.detail, kind="stopped"))
 
         asyncio.get_event_loop().call_later(_HOLD, give_up)
+
+    @contextlib.contextmanager
+    def _sending(self) -> Iterator[None]:
+        """Count a request that is on its way or being recorded."""
+        self._sent += 1
+        try:
+            yield
+        finally:
+            self._sent -= 1
+            if not self._sent and self._drained is not None:
+                self._drained.set()
+
+    async def drain(self) -> None:
+        """Return when the requests that were sent before the stop have been recorded; give up the others."""
+        if self._sent:
+            self._drained = asyncio.Event()
+            await self._drained.wait()
+        for task in list(self._tasks):
+            task.cancel()
 
     def stop(self, reason: str, detail: str) -> None:
         """Send no further request.
@@ -326,7 +349,8 @@ class Proxy:
         if not self._may_spend():
             self._limiter.release(permit)
             return Outcome.failure(402, "no further request is sent", kind="stopped")
-        outcome = await self._send(running, number)
+        with self._sending():
+            outcome = await self._send(running, number)
         answered = outcome.answer is not None
         usage = outcome.answer.usage if outcome.answer is not None else None
         self._spending.release(usage, malformed=outcome.answer is not None and outcome.answer.malformed is not None)

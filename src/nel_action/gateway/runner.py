@@ -309,6 +309,7 @@ async def _wait_for_harness(child: subprocess.Popen[bytes], service: Service) ->
     if not ended.done():
         child.kill()
         await ended
+    await service.drain()
     return STOPPED[stop.reason]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import resource
 import sys
@@ -42,9 +43,10 @@ class Service:
     async def __aenter__(self) -> Service:  # noqa: PYI034 - Python 3.8 has no Self
         _raise_open_files()
         self._started = time.time()
-        _keep_counters(self.config.counters)
         self.stopped = asyncio.Event()
+        # NOTE: before the counters of the earlier pass are renamed, since it continues their budget.
         self.proxy = Proxy(self.config, on_stop=self._on_stop)
+        _keep_counters(self.config.counters)
         loop = asyncio.get_event_loop()
         self._server = await loop.create_server(
             lambda: ServerConnection(self.proxy.handle, self._connections),
@@ -82,6 +84,11 @@ class Service:
     def _on_stop(self) -> None:
         self.write_counters()
         self.stopped.set()
+
+    async def drain(self) -> None:
+        """After a stop, wait for the requests that were sent before it: their answers are paid for."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self.proxy.drain(), self.config.request_timeout)
 
     def write_counters(self) -> None:
         """Write the counters' file."""

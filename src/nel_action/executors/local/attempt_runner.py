@@ -277,7 +277,9 @@ class AttemptRunner:
                 program = await self._start(runtime, record, addresses)
             died: asyncio.Future[AttemptError] = asyncio.ensure_future(gateway.death())
             try:
-                return await self._watch_to_exit(program, record, *lost, died)
+                outcome = await self._watch_to_exit(program, record, *lost, died)
+                stop_status = gateway.stop_status()
+                return outcome if stop_status is None else self._exit_record(ExitStatus(code=stop_status))
             except GatewayDied as error:
                 await self._until_observed(runtime.stop)
                 if error.status is not None:
