@@ -169,7 +169,7 @@ def test_port_taken_by_another_program_is_replaced(on_light: MakeExecutor, folde
     with foreign_server(int(port_file.read_text())) as methods:
         (folder / "go").touch()
         assert until_final(executor, attempt, seconds=180).state is JobState.SUCCEEDED
-    assert set(methods) == {"GET"}, "a request of the harness reached another server"
+    assert set(methods) <= {"GET"}, "a request of the harness reached another server"
     (log,) = (directory(executor, attempt) / "logs").glob("slurm-*.log")
     assert f"port {port_file.read_text().strip()} of server-0 was taken by another program" in log.read_text()
 

@@ -53,7 +53,9 @@ class Sshd:
         shutil.copy(f"{self.key}.pub", self.root / "authorized_keys")
         (self.root / "authorized_keys").chmod(0o644)
         configured = {option.split()[0] for option in self._options}
+        # NOTE: of several values for an option, sshd uses the first.
         lines = [
+            *self._options,
             f"Port {self.port}",
             "ListenAddress 127.0.0.1",
             f"HostKey {self.root}/host",
@@ -66,7 +68,6 @@ class Sshd:
             f"AllowUsers {self.user}",
             "MaxStartups 50",
             "Subsystem sftp internal-sftp",
-            *self._options,
         ]
         lines += [] if "MaxSessions" in configured else ["MaxSessions 20"]
         (self.root / "config").write_text("\n".join(lines) + "\n")

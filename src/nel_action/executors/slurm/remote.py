@@ -20,7 +20,7 @@ from typing import Final, TypeVar
 from nel_action.errors import EngineError, UnreachableError
 from nel_action.executors.slurm.notices import waiting_for
 from nel_action.executors.slurm.ssh.connection import connector, route
-from nel_action.executors.slurm.ssh.transport import SshTransport
+from nel_action.executors.slurm.ssh.transport import SshTransport, shared
 from nel_action.executors.slurm.transport import (
     CommandResult,
     ControllerDownError,
@@ -86,7 +86,7 @@ LOGGED_CHARACTERS: Final = 200
 def open_transport(settings: SlurmExecution, environ: Mapping[str, str], base_dir: Path) -> Transport:
     """Return the transport to the login node: local processes for `hostname: localhost`, else SSH.
 
-    Nothing is connected before the first command.
+    Nothing is connected before the first command. Executors with the same access share one connection.
 
     Args:
         settings: how to reach the cluster.
@@ -99,7 +99,17 @@ def open_transport(settings: SlurmExecution, environ: Mapping[str, str], base_di
     """
     if settings.hostname == "localhost" and settings.port is None:
         return LocalTransport(environ)
-    return SshTransport(route(settings, environ), connector(settings, environ, base_dir))
+    access = settings.model_dump_json(include=ACCESS)
+    names = [name for name in (settings.key_name, settings.key_passphrase_name, settings.known_hosts_name) if name]
+    identity = (access, str(base_dir), environ.get("HOME"), *(environ.get(name) for name in names))
+    return shared(identity, lambda: SshTransport(route(settings, environ), connector(settings, environ, base_dir)))
+
+
+ACCESS: Final = {
+    *("connect_timeout", "hostname", "key_file", "key_name", "key_passphrase_name", "known_hosts", "known_hosts_name"),
+    *("port", "proxy_jump", "username"),
+}
+"""Settings that determine a connection."""
 
 
 class RemoteShell:

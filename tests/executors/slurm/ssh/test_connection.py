@@ -1,13 +1,9 @@
 from __future__ import annotations
 
-import getpass
-from pathlib import Path
-
 import pytest
-from tests.support.slurm.settings import slurm_settings
 
 from nel_action.errors import UsageError
-from nel_action.executors.slurm.ssh.connection import parse_hop, route
+from nel_action.executors.slurm.ssh.connection import parse_hop
 
 
 @pytest.mark.parametrize(
@@ -28,22 +24,3 @@ def test_parse_hop_splits_user_host_and_port(text: str, parts: tuple[str | None,
 def test_parse_hop_rejects_malformed_text(text: str) -> None:
     with pytest.raises(UsageError, match="proxy_jump"):
         parse_hop(text)
-
-
-def test_route_resolves_aliases_of_ssh_config(tmp_path: Path) -> None:
-    (tmp_path / ".ssh").mkdir()
-    (tmp_path / ".ssh/config").write_text(
-        "Host hpc\n  HostName login.example\n  User ann\n  Port 2200\n  ProxyJump gate\n"
-        "Host gate\n  HostName gate.example\n  IdentityFile /keys/gate\n"
-    )
-    hops = route(slurm_settings(None, hostname="hpc"), {"HOME": str(tmp_path)})
-    assert [str(hop) for hop in hops] == [f"{getpass.getuser()}@gate.example", "ann@login.example:2200"]
-    assert hops[0].key_files == ("/keys/gate",)
-    assert hops[1].known_hosts_name == "[login.example]:2200"
-
-
-def test_route_prefers_the_spec_over_ssh_config(tmp_path: Path) -> None:
-    (tmp_path / ".ssh").mkdir()
-    (tmp_path / ".ssh/config").write_text("Host *\n  User ann\n  Port 2200\n  ProxyJump gate\n")
-    settings = slurm_settings(None, hostname="h", username="bob", port=22, proxy_jump="none")
-    assert [str(hop) for hop in route(settings, {"HOME": str(tmp_path)})] == ["bob@h"]

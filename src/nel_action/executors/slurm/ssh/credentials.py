@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import hmac
 import io
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,9 +20,21 @@ from nel_action.spec.slurm import SlurmExecution
 if TYPE_CHECKING:
     import paramiko
 
-__all__ = ["fingerprint", "known_hosts_lines", "parse_known_hosts", "private_key"]
+__all__ = [
+    "KnownKeys",
+    "fingerprint",
+    "known_hosts_lines",
+    "known_keys",
+    "matches_host",
+    "parse_private_key",
+    "private_key",
+    "with_certificate",
+]
 
 PEM: Final = re.compile(r"-----BEGIN (?P<kind>[A-Z0-9 ]+)-----(?P<body>.*?)-----END (?P=kind)-----", re.DOTALL)
+
+
+LOCKED: Final = "it needs a passphrase: set execution.key_passphrase_name to the variable with the passphrase"
 
 
 def private_key(settings: SlurmExecution, environ: Mapping[str, str], base_dir: Path) -> paramiko.PKey | None:
@@ -38,6 +53,7 @@ def private_key(settings: SlurmExecution, environ: Mapping[str, str], base_dir: 
         UsageError: the file is unreadable or contains no private key.
     """
     passphrase = environ.get(settings.key_passphrase_name) if settings.key_passphrase_name else None
+    passphrase = passphrase.rstrip("\r\n") if passphrase else None
     if settings.key_name:
         text = environ.get(settings.key_name)
         if not text:
@@ -51,7 +67,7 @@ def private_key(settings: SlurmExecution, environ: Mapping[str, str], base_dir: 
     if settings.key_file:
         path = base_dir / Path(settings.key_file).expanduser()
         try:
-            return parse_private_key(path.read_text(), passphrase)
+            return with_certificate(parse_private_key(path.read_text(), passphrase), [f"{path}-cert.pub"])
         except OSError as error:
             msg = f"execution.key_file: cannot read {path}: {error.strerror}"
             raise UsageError(msg) from error
@@ -84,7 +100,7 @@ def normalise_pem(text: str) -> str:
 
 
 def parse_private_key(text: str, passphrase: str | None) -> paramiko.PKey:
-    """Parse an Ed25519, ECDSA or RSA private key.
+    """Parse an Ed25519, ECDSA or RSA private key in OpenSSH's, the traditional or the PKCS#8 format.
 
     Raises:
         ValueError: it is no such key, or the passphrase is missing or wrong; the message quotes none of the key.
@@ -92,20 +108,63 @@ def parse_private_key(text: str, passphrase: str | None) -> paramiko.PKey:
     import paramiko
 
     pem = normalise_pem(text)
+    if re.match(r"-----BEGIN (ENCRYPTED )?PRIVATE KEY", pem):
+        pem, passphrase = _convert_pkcs8(pem, passphrase), None
     for kind in (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey):
         try:
             return kind.from_private_key(io.StringIO(pem), password=passphrase)
         except paramiko.PasswordRequiredException:
-            msg = "it needs a passphrase: set execution.key_passphrase_name to the variable with the passphrase"
-            raise ValueError(msg) from None
+            raise ValueError(LOCKED) from None
         except (paramiko.SSHException, ValueError, IndexError, UnicodeDecodeError):
             continue
     msg = "the passphrase is wrong" if passphrase else "it is damaged or of an unsupported type"
     raise ValueError(msg)
 
 
-def known_hosts_lines(settings: SlurmExecution, environ: Mapping[str, str], base_dir: Path) -> list[str]:
-    """Return the lines of the known_hosts source that the spec selects, else of the default files.
+def _convert_pkcs8(pem: str, passphrase: str | None) -> str:
+    """Convert a key from PKCS#8 to OpenSSH's format, which paramiko reads.
+
+    Raises:
+        ValueError: the passphrase is missing or wrong, or the key is damaged.
+    """
+    from cryptography.hazmat.primitives import serialization
+
+    try:
+        key = serialization.load_pem_private_key(pem.encode(), passphrase.encode() if passphrase else None)
+    except TypeError:
+        # NOTE: the library reports a superfluous passphrase in the same way as a missing one.
+        if passphrase is None:
+            raise ValueError(LOCKED) from None
+        key = serialization.load_pem_private_key(pem.encode(), None)
+    except ValueError:
+        msg = "the passphrase is wrong" if passphrase else "it is damaged"
+        raise ValueError(msg) from None
+    encoding, none = serialization.Encoding.PEM, serialization.NoEncryption()
+    return bytes(key.private_bytes(encoding, serialization.PrivateFormat.OpenSSH, none)).decode()
+
+
+def with_certificate(key: paramiko.PKey, paths: Sequence[str]) -> paramiko.PKey:
+    """Attach the first certificate that is for this key; the others and missing files are ignored."""
+    import paramiko
+
+    for path in paths:
+        try:
+            text = Path(path).read_text().strip()
+            kind, blob = text.split()[:2]
+            message = paramiko.Message(base64.b64decode(blob))
+            message.get_string(), message.get_string()  # its type and a nonce
+            public = paramiko.Message(key.asbytes())
+            public.get_string()
+        except (OSError, ValueError, IndexError, paramiko.SSHException):
+            continue
+        if "-cert-" in kind and message.get_remainder().startswith(public.get_remainder()):
+            key.load_certificate(text)
+            return key
+    return key
+
+
+def known_hosts_lines(settings: SlurmExecution, environ: Mapping[str, str], base_dir: Path) -> list[str] | None:
+    """Return the lines of the known_hosts source that the spec selects; None for the files of OpenSSH.
 
     Args:
         settings: selects a variable (`known_hosts_name`), or a file or lines (`known_hosts`).
@@ -122,11 +181,7 @@ def known_hosts_lines(settings: SlurmExecution, environ: Mapping[str, str], base
             msg = f"variable {settings.known_hosts_name} is not set"
             raise SecretError(msg, hint="execution.known_hosts_name expects the cluster's host keys in it")
         return text.splitlines()
-    if settings.known_hosts is not None:
-        return _lines_or_file(settings.known_hosts, base_dir)
-    home = Path(environ.get("HOME", "~")).expanduser()
-    defaults = (home / ".ssh/known_hosts", Path("/etc/ssh/ssh_known_hosts"))
-    return [line for path in defaults if path.is_file() for line in path.read_text(errors="replace").splitlines()]
+    return None if settings.known_hosts is None else _lines_or_file(settings.known_hosts, base_dir)
 
 
 def _lines_or_file(text: str, base_dir: Path) -> list[str]:
@@ -141,28 +196,64 @@ def _lines_or_file(text: str, base_dir: Path) -> list[str]:
         raise UsageError(msg, hint="write the known_hosts lines themselves, or the path of a file with them") from error
 
 
-def parse_known_hosts(lines: list[str]) -> tuple[paramiko.HostKeys, set[str]]:
-    """Parse known_hosts lines; malformed lines are skipped.
+@dataclass(frozen=True, slots=True)
+class KnownKeys:
+    """The keys that known_hosts lines accept for one host."""
 
-    Returns:
-        The keys by host, and the revoked keys in base64.
+    accepted: tuple[paramiko.PKey, ...]
+    revoked: frozenset[str]
+    """In base64."""
+    authorities: int
+    """Number of certificate authorities for the host, which are not supported."""
+
+
+def known_keys(lines: Sequence[str], names: Sequence[str]) -> KnownKeys:
+    """Return the keys for a host; malformed lines are skipped.
+
+    Args:
+        lines: known_hosts lines.
+        names: the names of the host that OpenSSH would look up (`[login.example]:2222`).
     """
     import paramiko
 
-    keys, revoked = paramiko.HostKeys(), set()
+    accepted, revoked, authorities = list[paramiko.PKey](), set[str](), 0
     for number, raw in enumerate(lines, 1):
         line = raw.strip()
-        if line.startswith("@revoked"):
-            revoked |= set(line.split()[3:4])
-        elif line and not line.startswith(("#", "@")):
-            try:
-                entry = paramiko.hostkeys.HostKeyEntry.from_line(line, number)
-            except (paramiko.SSHException, ValueError):
-                continue
-            if entry is not None:
-                for name in entry.hostnames:
-                    keys.add(name, entry.key.get_name(), entry.key)
-    return keys, revoked
+        marker, fields = "", line.split()
+        if line.startswith("@"):
+            marker, *fields = fields
+        if line.startswith("#") or len(fields) < 3:  # noqa: PLR2004 hosts, type and key
+            continue
+        if marker == "@revoked":
+            revoked.add(fields[2])
+        elif not any(matches_host(fields[0], name) for name in names):
+            continue
+        elif marker:
+            authorities += marker == "@cert-authority"
+        else:
+            with suppress(paramiko.SSHException, ValueError):
+                entry = paramiko.hostkeys.HostKeyEntry.from_line(f"host {fields[1]} {fields[2]}", number)
+                accepted += [entry.key] if entry is not None else []
+    return KnownKeys(tuple(accepted), frozenset(revoked), authorities)
+
+
+def matches_host(patterns: str, name: str) -> bool:
+    """Whether the first field of a known_hosts line is for a host: names, wildcards, negations or a hash."""
+    import paramiko
+
+    if patterns.startswith("|1|"):
+        with suppress(ValueError, AssertionError):
+            return hmac.compare_digest(paramiko.HostKeys.hash_host(name, patterns), patterns)
+        return False
+    matched = False
+    for pattern in patterns.lower().split(","):
+        # NOTE: only * and ? are wildcards; brackets enclose the host before a port.
+        expression = "".join({"*": ".*", "?": "."}.get(each, re.escape(each)) for each in pattern.removeprefix("!"))
+        if re.fullmatch(expression, name.lower()):
+            if pattern.startswith("!"):
+                return False
+            matched = True
+    return matched
 
 
 def fingerprint(key: paramiko.PKey) -> str:

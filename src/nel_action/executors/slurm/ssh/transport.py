@@ -25,7 +25,7 @@ from nel_action.retry import Backoff, poll_until
 if TYPE_CHECKING:
     import paramiko
 
-__all__ = ["SshTransport"]
+__all__ = ["SshTransport", "shared"]
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,7 @@ class SshTransport:
         self._clients: list[paramiko.SSHClient] = []
         self._retired: list[paramiko.SSHClient] = []
         self._lock = threading.Lock()
+        self._users = 0
 
     @property
     def host(self) -> str:
@@ -189,10 +190,35 @@ class SshTransport:
             channel.close()
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, unless another executor still uses them."""
+        with _shared_lock:
+            self._users -= 1
+            if self._users > 0:
+                return
+            for identity in [identity for identity, transport in _shared.items() if transport is self]:
+                del _shared[identity]
         with self._lock:
             _close([*self._retired, *self._clients])
             self._retired, self._clients = [], []
+
+
+_shared: Final[dict[object, SshTransport]] = {}
+_shared_lock: Final = threading.Lock()
+
+
+def shared(identity: object, create: Callable[[], SshTransport]) -> SshTransport:
+    """Return the transport with an identity; create it for its first user.
+
+    Args:
+        identity: everything that determines the connection.
+        create: creates the transport.
+    """
+    with _shared_lock:
+        transport = _shared.get(identity)
+        if transport is None:
+            transport = _shared[identity] = create()
+        transport._users += 1  # noqa: SLF001 the same module
+        return transport
 
 
 def _fetch(sftp: paramiko.SFTPClient, source: str, target: Path) -> None:
