@@ -10,9 +10,9 @@ from typing import Any, BinaryIO, Mapping, Sequence
 
 __all__ = ["ExchangeLog"]
 
-MAX_FILE = 256 * 1024 * 1024
-"""Bytes of one log; later entries are left out."""
-MAX_TEXT = 1024 * 1024
+MAX_FILE = 16 * 1024 * 1024
+"""Bytes of one log, which is collected with the results; later entries are left out."""
+MAX_TEXT = 256 * 1024
 """Bytes of one body; the rest is left out."""
 _REDACTED = "***"
 

@@ -187,7 +187,9 @@ def _usage(key: str, unit: LimitUnit, description: str, *, le: float | None = No
 
 
 COST_USD: Final = _usage("cost_usd", LimitUnit.USD, "US dollars per task.")
-LATENCY_MS: Final = _usage("latency_ms", LimitUnit.MILLISECONDS, "Milliseconds per request, averaged by the harness.")
+LATENCY_MS: Final = _usage(
+    "latency_ms", LimitUnit.MILLISECONDS, "Milliseconds per request, averaged by the harness, else by the gateway."
+)
 PROMPT_TOKENS: Final = _usage("prompt_tokens", LimitUnit.TOKENS, "Prompt tokens per task.")
 COMPLETION_TOKENS: Final = _usage("completion_tokens", LimitUnit.TOKENS, "Generated tokens per task.")
 ERROR_RATE: Final = _usage("error_rate", LimitUnit.FRACTION, "Fraction of the requests that failed.", le=1)
