@@ -84,7 +84,8 @@ class LocalExecution(ExecutionBase):
     mode: Literal["sequential", "parallel"] | None = None
     """For configs of the launcher: `parallel` runs all jobs at once, `sequential` one by one; prefer `parallelism`."""
     network: str | None = None
-    """Docker network of harness containers; `host` if the target listens on this machine's loopback interface only."""
+    """Docker network of harness containers; without the gateway, `host` if the target listens on this machine's
+    loopback interface only."""
     gpus: Literal["all"] | Annotated[int, Field(ge=0)] | None = None
     """GPUs of deployments in containers."""
     memory: str | None = None
