@@ -12,7 +12,7 @@ from nel_action.statistics.anytime import Observation, detect_regression, split_
 
 NOISE = tuple((autocorrelation, sd) for autocorrelation in (0.0, 0.5, 0.7, 0.9) for sd in (1.0, 2.0, 3.0))
 """Autocorrelation of the errors, and their standard deviation in units of the standard error that is reported."""
-CHECKS = (3, 5, 8, 10, 13, 17, 24, 30, 40, 55, 75, 100, 150)
+CHECKS = (3, 5, 8, 10, 13, 17, 23, 30, 40, 55, 75, 100, 150)
 """Numbers of runs after which the series is judged."""
 STEP = 2.5
 """Excess beyond the limit after a step, in standard errors."""

@@ -308,13 +308,13 @@ def test_history_judges_a_series_of_runs(tmp_path: Path) -> None:
     from nel_action.cli.history import history
 
     names = []
-    for index in range(6):
+    for index in range(7):
         worse = 0 if index < 3 else 50
         names.append(str(own_run(tmp_path / str(index), [0.0] * worse + [1.0] * (160 - worse) + [0.0] * 40)))
     file = tmp_path / "policy.yaml"
     file.write_text("tasks: {gsm8k: {max_drop: 0.02}}")
     outcome = CliRunner().invoke(history, [*names, "-p", str(file)], standalone_mode=False)
-    assert "gsm8k: regressed (5 runs judged together; max_drop 2 pp: e-value" in outcome.output
+    assert "gsm8k: regressed (6 runs judged together; max_drop 2 pp: e-value" in outcome.output
     assert outcome.return_value == 1
     stable = CliRunner().invoke(history, [*names[:3], "-p", str(file), "--json"], standalone_mode=False)
     assert stable.return_value == 0

@@ -84,5 +84,8 @@ def test_pair_items_uses_clusters_of_either_run() -> None:
 def test_changed_returns_rows_by_size_of_the_change() -> None:
     pairs = pair_items(make_items("abcd", [0.5, 0.1, 0.9, 1.0]), make_items("abcd", [0.6, 0.9, 0.2, 1.0]))
     assert pairs is not None
-    assert pairs.changed(-1).tolist() == [1, 0]
-    assert pairs.changed(1).tolist() == [2]
+    count, rows = pairs.changed(-1, 10)
+    assert (count, rows.tolist()) == (2, [1, 0])
+    count, rows = pairs.changed(-1, 1)
+    assert (count, rows.tolist()) == (2, [1])
+    assert pairs.changed(1, 10)[1].tolist() == [2]

@@ -86,10 +86,11 @@ class TaskComparison:
         """Return the number of items that moved in the direction of `sign`, and those that moved most."""
         if self.pairs is None:
             return 0, ()
-        pairs, rows = self.pairs, self.pairs.changed(sign)
-        return len(rows), tuple(
+        pairs = self.pairs
+        count, rows = pairs.changed(sign, _MOST_FLIPS)
+        return count, tuple(
             Flip(id=pairs.ids[row], baseline=float(pairs.baseline[row]), candidate=float(pairs.candidate[row]))
-            for row in rows[:_MOST_FLIPS].tolist()
+            for row in rows.tolist()
         )
 
 

@@ -11,8 +11,9 @@ import json
 import math
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NoReturn, cast
@@ -28,8 +29,8 @@ __all__ = ["Collector", "items_of_columns", "read_items"]
 
 _LARGEST_SCORE: Final = sys.float_info.max
 _MAX_REPEATS: Final = 2**31
-_BATCH_SIZE: Final = 512
-"""Lines that are parsed at once: a call of the JSON parser costs more than a line."""
+_BLOCK_SIZE: Final = 1 << 16
+"""Bytes whose lines are parsed at once: a call of the JSON parser costs more than a line."""
 _NONE: Final = type(None)
 
 
@@ -71,18 +72,19 @@ class Collector:
             names = [record["id"] for record in records]
             values = [record["scores"][self.metric] for record in records]
             repeats = [record.get("repeat", 0) for record in records]
-            properties = [(record.get("cluster"), record.get("input")) for record in records]
+            clusters = [record.get("cluster") for record in records]
+            texts = [record.get("input") for record in records]
             valid = _have_types(names, str) and _have_types(repeats, int) and _have_types(values, float, int)
             valid = valid and all(names) and min(repeats) >= 0 and max(repeats) < _MAX_REPEATS
             valid = valid and all(map(math.isfinite, values))
-            valid = valid and _have_types([cluster for cluster, _ in properties], str, _NONE)
+            valid = valid and _have_types(clusters, str, _NONE)
             # NOTE: a lone surrogate cannot be encoded, so no report could contain the id.
             valid = valid and bool("".join(names).encode())
         except (KeyError, TypeError, AttributeError, OverflowError, UnicodeEncodeError):
             valid = False
         if not valid:
             self._reject(batch, before)
-        self._append(names, values, repeats, properties)
+        self._append(names, values, repeats, clusters, texts)
 
     def extend_rows(self, rows: Sequence[Any]) -> bool:
         """Add a batch of samples that `_row_decoder` has validated.
@@ -92,20 +94,21 @@ class Collector:
         """
         values = [row.scores.value for row in rows]
         names, repeats = [row.id for row in rows], [row.repeat for row in rows]
-        # NOTE: a value that is not set compares as another type.
-        if not _have_types(values, float) or not all(map(math.isfinite, values)) or not all(names):
+        # NOTE: a value that is not set compares as another type; a sum that overflows only costs the slower checks.
+        if not _have_types(values, float) or not math.isfinite(sum(values)) or not all(names):
             return False
         if min(repeats) < 0 or max(repeats) >= _MAX_REPEATS:
             return False
-        self._append(names, values, repeats, [(row.cluster, row.input) for row in rows])
+        self._append(names, values, repeats, [row.cluster for row in rows], [row.input for row in rows])
         return True
 
     def _append(
         self,
         names: Sequence[str],
-        values: Sequence[float],
-        repeats: Sequence[int],
-        properties: Sequence[tuple[str | None, str | None]],
+        values: list[float],
+        repeats: list[int],
+        clusters: Sequence[str | None],
+        texts: Sequence[str | None],
     ) -> None:
         """Add valid samples, one entry of each sequence for each.
 
@@ -113,41 +116,42 @@ class Collector:
             names: ids.
             values: values of the metric.
             repeats: repeats.
-            properties: cluster and prompt.
+            clusters: names of the clusters.
+            texts: prompts.
         """
         before = len(self.index)
         if not self.rows:
             self.index.update(zip(names, range(before, before + len(names)), strict=True))
         if self.rows or len(self.index) < before + len(names):
-            self._append_repeats(names, properties, before)
+            self._append_repeats(names, clusters, texts, before)
         else:
-            self._add_properties(properties)
-        self.values.fromlist(list(values))
-        self.repeats.fromlist(list(repeats))
+            self._add_properties(clusters, texts)
+        self.values.fromlist(values)
+        self.repeats.fromlist(repeats)
 
     def _append_repeats(
-        self, names: Sequence[str], properties: Sequence[tuple[str | None, str | None]], before: int
+        self, names: Sequence[str], clusters: Sequence[str | None], texts: Sequence[str | None], before: int
     ) -> None:
         """Add samples some of which belong to known items.
 
         Args:
             names: ids.
-            properties: cluster and prompt of each sample.
+            clusters: cluster of each sample.
+            texts: prompt of each sample.
             before: number of items before these samples.
         """
         if not self.rows:
             # NOTE: the order of the keys is that of the rows, also after an update that overwrote some.
             self.index = {name: row for row, name in enumerate(islice(self.index, before))}
             self.rows.extend(range(before))
-        for name, item_properties in zip(names, properties, strict=True):
+        for name, cluster, text in zip(names, clusters, texts, strict=True):
             row = self.index.setdefault(name, len(self.index))
             self.rows.append(row)
             if row == len(self.clusters):
-                self._add_properties([item_properties])
+                self._add_properties([cluster], [text])
 
-    def _add_properties(self, properties: Sequence[tuple[str | None, str | None]]) -> None:
-        """Store the cluster and the prompt of new items, which all repeats of an item share."""
-        clusters, texts = zip(*properties, strict=True)
+    def _add_properties(self, clusters: Sequence[str | None], texts: Sequence[str | None]) -> None:
+        """Store the clusters and the prompts of new items, which all repeats of an item share."""
         if not _have_types(clusters, _NONE):
             # NOTE: one string object for each cluster instead of one for each item.
             intern = self.cluster_names.setdefault
@@ -283,21 +287,37 @@ def read_items(path: Path, metric: str) -> Items | None:
     collector = Collector(metric)
     try:
         with _open(path) as lines:
-            decode, source, before = _row_decoder(metric), iter(lines), 0
-            while batch := list(islice(source, _BATCH_SIZE)):
-                if not _extend_fast(collector, decode, batch):
-                    collector.extend(_parse_batch(batch, before), before)
-                before += len(batch)
+            decode, before = _row_decoder(metric), 0
+            for batch in _batches(lines):
+                count = batch.count(b"\n") + 1
+                if not _extend_fast(collector, decode, batch, count):
+                    collector.extend(_parse_batch(batch.split(b"\n"), before), before)
+                before += count
         return None if collector.without_value and not collector.index else collector.done()
     except (OSError, EOFError, ValueError) as error:
         msg = f"cannot read samples from {path}: {error}"
         raise ResultsError(msg) from error
 
 
+def _batches(lines: BinaryIO) -> Iterator[bytes]:
+    """Yield complete lines of a file in blocks, without the line break at the end of a block."""
+    incomplete: list[bytes] = []
+    while block := lines.read(_BLOCK_SIZE):
+        complete, line_break, rest = block.rpartition(b"\n")
+        if line_break:
+            yield b"".join((*incomplete, complete))
+            incomplete = []
+        if rest:
+            incomplete.append(rest)
+    if incomplete:
+        yield b"".join(incomplete)
+
+
 def _open(path: Path) -> BinaryIO:
     return limited(path.open("rb") if path.suffix != ".gz" else cast("BinaryIO", gzip.open(path, "rb")))
 
 
+@lru_cache(maxsize=64)
 def _row_decoder(metric: str) -> Callable[[bytes], Any]:
     """Return a decoder of a JSON array of samples that keeps only the needed fields and checks their types."""
     import msgspec
@@ -311,14 +331,21 @@ def _row_decoder(metric: str) -> Callable[[bytes], Any]:
     return msgspec.json.Decoder(list[row]).decode
 
 
-def _extend_fast(collector: Collector, decode: Callable[[bytes], Any], batch: list[bytes]) -> bool:
-    """Add a batch of lines; return False, without adding any, if a line needs the checks of `Collector.extend`."""
+def _extend_fast(collector: Collector, decode: Callable[[bytes], Any], batch: bytes, count: int) -> bool:
+    """Add a batch of lines; return False, without adding any, if a line needs the checks of `Collector.extend`.
+
+    Args:
+        collector: collects the samples.
+        decode: decodes a JSON array of samples.
+        batch: the lines.
+        count: number of lines.
+    """
     try:
-        rows = decode(b"[" + b",".join(batch) + b"]")
+        rows = decode(b"[" + batch.replace(b"\n", b",") + b"]")
     except (ValueError, RecursionError):
         return False
     # NOTE: joined lines also parse if one of them has two values.
-    return len(rows) == len(batch) and collector.extend_rows(rows)
+    return len(rows) == count and collector.extend_rows(rows)
 
 
 def _parse_batch(batch: list[bytes], before: int) -> list[Any]:

@@ -20,9 +20,9 @@ from nel_action.statistics.distributions import normal_cdf, normal_quantile
 
 __all__ = ["AnytimeTest", "Observation", "RegressionState", "anytime_test", "detect_regression", "split_errors"]
 
-_MIN_RUNS_FOR_SPREAD: Final = 24
+_MIN_RUNS_FOR_SPREAD: Final = 30
 """With fewer runs, their spread and their autocorrelation are too uncertain to separate the errors."""
-_FEW_RUNS_FACTOR: Final = 2.5
+_FEW_RUNS_FACTOR: Final = 2.7
 """Shared error of fewer runs, in units of the standard error: noisy or autocorrelated runs look like a drop."""
 _FEWEST_AROUND_STEP: Final = 2
 """Runs on each side of a possible step."""
@@ -30,7 +30,7 @@ _SPREAD_ALLOWANCE: Final = 1.0
 """Relative allowance for the error of a spread, times the square root of the number of differences."""
 _SHARED_ALLOWANCE: Final = 0.4
 """The same for the part that all runs share, of which an error widens the limit only once."""
-_AUTOCORRELATION_QUANTILE: Final = 2.0
+_AUTOCORRELATION_QUANTILE: Final = 2.5
 """Upper bound of an estimated autocorrelation, in units of its standard error."""
 _LARGEST_AUTOCORRELATION: Final = 0.97
 _SMALLEST_OWN_FRACTION: Final = 0.1

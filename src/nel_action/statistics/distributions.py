@@ -26,6 +26,7 @@ __all__ = [
 
 _STANDARD_NORMAL: Final = NormalDist()
 _SMALLEST_DENOMINATOR: Final = 1e-300
+_QUANTILE_PRECISION: Final = 4e-15
 _NORMAL_FROM_DF: Final = 1e7
 """Degrees of freedom from which t and normal distribution agree to seven digits."""
 
@@ -84,14 +85,25 @@ def _inverse(value: float) -> float:
 
 
 def beta_quantile(p: float, a: float, b: float) -> float:
-    """Return the quantile of a Beta(a, b) variable.
+    """Return the quantile of a Beta(a, b) variable, by Newton's method within a shrinking bracket.
 
     Args:
         p: probability, 0 < p < 1.
         a: first shape parameter, positive.
         b: second shape parameter, positive.
     """
-    return _bisect(lambda x: beta_cdf(x, a, b) < p, 0.0, 1.0)
+    log_constant = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+    low, high, x = 0.0, 1.0, a / (a + b)
+    for _ in range(100):
+        excess = beta_cdf(x, a, b) - p
+        low, high = (low, x) if excess > 0 else (x, high)
+        density = math.exp(log_constant + (a - 1) * math.log(x) + (b - 1) * math.log1p(-x))
+        step = x - excess / density if density > 0 else low
+        following = step if low < step < high else (low + high) / 2
+        if abs(following - x) <= _QUANTILE_PRECISION * following or following >= 1:
+            return following
+        x = following
+    return x
 
 
 def binomial_at_least(k: int, n: int, p: float) -> float:

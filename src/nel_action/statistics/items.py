@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -163,20 +164,34 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def changed(self, sign: int) -> NDArray[np.int64]:
-        """Return the rows of the items whose score moved in the direction of `sign`, shape (k,), largest move first."""
+    def changed(self, sign: int, most: int) -> tuple[int, NDArray[np.int64]]:
+        """Return the number of items whose score moved in the direction of `sign`, and the rows of some of them.
+
+        Args:
+            sign: direction of the move, 1 or -1.
+            most: largest number of rows.
+
+        Returns:
+            The number, and the rows with the largest moves, largest first, of equal ones the earlier row first.
+        """
         import numpy as np
 
         change = (self.candidate - self.baseline) * sign
         rows = np.flatnonzero(change > _ROUNDING)
-        return rows[np.argsort(-change[rows], kind="stable")]
+        count = len(rows)
+        if count > most:
+            # NOTE: sorting a million moves takes longer than finding the thousandth one.
+            smallest = np.partition(change[rows], count - most)[count - most]
+            rows = rows[change[rows] >= smallest]
+        return count, rows[np.argsort(-change[rows], kind="stable")][:most]
 
 
 def pair_items(candidate: Items, baseline: Items) -> Pairs | None:
     """Match the items of two runs by their ids; None if no item is in both."""
     import numpy as np
 
-    if candidate.index == baseline.index:
+    # NOTE: comparing the names in their order reads memory in sequence, unlike the comparison of two dictionaries.
+    if len(candidate) == len(baseline) and all(map(operator.eq, candidate.index, baseline.index)):
         rows = baseline_rows = np.arange(len(candidate))
     else:
         lookup = baseline.index.get
