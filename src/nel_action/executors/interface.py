@@ -4,8 +4,8 @@ The backend is the source of truth and the ledger caches it. `find` must therefo
 created, even if the response to `submit` was lost, and `submit` must be idempotent: called again for an attempt that
 exists, it returns that attempt.
 
-Optional capabilities are separate protocols (`BatchSubmitting`, `Describing`, `Maintaining`, `Pooling`, `Recording`,
-`Releasing`, `Supervising`, `Surveying`, `Validating`).
+Optional capabilities are separate protocols (`BatchCollecting`, `BatchSubmitting`, `Describing`, `Maintaining`,
+`Pooling`, `Recording`, `Releasing`, `Supervising`, `Surveying`, `Validating`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from nel_action.planning.task_resolution import Locate
 from nel_action.spec.model import Spec
 
 __all__ = [
+    "BatchCollecting",
     "BatchSubmitting",
     "Describing",
     "Executor",
@@ -115,6 +116,14 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Close connections; never affects jobs."""
+
+
+@runtime_checkable
+class BatchCollecting(Protocol):
+    """An executor that collects many attempts with fewer requests if it knows them in advance."""
+
+    def expect_collection(self, attempts: Sequence[Attempt]) -> None:
+        """Announce the attempts that are going to be collected one after the other; contacts nothing."""
 
 
 @runtime_checkable

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 from nel_action.errors import CollectError, ResultsError
+from nel_action.executors.interface import BatchCollecting
 from nel_action.files import write_atomically
 from nel_action.formats.parsing import ParsedResult
 from nel_action.harnesses.registry import harness
@@ -61,6 +63,7 @@ def collect(session: Session, views: list[JobView]) -> Results:
         views: its jobs, as last observed.
     """
     invocation = session.invocation
+    _announce(session, views)
     results_by_job = {view.job.index: _task_result(session, view) for view in views}
     confirmations = {view.job.repeats: results_by_job[view.job.index] for view in views if view.job.repeats is not None}
     tasks = [
@@ -83,6 +86,15 @@ def collect(session: Session, views: list[JobView]) -> Results:
     results = _keep_creation_time(results, path)
     write_results(results, path)
     return results
+
+
+def _announce(session: Session, views: Sequence[JobView]) -> None:
+    """Tell the executor which attempts are going to be collected, if it can make use of it."""
+    if isinstance(session.executor, BatchCollecting):
+        rows = [(view.job, view.submitted) for view in views if view.submitted is not None and view.state.final]
+        directory = session.invocation.job_dir
+        missing = [row for job, row in rows if not _is_collected(row, JobFiles(directory(job)))]
+        session.executor.expect_collection([row.backend_attempt for row in missing])
 
 
 def _keep_creation_time(results: Results, path: Path) -> Results:
@@ -130,8 +142,7 @@ def _task_result(session: Session, view: JobView) -> TaskResult:
 
 def _copy_artifacts(session: Session, job: Job, row: AttemptRow, files: JobFiles) -> None:
     """Copy artifacts and logs of an attempt unless they are complete already."""
-    name = attempt_name(row.key, row.number)
-    if files.collected.is_file() and json.loads(files.collected.read_bytes()).get("attempt") == name:
+    if _is_collected(row, files):
         return
     files.collected.unlink(missing_ok=True)
     logger.info("collecting %s of invocation %s", row.name, row.invocation)
@@ -139,7 +150,14 @@ def _copy_artifacts(session: Session, job: Job, row: AttemptRow, files: JobFiles
     redact_job_files(job, files, session.environ)
     # NOTE: the log of a failed job may still grow on the backend; only that of a succeeded one is final.
     if row.state is JobState.SUCCEEDED:
-        write_atomically(files.collected, (json.dumps({"attempt": name, "collected": now()}) + "\n").encode())
+        record = {"attempt": attempt_name(row.key, row.number), "collected": now()}
+        write_atomically(files.collected, (json.dumps(record) + "\n").encode())
+
+
+def _is_collected(row: AttemptRow, files: JobFiles) -> bool:
+    """Return whether artifacts and logs of this attempt are complete on this machine."""
+    name = attempt_name(row.key, row.number)
+    return files.collected.is_file() and json.loads(files.collected.read_bytes()).get("attempt") == name
 
 
 def _without_scores(session: Session, view: JobView) -> TaskResult:

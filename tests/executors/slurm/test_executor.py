@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from tests.support.slurm.jobs import shell_job
 from tests.support.slurm.stub_cluster import StubCluster
 
-from nel_action.errors import ExecutorError, UnreachableError
+from nel_action.errors import CollectError, ExecutorError, UnreachableError
 from nel_action.executors.interface import find_attempts, poll_attempts
 from nel_action.executors.slurm import submission
 from nel_action.executors.slurm.transport import ControllerDownError
@@ -134,3 +135,40 @@ def test_find_raises_while_the_controller_is_down(cluster: StubCluster) -> None:
     cluster.set_controller(up=False)
     with pytest.raises(ControllerDownError, match="nothing was submitted"):
         cluster.executor().find([KEY])
+
+
+def test_announced_attempts_are_listed_with_one_command(cluster: StubCluster, tmp_path: Path) -> None:
+    attempts = [Attempt(key=Key(f"nel-{number:016x}"), number=1, backend_id=str(number)) for number in range(1, 5)]
+    for each in attempts[:3]:
+        directory = cluster.output_dir / f"{each.key}-1"
+        for name, text in (("run/artifacts/a.json", "{}"), ("logs/client.log", "text\n"), (".secrets.env", "x")):
+            (directory / name).parent.mkdir(parents=True, exist_ok=True)
+            (directory / name).write_text(text)
+    record = {"job": "1", "status": 0, "reason": "", "began": 1, "ended": 2, "files": 1, "bytes": 2}
+    (cluster.output_dir / f"{attempts[0].key}-1/state").mkdir()
+    (cluster.output_dir / f"{attempts[0].key}-1/state/exit.json").write_text(f"{json.dumps(record)}\n")
+    executor = cluster.executor()
+    executor.expect_collection(attempts)
+    for number, each in enumerate(attempts[:3]):
+        executor.collect(each, tmp_path / str(number))
+        assert (tmp_path / f"{number}/artifacts/a.json").read_text() == "{}"
+        assert (tmp_path / f"{number}/logs/client.log").read_text() == "text\n"
+    assert executor.remote.round_trips == 1
+    assert not (cluster.output_dir / f"{attempts[0].key}-1/.secrets.env").exists()
+    assert (cluster.output_dir / f"{attempts[1].key}-1/.secrets.env").exists(), "the attempt has not finished"
+    with pytest.raises(CollectError, match="cannot read"):
+        executor.collect(attempts[3], tmp_path / "3")
+
+
+def test_file_that_changed_after_it_was_listed_is_listed_again(cluster: StubCluster, tmp_path: Path) -> None:
+    attempts = [Attempt(key=Key(f"nel-{number:016x}"), number=1, backend_id=str(number)) for number in (1, 2)]
+    for each in attempts:
+        (cluster.output_dir / f"{each.key}-1/logs").mkdir(parents=True)
+        (cluster.output_dir / f"{each.key}-1/logs/client.log").write_text("one\n")
+    executor = cluster.executor()
+    executor.expect_collection(attempts)
+    executor.collect(attempts[0], tmp_path / "0")
+    (cluster.output_dir / f"{attempts[1].key}-1/logs/client.log").write_text("another\n")
+    executor.collect(attempts[1], tmp_path / "1")
+    assert (tmp_path / "1/logs/client.log").read_text() == "another\n"
+    assert executor.remote.round_trips == 2

@@ -151,5 +151,5 @@ def test_malformed_list_of_files_is_a_collect_error(tmp_path: Path) -> None:
     (tmp_path / "bin/sha256sum").write_text("#!/bin/sh\necho WELCOME\n")
     (tmp_path / "bin/sha256sum").chmod(0o755)
     remote = RemoteShell(LoginShell("bash", tmp_path), bin_dir=str(tmp_path / "bin"))
-    with pytest.raises(CollectError, match="unexpected list of files from login: 'WELCOME"):
+    with pytest.raises(CollectError, match="unexpected list of files from login: '0 WELCOME"):
         collect(remote, attempt, tmp_path / "into")

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Final, TypeVar
 
-from nel_action.errors import ExecutorError, Problem, UnreachableError
+from nel_action.errors import CollectError, ExecutorError, Problem, UnreachableError
 from nel_action.executors.interface import Executor, ExecutorContext
 from nel_action.executors.slurm.archive import attempts_archive
 from nel_action.executors.slurm.cleanup import cancel_attempts, close_record, read_record, remove_expired
+from nel_action.executors.slurm.layout import AttemptDir
 from nel_action.executors.slurm.remote import KEPT, RemoteShell, open_transport, retry_outages
 from nel_action.executors.slurm.script import batch_script
 from nel_action.executors.slurm.slurm_job import SlurmJob
 from nel_action.executors.slurm.status.observation import Observer
 from nel_action.executors.slurm.submission import BatchSubmission, list_attempts
-from nel_action.executors.slurm.transfer import collect, stream_log
+from nel_action.executors.slurm.transfer import Listing, collect, list_files, stream_log
 from nel_action.model.job import Attempt, JobStatus, Key, attempt_name, newest
 from nel_action.planning.jobs import Job, Plan
 from nel_action.spec.slurm import SlurmExecution
@@ -27,6 +29,9 @@ __all__ = ["SlurmExecutor"]
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+LISTED_TOGETHER: Final = 500
+"""Attempts whose files are listed with one command."""
 
 POLL_INTERVAL: Final = (2.0, 60.0)
 """Shortest and longest pause between polls, in seconds; many sites ask for at least half a minute."""
@@ -39,6 +44,10 @@ class SlurmExecutor:
         self._settings = settings
         self._context = context
         self._swept = False
+        self._to_list: dict[str, AttemptDir] = {}
+        """Attempts that are going to be collected and whose files have not been listed."""
+        self._listings: dict[str, Listing] = {}
+        """Files of attempts that are going to be collected."""
 
     @property
     def poll_interval(self) -> tuple[float, float]:
@@ -217,7 +226,25 @@ class SlurmExecutor:
         Raises:
             CollectError: they are incomplete.
         """
-        collect(self.remote, self._observer.directory(attempt), into, outage_seconds=self._settings.outage_timeout)
+        directory = self._observer.directory(attempt)
+        listing = self._listing(directory)
+        collect(self.remote, directory, into, listing=listing, outage_seconds=self._settings.outage_timeout)
+
+    def expect_collection(self, attempts: Sequence[Attempt]) -> None:
+        """Announce the attempts that are going to be collected; the first collection lists the files of all."""
+        directories = [self._observer.directory(attempt) for attempt in attempts]
+        self._to_list = {directory.name: directory for directory in directories}
+
+    def _listing(self, directory: AttemptDir) -> Listing | None:
+        """Return the files of an announced attempt; None if they have to be listed for it alone."""
+        if directory.name in self._to_list:
+            self._to_list.pop(directory.name)
+            others = list(self._to_list.values())[: LISTED_TOGETHER - 1]
+            self._to_list = {name: each for name, each in self._to_list.items() if each not in others}
+            # NOTE: an error is reported by the collection of the attempt that causes it.
+            with suppress(UnreachableError, CollectError):
+                self._listings |= list_files(self.remote, [directory, *others])
+        return self._listings.pop(directory.name, None)
 
     def close_record(self, attempt: Attempt) -> None:
         """Close the record of the job's requests."""

@@ -14,7 +14,8 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -27,12 +28,17 @@ from nel_action.executors.slurm.shell import template
 from nel_action.model.run_files import JobFiles
 from nel_action.retry import Backoff, poll_until, retry
 
-__all__ = ["collect", "stream_log"]
+__all__ = ["Listing", "collect", "list_files", "stream_log"]
 
 logger = logging.getLogger(__name__)
 
 TARGETS: Final = {"logs": JobFiles.LOGS, "run/artifacts": JobFiles.ARTIFACTS}
 """Directory on the cluster → directory here; artifacts are moved last, so that their presence means completeness."""
+
+ENTRY: Final = re.compile(
+    r"(?P<number>\d+) (?P<kind>[0-9a-f]{64}|exit|unreadable) (?P<size>\d+) (?P<text>.+)", re.DOTALL
+)
+"""A record of `collect.sh`."""
 
 VISIBILITY_SECONDS: Final = 60.0
 """Time limit for the login node's file system to show what a compute node has written."""
@@ -70,29 +76,66 @@ class RemoteFile:
         return PurePosixPath(TARGETS[source]) / self.path.removeprefix(f"{source}/")
 
 
-def collect(remote: RemoteShell, directory: AttemptDir, into: Path, *, outage_seconds: float = 0) -> None:
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files of one attempt."""
+
+    record: ExitRecord | None
+    files: tuple[RemoteFile, ...]
+
+    @property
+    def expected(self) -> tuple[int, int] | None:
+        """Number and size of the artifacts by the exit record; None if it does not count them reliably."""
+        # NOTE: only a successful job records the number of its artifacts reliably.
+        return None if self.record is None or self.record.status else (self.record.files, self.record.bytes)
+
+    @property
+    def visible(self) -> tuple[int, int]:
+        """Number and size of the artifacts that are visible on the login node."""
+        sizes = [item.size for item in self.files if item.path.startswith("run/artifacts/")]
+        return len(sizes), sum(sizes)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all artifacts are visible."""
+        return self.expected is None or self.visible == self.expected
+
+
+def collect(
+    remote: RemoteShell,
+    directory: AttemptDir,
+    into: Path,
+    *,
+    listing: Listing | None = None,
+    outage_seconds: float = 0,
+) -> None:
     """Copy an attempt's artifacts and logs; earlier copies stay until the new ones are complete.
 
     Args:
         remote: the login node.
         directory: the attempt's directory.
         into: receives `artifacts` and `logs`.
+        listing: its files, if they have been listed already.
         outage_seconds: how long to retry after the connection breaks; every try copies everything.
 
     Raises:
         CollectError: files are missing or damaged, or cannot be written.
     """
     try:
-        retry_outages(lambda: _copy(remote, directory, into), outage_seconds)
+        if listing is not None and listing.complete:
+            with suppress(CollectError, UnreachableError):  # a file may have changed since it was listed
+                _copy(remote, directory, into, listing)
+                return
+        retry_outages(lambda: _copy(remote, directory, into, None), outage_seconds)
     except UnreachableError as error:
         msg = f"incomplete results of {directory.name}: {error.problems[0].message}"
         raise CollectError(msg, hint="the results on the cluster are intact; collect again") from error
 
 
-def _copy(remote: RemoteShell, directory: AttemptDir, into: Path) -> None:
+def _copy(remote: RemoteShell, directory: AttemptDir, into: Path, listing: Listing | None) -> None:
     partial = into / f".collect-{secrets.token_hex(4)}"
     try:
-        items = _list_files(remote, directory)
+        items = (listing or _list_complete(remote, directory)).files
         for folder in TARGETS.values():
             (partial / folder).mkdir(parents=True)
         targets = [(directory.path / item.path, partial / item.target) for item in items]
@@ -112,65 +155,68 @@ def _copy(remote: RemoteShell, directory: AttemptDir, into: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _list_files(remote: RemoteShell, directory: AttemptDir) -> list[RemoteFile]:
+def _list_complete(remote: RemoteShell, directory: AttemptDir) -> Listing:
     """List all files, once as many artifacts are visible as the exit record says.
 
     Raises:
         CollectError: some are missing.
     """
-    expected, visible = (0, 0), (0, 0)
+    last: Listing | None = None
 
-    def list_complete() -> list[RemoteFile] | None:
-        nonlocal expected, visible
-        record, items = _list_once(remote, directory)
-        # NOTE: only a successful job records the number of its artifacts reliably.
-        if record is None or record.status:
-            return items
-        artifacts = [item for item in items if item.path.startswith("run/artifacts/")]
-        expected = (record.files, record.bytes)
-        visible = (len(artifacts), sum(item.size for item in artifacts))
-        return items if visible == expected else None
+    def list_complete() -> Listing | None:
+        nonlocal last
+        last = list_files(remote, [directory]).get(directory.name)
+        if last is None:
+            msg = f"cannot read {directory.path} on {remote.host}"
+            raise CollectError(msg, hint="the directory may have been removed; if so, run the job again")
+        return last if last.complete else None
 
     with waiting_for(f"all artifacts of {directory.name} to be visible on {remote.host}"):
-        items = poll_until(list_complete, deadline=time.monotonic() + VISIBILITY_SECONDS, backoff=LISTING_BACKOFF)
-    if items is None:
+        listing = poll_until(list_complete, deadline=time.monotonic() + VISIBILITY_SECONDS, backoff=LISTING_BACKOFF)
+    if listing is None and last is not None and last.expected is not None:
         msg = (
-            f"missing artifacts of {directory.name}: {visible[0]} of {expected[0]} files, "
-            f"{visible[1]:,} of {expected[1]:,} bytes"
+            f"missing artifacts of {directory.name}: {last.visible[0]} of {last.expected[0]} files, "
+            f"{last.visible[1]:,} of {last.expected[1]:,} bytes"
         )
         hint = f"check {remote.host}:{directory.run}/artifacts; files may have been removed"
         raise CollectError(msg, hint=hint)
-    return items
+    return listing or Listing(None, ())
 
 
-def _list_once(remote: RemoteShell, directory: AttemptDir) -> tuple[ExitRecord | None, list[RemoteFile]]:
-    command = ["bash", "--norc", "--noprofile", "-c", template("collect.sh"), "collect.sh", str(directory.path)]
-    record, listing = remote.run(["cat", str(directory.exit_record)], command, seconds=LISTING_SECONDS)
-    if listing.code:
-        msg = f"cannot read {directory.path} on {remote.host}: {listing.error_line}"
-        raise CollectError(msg, hint="the directory may have been removed; if so, run the job again")
-    return parse_exit_record(record.text) if record.code == 0 else None, _parse_listing(listing.stdout, remote.host)
+def list_files(remote: RemoteShell, directories: Sequence[AttemptDir]) -> dict[str, Listing]:
+    """List the files of attempts with their digests, in one round trip.
 
+    Args:
+        remote: the login node.
+        directories: the attempts' directories.
 
-def _parse_listing(data: bytes, host: str) -> list[RemoteFile]:
-    """Parse the output of `collect.sh`.
+    Returns:
+        The listings by name; directories that cannot be read are omitted.
 
     Raises:
-        CollectError: it is malformed or incomplete.
+        CollectError: the output is malformed.
+        UnreachableError: the login node does not answer.
     """
-    items = []
-    *entries, rest = data.split(b"\0")
-    for raw in entries:
-        match = re.fullmatch(r"([0-9a-f]{64}) (\d+) (.+)", raw.decode(errors="surrogateescape"), re.DOTALL)
-        if match is None:
-            rest = raw
-            break
-        if ".." not in PurePosixPath(match[3]).parts:
-            items.append(RemoteFile(path=match[3], size=int(match[2]), digest=match[1]))
-    if rest:
-        msg = f"unexpected list of files from {host}: {rest[:80].decode(errors='replace')!r}"
-        raise CollectError(msg, hint="sha256sum and stat on the login node must be those of GNU or busybox")
-    return items
+    script = ["bash", "--norc", "--noprofile", "-c", template("collect.sh"), "collect.sh"]
+    (result,) = remote.run([*script, *(str(each.path) for each in directories)], seconds=LISTING_SECONDS)
+    records: dict[int, ExitRecord | None] = {}
+    files: dict[int, list[RemoteFile]] = {number: [] for number in range(len(directories))}
+    *entries, rest = result.stdout.split(b"\0")
+    for raw in [*entries, *([rest] if rest else [])]:
+        match = ENTRY.fullmatch(raw.decode(errors="surrogateescape"))
+        if match is None or int(match["number"]) >= len(directories) or rest:
+            msg = f"unexpected list of files from {remote.host}: {raw[:80].decode(errors='replace')!r}"
+            raise CollectError(msg, hint="sha256sum and stat on the login node must be those of GNU or busybox")
+        number, path = int(match["number"]), match["text"]
+        if match["kind"] == "unreadable":
+            files.pop(number, None)
+        elif match["kind"] == "exit":
+            records[number] = parse_exit_record(path)
+        elif ".." not in PurePosixPath(path).parts:
+            files[number].append(RemoteFile(path=path, size=int(match["size"]), digest=match["kind"]))
+    return {
+        directories[number].name: Listing(records.get(number), tuple(each)) for number, each in sorted(files.items())
+    }
 
 
 def _verify(item: RemoteFile, copy: Path) -> None:

@@ -56,6 +56,8 @@ class SshTransport:
         self._retired: list[paramiko.SSHClient] = []
         self._lock = threading.Lock()
         self._users = 0
+        self._sftp: paramiko.SFTPClient | None = None
+        self._sftp_lock = threading.Lock()
 
     @property
     def host(self) -> str:
@@ -168,26 +170,53 @@ class SshTransport:
         """
         import paramiko
 
+        with self._sftp_lock:
+            sftp = self._open_sftp(seconds)
+            try:
+                for source, target in files:
+                    _fetch(sftp, str(source), target)
+            except (paramiko.SSHException, EOFError, ConnectionError, TimeoutError) as error:
+                self._drop_sftp(sftp)
+                msg = f"lost the connection to {self.host} while copying files: {str(error) or 'cut off'}"
+                raise OutcomeUnknownError(msg) from error
+            except OSError as error:
+                # NOTE: paramiko reports a closed socket as an OSError without a number; errors of files have one.
+                if error.errno is None:
+                    self._drop_sftp(sftp)
+                    msg = f"lost the connection to {self.host} while copying files: {error}"
+                    raise OutcomeUnknownError(msg) from error
+                raise
+
+    def _open_sftp(self, seconds: float) -> paramiko.SFTPClient:
+        """Return the SFTP session; open one if there is none on the current connection.
+
+        Raises:
+            OutcomeUnknownError: the connection broke.
+        """
+        import paramiko
+
+        if self._sftp is not None:
+            channel = self._sftp.get_channel()
+            if channel is not None and not channel.closed and channel.get_transport().is_active():
+                return self._sftp
+            self._sftp = None
         channel = self._open_session(seconds)
         try:
             channel.settimeout(seconds)
             channel.invoke_subsystem("sftp")
-            sftp = paramiko.SFTPClient(channel)
-            for source, target in files:
-                _fetch(sftp, str(source), target)
-        except (paramiko.SSHException, EOFError, ConnectionError, TimeoutError) as error:
-            self._drop(channel.get_transport())
-            msg = f"lost the connection to {self.host} while copying files: {str(error) or 'cut off'}"
-            raise OutcomeUnknownError(msg) from error
-        except OSError as error:
-            # NOTE: paramiko reports a closed socket as an OSError without a number; errors of files have one.
-            if error.errno is None:
-                self._drop(channel.get_transport())
-                msg = f"lost the connection to {self.host} while copying files: {error}"
-                raise OutcomeUnknownError(msg) from error
-            raise
-        finally:
+            self._sftp = paramiko.SFTPClient(channel)
+        except (paramiko.SSHException, OSError, EOFError) as error:
             channel.close()
+            self._drop(channel.get_transport())
+            msg = f"{self.host} opens no SFTP session: {str(error) or 'cut off'}"
+            raise OutcomeUnknownError(msg, hint="the login node must offer SFTP (Subsystem sftp)") from error
+        return self._sftp
+
+    def _drop_sftp(self, sftp: paramiko.SFTPClient) -> None:
+        channel = sftp.get_channel()
+        if channel is not None:
+            self._drop(channel.get_transport())
+        self._sftp = None
 
     def close(self) -> None:
         """Close all connections, unless another executor still uses them."""
@@ -199,7 +228,7 @@ class SshTransport:
                 del _shared[identity]
         with self._lock:
             _close([*self._retired, *self._clients])
-            self._retired, self._clients = [], []
+            self._retired, self._clients, self._sftp = [], [], None
 
 
 _shared: Final[dict[object, SshTransport]] = {}

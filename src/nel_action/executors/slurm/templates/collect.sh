@@ -1,9 +1,20 @@
-# Runs on the login node: collect.sh DIRECTORY. Prints digest, size and path of every file to collect, each terminated by
-# a zero byte; links and devices are skipped. Removes the secrets of a finished attempt.
-cd "$1" || exit 73
-[ ! -s state/exit.json ] || rm -f .secrets.env
-for folder in run/artifacts logs; do
-    [ ! -d "$folder" ] || find "$folder" -type f -print0
-done | while IFS= read -r -d '' file; do
-    printf '%s %s %s\0' "$(sha256sum <"$file" | cut -c 1-64)" "$(stat -c %s "$file")" "$file"
+# Runs on the login node: collect.sh DIRECTORY... Prints records, each terminated by a zero byte: the directory's position
+# among the arguments, a kind, a size and a text. Kinds: the digest of a file to collect, with its path; "exit", with the
+# exit record; "unreadable". Links and devices are skipped. Removes the secrets of finished attempts.
+number=0
+for directory; do
+    if cd "$directory" 2>/dev/null; then
+        if [ -s state/exit.json ]; then
+            rm -f .secrets.env
+            printf '%d exit 0 %s\0' "$number" "$(cat state/exit.json)"
+        fi
+        for folder in run/artifacts logs; do
+            [ ! -d "$folder" ] || find "$folder" -type f -print0
+        done | while IFS= read -r -d '' file; do
+            printf '%d %s %s %s\0' "$number" "$(sha256sum <"$file" | cut -c 1-64)" "$(stat -c %s "$file")" "$file"
+        done
+    else
+        printf '%d unreadable 0 %s\0' "$number" "$directory"
+    fi
+    number=$((number + 1))
 done
