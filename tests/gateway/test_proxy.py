@@ -6,6 +6,7 @@ import asyncio
 import errno
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -521,12 +522,17 @@ def test_a_full_disk_fails_no_request_and_is_reported(tmp_path: Path, monkeypatc
     run(work())
 
 
-@pytest.mark.parametrize("setting", [{"max_age": 0.001}, {"ask_again": ["empty"]}, {"replay": False}])
-def test_answers_can_be_excluded_from_replay(setting: dict[str, object], tmp_path: Path) -> None:
+@pytest.mark.parametrize("setting", [{"max_age": 5.0}, {"ask_again": ["empty"]}, {"replay": False}])
+def test_answers_can_be_excluded_from_replay(
+    setting: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+
     async def work() -> None:
         endpoint = Endpoint(lambda *_: Reply(completion("")))
         async with endpoint.serve() as url:
-            for settings in ({}, setting):
+            for later, settings in ((0.0, {}), (10.0, setting)):
+                monkeypatch.setattr(time, "time", lambda later=later: now + later)
                 async with gateway(url, tmp_path, **settings) as service:
                     client = Client(service.address)
                     await client.ask()

@@ -198,3 +198,20 @@ def test_an_endpoint_that_only_refuses_is_given_up(tmp_path: Path) -> None:
             assert len(endpoint.received) == 3
 
     run(work())
+
+
+def test_an_unexpected_error_returns_its_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        msg = "unexpected"
+        raise RuntimeError(msg)
+
+    async def work() -> None:
+        async with Endpoint().serve() as url, gateway(url, tmp_path, max_concurrency=1) as service:
+            client = Client(service.address)
+            with monkeypatch.context() as patch:
+                patch.setattr(proxy_module.Proxy, "_judge", fail)
+                assert (await client.ask()).status == 500
+            assert (await client.ask()).status == 200
+            await client.close()
+
+    run(work())

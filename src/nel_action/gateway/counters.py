@@ -38,7 +38,7 @@ class Counters:
         self.tries = 0
         """Requests sent upstream."""
         self.retried = 0
-        """Requests that needed more than one try; of replayed ones when they were recorded."""
+        """Delivered answers that needed more than one try; of replayed ones when they were recorded."""
         self.paid = 0
         """Answers received, malformed ones included."""
         self.malformed = 0

@@ -37,7 +37,7 @@ from nel_action.gateway.outcome import (
     response_headers,
     retry_after,
 )
-from nel_action.gateway.rates import Limiter
+from nel_action.gateway.rates import Limiter, Permit
 from nel_action.gateway.readiness import Readiness
 from nel_action.gateway.record import MAX_REQUEST, SHORT_KEY, Entry, Index, Writer
 from nel_action.gateway.requests import base_of, canonical_body, is_paid_route, parse_body, request_key, route_of
@@ -335,7 +335,6 @@ class Proxy:
             if outcome.refused and self._limiter.answers > answers:
                 number -= 1
             if not outcome.retry or number > self.config.max_retries or self.stopped is not None:
-                self.counters.retried += sent > 1
                 return outcome.as_failure()
             pause = max(backoff * random.uniform(0.75, 1.0), outcome.retry_after)  # noqa: S311 - spreads load
             backoff = min(2 * backoff, _LONGEST_PAUSE)
@@ -349,17 +348,29 @@ class Proxy:
         if not self._may_spend():
             self._limiter.release(permit)
             return Outcome.failure(402, "no further request is sent", kind="stopped")
-        with self._sending():
-            outcome = await self._send(running, number)
-        answered = outcome.answer is not None
-        usage = outcome.answer.usage if outcome.answer is not None else None
-        self._spending.release(usage, malformed=outcome.answer is not None and outcome.answer.malformed is not None)
-        if outcome.refused:
+        outcome = None
+        try:
+            with self._sending():
+                outcome = await self._send(running, number)
+        finally:
+            self._settle(permit, outcome)
+        return outcome
+
+    def _settle(self, permit: Permit, outcome: Outcome | None) -> None:
+        """Return a permission, and count what the answer used.
+
+        Args:
+            permit: of the request.
+            outcome: None if it was given up.
+        """
+        answer = outcome.answer if outcome is not None else None
+        usage = answer.usage if answer is not None else None
+        self._spending.release(usage, malformed=answer is not None and answer.malformed is not None)
+        if outcome is not None and outcome.refused:
             self._limiter.refuse(permit, outcome.retry_after)
         else:
             tokens = sum((usage or {}).get(name, 0) for name in ("prompt_tokens", "completion_tokens"))
-            self._limiter.release(permit, tokens=tokens if answered else None)
-        return outcome
+            self._limiter.release(permit, tokens=None if answer is None else tokens)
 
     def _may_spend(self) -> bool:
         """Reserve one request of the budget; stop if it is exhausted."""
