@@ -76,6 +76,8 @@ def make_context(hub: GitHubDouble, api: GitHubApi, log: io.StringIO, tmp_path: 
             graphql_url=f"{hub.url}/graphql",
         )
         workflow_event = replace(workflow_event, **(event or {}))
+        if workflow_event.base_ref == hub.store.default_branch and workflow_event.base_sha:
+            hub.store.default_tip = workflow_event.base_sha
         parsed = read_inputs(variables, spec_needed=False)
         return ActionContext(
             environ=variables,

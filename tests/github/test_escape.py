@@ -400,6 +400,7 @@ def test_base_that_a_pull_request_gets_during_the_evaluation_counts(repository: 
     edit(repository.work)
     weak = repository.commit()
     head = repository.commit()
+    hub.store.refs["heads/weak"] = weak
     hub.store.add_pull(2, head=head, base=weak)["base"]["ref"] = "weak"
     context = repository.context(event={"base_ref": "weak", "base_sha": weak})
     source = GateSource(context, load_spec_from_inputs(context))
@@ -438,6 +439,25 @@ def test_branch_with_weaker_rules_suffices_only_if_the_default_branch_states_it(
         rules = repository.rules(event={"default_branch": "main"} | event)
         limits = {each.policy.tasks["ifeval"].min for each in rules.all if each.policy}
         assert limits == ({0.1} if suffices else {0.1, FLOOR})
+
+
+def test_rules_are_those_of_the_newest_commit_of_the_base(repository: Repository, hub: GitHubDouble) -> None:
+    edit(repository.work)
+    weak = repository.commit()
+    write(repository.work / "evals/gate.yaml", STRICT)
+    hub.store.refs["heads/main"] = repository.commit()
+    edit(repository.work)
+    head = repository.commit()
+    hub.store.add_pull(2, head=head, base=weak)
+    for event in ({"base_sha": weak}, NO_BASE | {"kind": EventKind.WORKFLOW_DISPATCH}):
+        (rules,) = repository.rules(event=event).all
+        assert_base_rules(rules)
+
+
+def test_base_that_was_deleted_is_unmeasurable(repository: Repository, hub: GitHubDouble) -> None:
+    hub.store.refs["heads/main"] = repository.base
+    rules = repository.rules(event={"base_ref": "gone"})
+    assert "the branch gone cannot be read" in (rules.all[-1].unmeasurable or "")
 
 
 def test_default_branch_that_cannot_be_read_makes_the_gate_unmeasurable(

@@ -68,7 +68,9 @@ def find_bases(api: GitHubApi | None, event: WorkflowEvent, files: BaseFiles) ->
     if api is None or not event.head_sha:
         return Bases((own,) if own else ())
     try:
-        pulls = _pull_requests(api, event)
+        pulls = [_at_tip(api, event, base) for base in _pull_requests(api, event)]
+        if own is not None and event.kind is not EventKind.MERGE_GROUP:
+            own = _at_tip(api, event, own)
         others = [*pulls, *_queues(api, event)]
         others += _default_branch(api, event, [*pulls, *([own] if own else [])], files)
         own = _latest(api, event, own) if own else None
@@ -112,6 +114,26 @@ def _pull_requests(api: GitHubApi, event: WorkflowEvent) -> list[Base]:
         for pull in pulls
         if _sha(pull, "head") == event.head_sha
     ]
+
+
+def _at_tip(api: GitHubApi, event: WorkflowEvent, base: Base) -> Base:
+    """Return the base at the newest commit of its branch.
+
+    The commit in a pull request is that of the time when it was opened or pushed to, also after the branch got stricter
+    rules, or another base was chosen; the merge commit that is checked out contains the newest one.
+
+    Raises:
+        NelActionError: the branch cannot be read.
+    """
+    return replace(base, sha=_tip(api, event, base.ref))
+
+
+def _tip(api: GitHubApi, event: WorkflowEvent, branch: str) -> str:
+    try:
+        return str(api.get(f"/repos/{event.repository}/git/ref/heads/{quote(branch)}")["object"]["sha"])
+    except MissingError as error:
+        msg = f"the branch {branch} cannot be read"
+        raise NelActionError(msg) from error
 
 
 def _require_no_other_pull_request(api: GitHubApi, event: WorkflowEvent, error: PermissionRefusedError) -> None:
@@ -185,11 +207,7 @@ def _default_branch(api: GitHubApi, event: WorkflowEvent, known: list[Base], fil
         return []
     if not known and replace(event, default_branch=default).on_default_branch:
         return []
-    try:
-        sha = str(api.get(f"/repos/{event.repository}/git/ref/heads/{quote(default)}")["object"]["sha"])
-    except MissingError as error:
-        msg = f"the default branch {default} cannot be read"
-        raise NelActionError(msg) from error
+    sha = _tip(api, event, default)
     if known:
         options = read_options(files.open(sha))
         if all(options.suffice(base.ref) for base in known):

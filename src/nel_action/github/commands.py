@@ -231,7 +231,9 @@ def _read(get: Get, path: str, query: Mapping[str, str], subject: str) -> Json:
     try:
         return get(path, query)
     except Exception as error:
-        msg = f"{subject} could not be read from GitHub ({type(error).__name__}); comment again later"
+        status = getattr(error, "code", None)
+        cause = f"HTTP {status}" if isinstance(status, int) else type(error).__name__
+        msg = f"{subject} could not be read from GitHub ({cause}); check `permissions:`, or comment again later"
         raise Refusal(msg, unreachable=True) from error
 
 

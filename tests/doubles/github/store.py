@@ -52,6 +52,8 @@ class Store:
         self.pulls: dict[int, dict[str, Any]] = {}
         self.commits: list[str] = []
         self.refs: dict[str, str] = {}
+        self.default_tip = "0" * 40
+        """Commit of the default branch where neither a ref nor a run states it."""
         self.objects: dict[str, Any] = {}
         self.truncated = False
         """Whether listings of trees are incomplete, as those of very large trees are."""
@@ -118,10 +120,17 @@ class Store:
         return {item["path"]: self.objects[item["sha"]] for item in self.objects[commit["tree"]]}
 
     def ref(self, name: str) -> str | None:
-        """Return the commit of a ref; of the default branch the newest known commit, unless it is set."""
-        if name in self.refs or name != f"heads/{self.default_branch}":
-            return self.refs.get(name)
-        return next(iter(self.commits_from(None)), "0" * 40)
+        """Return the commit of a ref.
+
+        Of the base of a pull request its commit there, and of the default branch the newest known commit, unless it is
+        set.
+        """
+        if name in self.refs:
+            return self.refs[name]
+        bases = {f"heads/{pull['base']['ref']}": str(pull["base"]["sha"]) for pull in self.pulls.values()}
+        if name in bases or name != f"heads/{self.default_branch}":
+            return bases.get(name)
+        return next(iter(self.commits_from(None)), self.default_tip)
 
     def commits_from(self, start: str | None) -> list[str]:
         """Return the commits of the default branch, newest first; by default those of which it has results."""

@@ -23,7 +23,7 @@ class Attack:
         self.base = workplace.commit("base")
         workplace.hub.store.refs["heads/main"] = self.base
         workplace.write_spec({"arith": {"value": 0.3}}, LAX)
-        self.weak = workplace.commit("a branch with a weaker limit")
+        self.weak = workplace.hub.store.refs["heads/weak"] = workplace.commit("a branch with a weaker limit")
         self.head = workplace.commit("head")
 
     def open(self, number: int = 2, *, ref: str = "main", sha: str | None = None) -> dict[str, Any]:
