@@ -219,7 +219,8 @@ def _print_failed_logs(context: ActionContext, session: Session, views: Sequence
         logs = JobFiles(session.invocation.job_dir(view.job)).logs
         if view.state is not JobState.FAILED or not logs.is_dir():
             continue
-        files = [path for path in logs.iterdir() if path.is_file()]
+        # NOTE: the gateway's state is stored next to the logs.
+        files = [path for path in logs.iterdir() if path.is_file() and path.suffix != ".json"]
         if not files:
             continue
         largest = max(files, key=lambda path: path.stat().st_size)
