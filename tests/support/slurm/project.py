@@ -24,6 +24,8 @@ class ClusterProject(Project):
     """Value of the variable `MADE_UP_KEY`, which every job receives and prints."""
     more: dict[str, object] = field(default_factory=dict, kw_only=True)
     """Additional execution settings."""
+    home: Path | None = field(default=None, kw_only=True)
+    """Another home directory."""
 
     def __post_init__(self) -> None:
         self.output = self.cluster.scratch / f"p-{os.urandom(3).hex()}"
@@ -56,4 +58,5 @@ class ClusterProject(Project):
     @property
     def environ(self) -> dict[str, str]:
         own = {"SLURM_CONF": self.cluster.env["SLURM_CONF"]} if self.sshd is None else {}
+        own |= {"NEL_ACTION_HOME": str(self.home)} if self.home is not None else {}
         return super().environ | own | ({"MADE_UP_KEY": self.secret} if self.secret else {})
