@@ -11,18 +11,20 @@ gateway requests --record DIR [--failed]
 from __future__ import annotations
 
 import argparse
-import asyncio
 import os
 import signal
 import sys
 from dataclasses import replace
-from typing import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from nel_action.gateway.config import Config, ConfigError, load_config
 from nel_action.gateway.counters import write_text
-from nel_action.gateway.listing import record_lines
 from nel_action.gateway.runner import PLACEHOLDER, STOPPED, RunOptions, run
-from nel_action.gateway.service import Service
+
+if TYPE_CHECKING:
+    from typing import Callable, Sequence
+
+    from nel_action.gateway.service import Service
 
 __all__ = ["PLACEHOLDER", "STOPPED", "main", "serve_until_signal"]
 
@@ -53,12 +55,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     try:
         if options.command == "requests":
+            from nel_action.gateway.listing import record_lines
+
             for line in record_lines(options.record, failed=options.failed):
                 sys.stdout.write(line + "\n")
             return 0
         with open(options.config, encoding="utf-8") as file:
             config = load_config(file.read())
         if options.command == "serve":
+            import asyncio
+
             return asyncio.run(_serve(config, options))
         if options.record:
             config = replace(config, record=options.record)
@@ -97,6 +103,10 @@ async def serve_until_signal(
     Returns:
         The exit status.
     """
+    import asyncio
+
+    from nel_action.gateway.service import Service
+
     stop = asyncio.Event()
     loop = asyncio.get_event_loop()
     async with Service(config, host=host, port=port) as service:

@@ -4,27 +4,32 @@
 
 Each process is killed when its parent is. If the proxy dies, the watchdog kills what is left of the harness and begins
 another pass, which replays the answers that the record holds.
+
+The proxy listens, starts the harness, and only then imports the rest of itself, while the harness starts: connections
+wait meanwhile. Everything that this module imports delays each harness.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ctypes
 import json
 import os
-import resource
-import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
 from dataclasses import replace
-from typing import Any, Iterator, Mapping, NoReturn, Sequence
+from typing import TYPE_CHECKING
 
-from nel_action.gateway.config import Config
 from nel_action.gateway.counters import write_text
-from nel_action.gateway.service import Service
+
+if TYPE_CHECKING:
+    from typing import Any, Iterator, Mapping, NoReturn, Sequence
+
+    from nel_action.gateway.config import Config
+    from nel_action.gateway.service import Service
 
 __all__ = ["PLACEHOLDER", "STOPPED", "RunOptions", "run"]
 
@@ -33,6 +38,7 @@ PLACEHOLDER = "nel-gateway.invalid"
 TOKEN = "NEL_ACTION_GATEWAY_TOKEN"  # noqa: S105 - the name of a variable
 STOPPED = {"budget": 121, "client_error": 122}
 """Exit status if the proxy stopped the harness, by reason."""
+_BACKLOG = 4096
 RESTARTS = 3
 """New passes after the death of a proxy."""
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -75,7 +81,7 @@ class RunOptions:
 def run(config: Config, options: RunOptions) -> int:
     """Run the harness behind a proxy; return its exit status, or die of the signal that killed it."""
     if options.tokens:
-        os.environ[TOKEN] = secrets.token_urlsafe(24)
+        os.environ[TOKEN] = os.urandom(24).hex()
         config = replace(config, token_name=TOKEN)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     for number in range(RESTARTS + 1):
@@ -197,6 +203,8 @@ def _exit_like(status: int) -> int:
         return status
     number = signal.Signals(-status)
     sys.stderr.flush()
+    import resource
+
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         if number is not signal.SIGKILL:
@@ -212,7 +220,7 @@ def _proxy_process(config: Config, options: RunOptions, writer: int, parent: int
     try:
         _die_with(parent)
         os.setpgid(0, 0)  # NOTE: a signal to the watchdog's group arrives once, forwarded by it.
-        status = asyncio.run(_serve_harness(config, options))
+        status = _serve_harness(config, options)
         os.write(writer, json.dumps({"status": status}).encode())
         code = 0
     except (OSError, ValueError) as error:
@@ -225,13 +233,46 @@ def _proxy_process(config: Config, options: RunOptions, writer: int, parent: int
         os._exit(code)
 
 
-async def _serve_harness(config: Config, options: RunOptions) -> int:
-    async with Service(config) as service:
-        environ = _child_environ(os.environ, config, options.tokens, service.address)
-        for path in options.files:
-            _fill_in(path, service.address)
-        argv = [argument.replace(PLACEHOLDER, service.address) for argument in options.program]
-        return await _run_harness(argv, environ, service)
+def _serve_harness(config: Config, options: RunOptions) -> int:
+    """Start the harness, then serve it; return its exit status, -n if signal n killed it."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(_BACKLOG)
+    address = "{}:{}".format(*listener.getsockname())
+    environ = _child_environ(os.environ, config, options.tokens, address)
+    for path in options.files:
+        _fill_in(path, address)
+    argv = [argument.replace(PLACEHOLDER, address) for argument in options.program]
+    try:
+        child = _start(argv, environ)
+    except OSError as error:
+        sys.stderr.write(f"nel-action gateway: cannot start {argv[0]}: {error.strerror}\n")
+        return _NOT_STARTED
+    import asyncio
+
+    return asyncio.run(_serve(config, listener, child))
+
+
+async def _serve(config: Config, listener: socket.socket, child: subprocess.Popen[bytes]) -> int:
+    """Serve a harness that has started, and forward signals to it.
+
+    Args:
+        config: settings of the proxy.
+        listener: the socket that the harness connects to.
+        child: the harness.
+    """
+    import asyncio
+
+    from nel_action.gateway.service import Service
+
+    loop = asyncio.get_event_loop()
+    for number in _FORWARDED:
+        loop.add_signal_handler(number, child.send_signal, number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, set(_FORWARDED))
+    async with Service(config, listener=listener) as service:
+        service.program["pid"] = child.pid
+        service.program["status"] = status = await _wait_for_harness(child, service)
+        return status
 
 
 def _child_environ(environ: Mapping[str, str], config: Config, tokens: Sequence[str], address: str) -> dict[str, str]:
@@ -266,36 +307,15 @@ def _fill_in(path: str, address: str) -> None:
     write_text(path, text.replace(PLACEHOLDER, address))
 
 
-async def _run_harness(argv: Sequence[str], environ: Mapping[str, str], service: Service) -> int:
-    """Start the harness, forward signals to it and return its exit status; -n if signal n killed it.
+async def _wait_for_harness(child: subprocess.Popen[bytes], service: Service) -> int:
+    """Return the harness's status, or end it and return another one if the proxy stops first.
 
     Args:
-        argv: the harness.
-        environ: its environment.
-        service: the proxy, which may stop before the harness ends; the status is then that of `STOPPED`.
+        child: the harness.
+        service: the proxy, which may stop before the harness has finished; the status is then that of `STOPPED`.
     """
-    loop = asyncio.get_event_loop()
-    pending: list[signal.Signals] = []
-    for number in _FORWARDED:
-        loop.add_signal_handler(number, pending.append, number)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, set(_FORWARDED))
-    try:
-        child = _start(argv, environ)
-    except OSError as error:
-        sys.stderr.write(f"nel-action gateway: cannot start {argv[0]}: {error.strerror}\n")
-        return _NOT_STARTED
-    service.program["pid"] = child.pid
-    for number in _FORWARDED:
-        loop.add_signal_handler(number, child.send_signal, number)
-    for number in pending:
-        child.send_signal(number)
-    status = await _wait_for_harness(child, service)
-    service.program["status"] = status
-    return status
+    import asyncio
 
-
-async def _wait_for_harness(child: subprocess.Popen[bytes], service: Service) -> int:
-    """Return the harness's status, or end it and return another one if the proxy stops first."""
     ended = asyncio.ensure_future(asyncio.get_event_loop().run_in_executor(None, child.wait))
     stopped = asyncio.ensure_future(service.stopped.wait())
     await asyncio.wait((ended, stopped), return_when=asyncio.FIRST_COMPLETED)
@@ -316,7 +336,12 @@ async def _wait_for_harness(child: subprocess.Popen[bytes], service: Service) ->
 def _start(argv: Sequence[str], environ: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start the harness such that it does not outlive this process, whatever happens to it."""
     parent = os.getpid()
-    return subprocess.Popen(argv, env=dict(environ), preexec_fn=lambda: _die_with(parent))  # noqa: PLW1509 - as above
+
+    def prepare() -> None:
+        _die_with(parent)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, set(_FORWARDED))
+
+    return subprocess.Popen(argv, env=dict(environ), preexec_fn=prepare)  # noqa: PLW1509 - see the docstring
 
 
 def _die_with(parent: int) -> None:

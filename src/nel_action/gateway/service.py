@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import resource
+import socket
 import sys
 import time
 from typing import Any
@@ -28,10 +29,21 @@ _GRACE = 10.0
 class Service:
     """A proxy that listens. Use as an asynchronous context manager."""
 
-    def __init__(self, config: Config, *, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(
+        self, config: Config, *, host: str = "127.0.0.1", port: int = 0, listener: socket.socket | None = None
+    ) -> None:
+        """Prepare.
+
+        Args:
+            config: settings of the proxy.
+            host: address to listen on.
+            port: 0 for any free one.
+            listener: a socket that listens already, instead of these.
+        """
         self.config = config
         self._host = host
         self._port = port
+        self._listener = listener
         self._connections: set[ServerConnection] = set()
         self._server: asyncio.AbstractServer | None = None
         self._counting: asyncio.Task[None] | None = None
@@ -48,12 +60,13 @@ class Service:
         self.proxy = Proxy(self.config, on_stop=self._on_stop)
         _keep_counters(self.config.counters)
         loop = asyncio.get_event_loop()
+        listening: dict[str, Any] = {"host": self._host, "port": self._port, "reuse_address": True}
+        if self._listener is not None:
+            listening = {"sock": self._listener}
         self._server = await loop.create_server(
             lambda: ServerConnection(self.proxy.handle, self._connections),
-            self._host,
-            self._port,
+            **listening,
             backlog=_BACKLOG,
-            reuse_address=True,
         )
         sockets: Any = self._server.sockets
         name = sockets[0].getsockname()
