@@ -12,6 +12,7 @@ from tests.doubles.github.server import github
 from tests.support.workplace import outputs_of
 
 from nel_action.cli.ci import ci
+from nel_action.errors import SpecError
 from nel_action.github import evaluate as evaluating
 from nel_action.github.context import ActionContext
 from nel_action.github.outcome import Outcome
@@ -131,3 +132,42 @@ def test_debug_logging_shows_requests_without_commands_or_secrets(monkeypatch: p
     assert ("> ::error::***" in lines) is (debug == "1")
     assert "s3cret-value" not in ran.stderr
     assert hub.token not in ran.stderr
+
+
+def outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **inputs: str) -> None:
+    """Remove the variables of a workflow, and set inputs."""
+    for name in ("GITHUB_ACTIONS", "GITHUB_REPOSITORY", "GITHUB_EVENT_NAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NEL_ACTION_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    for name, value in inputs.items():
+        monkeypatch.setenv(f"INPUT_{name.upper()}", value)
+
+
+def test_run_outside_of_github_says_what_it_leaves_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text("evaluation: {tasks: [{name: no-such-task-anywhere}]}\n")
+    outside(monkeypatch, tmp_path, spec="spec.yaml", comment="always", history_branch="data")
+    result = CliRunner().invoke(ci, ["run"])
+    assert isinstance(result.exception, SpecError)
+    assert "no-such-task-anywhere" in str(result.exception)
+    assert (
+        "this is not a GitHub workflow: no check, no comment, no outputs and no artifact are written" in result.output
+    )
+    assert "ignored: comment, history-branch" in result.output
+
+
+@pytest.mark.parametrize(("name", "value"), [("mode", "collect"), ("gate", "policy.yaml"), ("gate", "false")])
+def test_inputs_that_decide_the_verdict_are_not_ignored_outside_of_github(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
+) -> None:
+    outside(monkeypatch, tmp_path, spec="spec.yaml", **{name: value})
+    result = CliRunner().invoke(ci, ["run"])
+    assert isinstance(result.exception, SpecError)
+    assert "works in a GitHub workflow only" in str(result.exception)
+
+
+def test_finish_outside_of_github_has_nothing_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    outside(monkeypatch, tmp_path)
+    result = CliRunner().invoke(ci, ["finish"])
+    assert "there is nothing to complete" in result.output
+    assert result.exception is None

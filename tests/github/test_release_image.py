@@ -36,11 +36,20 @@ def release(folder: Path, *, answer: str = DIGEST, version: str = "v1.2.3") -> t
 def test_both_targets_are_built_on_pinned_base_and_pushed(tmp_path: Path) -> None:
     code, calls = release(tmp_path)
     assert code == 0
-    builds = [call for call in calls if call.startswith("build ")]
+    builds = [call for call in calls if call.startswith("buildx build ")]
     assert [call.split("--target ")[1].split()[0] for call in builds] == ["runner", "harness"]
     assert all(f"BASE=python@{DIGEST}" in call and f"base.digest={DIGEST}" in call for call in builds)
-    pushed = [call.split()[1] for call in calls if call.startswith("push ")]
-    assert pushed == ["registry.example/o/nel-action:1.2.3", "registry.example/o/nel-action:1.2.3-harness"]
+    tags = [call.split("--tag ")[1].split()[0] for call in builds]
+    assert tags == ["registry.example/o/nel-action:1.2.3", "registry.example/o/nel-action:1.2.3-harness"]
+
+
+def test_images_are_pushed_with_sbom_and_provenance_by_a_builder_that_is_removed(tmp_path: Path) -> None:
+    _, calls = release(tmp_path)
+    builds = [call for call in calls if call.startswith("buildx build ")]
+    assert all("--provenance mode=max --sbom true --push" in call for call in builds)
+    (builder,) = {call.split("--builder ")[1].split()[0] for call in builds}
+    assert f"buildx create --name {builder} --driver docker-container" in calls
+    assert calls[-1] == f"buildx rm {builder}"
 
 
 def test_token_is_passed_on_standard_input(tmp_path: Path) -> None:
@@ -53,7 +62,7 @@ def test_token_is_passed_on_standard_input(tmp_path: Path) -> None:
 def test_missing_digest_builds_nothing(tmp_path: Path, answer: str) -> None:
     code, calls = release(tmp_path, answer=answer)
     assert code == 3
-    assert not any(call.startswith(("build ", "push ", "login ")) for call in calls)
+    assert not any(call.startswith(("buildx build ", "buildx create ", "login ")) for call in calls)
 
 
 @pytest.mark.parametrize("version", ["main", "v1.2.3; rm -rf /", "1.2.3", "--flag"])

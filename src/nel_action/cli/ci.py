@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from nel_action.github.outcome import Outcome
 
 __all__ = ["ci"]
+
+_WORKFLOW_VARIABLES: Final = ("GITHUB_ACTIONS", "GITHUB_REPOSITORY", "GITHUB_EVENT_NAME")
+"""Variables of which at least one is set in every workflow."""
+_GITHUB_INPUTS: Final = ("github-token", "comment", "check-name", "history-branch", "on-cancel", "version")
+"""Inputs without a meaning outside of a workflow."""
+_OUTSIDE: Final = "this is not a GitHub workflow"
 
 
 @click.group()
@@ -54,7 +60,9 @@ def extras() -> int:
 
 @ci.command()
 def run() -> int:
-    """Evaluate, judge and publish, in the mode of `INPUT_MODE`."""
+    """Evaluate, judge and publish, in the mode of `INPUT_MODE`; outside of GitHub, everything but publish."""
+    if _is_outside_github():
+        return _run_outside_github()
     from nel_action.github.evaluate import evaluate, report_invalid
     from nel_action.github.inputs import Mode
     from nel_action.github.workflow import Level
@@ -79,7 +87,10 @@ def run() -> int:
 
 @ci.command()
 def finish() -> int:
-    """Complete an interrupted step, set all outputs, and prepare the artifact."""
+    """Complete an interrupted step, set all outputs, and prepare the artifact; outside of GitHub, do nothing."""
+    if _is_outside_github():
+        click.echo(f"{_OUTSIDE}; there is nothing to complete", err=True)
+        return ExitCode.PASS
     from nel_action.github.finish import finish as finish_step
     from nel_action.github.outcome import Outcome
     from nel_action.github.workflow import Workflow
@@ -95,6 +106,37 @@ def finish() -> int:
         Workflow(os.environ, sys.stdout).set_outputs(outcome.outputs())
         raise
     return ExitCode.PASS
+
+
+def _is_outside_github() -> bool:
+    return not any(os.environ.get(name) for name in _WORKFLOW_VARIABLES)
+
+
+def _run_outside_github() -> int:
+    """Run the spec of the inputs as `nel-action run` does, and apply `fail-on` to its exit code.
+
+    Raises:
+        SpecError: inputs are invalid, or one that decides the verdict has no meaning here.
+    """
+    from nel_action.cli.run import run as run_command
+    from nel_action.github.inputs import Mode, read_inputs
+
+    inputs = read_inputs(os.environ)
+    if inputs.mode is Mode.COLLECT or inputs.gate is not True:
+        name, fix = ("mode: collect", "nel-action wait") if inputs.mode is Mode.COLLECT else ("gate", "nel-action gate")
+        raise SpecError([Problem(f"the input `{name}` works in a GitHub workflow only", hint=f"use `{fix}` here")])
+    ignored = [name for name in _GITHUB_INPUTS if os.environ.get(f"INPUT_{name.upper().replace('-', '_')}")]
+    listed = f"; ignored: {', '.join(ignored)}" if ignored else ""
+    click.echo(f"{_OUTSIDE}: no check, no comment, no outputs and no artifact are written{listed}", err=True)
+    arguments = [str(inputs.spec)] if inputs.spec else ["--config-name", str(inputs.config_name)]
+    arguments += ["--config-dir", str(inputs.config_dir)] if inputs.config_dir else []
+    overrides = [*inputs.overrides, *([f"++gate.baseline={inputs.baseline}"] if inputs.baseline else [])]
+    if inputs.exporters is not None:
+        overrides.append(f"++execution.auto_export.destinations=[{','.join(inputs.exporters)}]")
+    arguments += [part for override in overrides for part in ("-o", override)]
+    arguments += ["--no-wait"] if inputs.mode is Mode.SUBMIT else ["--wait", "--max-wait", str(inputs.max_wait)]
+    code = ExitCode(run_command.main(arguments, prog_name="nel-action run", standalone_mode=False))
+    return code if inputs.should_fail(code, None) else ExitCode.PASS
 
 
 def _create_context(*, spec_needed: bool = True) -> tuple[ActionContext, list[Problem]]:
