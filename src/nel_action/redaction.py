@@ -109,6 +109,15 @@ class Redactor:
         """Replace every form of every secret by `***`."""
         return self._pattern.sub(HIDDEN, text) if self._pattern else text
 
+    def mask(self, data: bytes) -> bytes:
+        """Replace every form of every secret by as many asterisks, so that binary data keeps its structure."""
+        return self._bytes_pattern.sub(lambda match: b"*" * len(match[0]), data) if self._bytes_pattern else data
+
+    @cached_property
+    def _bytes_pattern(self) -> re.Pattern[bytes] | None:
+        ordered = sorted((form.encode() for form in self.forms), key=len, reverse=True)
+        return re.compile(b"|".join(map(re.escape, ordered))) if ordered else None
+
     def finds(self, data: bytes) -> bool:
         """Whether the data contains any form of a secret."""
         return any(form.encode() in data for form in self.forms)

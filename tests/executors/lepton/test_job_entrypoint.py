@@ -85,6 +85,13 @@ def test_entry_point_redacts_secrets_and_indents_forged_lines(tmp_path: Path) ->
     assert transmission.run != "forged"
 
 
+def test_entry_point_redacts_encoded_secrets(tmp_path: Path) -> None:
+    script = 'printf %s "$KEY" | base64; printf "user:%s" "$KEY" | base64; printf %s "$KEY" | od -An -tx1 | tr -d " "'
+    completed, _ = execute(tmp_path / "home", "sh", "-c", script, hidden=["KEY"])
+    output = [line for line in completed.stdout.splitlines() if not is_transport_line(line)]
+    assert [line.count("***") for line in output[:3]] == [1, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("argv", "order", "expected"),
     [

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import subprocess
 import time
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from tests.support.slurm.jobs import shell_job
@@ -16,7 +19,7 @@ from tests.support.slurm.settings import slurm_settings
 
 from nel_action.executors.slurm.archive import secrets_text
 from nel_action.executors.slurm.script import batch_script
-from nel_action.executors.slurm.shell import template
+from nel_action.executors.slurm.shell import LOGIN_BASH, template
 from nel_action.executors.slurm.slurm_job import SlurmJob
 from nel_action.planning.jobs import Job
 from nel_action.spec.deployment import GenericDeployment
@@ -68,8 +71,9 @@ def test_batch_script_passes_shellcheck(
 @pytest.mark.parametrize("name", ["submit.sh", "find.sh", "cancel.sh", "collect.sh", "sweep.sh", "close_record.sh"])
 def test_login_node_script_passes_shellcheck(tmp_path: Path, name: str) -> None:
     text = files("nel_action.executors.slurm").joinpath("templates", name).read_text("utf-8")
-    dialect = "bash" if name == "collect.sh" else "sh"
-    assert shellcheck(text, tmp_path / name, dialect=dialect) == ""
+    masking = {"cancel.sh", "collect.sh", "sweep.sh"}
+    text = template("05_mask.sh") + text if name in masking else text
+    assert shellcheck(text, tmp_path / name, dialect="bash" if name in masking else "sh") == ""
 
 
 def test_batch_script_quotes_hostile_settings(tmp_path: Path) -> None:
@@ -130,8 +134,57 @@ def test_sweep_removes_records_after_their_days_and_keeps_those_of_needed_keys(t
         age = time.time() - (1 if digit == "4" else 3) * 86_400
         for path in (record / "keep_days", record):
             os.utime(path, (age, age))
-    script = template("sweep.sh")
-    argv = ["sh", "-c", script, "sweep.sh", str(tmp_path / "out"), "0", "nel-2222222222222222"]
+    script = template("05_mask.sh") + template("sweep.sh")
+    argv = [*LOGIN_BASH, script, "sweep.sh", str(tmp_path / "out"), "0", "nel-2222222222222222"]
     subprocess.run(argv, env={**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}, check=True)
     kept = sorted(path.name for path in (tmp_path / "out" / "record").iterdir())
     assert kept == ["nel-2222222222222222", "nel-3333333333333333", "nel-4444444444444444"]
+
+
+SECRET = "k3y-of the-model=="
+KILLED = (
+    ("collect.sh", ("attempt",)),
+    ("cancel.sh", ("finish", "attempt")),
+    ("sweep.sh", (".", "0")),
+)
+
+
+@pytest.mark.parametrize(("name", "arguments"), KILLED, ids=lambda value: str(value)[:10])
+def test_next_command_masks_the_logs_of_a_job_that_was_killed(
+    tmp_path: Path, name: str, arguments: tuple[str, ...]
+) -> None:
+    key = f"nel-{'1' * 16}-1"
+    attempt = tmp_path / key
+    for folder in ("logs", "state"):
+        (attempt / folder).mkdir(parents=True)
+    encoded = base64.b64encode(f"user:{SECRET}".encode()).decode()
+    forms = [SECRET, encoded, quote(SECRET, safe=""), SECRET.encode().hex(), json.dumps("second\tline")[1:-1]]
+    for log in ("client.log", "server-0.log", "aux_judge.log"):
+        (attempt / "logs" / log).write_text("".join(f"before {form} after\n" for form in forms) + "plain\n")
+    (attempt / "state/exit.json").write_text("{}")
+    job = slurm_job(tmp_path, env={"K": "host:K", "L": "host:L", "P": "lit:plain"})
+    secrets = attempt / ".secrets.env"
+    secrets.write_text(secrets_text(job, {"K": SECRET, "L": "first line\nsecond\tline"}))
+    os.utime(secrets, (0, 0))
+    (tmp_path / "squeue").write_text("#!/bin/sh\n")
+    (tmp_path / "squeue").chmod(0o755)
+    argv = [*LOGIN_BASH, template("05_mask.sh") + template(name), name]
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    paths = [key if argument == "attempt" else argument for argument in arguments]
+    subprocess.run([*argv, *paths], cwd=tmp_path, env=environ, check=True, capture_output=True)
+    for file in (attempt / "logs").iterdir():
+        *lines, last = file.read_text().splitlines()
+        assert last == "plain"
+        assert len(lines) == len(forms)
+        assert not [form for form in forms if form in file.read_text()]
+    assert not secrets.exists()
+
+
+def test_variables_of_the_node_are_masked_where_the_job_runs(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs/client.log").write_text("token of-the-node, again of-the-node\n")
+    (tmp_path / ".secrets.env").write_text(secrets_text(slurm_job(tmp_path, env={"K": "runtime:NODE_TOKEN"}), {}))
+    script = template("05_mask.sh") + '. ./.secrets.env; mask_logs "$PWD"'
+    environ = {**os.environ, "NODE_TOKEN": "of-the-node"}
+    subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environ, check=True)
+    assert (tmp_path / "logs/client.log").read_text() == "token ***, again ***\n"

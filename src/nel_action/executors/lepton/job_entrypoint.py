@@ -26,6 +26,7 @@ import tarfile
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 from types import FrameType
@@ -44,6 +45,21 @@ KILL_TIMEOUT = 10
 OUTPUT_TIMEOUT = 10
 
 
+def encoded_forms(secret: str) -> set[str]:
+    """Return a secret and its JSON, URL, hex and base64 encodings, the latter at each offset in a longer text."""
+    data = secret.encode()
+    forms = {secret, json.dumps(secret)[1:-1], urllib.parse.quote(secret), urllib.parse.quote(secret, safe="")}
+    forms |= {urllib.parse.quote_plus(secret), data.hex(), data.hex().upper()}
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        for offset, start in enumerate((0, 2, 3)):
+            # NOTE: the first and last characters also encode bits of the surrounding text.
+            text = encode(b"\0" * offset + data).decode()
+            rest = (offset + len(data)) % 3
+            forms.add(text[start:] if rest == 0 else text[start : rest - 4])
+        forms.add(encode(data).decode().rstrip("="))
+    return {form for form in forms if len(form) >= MIN_SECRET_LENGTH}
+
+
 class StoppedError(Exception):
     """The platform asks this process to stop."""
 
@@ -60,8 +76,9 @@ class Run:
         self.process: subprocess.Popen[bytes] | None = None
         self.record = ""
         values = [os.environ.get(name, "") for name in order["hidden"]]
-        lines = {line.encode() for value in values for line in value.splitlines() if len(line) >= MIN_SECRET_LENGTH}
-        self.secrets = sorted(lines, key=len, reverse=True)
+        lines = {line for value in values for line in [value, *value.splitlines()] if len(line) >= MIN_SECRET_LENGTH}
+        forms = {form.encode() for line in lines for form in encoded_forms(line) if "\n" not in form}
+        self.secrets = sorted(forms, key=len, reverse=True)
 
     def report(self, text: str) -> None:
         """Write a line for the reader of the log."""

@@ -21,7 +21,8 @@ from nel_action.executors.gateway import config_text, gateway_config, pack_gatew
 from nel_action.executors.slurm.script import batch_script
 from nel_action.executors.slurm.slurm_job import GATEWAY_CONFIG, SlurmJob, gateway_member
 from nel_action.files import is_generated
-from nel_action.model.env_ref import EnvRef, EnvSource, host_names
+from nel_action.model.env_ref import EnvRef, EnvSource, host_names, runtime_names
+from nel_action.redaction import Redactor, secret_values
 from nel_action.version import __version__
 
 __all__ = ["attempts_archive", "secrets_text"]
@@ -156,7 +157,10 @@ def _job_json(slurm_job: SlurmJob, invocation: str) -> str:
 
 
 def secrets_text(slurm_job: SlurmJob, environ: Mapping[str, str]) -> str:
-    """Return the contents of `.secrets.env`: one shell function per step, which exports its variables.
+    """Return the contents of `.secrets.env`: one shell function per step, which exports its variables, and comments.
+
+    The comments contain every form in which a secret may occur in a log. Literal values are written in the spec and
+    therefore not secret; logs are easier to read with them.
 
     Raises:
         SecretError: a variable that the job needs is not set.
@@ -167,14 +171,16 @@ def secrets_text(slurm_job: SlurmJob, environ: Mapping[str, str]) -> str:
             raise SecretError(msg, hint=f"add {name}: host:{name} to env_vars")
     servers = {each.label: each.deployment.env_vars for each in slurm_job.servers}
     variables: dict[str, Mapping[str, EnvRef]] = {"evaluation": slurm_job.job.env, **servers}
-    return "".join(_export_function(f"secrets_of_{step}", each, environ) for step, each in variables.items())
+    functions = "".join(_export_function(f"secrets_of_{step}", each, environ) for step, each in variables.items())
+    references = [reference for each in variables.values() for reference in each.values()]
+    redactor = Redactor(secret_values(environ, host_names(references)).values())
+    forms = "".join(f"#form {form}\n" for form in sorted(redactor.forms, key=lambda form: (-len(form), form)))
+    return f'{functions}NEL_RUNTIME_SECRETS="{" ".join(runtime_names(references))}"\n{forms}'
 
 
 def _export_function(name: str, references: Mapping[str, EnvRef], environ: Mapping[str, str]) -> str:
     lines = [f"export {variable}={shlex.quote(value)}" for variable, value in _values(references, environ).items()]
-    # NOTE: literal values are written in the spec and therefore not secret; logs are easier to read with them.
-    secret_names = " ".join(name for name, reference in references.items() if reference.source is EnvSource.HOST)
-    return _function(name, [*lines, f'export NEL_SECRET_NAMES="{secret_names}"'])
+    return _function(name, [*lines, ":"])
 
 
 def _values(references: Mapping[str, EnvRef], environ: Mapping[str, str]) -> dict[str, str]:

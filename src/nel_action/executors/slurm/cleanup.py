@@ -11,7 +11,7 @@ from nel_action.errors import ExecutorError
 from nel_action.executors.slurm.layout import AttemptDir
 from nel_action.executors.slurm.notices import waiting_for
 from nel_action.executors.slurm.remote import RemoteShell
-from nel_action.executors.slurm.shell import template
+from nel_action.executors.slurm.shell import LOGIN_BASH, template
 from nel_action.executors.slurm.slurm_job import gateway_member
 from nel_action.executors.slurm.status.queue import JobRow, parse_squeue, require_answer, squeue_command
 from nel_action.model.job import Key
@@ -39,7 +39,7 @@ def cancel_attempts(remote: RemoteShell, directories: Sequence[AttemptDir]) -> N
     names = {directory.name for directory in directories}
     paths = [str(directory.path) for directory in directories]
     logger.info("cancelling %s on %s", ", ".join(sorted(names)), remote.host)
-    remote.run(["sh", "-c", template("cancel.sh"), "cancel.sh", "mark", *paths])
+    remote.run([*LOGIN_BASH, template("05_mask.sh") + template("cancel.sh"), "cancel.sh", "mark", *paths])
     active: Mapping[str, Sequence[JobRow]] = {}
 
     def cancel_active() -> bool | None:
@@ -54,7 +54,7 @@ def cancel_attempts(remote: RemoteShell, directories: Sequence[AttemptDir]) -> N
     if not stopped:
         msg = f"jobs still in the queue {CANCEL_SECONDS:g} s after scancel: {', '.join(sorted(active))}"
         raise ExecutorError(msg, hint="try again, or ask the cluster's administrators; squeue shows the reason")
-    remote.run(["sh", "-c", template("cancel.sh"), "cancel.sh", "finish", *paths])
+    remote.run([*LOGIN_BASH, template("05_mask.sh") + template("cancel.sh"), "cancel.sh", "finish", *paths])
 
 
 def _active_jobs(remote: RemoteShell, names: set[str]) -> dict[str, list[JobRow]]:
@@ -125,7 +125,9 @@ def remove_expired(remote: RemoteShell, output_dir: str, keys: Sequence[Key], ke
     Returns:
         Names of the removed directories.
     """
-    (result,) = remote.run(["sh", "-c", template("sweep.sh"), "sweep.sh", output_dir, str(keep_days or 0), *keys])
+    (result,) = remote.run(
+        [*LOGIN_BASH, template("05_mask.sh") + template("sweep.sh"), "sweep.sh", output_dir, str(keep_days or 0), *keys]
+    )
     removed = [line.removeprefix("removed ") for line in result.text.splitlines()]
     if removed:
         logger.info("removed from %s on %s: %s", output_dir, remote.host, ", ".join(removed))

@@ -16,7 +16,7 @@ from nel_action.version import __version__
 
 __all__ = ["batch_script", "sbatch_options"]
 
-ALWAYS: Final = ("10_begin.sh", "20_claim.sh")
+ALWAYS: Final = ("05_mask.sh", "10_begin.sh", "20_claim.sh")
 CHAIN: Final = "30_chain.sh"
 RECORD: Final = "35_record.sh"
 STEPS: Final = "40_steps.sh"

@@ -8,8 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Final
 
-__all__ = ["Argument", "ShellExpression", "array", "assignments", "exports", "function", "quote", "template"]
+__all__ = [
+    "LOGIN_BASH",
+    "Argument",
+    "ShellExpression",
+    "array",
+    "assignments",
+    "exports",
+    "function",
+    "quote",
+    "template",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +29,9 @@ class ShellExpression:
 
     text: str
 
+
+LOGIN_BASH: Final = ("bash", "--norc", "--noprofile", "-c")
+"""Bash on the login node, without start-up files; a script follows."""
 
 Argument = str | ShellExpression
 """One argument of a command: literal text, or an expression."""

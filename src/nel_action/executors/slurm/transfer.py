@@ -24,7 +24,7 @@ from nel_action.errors import CollectError, UnreachableError
 from nel_action.executors.slurm.layout import AttemptDir, ExitRecord, parse_exit_record
 from nel_action.executors.slurm.notices import waiting_for
 from nel_action.executors.slurm.remote import RemoteShell, retry_outages
-from nel_action.executors.slurm.shell import template
+from nel_action.executors.slurm.shell import LOGIN_BASH, template
 from nel_action.model.run_files import JobFiles
 from nel_action.retry import Backoff, poll_until, retry
 
@@ -197,7 +197,7 @@ def list_files(remote: RemoteShell, directories: Sequence[AttemptDir]) -> dict[s
         CollectError: the output is malformed.
         UnreachableError: the login node does not answer.
     """
-    script = ["bash", "--norc", "--noprofile", "-c", template("collect.sh"), "collect.sh"]
+    script = [*LOGIN_BASH, template("05_mask.sh") + template("collect.sh"), "collect.sh"]
     (result,) = remote.run([*script, *(str(each.path) for each in directories)], seconds=LISTING_SECONDS)
     records: dict[int, ExitRecord | None] = {}
     files: dict[int, list[RemoteFile]] = {number: [] for number in range(len(directories))}

@@ -45,37 +45,6 @@ stop_steps() {
     [ "${#keepers[@]}" -eq 0 ] || kill "${keepers[@]}" 2>/dev/null
 }
 
-# Replace the values of secrets in all logs. The values are passed to awk in its environment, never as arguments.
-mask_logs() {
-    local file secrets
-    [ -r "$NEL_DIR/.secrets.env" ] || return 0
-    for file in "$NEL_DIR"/logs/{client,server-*,aux_*}.log; do
-        [ -s "$file" ] || continue
-        for secrets in $(compgen -A function secrets_of_); do if (
-            "$secrets"
-            umask 077
-            LC_ALL=C awk '
-                BEGIN {
-                    count = split(ENVIRON["NEL_SECRET_NAMES"], names, " ")
-                    for (n = 1; n <= count; n++) {
-                        parts = split(ENVIRON[names[n]], lines, "\n")
-                        for (p = 1; p <= parts; p++) if (length(lines[p]) >= 4) hidden[lines[p]]
-                    }
-                }
-                {
-                    for (value in hidden) while (at = index($0, value))
-                        $0 = substr($0, 1, at - 1) "***" substr($0, at + length(value))
-                    print
-                }' "$file" >"$file.masked"
-        ); then
-            mv -f "$file.masked" "$file"
-        else
-            rm -f "$file.masked"
-            log "cannot mask secrets in $file; check the free space on the file system"
-        fi; done
-    done
-}
-
 # Write the exit record, without which the attempt has not succeeded: write_exit_record STATUS REASON
 write_exit_record() {
     local files bytes
@@ -98,7 +67,7 @@ finish() {
     terminated | cancelled) write_exit_record "$status" "$reason" && written=yes ;;
     esac
     stop_steps
-    mask_logs
+    mask_logs "$NEL_DIR"
     rm -f "$NEL_DIR/.secrets.env" "$state/.reserve"
     if [ -z "$written" ] && ! write_exit_record "$status" "$reason"; then
         log "cannot write $state/exit.json; check the free space on the file system"

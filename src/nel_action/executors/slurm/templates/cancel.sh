@@ -9,6 +9,7 @@ for dir in "$@"; do
         [ -s "$dir/state/exit.json" ] || : >"$dir/state/cancelled"
         continue
     fi
+    mask_logs "$dir"
     rm -f "$dir/.secrets.env"
     [ -e "$dir/state/cancelled" ] && [ ! -s "$dir/state/exit.json" ] || continue
     job=$(cat "$dir/state/turn" "$dir/state/submitted" 2>/dev/null | head -n 1)

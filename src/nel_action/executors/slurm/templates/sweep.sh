@@ -13,7 +13,10 @@ is_attempt() { expr "$1" : 'nel-[0-9a-f]\{16\}-[0-9]\{1,\}$' >/dev/null; }
 # NOTE: within an hour, a submitter has extracted its archive and its job is in the queue.
 find . -mindepth 2 -maxdepth 2 -user "$(id -u)" -path './nel-*/.secrets.env' -type f -mmin +60 2>/dev/null |
     while IFS=/ read -r _ name _; do
-        if is_attempt "$name" && ! in_use "$name"; then rm -f "$name/.secrets.env"; fi
+        if is_attempt "$name" && ! in_use "$name"; then
+            mask_logs "$name"
+            rm -f "$name/.secrets.env"
+        fi
     done
 
 # What a submitter had uploaded when it was killed.
