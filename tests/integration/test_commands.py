@@ -237,3 +237,6 @@ def test_doctor_reports_what_is_usable(project: Project) -> None:
     broken = project.nel("doctor", "spec.yaml")
     assert broken.returncode == 3
     assert "connection refused" in broken.stdout
+    overridden = project.nel("doctor", "spec.yaml", "-o", "execution.parallelism=none")
+    assert overridden.returncode == 3
+    assert "execution.parallelism" in overridden.stdout

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from pathlib import Path
+from typing import Any
 
 import click
 
-from nel_action.cli.common import home_dir
+from nel_action.cli.common import home_dir, load, spec_options
 from nel_action.errors import EngineError, ExitCode, NelActionError
 
 __all__ = ["doctor"]
@@ -41,14 +41,14 @@ class Finding:
 
 
 @click.command()
-@click.argument("spec", required=False, type=click.Path(path_type=Path))
+@spec_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def doctor(*, spec: Path | None, as_json: bool) -> int:
+def doctor(*, as_json: bool, **spec: Any) -> int:  # noqa: ANN401 - the options of spec_options
     """Check what is installed, reachable and usable; with SPEC, also whether it can run now.
 
     Exit code 3 if something required does not work.
     """
-    findings = [*_check_installation(), *_check_docker(), *([] if spec is None else _check_spec(spec))]
+    findings = [*_check_installation(), *_check_docker(), *(_check_spec(spec) if any(spec.values()) else [])]
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -111,17 +111,16 @@ def _check_docker() -> Iterator[Finding]:
     yield Finding("docker", "ok", f"engine {engine_version.get('Version')} (API {engine_version.get('ApiVersion')})")
 
 
-def _check_spec(path: Path) -> Iterator[Finding]:
+def _check_spec(options: dict[str, Any]) -> Iterator[Finding]:
     """Run the checks that `run` performs before it submits jobs."""
     from nel_action.driver.preflight import check_plan, check_spec
     from nel_action.driver.surroundings import Surroundings
     from nel_action.executors.interface import Surveying
     from nel_action.formatting import plural
-    from nel_action.lifecycle.loading import load
     from nel_action.lifecycle.prepare import prepare
 
     try:
-        loaded = load(path)
+        loaded = load(options.pop("spec"), **options)
         around = Surroundings(home=home_dir(), environ=os.environ)
         for warning in check_spec(loaded, around):
             yield Finding("export", "missing", warning.message, warning.hint)
@@ -129,7 +128,7 @@ def _check_spec(path: Path) -> Iterator[Finding]:
             if isinstance(prepared.executor, Surveying):
                 yield from (Finding(label, "ok", value) for label, value in prepared.executor.survey())
             check_plan(prepared, around)
-            yield Finding("spec", "ok", f"{path}: {plural(len(prepared.plan.jobs), 'job')} can run now")
+            yield Finding("spec", "ok", f"{loaded.source}: {plural(len(prepared.plan.jobs), 'job')} can run now")
     except NelActionError as error:
         for problem in error.problems:
             location = f"{problem.location}: " if problem.location else ""

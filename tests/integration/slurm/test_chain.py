@@ -224,3 +224,24 @@ def test_requeued_job_resumes_and_never_repeats(on_light: MakeExecutor, light: C
     wait_until(lambda: executor.poll([attempt])[attempt.key].state.final, seconds=60, what="the requeued job to exit")
     assert executor.poll([attempt])[attempt.key].state is JobState.SUCCEEDED
     assert len(runs_of(executor, attempt)) == 2
+
+
+def test_job_is_queued_again_if_its_continuation_was_refused(
+    on_light: MakeExecutor, light: Cluster, tmp_path: Path
+) -> None:
+    """A limit on submitted jobs refuses continuations, which count as jobs of their own."""
+    programs = light.scratch / "limited"
+    programs.mkdir(exist_ok=True)
+    refuse = "echo 'sbatch: error: AssocMaxSubmitJobLimit' >&2; exit 1"
+    (programs / "sbatch").write_text(
+        f'#!/bin/sh\n[ -z "$SLURM_JOB_ID" ] || {{ {refuse}; }}\nexec /usr/bin/sbatch "$@"\n'
+    )
+    (programs / "sbatch").chmod(0o755)
+    executor = on_light(max_resumes=2, bin_dir=str(programs))
+    attempt = executor.submit(shell_job(tmp_path, RESUMING), 1, "0" * 16)
+    until_counting(executor, attempt)
+    light.run("scancel", "-b", "-s", "USR1", attempt.backend_id)
+    assert_continued(executor, attempt, seconds=120)
+    assert states_of(light, attempt) == ["COMPLETED"]
+    assert "AssocMaxSubmitJobLimit" in logs_of(executor, attempt)
+    assert "nel-action: start 2 of this attempt" in (directory(executor, attempt) / "logs/client.log").read_text()

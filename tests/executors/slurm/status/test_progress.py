@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from nel_action.executors.slurm.layout import AttemptDir
-from nel_action.executors.slurm.status.progress import MAX_JOBS, ProgressReader
+from nel_action.executors.slurm.status.progress import MAX_JOBS, PROGRESS_MARK, ProgressReader
 from nel_action.executors.slurm.transport import CommandResult
 from nel_action.model.task import Progress
 
@@ -52,3 +52,13 @@ def test_progress_reader_omits_missing_and_malformed_progress() -> None:
 def test_progress_reader_limits_the_number_of_files() -> None:
     commands = ProgressReader().commands([attempt_dir(number) for number in range(5 * MAX_JOBS)])
     assert all(len(argv) < 3 * MAX_JOBS for argv in commands)
+
+
+def test_progress_of_an_earlier_start_is_ignored() -> None:
+    directory = attempt_dir(1)
+    job_file = f'{directory.path}/job.json:  "harness": "lm_eval",\n'
+    log = f"==> /dev/null <==\n\n==> {directory.client_log} <==\n{PROGRESS_BAR}\n{PROGRESS_MARK}2 of this attempt\n"
+    assert ProgressReader().parse([directory], results(job_file, "", log)) == {}
+    later = f"{log}{PROGRESS_BAR.replace('30/100', '31/100')}\n"
+    (progress,) = ProgressReader().parse([directory], results(job_file, "", later)).values()
+    assert progress == Progress(31, 100)

@@ -16,13 +16,16 @@ from nel_action.executors.slurm.layout import AttemptDir
 from nel_action.executors.slurm.transport import CommandResult
 from nel_action.model.task import Progress
 
-__all__ = ["MAX_JOBS", "ProgressReader"]
+__all__ = ["MAX_JOBS", "PROGRESS_MARK", "ProgressReader"]
 
 MAX_JOBS: Final = 200
 """Running jobs per poll whose progress is read, to limit the load on the cluster's shared file system."""
 
 TAIL_BYTES: Final = 2048
 """Bytes read from the end of each log."""
+
+PROGRESS_MARK: Final = "\nnel-action: start "
+"""Begins the line that a continued job writes to the log of its harness; the progress before it is outdated."""
 
 PROGRESS_FILES: Final = ("progress", "progress.json")
 """Artifacts in which harnesses record their progress."""
@@ -67,9 +70,8 @@ class ProgressReader:
         progress_by_path = {}
         for each in directories[:MAX_JOBS]:
             artifacts = {name: files.get(f"{each.run}/artifacts/{name}") for name in PROGRESS_FILES}
-            progress = _parse_progress(
-                self.harnesses.get(str(each.path)), artifacts, tails.get(str(each.client_log), "")
-            )
+            log = tails.get(str(each.client_log), "").rpartition(PROGRESS_MARK)[2]
+            progress = _parse_progress(self.harnesses.get(str(each.path)), artifacts, log)
             if progress is not None:
                 progress_by_path[str(each.path)] = progress
         return progress_by_path

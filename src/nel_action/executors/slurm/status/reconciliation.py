@@ -82,6 +82,8 @@ FINAL_STATES: Final[dict[str, tuple[Reason, str]]] = {
 }
 """Slurm's final states, for jobs without an exit record."""
 
+UNKNOWN_CANCELLER: Final = "cancelled with scancel; without accounting, Slurm does not report by whom"
+
 EXPLANATORY_STATES: Final = frozenset({"CANCELLED", *FINAL_STATES} - {"FAILED", "COMPLETED"})
 """Final states that name the cause."""
 
@@ -213,7 +215,8 @@ def _final_status(row: JobRow) -> JobStatus:
         if (unschedulable := _unschedulable(row.reason)) is not None:
             reason, cause = unschedulable
             return JobStatus(state=JobState.FAILED, reason=reason, detail=f"it never started: {cause}", ended=row.ended)
-        return JobStatus(state=JobState.CANCELLED, detail=_cancelled_by(row), started=row.started, ended=row.ended)
+        detail = _cancelled_by(row) if row.cancelled_by else UNKNOWN_CANCELLER
+        return JobStatus(state=JobState.CANCELLED, detail=detail, started=row.started, ended=row.ended)
     reason, detail = FINAL_STATES.get(row.state, (Reason.INFRASTRUCTURE, f"Slurm reports {row.state}"))
     if row.reason == LAUNCH_FAILED or row.exit_code == LAUNCH_FAILED_CODE:
         detail = "its directory is not accessible on its node; execution.output_dir must be on a shared file system"
@@ -228,7 +231,9 @@ def _final_status(row: JobRow) -> JobStatus:
 
 
 def _cancelled_by(row: JobRow | None) -> str:
-    return f"cancelled by user {row.cancelled_by}" if row is not None and row.cancelled_by else "cancelled"
+    if row is None or not row.cancelled_by:
+        return "cancelled"
+    return "cancelled by root" if row.cancelled_by == "0" else f"cancelled by user {row.cancelled_by}"
 
 
 def unobserved_reason(sources: Sources) -> str:

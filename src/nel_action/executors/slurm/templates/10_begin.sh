@@ -85,6 +85,12 @@ interrupt() {
     log "stopping: $1"
     echo "stop $me $(date +%s) $1" >>"$state/links"
     [ ! -e "$state/cancelled" ] || finish 143 cancelled
+    # NOTE: without a continuation, because a limit on submitted jobs refused it, this job itself is queued again.
+    if [ -z "$next" ] && [ "$1" = time_limit ] && [ "${runs:-0}" -lt "$NEL_RESUMES" ] && is_current; then
+        stop_steps
+        timeout 20 scontrol update "JobId=$me" Requeue=1 && timeout 20 scontrol requeue "$me" && exit 124
+        log "cannot queue this job again"
+    fi
     [ -n "$next" ] || finish 124 "$1"
     stop_steps
     exit 124

@@ -16,7 +16,7 @@ if [ "$runs" -lt "$NEL_RESUMES" ]; then
     done
     case $next in
     '' | *[!0-9]*)
-        log "cannot submit a continuation of this job: $next"
+        log "cannot submit a continuation of this job, which will be queued again instead: $next"
         next=
         ;;
     *) log "job $next continues this one if necessary" ;;

@@ -2,6 +2,9 @@
 
 here=${here:-${SLURMD_NODENAME:-}}
 
+# The progress before this line is that of an earlier start; see PROGRESS_MARK.
+[ "$runs" -eq 0 ] || printf '\nnel-action: start %d of this attempt\n' "$((runs + 1))" >>"$NEL_DIR/logs/client.log"
+
 while :; do
     [ "${#gateway[@]}" -gt 0 ] || ! declare -F direct_base >/dev/null || direct_base
     place_files
