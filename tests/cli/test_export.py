@@ -131,3 +131,51 @@ def test_ids_are_found_in_the_ledger(tmp_path: Path, home: Path) -> None:
     ledger.close()
     assert call("4f1c9a", "--dest", "local", "--output-dir", tmp_path / "o").return_value == 0
     assert (tmp_path / "o" / "processed_results.json").exists()
+
+
+METRICS = {"strict", "loose"}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--log-metrics", "strict"], {"strict"}),
+        (["--log-metrics", "strict", "--log_metrics", "loose"], METRICS),
+        (["--log-metrics", "strict", "loose"], METRICS),
+        (["--log-metrics", "strict", "loose", "--dest", "local"], METRICS),
+        (["--log-metrics", "strict", "loose", "4f1c"], METRICS),
+        (["--log-metrics", "strict", "4f1c.0"], {"strict"}),
+    ],
+)
+def test_log_metrics_takes_several_metrics(words: list[str], expected: set[str]) -> None:
+    invocation = [] if any(word.startswith("4f1c") for word in words) else ["4f1c"]
+    context = export.make_context("export", [*invocation, *words])
+    assert set(context.params["log_metrics"]) == expected
+    assert len(context.params["invocations"]) == 1
+
+
+def test_log_metrics_leaves_directories_to_the_runs(tmp_path: Path) -> None:
+    context = export.make_context("export", ["--log-metrics", "strict", str(tmp_path)])
+    assert context.params["invocations"] == (str(tmp_path),)
+    assert context.params["log_metrics"] == ("strict",)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], None),
+        (["--only-required"], True),
+        (["--all-artifacts"], False),
+        (["--only-required", "False"], False),
+        (["--only_required", "true"], True),
+        (["--only-required", "--copy-logs"], True),
+    ],
+)
+def test_flags_take_a_truth_value(words: list[str], *, expected: bool | None) -> None:
+    assert export.make_context("export", ["4f1c", *words]).params["only_required"] is expected
+    assert export.make_context("export", ["4f1c", *words]).params["invocations"] == ("4f1c",)
+
+
+def test_flags_take_no_other_word() -> None:
+    assert export.make_context("export", ["--only-required", "4f1c"]).params["invocations"] == ("4f1c",)
+    assert export.make_context("export", ["--", "--only-required", "False"]).params["only_required"] is None

@@ -78,8 +78,8 @@ def test_copied_spec_runs_again_unchanged(project: Project) -> None:
     assert "takes the file as it is" in refused.stderr
 
 
-@pytest.mark.parametrize(("tasks", "jobs"), [(("alpha",), 1), (("alpha", "beta"), 2), (("beta.0",), 1)])
-def test_tasks_are_selected_by_name_or_index(project: Project, tasks: tuple[str, ...], jobs: int) -> None:
+@pytest.mark.parametrize(("tasks", "jobs"), [(("alpha",), 1), (("alpha", "beta"), 2), (("beta.1",), 1)])
+def test_tasks_are_selected_by_name_or_position(project: Project, tasks: tuple[str, ...], jobs: int) -> None:
     options = [argument for task in tasks for argument in ("--tasks", task)]
     done = project.run("--dry-run", *options)
     assert f"{jobs} job{'s' if jobs > 1 else ''}; nothing was written" in done.stderr
@@ -115,6 +115,13 @@ def test_info_prints_and_copies_files(project: Project, tmp_path: Path) -> None:
     assert copied.returncode == 0, copied.stderr
     assert (tmp_path / "a" / f"{run}.0" / "scores.json").is_file()
     assert (tmp_path / "l" / f"{run}.1").is_dir()
+
+
+def test_info_copies_to_the_current_directory_if_none_is_named(project: Project) -> None:
+    run = identity(project)
+    copied = project.nel("info", run, "--copy-logs", "--copy-artifacts")
+    assert copied.returncode == 0, copied.stderr
+    assert (project.folder / f"{run}.0" / "scores.json").is_file()
 
 
 def test_export_writes_files_by_default(project: Project, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from nel_action.errors import SpecError
 from nel_action.model.task import EndpointType
 from nel_action.spec.compose import LoadedSpec, load_spec
 from nel_action.spec.defaults import GROUPS
@@ -209,3 +210,46 @@ def test_yaml_aliases_are_independent_after_loading(tmp_path: Path) -> None:
     loaded = load(tmp_path, text, ["evaluation.tasks.a.nemo_evaluator_config.config.params.seed=2"])
     seeds = [task.nemo_evaluator_config["config"]["params"]["seed"] for task in loaded.spec.evaluation.tasks]
     assert seeds == [2, 1]
+
+
+JUDGE = SPEC.replace("deployment: none,", "deployment: none, deployment@auxiliary_deployments.judge: vllm,")
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides"),
+    [
+        (JUDGE + "auxiliary_deployments: {judge: {type: none}}\n", ()),
+        (JUDGE + "auxiliary_deployments: {judge: {type: none, served_model_name: m, image: i, tensr: 1}}\n", ()),
+        (JUDGE, ("auxiliary_deployments.judge.type=none",)),
+        (SPEC + "auxiliary_deployments: {judge: {type: none, command: [serve], port: '${nowhere}'}}\n", ()),
+    ],
+)
+def test_auxiliary_server_of_type_none_is_disabled(tmp_path: Path, text: str, overrides: Sequence[str]) -> None:
+    loaded = load(tmp_path, text, overrides)
+    assert loaded.resolved["auxiliary_deployments"] == {"judge": {"type": "none"}}
+    assert isinstance(loaded.spec.auxiliary_deployments["judge"], NoDeployment)
+
+
+@pytest.mark.parametrize("overrides", [(), ("deployment.type=none",)])
+def test_deployment_of_type_none_loses_the_keys_of_its_group(tmp_path: Path, overrides: Sequence[str]) -> None:
+    text = SPEC.replace("deployment: none", "deployment: vllm") + ("" if overrides else "deployment: {type: none}\n")
+    assert load(tmp_path, text, overrides).resolved["deployment"] == {"type": "none"}
+    with pytest.raises(SpecError, match=r"'image' has no effect if deployment\.type is none"):
+        load(tmp_path, text, ("deployment.type=none", "deployment.image=own"))
+
+
+def test_evaluation_may_be_a_list_of_tasks(tmp_path: Path) -> None:
+    text = SPEC.replace("  tasks:\n", "")
+    loaded = load(tmp_path, text, ("evaluation.tasks.gsm8k.params.limit_samples=5",))
+    assert [task.name for task in loaded.spec.evaluation.tasks] == ["gsm8k", "lm-evaluation-harness.ifeval"]
+    assert loaded.spec.evaluation.tasks[0].params.limit_samples == 5
+    (warning,) = loaded.warnings
+    assert str(warning).startswith(f"{tmp_path / 's.yaml'}:7:1: 'evaluation' is a list of tasks; they belong below")
+    assert str(loaded.locate(("evaluation", "tasks", 1, "name"))) == f"{tmp_path / 's.yaml'}:9:7"
+    override = loaded.locate(("evaluation", "tasks", 0, "params", "limit_samples"))
+    assert str(override) == "-o evaluation.tasks.gsm8k.params.limit_samples"
+
+
+def test_mistakes_in_a_list_of_tasks_have_their_positions(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"s\.yaml:8:21: unknown key 'harnes'"):
+        load(tmp_path, SPEC.replace("  tasks:\n", "").replace("name: gsm8k", "{name: gsm8k, harnes: x}"))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -18,7 +21,52 @@ if TYPE_CHECKING:
 __all__ = ["export"]
 
 
-@click.command()
+class _ExportCommand(click.Command):
+    """Accept the launcher's notations: several metrics after one option, and a truth value after a flag."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Rewrite the arguments to click's notation, and parse them."""
+        return super().parse_args(ctx, list(_rewrite(args)))
+
+
+_FLAGS: Final = {
+    "--only-required": "--all-artifacts",
+    "--copy-artifacts": "--no-copy-artifacts",
+    "--copy-logs": "--no-copy-logs",
+}
+"""Flags, and what they are called when the launcher gives them the value False."""
+_INVOCATION: Final = re.compile(r"[0-9a-f]{4,16}(\.[0-9]+)?")
+
+
+def _rewrite(args: Iterable[str]) -> Iterator[str]:
+    """Yield arguments in click's notation.
+
+    Words after a metric are metrics, until an option, an invocation ID or a directory follows.
+    """
+    pending = deque(args)
+    in_metrics = False
+    while pending:
+        word = pending.popleft()
+        if word == "--":
+            yield from (word, *pending)
+            return
+        if word.startswith("-"):
+            option = word.replace("_", "-")
+            in_metrics = option == "--log-metrics"
+            if option in _FLAGS and pending and pending[0].casefold() in {"true", "false"}:
+                yield option if pending.popleft().casefold() == "true" else _FLAGS[option]
+            else:
+                yield option if in_metrics else word
+            if in_metrics and pending:
+                yield pending.popleft()
+        elif in_metrics and not _INVOCATION.fullmatch(word) and not Path(word).is_dir():
+            yield from ("--log-metrics", word)
+        else:
+            in_metrics = False
+            yield word
+
+
+@click.command(cls=_ExportCommand)
 @click.argument("invocations", nargs=-1, metavar="[INVOCATION|DIRECTORY]...")
 @click.option(
     "--dest",
@@ -40,7 +88,7 @@ __all__ = ["export"]
     type=click.Choice(["json", "csv", "junit", "parquet", "every_eval_ever"]),
     help="Format of the local file.",
 )
-@click.option("--log-metrics", multiple=True, metavar="METRIC", help="Export only this metric; repeatable.")
+@click.option("--log-metrics", multiple=True, metavar="METRIC", help="Export only these metrics; repeatable.")
 @click.option("--copy-artifacts/--no-copy-artifacts", default=None, help="Export the harness's files too.")
 @click.option("--copy-logs/--no-copy-logs", default=None, help="Export the logs too.")
 @click.option(

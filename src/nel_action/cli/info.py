@@ -24,8 +24,22 @@ __all__ = ["info"]
 @click.option("--config", is_flag=True, help="Print the resolved spec.")
 @click.option("--artifacts", is_flag=True, help="List the files of each job's harness.")
 @click.option("--logs", is_flag=True, help="List the logs of each job.")
-@click.option("--copy-artifacts", type=click.Path(path_type=Path), metavar="DIR", help="Fetch these files into DIR.")
-@click.option("--copy-logs", type=click.Path(path_type=Path), metavar="DIR", help="Fetch the logs into DIR.")
+@click.option(
+    "--copy-artifacts",
+    type=click.Path(path_type=Path),
+    is_flag=False,
+    flag_value=".",
+    metavar="[DIR]",
+    help="Fetch these files into DIR, by default this directory.",
+)
+@click.option(
+    "--copy-logs",
+    type=click.Path(path_type=Path),
+    is_flag=False,
+    flag_value=".",
+    metavar="[DIR]",
+    help="Fetch the logs into DIR, by default this directory.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(
     *,

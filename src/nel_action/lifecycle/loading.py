@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 
 from nel_action.catalog.lookup import lookup
-from nel_action.errors import NotFoundError, Problem, SpecError
+from nel_action.errors import NotFoundError, Problem, SpecError, UsageError
 from nel_action.harnesses.registry import harness
+from nel_action.model.file_names import unique_names
 from nel_action.planning.planner import spec_route
 from nel_action.planning.task_resolution import find_task
 from nel_action.spec.compose import LoadedSpec, load_spec
@@ -55,11 +57,12 @@ def select_tasks(loaded: LoadedSpec, names: Sequence[str]) -> LoadedSpec:
 
     Args:
         loaded: the spec.
-        names: task names; `mmlu` selects all of that name (`simple_evals.mmlu` too), `mmlu.1` the second. All tasks
-            if empty.
+        names: `mmlu` selects all tasks of that name (`simple_evals.mmlu` too); `mmlu.2` the task that the plan prints
+            so, or the launcher's notation for the third task of the file; `2` is the third task. All tasks if empty.
 
     Raises:
         NotFoundError: the spec has no such task.
+        UsageError: a name selects two different tasks.
     """
     if not names:
         return loaded
@@ -82,13 +85,38 @@ def select_tasks(loaded: LoadedSpec, names: Sequence[str]) -> LoadedSpec:
 
 
 def _task_indexes(known: Sequence[str], name: str) -> list[int]:
-    """Return the indexes of the tasks that a name selects."""
+    """Return the indexes of the tasks that a name selects.
+
+    Raises:
+        UsageError: the name is that of one task in the plan, and gives the position of another.
+    """
     indexes = [index for index, candidate in enumerate(known) if candidate == name]
     indexes = indexes or [index for index, candidate in enumerate(known) if candidate.endswith(f".{name}")]
-    plain, dot, number = name.rpartition(".")
-    if indexes or not dot or not number.isdigit():
+    if indexes:
         return indexes
-    return _task_indexes(known, plain)[int(number) :][:1]
+    printed = unique_names(known)
+    by_name = [index for index, candidate in enumerate(printed) if candidate == name]
+    by_position = _at_position(known, name)
+    if by_name and by_position and by_name != by_position:
+        first, second = by_name[0], by_position[0]
+        msg = (
+            f"'{name}' is ambiguous: task {first} has this name in the plan, and task {second} ('{printed[second]}') "
+            "has this position in the file"
+        )
+        raise UsageError(msg, hint=f"write -t {first} or -t {second}, the position in the file")
+    return by_name or by_position
+
+
+def _at_position(known: Sequence[str], name: str) -> list[int]:
+    """Return the index that `2` or `mmlu.2` names: the third task of the file, the latter only if it is `mmlu`.
+
+    The launcher writes `mmlu.2`: https://github.com/NVIDIA-NeMo/Evaluator, `filter_tasks` of the branch main-legacy.
+    """
+    plain, dot, number = name.rpartition(".")
+    if not re.fullmatch(r"0|[1-9][0-9]{0,8}", number) or int(number) >= len(known):
+        return []
+    candidate = known[int(number)]
+    return [int(number)] if not dot or candidate == plain or candidate.endswith(f".{plain}") else []
 
 
 def _narrow_policy(loaded: LoadedSpec, names: Collection[str]) -> GatePolicy | None:
@@ -130,16 +158,17 @@ def _unknown_names(path: Path) -> Iterator[Problem]:
         document = Document.read(path)
     except SpecError:
         return  # reported before: the file is not YAML
-    tasks = _get(_get(document.data, "evaluation"), "tasks")
-    for index, task in enumerate(tasks if isinstance(tasks, Sequence) and not isinstance(tasks, str) else ()):
+    evaluation = document.data.get("evaluation")
+    tasks = evaluation if isinstance(evaluation, list) else _get(evaluation, "tasks")
+    loc = ("evaluation",) if tasks is evaluation else ("evaluation", "tasks")
+    for index, task in enumerate(tasks if isinstance(tasks, list) else ()):
         if isinstance(name := _get(task, "name"), str):
-            yield from _check_names(document, index, name, _get(task, "harness"), _get(task, "container"))
+            yield from _check_names(document, (*loc, index), name, _get(task, "harness"), _get(task, "container"))
 
 
 def _check_names(
-    document: Document, index: int, name: str, harness_name: object, container: object
+    document: Document, path: tuple[str | int, ...], name: str, harness_name: object, container: object
 ) -> Iterator[Problem]:
-    path = ("evaluation", "tasks", index)
     try:
         if isinstance(harness_name, str):
             harness(harness_name)

@@ -13,12 +13,12 @@ from typing import Any
 from nel_action.errors import Location, Problem, SpecError, UsageError
 from nel_action.spec.composition import compose_document
 from nel_action.spec.defaults import GROUPS, Entry, check_choices, read_defaults
-from nel_action.spec.deprecations import rename_keys
+from nel_action.spec.deprecations import rename_keys, wrap_task_list
 from nel_action.spec.effects import check_effects, referenced_keys
 from nel_action.spec.environment import check_environment
 from nel_action.spec.interpolate import interpolate
 from nel_action.spec.model import Spec
-from nel_action.spec.nested import Loc, get, leaves, remove
+from nel_action.spec.nested import Loc, get, leaves, put, remove
 from nel_action.spec.overrides import Override, apply_to_tasks, parse_overrides
 from nel_action.spec.source_positions import Document, Sources, read_group
 from nel_action.spec.validate import check_spec, missing_values, validate
@@ -94,8 +94,9 @@ def load_spec(
     # NOTE: a copy without shared objects, so that a change in one place does not change an alias of it.
     data = json.loads(json.dumps(data))
     sources = _sources(document, used, others, entries)
+    warnings = wrap_task_list(data, sources)
     sources.overrides += apply_to_tasks(data, for_tasks)
-    resolved, spec, warnings = _finish(data, sources, environ)
+    resolved, spec, further = _finish(data, sources, environ)
     text = json.dumps(resolved, sort_keys=True, separators=(",", ":"))
     return LoadedSpec(
         spec=spec,
@@ -103,7 +104,7 @@ def load_spec(
         base_dir=Path.cwd() if source.is_relative_to(GROUPS) else base,
         resolved=resolved,
         digest=hashlib.sha256(text.encode()).hexdigest(),
-        warnings=tuple(warnings),
+        warnings=(*warnings, *further),
         sources=sources,
     )
 
@@ -154,6 +155,7 @@ def _finish(
         SpecError: the spec is invalid.
     """
     warnings = rename_keys(data, sources)
+    _disable_servers(data, sources)
     _drop_unused_commands(data, sources)
     problems, environment_warnings = check_environment(data, sources.locate)
     warnings += environment_warnings
@@ -179,6 +181,25 @@ def _finish(
 def _sort_key(problem: Problem) -> tuple[str, int, int]:
     location = problem.location
     return (str(location.file), location.line or 0, location.column or 0) if location else ("", 0, 0)
+
+
+def _disable_servers(data: dict[str, Any], sources: Sources) -> None:
+    """Reduce servers of `type: none` to their type: `none` disables a server whose other keys may stay.
+
+    An auxiliary server loses all its keys, as with the launcher. The model server loses those of its group only, since
+    its own keys would suggest that a model is served.
+    """
+    auxiliary = data.get("auxiliary_deployments")
+    for name in auxiliary if isinstance(auxiliary, dict) else ():
+        if get(data, ("auxiliary_deployments", name, "type")) == "none":
+            put(data, ("auxiliary_deployments", name), {"type": "none"})
+    if get(data, ("deployment", "type")) != "none":
+        return
+    for prefix, document in sources.layers:
+        for key in document.data if prefix == ("deployment",) else ():
+            loc: Loc = ("deployment", str(key))
+            if key != "type" and get(dict(sources.user.data), loc) is None and not sources.is_overridden(loc):
+                remove(data, loc)
 
 
 def _drop_unused_commands(data: dict[str, Any], sources: Sources) -> None:

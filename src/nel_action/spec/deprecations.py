@@ -12,7 +12,7 @@ from nel_action.spec.deployment import ServedDeployment
 from nel_action.spec.nested import Loc, get, merge, put, remove
 from nel_action.spec.source_positions import Sources, dotted
 
-__all__ = ["MOVES", "rename_keys"]
+__all__ = ["MOVES", "rename_keys", "wrap_task_list"]
 
 MOVES: tuple[tuple[str, str], ...] = (
     ("evaluation.overrides", "evaluation.nemo_evaluator_config"),
@@ -64,6 +64,25 @@ class _Renaming:
 
     def warn(self, loc: Loc, message: str) -> None:
         self.warnings.append(Problem(f"'{dotted(loc)}' {message}", self.sources.locate(loc)))
+
+
+def wrap_task_list(data: dict[str, Any], sources: Sources) -> list[Problem]:
+    """Move a list of tasks directly under `evaluation` to `evaluation.tasks`.
+
+    Args:
+        data: the composed spec, modified in place.
+        sources: its files and overrides; receives the moved keys.
+
+    Returns:
+        A warning if there is such a list.
+    """
+    tasks = data.get("evaluation")
+    if not isinstance(tasks, list):
+        return []
+    location = sources.locate(("evaluation",))
+    data["evaluation"] = {"tasks": tasks}
+    sources.moved.append((("evaluation", "tasks"), ("evaluation",)))
+    return [Problem("'evaluation' is a list of tasks; they belong below 'evaluation.tasks'", location)]
 
 
 def rename_keys(data: dict[str, Any], sources: Sources) -> list[Problem]:

@@ -115,7 +115,7 @@ class Sources:
     def locate(self, loc: Sequence[str | int]) -> Location:
         """Return the source position of a key: an override, the user's file, or the file of a group."""
         written = self._written_location(tuple(loc))
-        if (override := self._override(written)) is not None:
+        if (override := self._override(written) or self._override(tuple(loc))) is not None:
             return Location(Path(f"-o {override}"))
         best, depth = self.user.position(written)
         for prefix, document in self.layers:
