@@ -37,6 +37,7 @@ class ExchangeLog:
             name: config[name] for name in ("requests", "responses") if directory and name in config
         }
         self._failed = bool(directory and config.get("failed"))
+        self.active = bool(self._left or self._failed)
         self._secrets = [secret for secret in secrets if secret]
         self._files: dict[str, BinaryIO] = {}
         self._ended: set[str] = set()

@@ -10,13 +10,12 @@ upstream then goes on, and the client's retry joins it or finds its answer in th
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hmac
 import json
 import os
 import random
 import time
-from typing import Any, Callable, Iterator
+from typing import Any, Callable
 
 from nel_action.gateway.adapter import Adapter
 from nel_action.gateway.answers import Answer, parse_answer
@@ -90,6 +89,7 @@ class Proxy:
         self._running: dict[tuple[bytes, int], Running] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._sent = 0
+        """Requests on their way, or being recorded."""
         self._drained: asyncio.Event | None = None
         self._limiter = Limiter(
             max_concurrency=config.max_concurrency,
@@ -191,7 +191,8 @@ class Proxy:
         self._numbers[short] = used | 1 << number
         arrival.number = number
         arrival.exchange.on_closed = lambda: self._free(arrival)
-        self._log.request(arrival.target.decode("latin-1"), arrival.request)
+        if self._log.active:
+            self._log.request(arrival.target.decode("latin-1"), arrival.request)
         entry = self.index.get(arrival.key, number)
         if entry is not None:
             self.counters.replayed += 1
@@ -225,8 +226,11 @@ class Proxy:
         try:
             outcome = await self._tries(running)
             if outcome.answer is not None and outcome.storable:
-                with self._sending():
+                self._sent += 1
+                try:
                     await self._store(running, outcome)
+                finally:
+                    self._finish_sending()
         except Exception as error:  # noqa: BLE001 - the client must get an answer, whatever went wrong here
             outcome = Outcome.failure(500, f"unexpected error: {error!r}")
         if self._running.get((key, number)) is running:
@@ -261,16 +265,10 @@ class Proxy:
 
         asyncio.get_event_loop().call_later(_HOLD, give_up)
 
-    @contextlib.contextmanager
-    def _sending(self) -> Iterator[None]:
-        """Count a request that is on its way or being recorded."""
-        self._sent += 1
-        try:
-            yield
-        finally:
-            self._sent -= 1
-            if not self._sent and self._drained is not None:
-                self._drained.set()
+    def _finish_sending(self) -> None:
+        self._sent -= 1
+        if not self._sent and self._drained is not None:
+            self._drained.set()
 
     async def drain(self) -> None:
         """Return when the requests that were sent before the stop have been recorded; give up the others."""
@@ -349,10 +347,11 @@ class Proxy:
             self._limiter.release(permit)
             return Outcome.failure(402, "no further request is sent", kind="stopped")
         outcome = None
+        self._sent += 1
         try:
-            with self._sending():
-                outcome = await self._send(running, number)
+            outcome = await self._send(running, number)
         finally:
+            self._finish_sending()
             self._settle(permit, outcome)
         return outcome
 
@@ -401,8 +400,9 @@ class Proxy:
         self._running.pop((running.key, running.number), None)
 
     def _log_response(self, target: bytes, outcome: Outcome, *, replayed: bool) -> None:
-        path = target.decode("latin-1")
-        self._log.response(path, outcome.status, outcome.body, replayed=replayed, latency=outcome.latency)
+        if self._log.active:
+            path = target.decode("latin-1")
+            self._log.response(path, outcome.status, outcome.body, replayed=replayed, latency=outcome.latency)
 
     def _judge(self, running: Running, collector: Collector, latency: float, number: int) -> Outcome:
         """Turn a complete response into an outcome."""

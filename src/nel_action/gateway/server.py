@@ -79,9 +79,8 @@ class Exchange:
         if self.closed:
             return
         lengths: Headers = [(b"content-length", b"%d" % len(body))] if status >= 200 and status != 204 else []  # noqa: PLR2004
-        self._send_head(status, _REASONS.get(status, b""), headers + lengths)
-        if response_has_body(self.head.method, status):
-            self._connection.write(body)
+        has_body = response_has_body(self.head.method, status)
+        self._send_head(status, _REASONS.get(status, b""), headers + lengths, body if has_body else b"")
         self._finish(on_sent)
 
     def fail(self, status: int, message: str, kind: str = "gateway_error") -> None:
@@ -145,13 +144,21 @@ class Exchange:
         """Wait until the client has taken what was sent."""
         await self._connection.drained()
 
-    def _send_head(self, status: int, reason: bytes, headers: Headers) -> None:
+    def _send_head(self, status: int, reason: bytes, headers: Headers, body: bytes = b"") -> None:
+        """Send the head of a response in one call of the system with its body, if that is known.
+
+        Args:
+            status: HTTP status.
+            reason: phrase.
+            headers: all but that of the connection.
+            body: the complete body.
+        """
         self._started = True
         if not (self.head.keep_alive and self._connection.keep_open):
             headers = [*headers, (b"connection", b"close")]
         elif not self._connection.version_1_1:
             headers = [*headers, (b"connection", b"keep-alive")]
-        self._connection.write(format_head(b"HTTP/1.1 %d %b" % (status, reason), headers))
+        self._connection.write(format_head(b"HTTP/1.1 %d %b" % (status, reason), headers) + body)
 
     def _finish(self, on_sent: Callable[[], None] | None) -> None:
         self._connection.finished(self, on_sent)
