@@ -143,7 +143,7 @@ def test_check_waits_for_the_controller(cluster: StubCluster, tmp_path: Path) ->
         ("allocation failure: Requested node configuration is not available", "drained*"),
         ("allocation failure: Requested node configuration is not available", "maint"),
         ("allocation failure: Required partition not available (inactive or drain)", "idle"),
-        ("error: AssocMaxSubmitJobLimit", "idle"),
+        ("error: AssocGrpSubmitJobsLimit", "idle"),
         ("allocation failure: Requested nodes are busy", "reserved"),
     ],
 )
@@ -155,6 +155,19 @@ def test_jobs_that_can_wait_are_accepted(
     with caplog.at_level(logging.WARNING, logger="nel_action"):
         assert run() == []
     assert "the jobs will wait" in caplog.text
+
+
+@pytest.mark.parametrize("queued", [True, False])
+def test_limit_on_submitted_jobs_can_be_waited_for_only_if_there_are_some(
+    cluster: StubCluster,
+    run: Check,
+    queued: bool,  # noqa: FBT001
+) -> None:
+    cluster.set_program("sbatch", "echo 'sbatch: error: AssocMaxSubmitJobLimit' >&2; exit 1")
+    cluster.set_program("squeue", "echo 4711" if queued else "exit 0")
+    problems = run()
+    assert [problem.hint for problem in problems if "execution.account" not in (problem.hint or "")] == []
+    assert bool(problems) is not queued
 
 
 def test_request_that_no_node_can_serve_is_rejected(cluster: StubCluster, run: Check) -> None:

@@ -79,6 +79,14 @@ def test_submit_many_stops_at_a_limit_on_queued_jobs(cluster: StubCluster, jobs:
     assert len(cluster.calls("sbatch")) == 4 + 57
 
 
+def test_limit_of_zero_jobs_is_a_rejection(cluster: StubCluster, jobs: list[tuple[Job, int]]) -> None:
+    """Some sites limit the default account to no jobs, so that users name another one."""
+    cluster.set_submit_limit(0)
+    (outcome,) = cluster.executor().submit_many(jobs[:1], INVOCATION).values()
+    assert type(outcome) is ExecutorError
+    assert "execution.account" in str(outcome)
+
+
 def test_submit_many_reports_each_rejection(cluster: StubCluster, jobs: list[tuple[Job, int]]) -> None:
     cluster.set_sbatch_error("sbatch: error: Batch job submission failed: Invalid account or account/partition\n")
     outcomes = cluster.executor().submit_many(jobs[:3], INVOCATION).values()
@@ -147,7 +155,7 @@ def test_unset_variable_prevents_the_whole_submission(cluster: StubCluster, tmp_
         ("Invalid partition name specified", "execution.partition"),
         ("Invalid qos specification", "execution.qos"),
         ("QOSMaxWallDurationPerJobLimit", "execution.qos"),
-        ("AssocMaxSubmitJobLimit; Job violates accounting/QOS policy (job submit limit)", "execution.parallelism"),
+        ("AssocMaxSubmitJobLimit; Job violates accounting/QOS policy (job submit limit)", "execution.account"),
     ],
 )
 def test_rejection_hint_names_the_setting(cause: str, key: str) -> None:

@@ -35,9 +35,7 @@ PROGRAMS: Final = (
     'while [ $# -gt 1 ]; do (PATH="$1/bin:$PATH"; command -v "$2" >/dev/null) || echo "$1 $2"; shift 2; done'
 )
 
-LATER: Final = re.compile(
-    r"SubmitJob|inactive or drain|nodes are busy|not available now|temporarily|DRAINED or reserved"
-)
+LATER: Final = re.compile("GrpSubmitJob|inactive or drain|nodes are busy|not available now|temporarily|or reserved")
 """Causes that disappear by themselves."""
 
 NO_NODES: Final = re.compile(r"node configuration|ReqNodeNotAvail|Nodes? count", re.IGNORECASE)
@@ -139,7 +137,8 @@ class Waits:
         """Return why the jobs can wait although `sbatch --test-only` fails with this cause; None if they cannot."""
         if LATER.search(cause):
             return "Slurm accepts no job now"
-        if "job submit limit" in cause and not REQUEST_LIMIT.search(cause) and self.queued:
+        # NOTE: without jobs in the queue, the limit is 0: that of an account that must not be used.
+        if re.search("MaxSubmitJob|job submit limit", cause) and not REQUEST_LIMIT.search(cause) and self.queued:
             return "the number of submitted jobs is limited"
         if NO_NODES.search(cause) and self.unavailable:
             return f"not available now: {self.unavailable}"

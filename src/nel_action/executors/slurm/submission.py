@@ -161,7 +161,7 @@ def _cause(text: str) -> str:
 def rejection_hint(cause: str) -> str | None:
     """Return the fix for a rejection by `sbatch`, if it is a known one."""
     hints = {
-        "submitjob": "the account has too many jobs in the queue; lower execution.parallelism",
+        "submitjob": "the account accepts no jobs, perhaps because none is named; set execution.account",
         "submit limit": "the request exceeds a limit of the account or QOS; check execution.walltime and num_nodes",
         "perjob": "the request exceeds a limit per job of the QOS or account; check execution.qos and num_nodes",
         "wallduration": "the request exceeds the longest time of the QOS or account; check execution.walltime",

@@ -24,27 +24,28 @@ __all__ = [
     "squeue_command",
 ]
 
-ACTIVE: Final = frozenset(
+FINAL: Final = frozenset(
     {
-        "PENDING",
-        "RUNNING",
-        "CONFIGURING",
-        "COMPLETING",
-        "SUSPENDED",
-        "RESIZING",
-        "SIGNALING",
-        "STAGE_OUT",
-        "STOPPED",
-        "REQUEUED",
-        "REQUEUE_FED",
-        "REQUEUE_HOLD",
-        "SPECIAL_EXIT",
-        "RESV_DEL_HOLD",
+        *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "PREEMPTED"),
+        *("REVOKED", "TIMEOUT"),
     }
 )
-"""States that are not final."""
+"""States that never change; any other one in the queue, also one of a later version of Slurm, may still change."""
 
-WAITING: Final = frozenset({"PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT"})
+RUNNING: Final = frozenset(
+    {
+        *("RUNNING", "COMPLETING", "LAUNCH_FAILED", "RESIZING", "SIGNALING", "STAGE_OUT", "STOPPED", "SUSPENDED"),
+        "UPDATE_DB",
+    }
+)
+"""States of jobs that have started and have not finished."""
+
+WAITING: Final = frozenset(
+    {
+        *("PENDING", "CONFIGURING", "EXPEDITING", "POWER_UP_NODE", "RECONFIG_FAIL", "REQUEUED", "REQUEUE_FED"),
+        *("REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"),
+    }
+)
 """States of jobs that are not running yet."""
 
 NAMES_PER_COMMAND: Final = 2000
@@ -79,7 +80,7 @@ class JobRow:
     @property
     def active(self) -> bool:
         """Whether the state can still change."""
-        return self.state in ACTIVE
+        return self.state not in FINAL
 
     @property
     def waiting(self) -> bool:
@@ -89,7 +90,8 @@ class JobRow:
     @property
     def settled(self) -> bool:
         """Whether a row of `sacct` is final and complete; until then, it may report PENDING for a finished job."""
-        return not self.active and self.ended is not None and self.name != "allocation"
+        active = self.state in RUNNING or self.state in WAITING
+        return not active and self.ended is not None and self.name != "allocation"
 
 
 def squeue_command() -> list[str]:

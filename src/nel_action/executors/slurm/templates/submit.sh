@@ -125,8 +125,10 @@ submit() {
 refused() {
     status=65
     case $1 in
-    *"temporarily unable to accept job"* | *SubmitJob* | *"inactive or drain"*) status=66 ;;
-    *"job submit limit"*) # names no limit; it can be that on the number of jobs only if there are some
+    *"temporarily unable to accept job"* | *GrpSubmitJob* | *"inactive or drain"*) status=66 ;;
+    # A limit of 0 belongs to an account that must not be used; it passes only if it is reached by jobs in the queue.
+    *MaxSubmitJob*) [ -z "$(squeue -h --me)" ] || status=66 ;;
+    *"job submit limit"*) # does not name the limit
         case $1 in *Per[JUA]*Limit* | *Max*Limit* | *Grp*Limit*) ;; *) [ -z "$(squeue -h --me)" ] || status=66 ;; esac
         ;;
     *) # if the request reached the controller and the answer was lost, the job may exist
