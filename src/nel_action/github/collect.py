@@ -212,7 +212,7 @@ def _conclude_if_settled(
     """
     publisher = _publisher(context, event, check)
     publication = GatePublication(context, publisher, rules=rules, locations=locations, event=event)
-    environ = dict(context.environ) | {"NEL_ACTION_COMMIT": check.head_sha}
+    environ = context.job_environ | {"NEL_ACTION_COMMIT": check.head_sha}
     outcome = Outcome()
     with open_session(str(run_dir), home=context.home, environ=environ) as session:
         around = publication.surroundings(

@@ -73,6 +73,14 @@ class ActionContext:
         return tuple(sha for sha in (own, self.event.head_sha) if sha)
 
     @property
+    def job_environ(self) -> dict[str, str]:
+        """The variables that a spec may name: without inputs and credentials of the step itself.
+
+        A change could otherwise send the action's token, which may write checks, to an endpoint or to another machine.
+        """
+        return {name: value for name, value in self.environ.items() if not name.startswith(("INPUT_", "ACTIONS_"))}
+
+    @property
     def workdir(self) -> Path | None:
         """The working directory as the workflow names it; None if it is not known."""
         name = self.environ.get("INPUT_WORKING_DIRECTORY")

@@ -149,7 +149,7 @@ class _Evaluation:
         self._locations = policy_locations(context, loaded)
         self._publication = GatePublication(context, publisher, rules=rules, locations=self._locations)
         # NOTE: the pull request's head; GITHUB_SHA is the merge commit.
-        environ = dict(context.environ) | {
+        environ = context.job_environ | {
             "NEL_ACTION_COMMIT": context.event.head_sha or "",
             "NEL_ACTION_REPOSITORY": context.event.repository,
         }

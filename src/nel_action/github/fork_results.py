@@ -90,7 +90,7 @@ def _judge(context: ActionContext, publisher: Publisher, results: Results, root:
     branches = context.branch_baselines()
     around = Surroundings(
         home=context.home,
-        environ=context.environ,
+        environ=context.job_environ,
         rules=combine([replace(each, notes=(CLAIM, *each.notes)) for each in rules.all]),
         branches=branches,
         artifacts=branches,

@@ -61,7 +61,11 @@ def load_spec_from_inputs(context: ActionContext) -> LoadedSpec:
 
     inputs = context.inputs
     return load_spec(
-        inputs.spec, config_dir=inputs.config_dir, config_name=inputs.config_name, overrides=inputs.overrides
+        inputs.spec,
+        config_dir=inputs.config_dir,
+        config_name=inputs.config_name,
+        overrides=inputs.overrides,
+        environ=context.job_environ,
     )
 
 
@@ -272,7 +276,7 @@ class GateSource:
 
         _copy_config_files(tree, path, copy, everything=any(".." in item for item in self._context.inputs.overrides))
         try:
-            loaded = load_spec(copy / path, overrides=self._context.inputs.overrides)
+            loaded = load_spec(copy / path, overrides=self._context.inputs.overrides, environ=self._context.job_environ)
         except SpecError as error:
             msg = f"the spec of {base.name} is invalid: {error.problems[0].message}; correct it on the base first"
             raise _NoRulesError(msg) from error

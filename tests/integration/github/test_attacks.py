@@ -164,6 +164,17 @@ def test_secrets_in_names_of_the_spec_are_redacted(attack: Attack, workplace: Wo
     assert key not in attack.shown(result)
 
 
+def test_token_of_the_action_cannot_be_named_by_the_spec(attack: Attack, workplace: Workplace) -> None:
+    path = workplace.work / "evals/gate.yaml"
+    path.write_text(path.read_text() + "env_vars: {X: 'host:INPUT_GITHUB_TOKEN', Y: 'host:ACTIONS_RUNTIME_TOKEN'}\n")
+    workplace.environ["ACTIONS_RUNTIME_TOKEN"] = "t0ken-of-the-runtime"
+    attack.head = workplace.commit("names of the action's own variables")
+    result = workplace.act("pull_request", workplace.pull_request(attack.head, attack.base))
+    assert (result.code, attack.conclusions()) == (2, ["failure"]), result.log
+    assert "INPUT_GITHUB_TOKEN" in result.log
+    assert not list(workplace.home.glob("local/nel-*-*"))
+
+
 def test_comments_of_others_with_our_markers_are_left_alone(attack: Attack, workplace: Workplace) -> None:
     workplace.act("pull_request", attack.payload)
     (own,) = attack.store.comments_of(2)
