@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.doubles.github.server import GitHubDouble
 from tests.github.conftest import MakeContext
 
+from nel_action.errors import NelActionError
+from nel_action.github.context import shorten_paths
 from nel_action.redaction import likely_secrets
 
 
@@ -61,3 +65,45 @@ def test_redactor_includes_secrets_recorded_by_earlier_step(make_context: MakeCo
     assert context.redactor()("s3cret-value") == "s3cret-value"
     context.state.update(secrets=("LOGIN",))
     assert context.redactor()("a s3cret-value b") == "a *** b"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("no folder /w/repo/evals/data in /w/repo/evals", "no folder evals/data in evals"),
+        ("cannot read /w/repo: denied", "cannot read .: denied"),
+        ("/w/repository and /w/repo-2 and x/w/repos", "/w/repository and /w/repo-2 and x/w/repos"),
+        ("missing: /t/temp/nel-action/base/" + "a" * 40 + "/evals/b.json;", "missing: evals/b.json;"),
+        ("/t/temp/nel-action/state.json, /t/temp.", "$RUNNER_TEMP/nel-action/state.json, $RUNNER_TEMP."),
+        ("attempt in '/h/me/.nel/local/nel-1'", "attempt in '$NEL_ACTION_HOME/local/nel-1'"),
+        ("see /h/me/.ssh/config", "see ~/.ssh/config"),
+        ("https://host/w/repo/x and /", "https://host/w/repo/x and /"),
+        ("/w/x", "/w/x"),
+    ],
+)
+def test_directories_of_the_runner_are_not_published(text: str, expected: str) -> None:
+    directories = (
+        (Path("/w/repo"), "."),
+        (Path("/t/temp"), "$RUNNER_TEMP"),
+        (Path("/h/me/.nel"), "$NEL_ACTION_HOME"),
+        (Path("/h/me"), "~"),
+        (Path("/w"), "~"),
+        (Path("relative/path"), "~"),
+    )
+    assert shorten_paths(text, directories) == expected
+
+
+def test_comment_check_and_outputs_name_no_directory_of_the_runner(
+    make_context: MakeContext, hub: GitHubDouble
+) -> None:
+    context = make_context()
+    paths = [context.root / "evals/gate.yaml", context.temp_dir / "x", context.home / "local/nel-1/log"]
+    hub.store.add_pull(2, head="a" * 40, base="b" * 40)
+    publisher = context.publisher()
+    publisher.open(external_id="x:1", url="https://example.org", summary="started")
+    publisher.report_error(NelActionError(", ".join(map(str, paths)), hint=f"see {paths[2]}"))
+    published = json.dumps([hub.store.checks, hub.store.comments])
+    assert "evals/gate.yaml" in published
+    assert "NEL" in published
+    for directory in (context.root, context.temp_dir, context.home):
+        assert str(directory) not in published

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Final
 
 from nel_action.github.api import GitHubApi
 from nel_action.github.artifacts import artifact_name, former_artifact_name
@@ -23,7 +26,34 @@ from nel_action.github.sticky import CommentMode, StickyComment, token_login
 from nel_action.github.workflow import Workflow
 from nel_action.redaction import Redactor, likely_secrets
 
-__all__ = ["ActionContext"]
+__all__ = ["ActionContext", "shorten_paths"]
+
+_BASE_COPY: Final = re.compile(r"\$RUNNER_TEMP/(?:nel-action/)?base/[0-9a-f]{40,64}/")
+"""The copy of a base's files, whose paths are those of the repository."""
+_MIN_PARTS: Final = 3
+"""Components of a directory that is replaced; `/` and `/tmp` say nothing about a runner."""
+
+
+def shorten_paths(text: str, directories: Iterable[tuple[Path, str]]) -> str:
+    """Replace directories of a runner in a text; paths of the checkout become relative to its top level.
+
+    Args:
+        text: the text.
+        directories: each directory, and what replaces it.
+    """
+    spelled = {
+        spelling: name
+        for directory, name in directories
+        for spelling in (str(directory), os.path.realpath(directory))
+        if directory.is_absolute() and len(Path(spelling).parts) >= _MIN_PARTS
+    }
+    # NOTE: the longest first, since one may contain another.
+    for directory in sorted(spelled, key=len, reverse=True):
+        name, written = spelled[directory], rf"(?<![\w.-]){re.escape(directory)}"
+        if name == ".":
+            text = re.sub(f"{written}/+", "", text)
+        text = re.sub(rf"{written}(?![\w-]|\.\w)", name, text)
+    return _BASE_COPY.sub("", text)
 
 
 @lru_cache(maxsize=4)
@@ -176,8 +206,26 @@ class ActionContext:
         return _redactor(tuple(likely_secrets(self.environ, state.secrets if state else ())))
 
     def redact(self, text: str) -> str:
-        """Return the text without secrets; reads their names anew, since the spec is loaded later than this object."""
-        return self.redactor()(text)
+        """Return the text without secrets and without directories of this runner.
+
+        The names of secrets are read anew, since the spec is loaded later than this object.
+        """
+        return shorten_paths(self.redactor()(text), self._directories)
+
+    @property
+    def _directories(self) -> tuple[tuple[Path, str], ...]:
+        """Directories of this runner, and what replaces them in texts; the first one that matches counts."""
+        environ = self.environ
+        names = {
+            self.root: ".",
+            self.temp_dir: "$RUNNER_TEMP",
+            self.home: "$NEL_ACTION_HOME",
+            Path(sys.prefix): "$PYTHON",
+        }
+        for variable, name in (("GITHUB_WORKSPACE", "."), ("RUNNER_TEMP", "$RUNNER_TEMP"), ("HOME", "~")):
+            if environ.get(variable):
+                names.setdefault(Path(environ[variable]), name)
+        return tuple(names.items())
 
     def place(self, path: Path) -> Placement:
         """Return where a path is in the repository, followed by name and never through a link."""

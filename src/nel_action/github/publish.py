@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from nel_action.errors import ExitCode, Location, NelActionError, Problem
 from nel_action.gating.verdict import Verdict
@@ -237,24 +237,41 @@ class Publisher:
 
 
 def redact_report(report: Report, redact: Callable[[str], str]) -> Report:
-    """Return the report without secrets in reasons, notes and details, which can quote jobs and backends.
+    """Return the report without secrets in every text that quotes the spec, jobs, backends or this machine.
 
     Args:
         report: the report.
         redact: removes secrets from a text.
     """
-    gate = report.gate
+    gate, spec_path = report.gate, report.metadata.spec_path
     verdicts = [task.model_copy(update={"reasons": tuple(map(redact, task.reasons))}) for task in gate.tasks]
-    texts = {"reasons": tuple(map(redact, gate.reasons)), "notes": tuple(map(redact, gate.notes))}
+    texts: dict[str, Any] = {"reasons": tuple(map(redact, gate.reasons)), "notes": tuple(map(redact, gate.notes))}
+    texts |= {"baseline": redact(gate.baseline)} if gate.baseline else {}
     results = [
-        task.model_copy(update={"detail": redact(task.detail) if task.detail else task.detail})
+        task.model_copy(
+            update={
+                "detail": redact(task.detail) if task.detail else task.detail,
+                "params": _redact_values(task.params, redact),
+                "command": tuple(map(redact, task.command)),
+            }
+        )
         for task in report.results.tasks
     ]
     return replace(
         report,
         gate=gate.model_copy(update=texts | {"tasks": tuple(verdicts)}),
         results=report.results.model_copy(update={"tasks": tuple(results)}),
+        metadata=replace(report.metadata, spec_path=redact(spec_path) if spec_path else None),
     )
+
+
+def _redact_values(value: Any, redact: Callable[[str], str]) -> Any:  # noqa: ANN401 - JSON
+    """Redact all texts in nested data."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {key: _redact_values(inner, redact) for key, inner in value.items()}
+    return [_redact_values(inner, redact) for inner in value] if isinstance(value, list | tuple) else value
 
 
 def _headline(report: Report) -> str:
