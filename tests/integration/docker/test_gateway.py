@@ -15,12 +15,13 @@ import pytest
 from tests.doubles.openai_server import OpenAIServer
 from tests.support.local_jobs import INVOCATION, Bench, job, key, supervisor_pid, wait
 
+from nel_action.executors.gateway import with_stop_reason
 from nel_action.executors.local.attempt import AttemptDir
 from nel_action.executors.local.docker.run import container_name
 from nel_action.executors.local.store import Store
 from nel_action.executors.local.supervisor import ensure_supervisor
-from nel_action.model.job import JobState
-from nel_action.planning.jobs import Job
+from nel_action.model.job import JobState, Reason
+from nel_action.planning.jobs import Job, Limits
 from nel_action.spec.gateway import Gateway
 from nel_action.spec.target import ApiEndpoint, Target
 
@@ -119,3 +120,15 @@ def test_next_supervisor_adopts_the_gateway_with_its_container(bench: Bench, ima
     assert wait(executor, [attempt])[key("one")].state is JobState.SUCCEEDED, directory.client_log.read_text()
     assert gateway_pid(bench) == pid
     until(lambda: not Path(f"/proc/{pid}/exe").exists())
+
+
+def test_an_exhausted_budget_stops_the_container_even_if_the_harness_ignores_it(
+    bench: Bench, image: str, server: OpenAIServer
+) -> None:
+    script = ASK.replace("ask 1 && ask 2 || exit 1", "ask 1; ask 2; exit 0")
+    limited = replace(gateway_job(server, image, script), limits=Limits(budget={"requests": 1}))
+    executor = bench.executor()
+    status = wait(executor, [executor.submit(limited, 1, INVOCATION)])[key("one")]
+    assert (status.state, status.exit_code) == (JobState.FAILED, 121), status
+    assert with_stop_reason(status, limited).reason is Reason.BUDGET
+    assert len(server.requests) == 1
