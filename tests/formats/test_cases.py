@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from nel_action.errors import NelActionError
+from nel_action.formats import lighteval
 from nel_action.gating.external import open_run
 from nel_action.gating.judge import judge_result_set
 from nel_action.gating.result_set import ResultSet
@@ -192,6 +193,49 @@ def test_lighteval_is_judged_by_its_standard_errors_and_its_total_is_no_task(tmp
     file.write_text(file.read_text().replace("ef46db3751d8e999", "0000000000000000"))
     report = judge(run, other, max_drop=0.9, metric="em", direction="higher_is_better")
     assert any("the prompt or the task differs" in reason for task in report.tasks for reason in task.reasons)
+
+
+def lighteval_run(folder: Path) -> Path:
+    """Return a run of lighteval with `--save-details`; its file names are not possible on every system."""
+    time = "2026-11-30T23-07-56.855389"
+    results, details = folder / "results" / "fixed", folder / "details" / "fixed" / time
+    results.mkdir(parents=True)
+    details.mkdir(parents=True)
+    shutil.copy(RECORDED / "lighteval_details" / f"results_{time}.json", results)
+    shutil.copy(RECORDED / "lighteval_details" / "details_sums_0.parquet", details / f"details_sums|0_{time}.parquet")
+    return folder
+
+
+def test_lighteval_pairs_the_items_of_its_details(tmp_path: Path) -> None:
+    run = lighteval_run(tmp_path / "run")
+    result = results(run)["sums|0"]
+    assert (result.n_items, result.scores[0].value) == (8, 0.75)
+    items = open_run(run).items(result, "em")
+    assert items is not None
+    assert set(items.index) == set("01234567")
+    assert items.values.mean() == 0.75
+    task = next(task for task in judge(run, run, max_drop=0.9).tasks if task.task == "sums|0")
+    assert task.comparison is not None
+    assert task.comparison.n_paired == 8
+
+
+def test_lighteval_without_pyarrow_is_judged_by_its_standard_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(lighteval, "find_spec", lambda _name: None)
+    run = open_run(lighteval_run(tmp_path / "run"))
+    (result,) = (result for result in run.results.tasks if result.task == "sums|0")
+    assert run.items(result, "em") is None
+    assert "`pip install pyarrow`" in caplog.text
+
+
+@pytest.mark.parametrize("kept", [0, 4, 5000, 15000])
+def test_lighteval_with_truncated_details_is_unmeasurable(tmp_path: Path, kept: int) -> None:
+    run = lighteval_run(tmp_path / "run")
+    (file,) = run.rglob("*.parquet")
+    file.write_bytes(file.read_bytes()[:kept])
+    result = results(run)["sums|0"]
+    assert "cannot read details_sums|0_" in (result.detail or "")
 
 
 def test_every_eval_ever_pairs_the_instances_of_two_records() -> None:

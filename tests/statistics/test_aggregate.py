@@ -61,6 +61,19 @@ def test_score_is_a_proportion_if_its_standard_error_is_that_of_binary_items() -
     assert as_proportion(Aggregate(0.8, None, None)) is None
 
 
+def test_number_of_right_or_wrong_items_follows_from_their_exact_standard_error() -> None:
+    """lighteval reports no number of items; 0.75 +- 0.16366341767699427 is 6 of 8."""
+    assert as_proportion(Aggregate(0.75, 0.16366341767699427, None)) == Proportion(6, 8)
+    assert as_proportion(Aggregate(0.85, math.sqrt(0.85 * 0.15 / 1318), None)) is None
+    assert as_proportion(Aggregate(1121 / 1319, math.sqrt(1121 * 198 / 1319**2 / 1318), None)) == Proportion(1121, 1319)
+    assert as_proportion(Aggregate(0.75, 0.1637, None)) is None
+    random = np.random.default_rng(3)
+    for n in (20, 300, 5000):
+        graded = random.beta(2, 1, (200, n))
+        reported = zip(graded.mean(axis=1).tolist(), (graded.std(axis=1, ddof=1) / n**0.5).tolist(), strict=True)
+        assert all(as_proportion(Aggregate(value, stderr, None)) is None for value, stderr in reported)
+
+
 def test_aggregate_mean_uses_the_most_specific_method() -> None:
     assert isinstance(aggregate_mean(Aggregate(0.8, None, 200)), Proportion)
     assert isinstance(aggregate_mean(Aggregate(30.1, 0.8, 60)), StudentMean)

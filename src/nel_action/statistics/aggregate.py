@@ -42,6 +42,11 @@ _REPORT_PRECISION: Final = 6e-4
 _MIN_ITEMS_FOR_T: Final = 20
 _STDERR_TOLERANCE: Final = 0.02
 """Relative difference of two standard errors that are equal except for rounding and n versus n - 1."""
+_EXACT: Final = 1e-9
+"""Relative difference of numbers that are equal except for the rounding of floating-point arithmetic."""
+_ROUNDED_DIGITS: Final = 8
+_MOST_INFERRED: Final = 1e5
+"""With more items, a graded score could have the standard error of binary ones by coincidence."""
 _UNIT: Final = (0.0, 1.0)
 
 
@@ -110,8 +115,11 @@ def _bernoulli_divergence(a: float, b: float) -> float:
 def as_proportion(score: Aggregate) -> Proportion | None:
     """Return the score as a proportion if its value and standard error are those of binary items, else None."""
     value, stderr, n = score
-    if not n or not 0 <= value <= 1:
+    if not 0 <= value <= 1 or n == 0:
         return None
+    if n is None:
+        n = _binary_count(value, stderr)
+        return None if n is None else Proportion(round(value * n), n)
     successes = round(value * n)
     if abs(value * n - successes) > _REPORT_PRECISION * n:
         return None
@@ -154,6 +162,22 @@ class HoeffdingDifference:
     def lower_bound(self, alpha: float) -> float:
         """See `Evidence.lower_bound`."""
         return self.estimate - math.sqrt(-math.log(alpha) * self.squared_width / 2)
+
+
+def _binary_count(value: float, stderr: float | None) -> int | None:
+    """Return the number of binary items that have exactly this proportion and standard error; None if there is none.
+
+    If the standard error has all its digits, an agreement to nine of them is no coincidence; a rounded one
+    (0.8 +- 0.01) fits some number of items anyway.
+    """
+    if not stderr or not 0 < value < 1 or round(stderr, _ROUNDED_DIGITS) == stderr:
+        return None
+    for correction in (1, 0):
+        n = value * (1 - value) / stderr**2 + correction
+        is_whole = abs(n - round(n)) <= _EXACT * n and abs(value * n - round(value * n)) <= _EXACT * n
+        if is_whole and 1 < n < _MOST_INFERRED:
+            return round(n)
+    return None
 
 
 def aggregate_mean(score: Aggregate, bounds: Bounds = None) -> Evidence | None:
