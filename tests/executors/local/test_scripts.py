@@ -12,7 +12,7 @@ import pytest
 from tests.support import model_server
 from tests.support.local_jobs import INVOCATION, Bench, job, wait
 
-from nel_action.planning.jobs import Context, Job, Plan
+from nel_action.planning.jobs import AdapterSteps, Context, Job, Plan
 from nel_action.spec.deployment import GenericDeployment
 from nel_action.spec.evaluation import Evaluation
 from nel_action.spec.model import Spec
@@ -100,3 +100,13 @@ def test_scripts_pass_shellcheck(bench: Bench, quoting_job: Job, runtime: str) -
     for script in (bench.root / "by hand").glob("*.sh"):
         process = subprocess.run([shellcheck, script], capture_output=True, text=True, check=False)
         assert process.returncode == 0, process.stdout
+
+
+def test_run_script_refuses_a_job_whose_answers_the_gateway_changes(bench: Bench) -> None:
+    changed = replace(job("one", "print('run')"), adapter=AdapterSteps(steps={"reasoning": {}}))
+    write(bench.root, bench.executor().scripts(changed, 1))
+    refused = run(bench.root / "run.sh", bench.environ)
+    assert (refused.returncode, "run\n" in refused.stdout) == (3, False)
+    assert "the adapter steps of this job (reasoning) are applied by the gateway" in refused.stderr
+    forced = run(bench.root / "run.sh", {**bench.environ, "NEL_WITHOUT_ADAPTER": "1"})
+    assert forced.returncode == 0, forced.stderr

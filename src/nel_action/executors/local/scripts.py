@@ -101,12 +101,24 @@ def run_script(job: Job, number: int, settings: LocalExecution, base_dir: Path =
     command = replace(command, env={**variables, **command.env})
     lines = [
         RUN_HEADER.format(name=job.name, attempt=attempt_name(job.key, number)),
+        *_adapter_notice(job),
         *_copy_task(job),
         *_write_files(command.files),
         *_exports(job.env, command),
         *(_run_container(job, command, settings, base_dir) if containerised else _run_process(job, command)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _adapter_notice(job: Job) -> list[str]:
+    """Return lines that refuse to run a job whose requests or answers the gateway changes, which a script does not."""
+    if not job.adapter.steps:
+        return []
+    text = (
+        f"the adapter steps of this job ({', '.join(job.adapter.steps)}) are applied by the gateway, not by this script"
+    )
+    message = shlex.quote(f"{text}; set NEL_WITHOUT_ADAPTER=1 to run without them")
+    return [f"[[ -n ${{NEL_WITHOUT_ADAPTER:-}} ]] || {{ echo {message} >&2; exit 3; }}"]
 
 
 def plan_scripts(plan: Plan, settings: LocalExecution, base_dir: Path = Path()) -> Mapping[str, str]:
