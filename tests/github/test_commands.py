@@ -336,6 +336,7 @@ def test_unreadable_permission_is_refused_and_said_once(step: Step, status: int 
     assert step.run(comment_payload(), GITHUB_RUN_ATTEMPT="2") == (1, "")
     (answer,) = step.answers()
     assert "the permission of maria could not be read" in answer
+    assert status is None or f"(HTTP {status})" in answer
 
 
 def test_permission_of_another_person_is_not_used(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,6 +413,16 @@ def test_head_that_is_not_the_one_that_was_seen_is_refused(step: Step, change: C
         assert step.run(comment_payload(body)) == (0, "")
         (answer,) = step.answers()
         assert HEADS[change] in answer
+
+
+@pytest.mark.parametrize(
+    "branch", ["a&per_page=100", "a#b", "a?b", "a%2Fb", "refs/heads/main", "$(id)", "日本/ü", "a b"]
+)
+def test_branch_of_any_name_is_asked_for_by_its_name(step: Step, branch: str) -> None:
+    step.hub.store.pulls[2]["head"]["ref"] = branch
+    assert step.run(comment_payload()) == (0, ""), "the pushes are those of another branch"
+    step.hub.store.add_push(HEAD, BEFORE, branch=branch)
+    assert step.run(comment_payload()) == (0, f"sha={HEAD}\n")
 
 
 def test_pull_request_that_does_not_exist_is_refused(step: Step) -> None:

@@ -258,7 +258,8 @@ def edit_issue(request: Request) -> Answer:
 
 @route("GET", r"/activity", "contents")
 def list_activities(request: Request) -> Answer:
-    ref = "refs/heads/" + request.query.get("ref", "").removeprefix("refs/heads/")
+    asked = request.query.get("ref", "")
+    ref = asked if asked.startswith("refs/heads/") else f"refs/heads/{asked}"
     pushes = [push for push in request.store.pushes if request.query.get("ref") is None or push["ref"] == ref]
     newest_first = sorted(pushes, key=lambda push: str(push["timestamp"]), reverse=True)
     return _paged(request, newest_first[: int(request.query.get("per_page", "30"))])
