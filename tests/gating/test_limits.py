@@ -95,8 +95,8 @@ def test_new_limit_is_part_of_the_trend(tmp_path: Path) -> None:
     report, candidate = judge(tmp_path, policy, better=60)
     (entry,) = trend_entries(candidate.results, report, policy, fixed=True)
     assert entry.limits == {"max_gain": 0.1}
-    assert judge_trend([entry] * 6).regressed
-    assert not judge_trend([TrendEntry.model_validate({**entry.model_dump(), "value": 0.5})] * 6).regressed
+    assert judge_trend([entry] * 40).regressed
+    assert not judge_trend([TrendEntry.model_validate({**entry.model_dump(), "value": 0.5})] * 40).regressed
 
 
 @pytest.mark.usefixtures("_new_limit")
