@@ -14,6 +14,7 @@ from nel_action.gating.judge import judge_result_set
 from nel_action.gating.result_set import ResultSet
 from nel_action.gating.verdict import GateReport, Verdict
 from nel_action.model.results import Sample, Score, write_samples
+from nel_action.planning.fingerprint import IMAGE_DIGEST
 
 BASELINE = [1.0] * 160 + [0.0] * 40
 LOWER = [0.0] * 40 + [1.0] * 120 + [0.0] * 40
@@ -431,6 +432,16 @@ def test_benchmark_that_differs_from_the_baseline_is_unmeasurable_unless_its_key
     policy = make_policy({"tasks": {"gsm8k": {"max_drop": 0.1}}, "allow": ["evaluation.tasks.gsm8k.task_dir"]})
     assert judge_result_set(candidate, policy=policy, baseline=baseline, expected=["gsm8k"]).verdict is Verdict.PASS
     assert gate(candidate, candidate, max_drop=0.1).verdict is Verdict.PASS
+
+
+@pytest.mark.parametrize(("before", "after", "differs"), [("1", "2", True), ("1", "1", False), (None, "1", False)])
+def test_digests_of_images_are_compared_where_both_are_known(
+    before: str | None, after: str, *, differs: bool, tmp_path: Path
+) -> None:
+    first, second = ({"version": "1"} | ({IMAGE_DIGEST: each} if each else {}) for each in (before, after))
+    baseline = make_run(tmp_path / "a", BASELINE, fingerprint=first)
+    report = gate(baseline, make_run(tmp_path / "b", BASELINE, fingerprint=second), max_drop=0.1)
+    assert (report.verdict is Verdict.UNMEASURABLE) is differs
 
 
 @pytest.mark.parametrize("fingerprint", [None, {"version": "0", "env_vars.X": "lit:2"}])

@@ -15,7 +15,9 @@ from nel_action.errors import NotFoundError, ResultsError, UsageError
 from nel_action.github import fork_results as fork_results_module
 from nel_action.github.api import GitHubApi
 from nel_action.github.event import EventKind, WorkflowEvent
-from nel_action.github.fork_results import derive_pull_request, fetch_fork_results
+from nel_action.github.fork_results import benchmark_differences, derive_pull_request, fetch_fork_results
+from nel_action.planning.fingerprint import task_fingerprint
+from nel_action.spec.model import Spec
 
 HEAD, BASE = "c" * 40, "b" * 40
 FORK = "mallory/Hello-World"
@@ -111,3 +113,38 @@ def test_missing_artifact_and_wrong_event_are_reported(api: GitHubApi, tmp_path:
         fetch_fork_results(api, EVENT, "gate", tmp_path)
     with pytest.raises(UsageError, match="workflow_run"):
         fetch_fork_results(api, replace(EVENT, event_run_id=None), "gate", tmp_path)
+
+
+SPEC = {"evaluation": {"tasks": [{"name": "gsm8k", "harness": "command", "command": ["x"], "task_dir": "own"}]}}
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> tuple[Spec, Path]:
+    """Return the spec of the base and its directory."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/score.py").write_text("print(0.3)\n")
+    return Spec.model_validate_json(json.dumps(SPEC)), tmp_path
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, []),
+        ({"evaluation.tasks.*.container:digest": "sha256:1"}, []),
+        ({"evaluation.tasks.*.task_dir:score.py": "other"}, ["evaluation.tasks.gsm8k.task_dir:score.py"]),
+        ({"evaluation.tasks.*.params.limit_samples": "10"}, ["evaluation.tasks.gsm8k.params.limit_samples"]),
+        ({"env_vars.X": "lit:1"}, ["env_vars.X"]),
+        ({"version": "2"}, ["version"]),
+        (None, ["its fingerprint"]),
+    ],
+)
+def test_benchmark_of_the_fork_is_compared_with_that_of_the_base(
+    base: tuple[Spec, Path], change: dict[str, str] | None, expected: list[str]
+) -> None:
+    spec, folder = base
+    fingerprint = None if change is None else task_fingerprint(spec, 0, folder) | change
+    results = make_results()
+    task = results.tasks[0].model_copy(update={"fingerprint": fingerprint})
+    other = task.model_copy(update={"task": "another", "fingerprint": None})
+    results = results.model_copy(update={"tasks": (task, other)})
+    assert list(benchmark_differences(results, spec, folder)) == [("gsm8k", path) for path in expected]

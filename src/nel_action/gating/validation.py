@@ -9,6 +9,7 @@ from nel_action.formats.parsing import select_primary_metric
 from nel_action.gating import messages
 from nel_action.model.results import MAX_UNANSWERED, JobOutcome, Score, TaskResult
 from nel_action.model.unmeasurable import Unmeasurable
+from nel_action.planning.fingerprint import IMAGE_DIGEST
 from nel_action.spec.policy import Difference, TaskPolicy
 
 __all__ = [
@@ -121,6 +122,9 @@ def fingerprint_differences(candidate: TaskResult, baseline: TaskResult) -> list
     if after is None or before is None or after.get("version") != before.get("version"):
         return None
     names = [name for name in dict.fromkeys([*before, *after]) if before.get(name) != after.get(name)]
+    if IMAGE_DIGEST not in before or IMAGE_DIGEST not in after:
+        # NOTE: not every executor can tell the digest; the reference of the image is compared in any case.
+        names = [name for name in names if name != IMAGE_DIGEST]
     # NOTE: the number of items has a message of its own, and a word of the task's `allow`.
     return [name for name in names if not name.endswith(".params.limit_samples")]
 

@@ -9,13 +9,14 @@ forged; they can fail the gate, but a pass must be confirmed by a maintainer.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from nel_action.driver.events import Exported, Reported
 from nel_action.driver.judging import judge
-from nel_action.driver.surroundings import Surroundings
+from nel_action.driver.surroundings import Rules, Surroundings
 from nel_action.errors import ExitCode, NelActionError, NotFoundError, ResultsError, UsageError
 from nel_action.formatting import file_size
 from nel_action.gating.verdict import Verdict
@@ -30,9 +31,11 @@ from nel_action.github.policy_source import combine, load_spec_from_inputs, reso
 from nel_action.github.publish import Publisher, redact_report
 from nel_action.model.results import Results, read_results
 from nel_action.model.run_files import RunFiles
+from nel_action.planning.fingerprint import IMAGE_DIGEST, matches, task_fingerprint
 from nel_action.report.model import Link, Report
+from nel_action.spec.model import Spec
 
-__all__ = ["derive_pull_request", "fetch_fork_results", "judge_fork"]
+__all__ = ["benchmark_differences", "derive_pull_request", "fetch_fork_results", "judge_fork"]
 
 CLAIM: Final = "measured by the fork's own code, without secrets: a maintainer should confirm a pass"
 """Note in every verdict about a fork's results."""
@@ -86,12 +89,14 @@ def _judge(context: ActionContext, publisher: Publisher, results: Results, root:
         )
         return redact_report(replace(report, metadata=metadata), context.redact)
 
-    rules = resolve_rules(context, load_spec_from_inputs(context))
+    loaded = load_spec_from_inputs(context)
+    rules = resolve_rules(context, loaded)
+    changes = list(benchmark_differences(results, loaded.spec, loaded.base_dir))
     branches = context.branch_baselines()
     around = Surroundings(
         home=context.home,
         environ=context.job_environ,
-        rules=combine([replace(each, notes=(CLAIM, *each.notes)) for each in rules.all]),
+        rules=combine([_for_fork(each, changes) for each in rules.all]),
         branches=branches,
         artifacts=branches,
         complete=complete,
@@ -107,6 +112,37 @@ def _judge(context: ActionContext, publisher: Publisher, results: Results, root:
             case _:
                 pass
     return outcome
+
+
+def _for_fork(rules: Rules, changes: Sequence[tuple[str, str]]) -> Rules:
+    """Return rules by which a benchmark that is not that of the base is unmeasurable, unless the policy allows it."""
+    allowed = rules.policy.allow if rules.policy else ()
+    blocked = [
+        (task, f"the fork measured another benchmark: {path} differs from that of the base")
+        for task, path in changes
+        if not matches(path.partition(":")[0], allowed)
+    ]
+    return replace(rules, notes=(CLAIM, *rules.notes), blocked=(*rules.blocked, *blocked))
+
+
+def benchmark_differences(results: Results, spec: Spec, base_dir: Path) -> Iterator[tuple[str, str]]:
+    """Yield task and key of everything in which a fork's benchmarks differ from those of the base.
+
+    Args:
+        results: the results of the fork, which state the fingerprint of what was measured.
+        spec: the spec of the base.
+        base_dir: directory that its paths start from.
+    """
+    indexes = {task.name: index for index, task in reversed(list(enumerate(spec.evaluation.tasks)))}
+    for result in results.tasks:
+        if result.task not in indexes:
+            continue
+        expected = task_fingerprint(spec, indexes[result.task], base_dir)
+        stated = result.fingerprint or {}
+        # NOTE: the digest of an image is known only where it was run.
+        names = {name for name in {*expected, *stated} if expected.get(name) != stated.get(name)} - {IMAGE_DIGEST}
+        for name in sorted(names) if stated else ["its fingerprint"]:
+            yield result.task, name.replace("evaluation.tasks.*", f"evaluation.tasks.{result.task}", 1)
 
 
 def _publish(context: ActionContext, publisher: Publisher, report: Report, root: Path) -> Outcome:

@@ -19,6 +19,7 @@ from nel_action.spec.model import Spec
 
 __all__ = [
     "ABSOLUTE_PATH",
+    "IMAGE_DIGEST",
     "KeyDifference",
     "KeyPath",
     "benchmark_paths",
@@ -31,6 +32,8 @@ __all__ = [
 
 VERSION: Final = "1"
 """Fingerprints of different versions are not compared."""
+IMAGE_DIGEST: Final = "evaluation.tasks.*.container:digest"
+"""Name of the digest of the harness's image, where it is known."""
 _LONG: Final = 200
 """Characters of a value; of longer ones, a digest is stored."""
 _TASKS: Final = ("evaluation", "tasks")

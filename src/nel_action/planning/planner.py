@@ -26,7 +26,7 @@ from nel_action.planning.checks import (
     check_trust,
     no_environment,
 )
-from nel_action.planning.fingerprint import task_fingerprint
+from nel_action.planning.fingerprint import IMAGE_DIGEST, task_fingerprint
 from nel_action.planning.jobs import AdapterSteps, Context, Job, Plan
 from nel_action.planning.keys import job_key
 from nel_action.planning.shares import with_limits
@@ -134,6 +134,7 @@ class _JobBuilder:
         resolved = _with_adapter(resolved, target)
         program = self._harness(index, task, entry)
         image, requirements = self._environment(task, entry, program)
+        digest = self._image_digest(image, entry)
         gateway = merged_gateway((spec.gateway, task.gateway))
         problems = list(check_gateway(spec, index, resolved, target, self.locate)) if gateway.enabled else []
         adapter = AdapterSteps()
@@ -153,7 +154,7 @@ class _JobBuilder:
             deployment=_with_variables(spec, spec.deployment),
             auxiliary=_auxiliary(spec),
             image=image,
-            image_digest=self._image_digest(image, entry),
+            image_digest=digest,
             requirements=str(requirements) if requirements else None,
             env=self._env(task, target),
             timeout=task.timeout or spec.execution.task_timeout,
@@ -162,7 +163,7 @@ class _JobBuilder:
             post_cmd=task.post_cmd or spec.evaluation.post_cmd,
             gateway=gateway if gateway.enabled else None,
             adapter=adapter,
-            fingerprint=task_fingerprint(spec, index, self.base_dir),
+            fingerprint=task_fingerprint(spec, index, self.base_dir) | ({IMAGE_DIGEST: digest} if digest else {}),
         )
         return replace(job, key=job_key(job, task, self.context, spec.execution.salt))
 
