@@ -177,3 +177,31 @@ def test_scores_of_one_item_are_no_failure(value: float, policy: str, tmp_path: 
     run = str(write_run(tmp_path / "run", [value], samples=False))
     process = nel("gate", "-p", str(tmp_path / "policy.yaml"), run, run, home=tmp_path)
     assert process.returncode in {3, 4}, process.stdout + process.stderr
+
+
+@pytest.mark.parametrize("content", [b"not a database " * 9, b"SQLite format 3\0" + b"\xff" * 4096])
+def test_damaged_ledger_is_named_with_the_way_to_rebuild_it(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "ledger.db").write_bytes(content)
+    done = nel("ls", "runs", home=tmp_path)
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, line.partition(" is damaged")[0]) == (3, f"the ledger {tmp_path}/ledger.db")
+    assert "move it away; `nel-action wait RUN_DIR` adds an invocation again" in line
+
+
+SLURM = """\
+execution: {{type: slurm, hostname: {host}, port: 9, output_dir: /x, runtime: none, outage_timeout: 0}}
+target: {{api_endpoint: {{model_id: m, url: 'http://127.0.0.1:9/v1/chat/completions'}}}}
+evaluation: {{tasks: [{{name: own, harness: command, command: [x]}}]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("host", "message"), [("127.0.0.1", "refuses connections"), ("no-such-host.invalid", "unknown host")]
+)
+def test_ssh_failures_exit_with_3_and_state_the_fix(tmp_path: Path, host: str, message: str) -> None:
+    (tmp_path / "s.yaml").write_text(SLURM.format(host=host))
+    done = nel("run", "s.yaml", "--skip-endpoint-check", home=tmp_path / "home", cwd=tmp_path)
+    first, fix, *rest = done.stderr.splitlines()
+    assert (done.returncode, rest) == (3, [])
+    assert message in first
+    assert fix.startswith("  check ")

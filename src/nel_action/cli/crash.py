@@ -81,12 +81,23 @@ def _describe(error: BaseException) -> str:
         fix = f"; {_FIXES[error.errno]}" if error.errno in _FIXES else ""
         return " ".join(f"operating system error{subject}: {error.strerror or error}{fix}".split())
     if isinstance(error, sqlite3.Error):
-        return f"the ledger in $NEL_ACTION_HOME cannot be used: {error}; free space and check its permissions"
+        return _describe_ledger_error(error)
     if isinstance(error, MemoryError):
         return "out of memory; use a machine with more memory, or fewer items per run"
     if isinstance(error, UnicodeError):
         return " ".join(f"a file or a name is not valid UTF-8: {error}"[:300].split())
     return " ".join(f"unexpected error: {type(error).__name__}: {error}"[:300].split())
+
+
+def _describe_ledger_error(error: sqlite3.Error) -> str:
+    """Describe an error of the database; a damaged one is rebuilt from the run directories."""
+    from nel_action.files import home_dir
+
+    damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+    if damaged or "no such" in str(error) or "malformed" in str(error):
+        fix = "move it away; `nel-action wait RUN_DIR` adds an invocation again"
+        return f"the ledger {home_dir() / 'ledger.db'} is damaged: {error}; {fix}"
+    return f"the ledger in $NEL_ACTION_HOME cannot be used: {error}; free space and check its permissions"
 
 
 def _write_log(text: str) -> Path | None:
