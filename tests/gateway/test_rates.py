@@ -215,3 +215,15 @@ def test_an_unexpected_error_returns_its_permission(tmp_path: Path, monkeypatch:
             await client.close()
 
     run(work())
+
+
+def test_a_refused_stream_lowers_the_concurrency(tmp_path: Path) -> None:
+    async def work() -> None:
+        endpoint = Endpoint(lambda *_: Reply(b"{}", status=429))
+        async with endpoint.serve() as url, gateway(url, tmp_path, max_concurrency=8) as service:
+            client = Client(service.address)
+            assert (await client.ask(stream=True)).status == 429
+            await client.close()
+            assert service.proxy.status()["refusals"] == 1
+
+    run(work())

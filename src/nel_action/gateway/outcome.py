@@ -21,6 +21,7 @@ __all__ = [
     "Forwarder",
     "Outcome",
     "Running",
+    "Stop",
     "add_model",
     "authorization",
     "forwarded_headers",
@@ -149,6 +150,17 @@ class Outcome:
         """Return the same for a client: a malformed answer is passed on as it is, but does not count as one."""
         self.answer = None
         return self
+
+
+class Stop:
+    """Why no further request is sent: the pass is over before the harness has finished."""
+
+    __slots__ = ("detail", "reason")
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason = reason
+        """`budget` or `client_error`."""
+        self.detail = detail
 
 
 class Collector(Receiver):

@@ -29,6 +29,7 @@ from nel_action.gateway.outcome import (
     Forwarder,
     Outcome,
     Running,
+    Stop,
     add_model,
     authorization,
     forwarded_headers,
@@ -44,7 +45,7 @@ from nel_action.gateway.server import Exchange
 from nel_action.gateway.spending import Spending, cost_of, maximum
 from nel_action.gateway.upstream import Upstream, UpstreamError
 
-__all__ = ["Proxy", "Stop"]
+__all__ = ["Proxy"]
 
 _RETRIED = frozenset((408, 409, 425, 429, 500, 501, 502, 503, 504, 507, 508, 509, 520, 521, 522, 523, 524, 529))
 _OK = 200
@@ -53,17 +54,6 @@ _FIRST_PAUSE = 1.0
 _LONGEST_PAUSE = 60.0
 _HOLD = 60.0
 """Seconds after which a request that is no longer sent is answered with an error, if nothing has stopped the client."""
-
-
-class Stop:
-    """Why no further request is sent: the pass is over before the harness has finished."""
-
-    __slots__ = ("detail", "reason")
-
-    def __init__(self, reason: str, detail: str) -> None:
-        self.reason = reason
-        """`budget` or `client_error`."""
-        self.detail = detail
 
 
 class Proxy:
@@ -495,5 +485,8 @@ class Proxy:
         finally:
             if permit is not None:
                 self._spending.release({} if answered else None)
-                self._limiter.release(permit, tokens=0 if answered else None)
+                if forwarder.status == _TOO_MANY_REQUESTS:
+                    self._limiter.refuse(permit, 0.0)
+                else:
+                    self._limiter.release(permit, tokens=0 if answered else None)
         exchange.finish()
