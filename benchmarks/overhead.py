@@ -29,8 +29,8 @@ pathlib.Path(os.environ["NEL_OUTPUT_DIR"], "scores.json").write_text(text)
 """
 
 
-def write_spec(directory: Path, seconds: float) -> None:
-    """Write a spec of equal tasks that take `seconds` each."""
+def write_spec(directory: Path, seconds: float, *, gateway: bool) -> None:
+    """Write a spec of equal tasks that take `seconds` each, with or without the gateway."""
     (directory / "own").mkdir()
     (directory / "own" / "program.py").write_text(PROGRAM)
     command = json.dumps([sys.executable, "{task_dir}/program.py", str(seconds)])
@@ -39,7 +39,8 @@ def write_spec(directory: Path, seconds: float) -> None:
     )
     target = "target: {api_endpoint: {url: 'http://127.0.0.1:9/v1/chat/completions', model_id: none}}\n"
     execution = "execution: {type: local, runtime: process, parallelism: 1}\n"
-    (directory / "spec.yaml").write_text(f"{target}{execution}evaluation:\n  tasks:\n{tasks}")
+    switch = "" if gateway else "gateway: false\n"
+    (directory / "spec.yaml").write_text(f"{target}{execution}{switch}evaluation:\n  tasks:\n{tasks}")
 
 
 def run_bare(directory: Path, seconds: float) -> float:
@@ -67,10 +68,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0, help="duration of each task")
+    parser.add_argument("--direct", action="store_true", help="without the gateway")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        write_spec(directory, options.seconds)
+        write_spec(directory, options.seconds, gateway=not options.direct)
         pairs = [(run_bare(directory, options.seconds), run_orchestrated(directory)) for _ in range(options.rounds)]
     ratios = [orchestrated / bare for bare, orchestrated in pairs]
     bare, orchestrated = (statistics.median(pair[index] for pair in pairs) for index in (0, 1))

@@ -49,6 +49,13 @@ os.replace(sys.argv[2] + ".partial", sys.argv[2])
 """
 
 
+class QuietServer(ThreadingHTTPServer):
+    """Prints nothing about connections that a killed client broke."""
+
+    def handle_error(self, *_: object) -> None:
+        """Print nothing."""
+
+
 class Endpoint:
     """Answers each request differently, after a few milliseconds, and counts the requests."""
 
@@ -77,7 +84,7 @@ class Endpoint:
             def log_message(self, *_: object) -> None:
                 """Print nothing."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = QuietServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}/v1/chat/completions"
 

@@ -207,12 +207,13 @@ class ServerConnection(asyncio.Protocol):
         """Parse bytes of a request."""
         if self._transport is None or not self.keep_open:
             return
-        if self._exchange is None:
-            self._expect(_HEAD_TIME)
         try:
             self._parser.feed(data)
         except HttpError as error:
             self._reject(error)
+        # NOTE: only for requests that arrive in several pieces, since most arrive in one.
+        if self._exchange is None and self._sending is None and self.keep_open:
+            self._expect(_HEAD_TIME)
 
     def eof_received(self) -> bool:
         """Treat a client that closes before its response as gone, as other proxies do; it may be only half closed."""
@@ -308,7 +309,6 @@ class ServerConnection(asyncio.Protocol):
 
     def _on_data(self, data: bytes) -> None:
         self._body.append(data)
-        self._expect(_HEAD_TIME)
 
     def _on_end(self) -> None:
         assert self._head is not None  # noqa: S101 - on_head runs first
