@@ -181,7 +181,7 @@ def test_truncated_archive_is_not_submitted(on_light: MakeExecutor, light: Clust
     executor = on_light(output_dir=str(light.scratch / "torn"))
     argv = ["sh", "-c", template("submit.sh"), "submit.sh", str(light.scratch / "torn"), "30"]
     (tmp_path / "list").write_text("nel-0123456789abcdef-1 x.sh\n")
-    tar = subprocess.run(["tar", "-c", "-C", str(tmp_path), "."], capture_output=True, check=True).stdout
+    tar = subprocess.run(["tar", "-c", "-z", "-C", str(tmp_path), "."], capture_output=True, check=True).stdout
     for data in (b"", tar, tar[:600]):
         assert executor.remote.run_once(argv, stdin=data).code == 74
     assert not light.run("squeue", "-h", "-t", "all", "-n", "nel-0123456789abcdef-1").strip()

@@ -28,6 +28,7 @@ SBATCH = """\
 echo "sbatch $*" >>{root}/calls
 case $* in *--test-only*) exit 0 ;; esac
 [ ! -s {root}/sbatch_error ] || {{ cat {root}/sbatch_error >&2; exit 1; }}
+exec 9>>{root}/lock && flock 9
 [ ! -e {root}/limit ] || [ "$(grep -c . {root}/queue)" -lt "$(cat {root}/limit)" ] || {{
     echo "sbatch: error: AssocMaxSubmitJobLimit" >&2
     echo "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit)" >&2

@@ -47,7 +47,8 @@ def attempts_archive(slurm_jobs: Sequence[SlurmJob], invocation: str, environ: M
         UsageError: a folder that the spec names cannot be read.
     """
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+    # NOTE: the fastest level; the scripts of many jobs are nearly equal.
+    with tarfile.open(fileobj=buffer, mode="w:gz", format=tarfile.PAX_FORMAT, compresslevel=1) as archive:
         lines = [f"{each.directory.name} {each.script_name}\n" for each in slurm_jobs]
         _add(archive, LIST, "".join(lines).encode())
         if any(each.gateway for each in slurm_jobs):
@@ -69,7 +70,7 @@ def _add_attempt(archive: tarfile.TarFile, slurm_job: SlurmJob, invocation: str,
         environ: values of variables.
     """
     root = slurm_job.directory.name
-    for name in ("", "/files", "/logs", "/run", "/run/artifacts", "/run/work"):
+    for name in ("", "/files", "/logs", "/run", "/run/artifacts", "/run/work", "/state"):
         _add(archive, f"{root}{name}", None, mode=0o700)
     _add(archive, f"{root}/{slurm_job.script_name}", batch_script(slurm_job).encode(), mode=0o700)
     _add(archive, f"{root}/job.json", _job_json(slurm_job, invocation).encode())

@@ -77,6 +77,8 @@ class BatchSubmission:
     """Returns the directories of attempts as a tar archive."""
     answers: dict[str, str | ExecutorError] = field(default_factory=dict)
     """Slurm job ID or rejection by name."""
+    cause: str = IN_PROGRESS
+    """Why answers are missing."""
 
     def run(self) -> None:
         """Submit all pending attempts.
@@ -106,7 +108,8 @@ class BatchSubmission:
             causes += self._submit_chunk(names[start : start + JOBS_PER_COMMAND])
         if self.pending:
             # NOTE: a submission whose outcome is unknown looks like one in progress at the next try.
-            raise OutcomeUnknownError(max(causes, key=IN_PROGRESS.__ne__, default="no answer"))
+            self.cause = next((cause for cause in causes if cause != IN_PROGRESS), self.cause)
+            raise OutcomeUnknownError(self.cause)
 
     def _submit_chunk(self, names: Sequence[str]) -> list[str]:
         """Submit some attempts with one command; return the causes of missing answers."""
