@@ -23,7 +23,7 @@ PLACES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "folder": lambda work: {"task_dir": str(work / "lib"), "command": ["x"]},
     "parent": lambda _work: {"task_dir": "../lib", "command": ["x"]},
     "requirements": lambda _work: {"requirements": "../requirements.txt", "command": ["x"]},
-    "interpolated": lambda _work: {"command": ["python", "${oc.env:GITHUB_WORKSPACE}/lib/score.py"]},
+    "interpolated": lambda _work: {"command": ["python", "${oc.env:CHECKOUT}/lib/score.py"]},
 }
 """How a task may depend on the directory `lib` of the repository."""
 
@@ -61,7 +61,7 @@ class Benchmark:
 def benchmark(make_context: MakeContext, monkeypatch: pytest.MonkeyPatch) -> Benchmark:
     work = make_context().root
     monkeypatch.chdir(work)
-    monkeypatch.setenv("GITHUB_WORKSPACE", str(work))
+    monkeypatch.setenv("CHECKOUT", str(work))
     return Benchmark(Repository(work, make_context))
 
 

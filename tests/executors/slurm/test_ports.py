@@ -51,11 +51,18 @@ def start() -> Iterator[Start]:
             process.stdout.close()
 
 
+HIGHEST = 59_900
+
+
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a free port with free ones above it, below those that keepers wrap around."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            number = int(probe.getsockname()[1])
+        if number < HIGHEST:
+            return number
 
 
 def listen(start: Start, port: int, **variables: str) -> subprocess.Popen[str]:
