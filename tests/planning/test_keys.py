@@ -49,3 +49,35 @@ def test_settings_that_change_what_a_benchmark_reads_change_its_key(
 
     assert key() == key(memory="8g", parallelism=2, output_dir="x")
     assert key() != key(**settings)
+
+
+def test_files_that_a_benchmark_reads_elsewhere_in_the_repository_change_its_key(tmp_path: Path) -> None:
+    for name in ("lib/a/b.py", "requirements.txt", "more/nested.txt", "other.txt", "evals/spec.yaml", ".git/HEAD"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("content\n")
+    (tmp_path / "requirements.txt").write_text("-r more/nested.txt\n")
+    task = {
+        "name": "own",
+        "harness": "command",
+        "command": ["x"],
+        "requirements": "../requirements.txt",
+        "env_vars": {"PYTHONPATH": f"lit:/usr/lib:{tmp_path}/lib"},
+    }
+    spec = {
+        "execution": {"type": "local", "runtime": "process"},
+        "target": {"revision": "r1", "api_endpoint": {"model_id": "m", "url": "http://127.0.0.1:9/v1/completions"}},
+        "evaluation": {"tasks": [task]},
+    }
+    (tmp_path / "evals/spec.yaml").write_text(json.dumps(spec))
+
+    def key() -> str:
+        loaded = load(tmp_path / "evals/spec.yaml")
+        (job,) = make_plan(loaded.spec, Context(), base_dir=tmp_path / "evals", locate=loaded.locate).jobs
+        return str(job.key)
+
+    keys = [key()]
+    for name in ("other.txt", "lib/a/b.py", "more/nested.txt", "lib/new.py"):
+        (tmp_path / name).write_text("changed\n")
+        keys.append(key())
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 4

@@ -13,12 +13,14 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
+from nel_action.files import is_generated
 from nel_action.spec.classes import KeyClass, class_of
 from nel_action.spec.evaluation import Task
 from nel_action.spec.model import Spec
 
 __all__ = [
     "ABSOLUTE_PATH",
+    "FURTHER",
     "IMAGE_DIGEST",
     "KeyDifference",
     "KeyPath",
@@ -34,6 +36,10 @@ VERSION: Final = "1"
 """Fingerprints of different versions are not compared."""
 IMAGE_DIGEST: Final = "evaluation.tasks.*.container:digest"
 """Name of the digest of the harness's image, where it is known."""
+FURTHER: Final = "./"
+"""Prefix of files of the repository that a benchmark reads in addition to its own: absolute paths, included files."""
+_INCLUDED: Final = re.compile(r"^\s*(?:-r|-c|--requirements?|--constraints?)(?:\s+|=)(\S+)", re.MULTILINE)
+"""A file that a requirements file includes."""
 _LONG: Final = 200
 """Characters of a value; of longer ones, a digest is stored."""
 _TASKS: Final = ("evaluation", "tasks")
@@ -142,9 +148,14 @@ def task_fingerprint(spec: Spec, index: int, base_dir: Path) -> dict[str, str]:
         for keys, value in flatten(spec).items()
         if class_of(keys) is KeyClass.BENCHMARK and (keys[: len(own)] == own or keys[: len(_TASKS)] != _TASKS)
     }
-    files = _task_files(spec.evaluation.tasks[index], base_dir, remote=spec.execution.has_remote_paths)
-    return {"version": VERSION, **values} | {
-        f"{_own_text((*own, key), own)}:{file}": digest for (key, file), digest in files
+    task = spec.evaluation.tasks[index]
+    files = {
+        f"{_own_text((*own, key), own)}:{file}": digest
+        for (key, file), digest in _task_files(task, base_dir, remote=spec.execution.has_remote_paths)
+    }
+    return {"version": VERSION, **values, **files} | {
+        f"{_own_text(keys, own)}:{FURTHER}{file}": digest
+        for keys, file, digest in _further_files(spec, own, task, base_dir)
     }
 
 
@@ -260,6 +271,43 @@ def _task_files(task: Task, base_dir: Path, *, remote: bool) -> Iterator[tuple[t
                 yield (key, file), _digest(base_dir / file)
 
 
+def _further_files(spec: Spec, own: KeyPath, task: Task, base_dir: Path) -> Iterator[tuple[KeyPath, str, str]]:
+    """Yield key, path and digest of the files in the repository that absolute paths name, or requirements include.
+
+    Args:
+        spec: the spec.
+        own: keys of the task.
+        task: the task.
+        base_dir: directory that the spec's paths start from.
+    """
+    top = next((folder for folder in (base_dir, *base_dir.parents) if (folder / ".git").exists()), None)
+    for keys, text in benchmark_paths(spec):
+        path = Path(os.path.normpath(text))
+        if top is None or not text.startswith("/") or (keys[: len(_TASKS)] == _TASKS and keys[: len(own)] != own):
+            continue
+        if path.is_relative_to(top):
+            files = _digests(path) if path.is_dir() else [("", _digest(path))] if path.is_file() else ()
+            for file, digest in files:
+                yield keys, (path / file).relative_to(top).as_posix(), digest
+    if task.requirements:
+        for path in _included(base_dir / task.requirements):
+            yield (*own, "requirements"), os.path.relpath(path, base_dir), _digest(path)
+
+
+def _included(file: Path) -> Iterator[Path]:
+    """Yield the requirements files that a requirements file includes, each once."""
+    pending, seen = [file], {file}
+    while pending:
+        current = pending.pop()
+        text = current.read_text(errors="replace") if current.is_file() else ""
+        for name in _INCLUDED.findall(text):
+            path = Path(os.path.normpath(current.parent / name))
+            if path not in seen and path.is_file():
+                seen.add(path)
+                pending.append(path)
+                yield path
+
+
 def _digests(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield the path and digest of each file below a folder; linked folders are followed, each once."""
     visited = set()
@@ -269,7 +317,7 @@ def _digests(folder: Path) -> Iterator[tuple[str, str]]:
             folders.clear()
             continue
         visited.add(real)
-        folders[:] = sorted(name for name in folders if name != "__pycache__")
+        folders[:] = sorted(name for name in folders if not is_generated(Path(root, name)))
         for name in sorted(files):
             path = Path(root) / name
             yield path.relative_to(folder).as_posix(), _digest(path)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from nel_action.files import digest_tree
 from nel_action.model.job import Key
-from nel_action.planning.fingerprint import ABSOLUTE_PATH
+from nel_action.planning.fingerprint import ABSOLUTE_PATH, FURTHER
 from nel_action.planning.jobs import Context, Job
 from nel_action.spec.evaluation import Task
 
@@ -57,6 +57,7 @@ def job_key(job: Job, task: Task, context: Context, salt: str) -> Key:
         | ({"auxiliary": _dump_auxiliary(job)} if job.auxiliary else {})
         | ({"adapter": dict(job.adapter.steps)} if job.adapter.steps else {})
         | ({"command_files": files} if (files := _digest_command_files(job)) else {})
+        | ({"further_files": further} if (further := _further_files(job)) else {})
         | ({"execution": settings} if (settings := _execution_settings(job)) else {})
     )
 
@@ -65,6 +66,11 @@ def digest_key(identity: Mapping[str, Any]) -> Key:
     """Return the key for what determines a job's result."""
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), default=str)
     return Key(f"nel-{hashlib.sha256(text.encode()).hexdigest()[:16]}")
+
+
+def _further_files(job: Job) -> dict[str, str]:
+    """Return the digests of files of the repository that are read in addition to those of the task."""
+    return {name: digest for name, digest in (job.fingerprint or {}).items() if f":{FURTHER}" in name}
 
 
 def _execution_settings(job: Job) -> dict[str, str]:
