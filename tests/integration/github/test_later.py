@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.support.act import ROOT
+from tests.support.gate_reports import archive_of, make_report, make_results
 from tests.support.workplace import Workplace
 
 FLOOR = {"tasks": {"arith": {"min": 0.5}}}
@@ -81,6 +82,44 @@ def test_collect_applies_policy_at_submission(workplace: Workplace, tmp_path: Pa
     gate.finish_benchmark()
     result = workplace.act("repository_dispatch", {"client_payload": {"sha": gate.head}}, mode="collect", spec="")
     assert (result.code, gate.check["conclusion"], result.outputs["verdict"]) == (0, "failure", "fail")
+
+
+def add_run_of_main(workplace: Workplace, folder: Path, value: float) -> None:
+    """Upload the results of a run on main that passed, as those of a new commit."""
+    store = workplace.hub.store
+    results = make_results(value, commit=f"{len(store.artifacts) + 1:040x}", tasks=("arith",))
+    score = results.tasks[0].scores[0].model_copy(update={"metric": "accuracy"})
+    known = {"harness": "command", "task_version": "1", "model": "tiny", "primary_metric": "accuracy"}
+    task = results.tasks[0].model_copy(update=known | {"scores": (score,)})
+    report = make_report(results=results.model_copy(update={"tasks": (task,)}))
+    number = store.add_artifact(len(store.artifacts) + 1, "nel-action-benchmark-gate", archive_of(report, folder))
+    run = {"repository_id": 5, "head_repository_id": 5, "head_branch": "main", "head_sha": report.results.commit}
+    store.artifacts[number]["workflow_run"] |= run
+    store.runs[store.artifacts[number]["workflow_run"]["id"]] = {
+        "id": store.artifacts[number]["workflow_run"]["id"],
+        "event": "push",
+        "head_sha": report.results.commit,
+    }
+
+
+def test_collect_compares_with_the_baseline_at_submission(workplace: Workplace, tmp_path: Path) -> None:
+    gate = Gate(workplace, tmp_path, value=0.3)
+    spec = workplace.work / "evals/gate.yaml"
+    policy = {"baseline": "main", "on_missing_baseline": "fail", "tasks": {"arith": {"max_drop": 0.1}}}
+    spec.write_text(yaml.safe_dump(yaml.safe_load(spec.read_text()) | {"gate": policy}, sort_keys=False))
+    base = workplace.commit("base with a baseline")
+    gate.head = workplace.commit("head of the change")
+    add_run_of_main(workplace, tmp_path / "first", 0.9)
+    submitted = workplace.act("pull_request", workplace.pull_request(gate.head, base), mode="submit")
+    assert submitted.outputs["state"] == "running", submitted.log
+    add_run_of_main(workplace, tmp_path / "second", 0.3)
+    gate.finish_benchmark()
+    gate.new_runner()
+    result = workplace.act("schedule", {}, mode="collect", spec="")
+    assert (result.outputs["verdict"], gate.check["conclusion"]) == ("fail", "failure"), result.log
+    assert "fell 60 pp" in result.outputs["summary"]
+    (comment,) = workplace.hub.store.comments_of(2)
+    assert f"commit {1:012x}"[:18] in comment["body"].replace("\\", "")
 
 
 def test_collect_finds_check_on_branch_without_pull_request(workplace: Workplace, tmp_path: Path) -> None:
