@@ -51,7 +51,7 @@ class Benchmark:
         self.repository.base = self.repository.commit()
 
     def rules(self) -> Rules:
-        return self.repository.rules()
+        return self.repository.rules(environ={"CHECKOUT": str(self.work)})
 
     def blocked(self) -> list[str]:
         return [reason for _, reason in self.rules().blocked]
@@ -61,7 +61,6 @@ class Benchmark:
 def benchmark(make_context: MakeContext, monkeypatch: pytest.MonkeyPatch) -> Benchmark:
     work = make_context().root
     monkeypatch.chdir(work)
-    monkeypatch.setenv("CHECKOUT", str(work))
     return Benchmark(Repository(work, make_context))
 
 
