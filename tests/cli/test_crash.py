@@ -98,6 +98,13 @@ def test_full_disk_names_file_and_fix(tmp_path: Path) -> None:
     assert "/data/report.md: No space left on device; free space" in process.stderr
 
 
+def test_damaged_ledger_names_the_fix(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_bytes(bytes(range(256)) * 16)
+    process = nel("ls", "runs", home=tmp_path)
+    assert process.returncode == 3
+    assert "the ledger in $NEL_ACTION_HOME is damaged: file is not a database; move ledger.db away" in process.stderr
+
+
 def test_verbose_prints_the_traceback(tmp_path: Path) -> None:
     process = raising("RuntimeError('broken')", tmp_path, "-v", "version")
     assert process.returncode == 3

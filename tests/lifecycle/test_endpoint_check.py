@@ -53,6 +53,7 @@ def test_unreachable_server_message_states_the_cause() -> None:
         port = free.getsockname()[1]
     assert "connection refused" in message(f"http://127.0.0.1:{port}/v1/chat/completions")
     assert "no such host" in message("http://nowhere.invalid/v1/chat/completions")
+    assert "write 127.0.0.1: the gateway" in message("http://host.docker.internal:9/v1/chat/completions")
     assert "this is not a valid URL" in message("models.example/v1/chat/completions")
 
 

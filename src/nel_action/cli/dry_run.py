@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from nel_action.lifecycle.prepare import Prepared
 
 __all__ = ["show"]
+
+_UNRESOLVED: Final = " (of the image's tag; a run resolves its digest first, which changes the key)"
 
 
 def show(prepared: Prepared, home: Path) -> None:
@@ -40,7 +42,7 @@ def show(prepared: Prepared, home: Path) -> None:
 def _print_job(executor: Executor, job: Job) -> None:
     click.secho(f"\n# job {job.index}: {job.name}", bold=True)
     fields = {
-        "key": job.key,
+        "key": job.key + (_UNRESOLVED if job.image and not job.image_digest and "@" not in job.image else ""),
         "harness": job.harness,
         "model": job.model,
         "endpoint": job.target.api_endpoint.url or f"served by {job.deployment.type}",

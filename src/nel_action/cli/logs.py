@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING
+
 import click
 
 from nel_action.cli.common import select_jobs, session, task_option
-from nel_action.errors import NotFoundError
+from nel_action.errors import NelActionError, NotFoundError
+
+if TYPE_CHECKING:
+    from nel_action.executors.interface import Executor
+    from nel_action.lifecycle.session import JobView
 
 __all__ = ["logs"]
 
@@ -57,11 +66,44 @@ def _print_logs(invocation: str, tasks: tuple[str, ...], *, follow: bool, severa
 
     with session(invocation) as opened:
         views = select_jobs(opened, invocation, tasks)
+        submitted = [view for view in views if view.submitted is not None]
         for view in views:
             if view.submitted is None:
                 click.echo(f"{view.job.name}: not submitted yet", err=True)
-                continue
-            for line in opened.executor.logs(view.submitted.backend_attempt, follow=follow):
-                # NOTE: the output of a job is untrusted and must not control the terminal.
-                text = single_line(line)
-                click.echo(f"{view.job.name} | {text}" if several or len(views) > 1 else text)
+        for view, line in _lines(opened.executor, submitted, follow=follow):
+            # NOTE: the output of a job is untrusted and must not control the terminal.
+            text = single_line(line)
+            click.echo(f"{view.job.name} | {text}" if several or len(views) > 1 else text)
+
+
+def _lines(executor: Executor, views: Sequence[JobView], *, follow: bool) -> Iterator[tuple[JobView, str]]:
+    """Yield the lines of the logs of jobs; those of local jobs as they are written if they are followed."""
+    from nel_action.executors.interface import Supervising
+
+    if not (follow and len(views) > 1 and isinstance(executor, Supervising)):
+        for view in views:
+            if (row := view.submitted) is not None:
+                yield from ((view, line) for line in executor.logs(row.backend_attempt, follow=follow))
+        return
+    queue: SimpleQueue[tuple[JobView, str | None]] = SimpleQueue()
+    for view in views:
+        Thread(target=_follow, args=(executor, view, queue), daemon=True).start()
+    remaining = len(views)
+    while remaining:
+        view, text = queue.get()
+        if text is None:
+            remaining -= 1
+        else:
+            yield view, text
+
+
+def _follow(executor: Executor, view: JobView, queue: SimpleQueue[tuple[JobView, str | None]]) -> None:
+    """Put the lines of one log into a queue, then None."""
+    try:
+        if (row := view.submitted) is not None:
+            for line in executor.logs(row.backend_attempt, follow=True):
+                queue.put((view, line))
+    except (NelActionError, OSError) as error:
+        queue.put((view, f"cannot read the log: {error}"))
+    finally:
+        queue.put((view, None))

@@ -117,6 +117,11 @@ def _connection_problem(error: requests.RequestException) -> tuple[str, str]:
         return "no connection within 10 s", "check the host, the port, and firewalls and proxies in between"
     if isinstance(error, requests.exceptions.ReadTimeout):
         return "connected, but no response within 60 s", "the server may still be loading the model; try again later"
+    if "host.docker.internal" in text and "NameResolutionError" in text:
+        return (
+            "there is no such host outside of containers",
+            "write 127.0.0.1: the gateway of this machine forwards requests of containers (target.api_endpoint.url)",
+        )
     if "NameResolutionError" in text or "Name or service not known" in text:
         return "there is no such host", "check the spelling of target.api_endpoint.url"
     if "Connection refused" in text:

@@ -110,3 +110,13 @@ def test_run_script_refuses_a_job_whose_answers_the_gateway_changes(bench: Bench
     assert "the adapter steps of this job (reasoning) are applied by the gateway" in refused.stderr
     forced = run(bench.root / "run.sh", {**bench.environ, "NEL_WITHOUT_ADAPTER": "1"})
     assert forced.returncode == 0, forced.stderr
+
+
+def test_run_script_has_the_limits_and_the_digest_of_the_plan(bench: Bench) -> None:
+    digest = f"sha256:{'a' * 64}"
+    one = job("one", "", image="registry.example/team/harness:1", image_digest=digest, command=("true",))
+    text = bench.executor(runtime="docker", memory="2g").scripts(one, 1)["run.sh"]
+    assert "--memory 2g --memory-swap 2g" in text
+    assert f"image=registry.example/team/harness@{digest}\n" in text
+    assert f"docker image inspect {digest} > /dev/null 2>&1 && image={digest}\n" in text
+    assert '"$image"' in text

@@ -13,9 +13,12 @@ import pytest
 from tests.support.local_jobs import INVOCATION, Bench, job, stop_supervisors, supervisor_pid, wait
 
 from nel_action.executors.interface import poll_attempts
-from nel_action.executors.local.docker.run import LABEL, UNTIL_LABEL
+from nel_action.executors.local.attempt import JobRecord
+from nel_action.executors.local.docker.run import HOME_LABEL, LABEL, STORE_LABEL, UNTIL_LABEL, container_name
 from nel_action.executors.local.executor import LocalExecutor
+from nel_action.executors.local.store import Store
 from nel_action.model.job import Attempt, JobState
+from nel_action.spec.execution import LocalExecution
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -69,3 +72,29 @@ def test_a_container_past_its_time_limit_belongs_to_a_deleted_home_and_is_remove
     finally:
         for container in engine.containers.list(all=True, filters={"id": str(abandoned.id)}, ignore_removed=True):
             container.remove(force=True)
+
+
+@pytest.mark.parametrize(("claim", "state"), [("", JobState.SUCCEEDED), ("starting", JobState.FAILED)])
+def test_a_container_that_may_have_run_for_a_moment_is_not_started_again(
+    bench: Bench, engine: DockerClient, image: str, claim: str, state: JobState
+) -> None:
+    store = Store(bench.root / "home")
+    one = job("one", "", image=image, command=("true",))
+    settings = LocalExecution(shm_size="64m")
+    record = JobRecord(
+        job=one,
+        number=1,
+        invocation=INVOCATION,
+        settings=settings,
+        base_dir=bench.root,
+        submitted="2026-01-01T00:00:00Z",
+    )
+    store.queue(INVOCATION).create().add(f"{one.key}-1")
+    assert store.create(record, values={}, copies={})
+    directory = store.at(one.key, 1)
+    directory.claim.write_text(claim)
+    labels = {HOME_LABEL: store.identity, STORE_LABEL: str(store.root)}
+    engine.containers.create(image, ["true"], name=container_name(directory), labels=labels)
+    status = wait(bench.executor(), [bench.executor().submit(one, 1, INVOCATION)])[one.key]
+    assert status.state is state
+    assert not engine.containers.list(all=True, filters={"name": container_name(directory)}, ignore_removed=True)

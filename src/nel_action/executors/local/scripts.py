@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from nel_action.executors.local.command import auxiliary_deployments, bind, with_auxiliary_servers
+from nel_action.executors.local.docker.images import repository
 from nel_action.executors.local.docker.run import CONTAINER_PATHS, HOME_VARIABLES
 from nel_action.executors.local.interface import HarnessPaths
 from nel_action.executors.local.model_server.interface import server_kind
@@ -225,7 +226,7 @@ def _run_container(job: Job, command: Command, settings: LocalExecution, base_di
     arguments = [
         "--init --cap-drop ALL --security-opt no-new-privileges",
         f"--shm-size {shlex.quote(settings.shm_size)}",
-        *([f"--memory {shlex.quote(settings.memory)}"] if settings.memory else []),
+        *([f"--memory {(limit := shlex.quote(settings.memory))} --memory-swap {limit}"] if settings.memory else []),
         *([f"--cpus {settings.cpus:g}"] if settings.cpus else []),
         _network_option(job, settings),
         '--user "$(id -u):$(id -g)"',
@@ -235,11 +236,13 @@ def _run_container(job: Job, command: Command, settings: LocalExecution, base_di
         *([f"-v {shlex.quote(f'{job.dataset[0]}:{job.dataset[1]}:ro')}"] if job.dataset else []),
         *_volume_options(settings.mounts.evaluation, base_dir),
         *([settings.extra_docker_args] if settings.extra_docker_args else []),
-        shlex.quote(job.image or ""),
+        '"$image"' if job.image_digest else shlex.quote(job.image or ""),
         _join(command.argv),
     ]
     if job.image_digest:
-        yield f"# the image had the digest {job.image_digest} when the plan was made"
+        yield "# the image of the plan: by its digest in the registry, or by its ID if it was only built here"
+        yield f"image={shlex.quote(repository(job.image or ''))}@{job.image_digest}"
+        yield f"docker image inspect {job.image_digest} > /dev/null 2>&1 && image={job.image_digest}"
     yield "exec docker run --rm \\\n  " + " \\\n  ".join(arguments)
 
 

@@ -62,6 +62,12 @@ UNTIL_LABEL: Final = f"{LABEL}.until"
 STORE_LABEL: Final = f"{LABEL}.store"
 """Label with the store's path, for people."""
 
+NEVER_STARTED: Final = 60.0
+"""Seconds after which a container that was created is not started any more; its removal makes a later start fail."""
+
+STARTING: Final = "starting"
+"""Content of an attempt's claim from before its container is started."""
+
 OVERDUE: Final = 600.0
 """Seconds after its time limit in which a supervisor has certainly stopped its container."""
 
@@ -166,7 +172,11 @@ class DockerRuntime:
             raise AttemptError.failed(Reason.REJECTED, detail)
         if container.status == "created":
             await self.engine.call(lambda _: container.remove())
-            return None
+            if self.attempt.claim.read_text(encoding="utf-8") != STARTING:
+                return None
+            # NOTE: the program may have run for a moment, and written results; it does not run again in this attempt.
+            msg = "the engine or the supervisor stopped while the container was started"
+            raise AttemptError.failed(Reason.INFRASTRUCTURE, msg)
         self._record_start(container)
         return self._running()
 
@@ -193,6 +203,7 @@ class DockerRuntime:
             if (rival := await self.engine.call(partial(find_rival, attempt=self.attempt, own=container))) is not None:
                 await self.engine.call(lambda _: container.remove(v=True))
                 raise Preceded(rival)
+            self.attempt.claim.write_text(STARTING, encoding="utf-8")
             await self.engine.call(lambda _: container.start())
         except EngineError as error:
             raise AttemptError.failed(Reason.INFRASTRUCTURE, _with_advice(str(error))) from error
@@ -310,13 +321,23 @@ def find_rival(client: DockerClient, attempt: AttemptDir, own: Container | None 
         waits = other.status == "created" and own is not None and _age(other) < _age(own)
         if other.name == container_name(attempt) or not (waits or other.status in RUNNING_STATES):
             continue
-        if is_abandoned(other):
+        store, number = (other.labels.get(label, "") for label in (STORE_LABEL, f"{LABEL}.attempt"))
+        rival = AttemptDir(Path(store) / f"{attempt.key}-{number}")
+        # NOTE: a finished attempt never starts what an engine created for it before it stopped answering.
+        if is_abandoned(other) or (other.status == "created" and _is_finished(rival)):
             with suppress(APIError):
                 other.remove(v=True, force=other.status != "created")
             continue
-        store, number = (other.labels.get(label, "") for label in (STORE_LABEL, f"{LABEL}.attempt"))
-        return AttemptDir(Path(store) / f"{attempt.key}-{number}")
+        return rival
     return None
+
+
+def _is_finished(attempt: AttemptDir) -> bool:
+    """Whether an attempt of any store has finished; False if that is not known here."""
+    try:
+        return attempt.finished
+    except OSError:
+        return False
 
 
 def _age(container: Container) -> tuple[str, str]:
@@ -327,7 +348,7 @@ def _age(container: Container) -> tuple[str, str]:
 def is_abandoned(container: Container) -> bool:
     """Whether no supervisor can use the container of a harness any more: overdue, or never started."""
     if container.status == "created":
-        return time.time() - started_at({"StartedAt": container.attrs["Created"]}) > OVERDUE
+        return time.time() - started_at({"StartedAt": container.attrs["Created"]}) > NEVER_STARTED
     until = container.labels.get(UNTIL_LABEL, "")
     return until.isdecimal() and time.time() > int(until)
 
