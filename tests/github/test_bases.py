@@ -39,14 +39,10 @@ def test_rules_are_those_of_the_latest_commit_of_the_base(
     assert bases(api, event) == {("main", TIP)}
 
 
-def test_base_whose_branch_was_deleted_is_that_of_the_event(api: GitHubApi, event: WorkflowEvent) -> None:
-    assert bases(api, event) == {("main", BASE)}
-
-
-@pytest.mark.parametrize("status", [403, 500])
+@pytest.mark.parametrize("status", [403, 404, 500])
 def test_base_that_cannot_be_read_is_a_problem(
     hub: GitHubDouble, api: GitHubApi, event: WorkflowEvent, status: int
 ) -> None:
-    hub.faults = [Fault("GET .*/branches/", status, times=99)]
+    hub.faults = [Fault("GET .*/git/ref/", status, times=99)]
     listing = find_bases(api, event, FILES)
     assert listing.problem is not None

@@ -73,8 +73,6 @@ def find_bases(api: GitHubApi | None, event: WorkflowEvent, files: BaseFiles) ->
             own = _at_tip(api, event, own)
         others = [*pulls, *_queues(api, event)]
         others += _default_branch(api, event, [*pulls, *([own] if own else [])], files)
-        own = _latest(api, event, own) if own else None
-        others = [_latest(api, event, base) for base in others]
     except NelActionError as error:
         cause = error.problems[0]
         problem = f"the bases of commit {event.head_short} cannot be determined: {cause.message}"
@@ -148,23 +146,6 @@ def _require_no_other_pull_request(api: GitHubApi, event: WorkflowEvent, error: 
         match = PULL_REF.fullmatch(str(item["ref"]))
         if match and item["object"]["sha"] == event.head_sha and int(match["number"]) != event.pull_request:
             raise error
-
-
-def _latest(api: GitHubApi, event: WorkflowEvent, base: Base) -> Base:
-    """Return the base of a pull request at the latest commit of its branch, whose rules may have become stricter.
-
-    Args:
-        api: client.
-        event: the commit.
-        base: as the pull request or the event states it; other bases, and those of deleted branches, stay as they are.
-    """
-    if base.pull_request is None:
-        return base
-    try:
-        branch = api.get(f"/repos/{event.repository}/branches/{quote(base.ref, safe='')}")
-    except MissingError:
-        return base
-    return replace(base, sha=str(branch["commit"]["sha"]))
 
 
 def _sha(pull: dict[str, Any], side: str) -> str | None:

@@ -282,18 +282,6 @@ def show_ref(request: Request) -> Answer:
     return Answer(200, _ref(request.parts[0], sha)) if sha else NOT_FOUND
 
 
-@route("GET", r"/branches/([^/]+)", "contents")
-def show_branch(request: Request) -> Answer:
-    name = unquote(request.parts[0])
-    sha = request.store.refs.get(f"heads/{name}")
-    known = {
-        "name": name,
-        "commit": complete("commit", {"sha": sha, "author": {}, "committer": {}}),
-        "protected": True,
-    }
-    return Answer(200, complete("branch-with-protection", known)) if sha else NOT_FOUND
-
-
 @route("GET", r"/git/matching-refs/(.+)", "contents")
 def list_matching_refs(request: Request) -> Answer:
     pulls = {f"pull/{number}/head": pull["head"]["sha"] for number, pull in request.store.pulls.items()}
