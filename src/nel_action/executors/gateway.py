@@ -6,18 +6,17 @@ serves it, `gateway serve` serves a harness in a container from outside.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
 
 import nel_action.gateway
-from nel_action.files import write_atomically
 from nel_action.gateway.runner import PLACEHOLDER, STOPPED
 from nel_action.harnesses.interface import Command, Harness
 from nel_action.model.job import JobState, JobStatus, Reason
@@ -32,7 +31,6 @@ __all__ = [
     "HarnessKey",
     "behind_gateway",
     "config_text",
-    "gateway_archive",
     "gateway_config",
     "gateway_url",
     "harness_key",
@@ -229,8 +227,9 @@ def progress_with_counters(harness: Harness, progress: Progress | None, counters
     return Progress(done, progress.total, left)
 
 
+@cache
 def pack_gateway() -> bytes:
-    """Return the gateway as a zipapp that any Python from 3.8 runs; equal for equal sources."""
+    """Return the gateway as a zipapp that any Python from 3.8 runs; equal for equal sources, and packed once."""
     source = Path(nel_action.gateway.__file__).parent
     files = {f"nel_action/gateway/{path.name}": path.read_bytes() for path in sorted(source.glob("*.py"))}
     files = {"__main__.py": _MAIN.encode(), "nel_action/__init__.py": b""} | files
@@ -242,20 +241,6 @@ def pack_gateway() -> bytes:
             info.create_system, info.external_attr = 3, 0o644 << 16
             archive.writestr(info, data, compresslevel=9)
     return buffer.getvalue()
-
-
-def gateway_archive(home: Path) -> Path:
-    """Return the path of the zipapp, which is built once per version of its sources.
-
-    Args:
-        home: `$NEL_ACTION_HOME`.
-    """
-    data = pack_gateway()
-    path = home / "gateway" / f"{hashlib.sha256(data).hexdigest()[:16]}.pyz"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, data)
-    return path
 
 
 def config_text(config: Mapping[str, Any]) -> str:

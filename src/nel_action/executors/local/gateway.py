@@ -32,7 +32,7 @@ from nel_action.executors.local.docker.options import parse_docker_args
 from nel_action.executors.local.interface import Launch
 from nel_action.executors.local.logs import last_line
 from nel_action.executors.local.model_server.interface import HOST_NAME, LOOPBACK, bridge_gateway
-from nel_action.executors.local.subprocesses import MARK, kill_leftovers
+from nel_action.executors.local.subprocesses import MARK, is_alive, kill_leftovers
 from nel_action.executors.records import open_record
 from nel_action.files import write_atomically
 from nel_action.gateway.runner import PLACEHOLDER, STOPPED, TOKEN, move_earlier
@@ -304,6 +304,8 @@ class GatewayServer:
         location = self._location()
         if location is None:
             return None
+        if not Path("/proc/self/environ").exists():
+            return location[1] if is_alive(location[1]) else None
         with contextlib.suppress(OSError):
             environ = Path(f"/proc/{location[1]}/environ").read_bytes().split(b"\0")
             return location[1] if f"{MARK}={self._mark}".encode() in environ else None

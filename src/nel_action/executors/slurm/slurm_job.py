@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from typing import Final
 from urllib.parse import urlsplit
@@ -37,6 +37,7 @@ RECORD_MOUNT: Final = "/nel-record"
 """Records of the job's key in a container that the gateway runs in."""
 
 
+@cache
 def gateway_member() -> str:
     """Return the path of the gateway's program below `output_dir`."""
     return f"gateway/{hashlib.sha256(pack_gateway()).hexdigest()[:16]}.pyz"
