@@ -160,7 +160,7 @@ class SlurmExecution(ExecutionBase):
     known_hosts_name: EnvironmentName | None = None
     """Name of the variable with the lines of a known_hosts file."""
     key_file: str | None = None
-    """Private key on this machine; by default the SSH agent and the default files in `~/.ssh`."""
+    """Private key on this machine; by default the SSH agent and the files of OpenSSH's configuration."""
     key_name: EnvironmentName | None = None
     """Name of the variable with the private key."""
     key_passphrase_name: EnvironmentName | None = None
@@ -212,13 +212,13 @@ class SlurmExecution(ExecutionBase):
     timeout: Annotated[float, Field(gt=0)] = 120 * 3600
     """Seconds of run time after which a task is stopped, over all its Slurm jobs."""
     parallelism: Positive = 1000
-    """Jobs in the queue at the same time; the cluster decides how many of them run."""
+    """Jobs of an invocation in the queue at the same time; further ones are submitted while a process waits."""
     subproject: Line = "nel-action"
     """Prefix of each job's comment, for usage reports."""
     sbatch_comment: Line | None = None
     """Comment of the jobs, instead of the generated one."""
     sbatch_extra_flags: dict[Flag, bool | int | float | Line | None] = {"exclusive": True}
-    """Additional options of sbatch: true sets a flag, false and null omit it."""
+    """Additional options of sbatch, merged with the default: true sets a flag, false and null omit it."""
     mpi: Line | None = None
     """`srun --mpi=…` of the servers (`pmix`, `pmi2`)."""
     deployment: SlurmDeployment = SlurmDeployment()
