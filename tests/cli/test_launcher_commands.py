@@ -43,6 +43,23 @@ def test_every_local_example_dry_runs(file: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_dry_run_says_that_the_key_of_an_image_by_tag_may_change(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(
+        "target: {api_endpoint: {url: 'http://h.example/v1/chat/completions', model_id: m}}\n"
+        "evaluation: {tasks: [{name: own, harness: command, container: 'own:1', command: ['true']}]}\n"
+    )
+    done = nel("run", str(spec), "-n", home=tmp_path / "home")
+    assert done.returncode == 0, done.stderr
+    assert "(of the image's tag; a run resolves its digest first, which changes the key)" in done.stdout
+
+
+def test_contradictory_options_are_refused(tmp_path: Path) -> None:
+    done = nel("run", "spec.yaml", "--no-wait", "--max-wait", "5", home=tmp_path)
+    assert done.returncode == 2
+    assert "--no-wait contradicts --max-wait" in done.stderr
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Return a project with a finished run of two jobs."""

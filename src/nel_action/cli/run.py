@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from nel_action.cli.common import (
     deadline_after,
@@ -72,6 +73,10 @@ def run(
 
     if config_mode == "raw" and spec["overrides"]:
         msg = "--config-mode raw takes the file as it is; it cannot be combined with -o"
+        raise click.UsageError(msg)
+    given = click.get_current_context().get_parameter_source("wait") is ParameterSource.COMMANDLINE
+    if given and not wait and max_wait is not None:
+        msg = "--no-wait contradicts --max-wait, which waits that long"
         raise click.UsageError(msg)
     environ = environment(os.environ, env_file)
     loaded = load(spec.pop("spec"), environ=environ, **spec)
