@@ -50,6 +50,8 @@ _NOT_STARTED = 127
 """Exit status of a shell for a program that cannot be started."""
 _GRACE = 10.0
 """Seconds for the harness to end before it is killed."""
+_ORPHANS = 10.0
+"""Seconds for killed processes to vanish."""
 _LOST = 70
 """Exit status after the last restart."""
 _FATAL = 128
@@ -87,9 +89,10 @@ def run(config: Config, options: RunOptions) -> int:
     for number in range(RESTARTS + 1):
         move_earlier(options.clear, options.earlier)
         status, ending, death = _run_pass(config, options)
-        _kill_orphans()
+        # NOTE: after a normal end nothing is killed, as without a gateway: container engines clean up after themselves.
         if status is not None:
             return _exit_like(status)
+        _kill_orphans()
         if ending is not None:
             return _exit_like(-ending)
         sys.stderr.write(f"nel-action gateway: the proxy died ({death}); its harness was stopped\n")
@@ -173,8 +176,9 @@ def _describe(state: int) -> str:
 
 
 def _kill_orphans() -> None:
-    """Kill what the harness left behind: its processes became children of this one."""
-    while True:
+    """Kill what the harness of a dead proxy left behind: its processes became children of this one."""
+    deadline = time.monotonic() + _ORPHANS
+    while time.monotonic() < deadline:
         for pid in _children():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
