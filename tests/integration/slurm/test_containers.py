@@ -8,10 +8,12 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.doubles.openai_server import OpenAIServer
 from tests.integration.slurm.conftest import MakeExecutor
 from tests.support.docker import root_archive
 from tests.support.require import require
@@ -24,6 +26,8 @@ from nel_action.model.env_ref import EnvRef
 from nel_action.model.job import JobState, Reason
 from nel_action.spec.deployment import GenericDeployment
 from nel_action.spec.execution import Mounts
+from nel_action.spec.gateway import Gateway
+from nel_action.spec.target import ApiEndpoint, Target
 
 NEEDED = {"podman": ("podman", "runc", "newuidmap"), "charliecloud": ("ch-run",)}
 
@@ -126,3 +130,32 @@ def test_server_and_harness_run_in_the_image(
     assert "serving" in (directory / "logs/server-0.log").read_text()
     pid = int((directory / "run/work/pid").read_text())
     wait_until(lambda: process_gone(pid), seconds=30, what="the server to exit")
+
+
+ASK = """\
+body='{"model": "fake", "messages": [{"role": "user", "content": "1 + 1"}]}'
+wget -q -O answer --header "Authorization: Bearer $MODEL_KEY" --header "Content-Type: application/json" \\
+    --post-data "$body" "$NEL_URL" || exit 7
+env > "$NEL_OUTPUT_DIR/environ"
+echo '{"scores": {"accuracy": {"value": 0.5}}, "n_items": 4}' > "$NEL_OUTPUT_DIR/scores.json"
+"""
+
+
+def test_harness_in_the_image_reaches_its_target_through_the_gateway_without_the_key(
+    on_light: MakeExecutor, runtime: dict[str, Any], tmp_path: Path
+) -> None:
+    image, key = runtime.pop("image"), "sk-known-value-of-the-target"
+    executor = on_light(environ={"MODEL_KEY": key}, mounts=Mounts(mount_home=False), **runtime)
+    with OpenAIServer(api_key=key) as server:
+        target = Target(api_endpoint=ApiEndpoint(url=server.url("chat"), model_id="fake", api_key_name="MODEL_KEY"))
+        job = shell_job(tmp_path, ASK, image=image, target=target, env={"MODEL_KEY": "host:MODEL_KEY"}, program="sh")
+        attempt = executor.submit(replace(job, gateway=Gateway()), 1, "0" * 16)
+        status = until_final(executor, attempt, seconds=180)
+    directory = Path(executor.describe(attempt)["directory"])
+    logs = "\n".join(path.read_text() for path in (directory / "logs").iterdir())
+    assert status.state is JobState.SUCCEEDED, logs
+    assert [request.status for request in server.requests] == [200]
+    environ = (directory / "run/artifacts/environ").read_text()
+    assert "MODEL_KEY=" in environ
+    assert "127.0.0.1" in environ.partition("NO_PROXY=")[2].splitlines()[0]
+    assert key not in environ + logs
