@@ -116,6 +116,8 @@ def test_counts_percentages_and_costs() -> None:
     assert formatting.plural(2, "harness", "harnesses") == "2 harnesses"
     assert formatting.percentage(0.95) == "95 %"
     assert formatting.percentage(0.975) == "97.5 %"
+    assert formatting.percentage(0.999) == "99.9 %"
+    assert formatting.percentage(0.99999) == "99.999 %"
     assert formatting.percentage(0.29) == "29 %"
     assert formatting.percentage(1 - 0.1 / 3) == "96.67 %"
     assert formatting.percentage(-0.0512, 1) == "−5.1 %"

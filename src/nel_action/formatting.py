@@ -51,6 +51,8 @@ _HOUR: Final = 3600
 _DAY: Final = 86_400
 _LARGE: Final = 100
 """From this magnitude on, plain numbers have significant digits instead of three decimals."""
+_NEXT_TO_ALL: Final = 1e-4
+"""A fraction this close to 1 would round to 100 % with two decimals."""
 _ZERO: Final = 1e-12
 """Differences below this magnitude are rounding errors of floating point."""
 
@@ -129,9 +131,10 @@ def percentage(fraction: float, digits: int | None = None) -> str:
 
     Args:
         fraction: the value; 1 is 100 %.
-        digits: decimals of the percentage; as many as needed by default, at most two.
+        digits: decimals of the percentage; as many as needed by default, at most two, or six next to 100 %.
     """
-    text = _decimals(fraction * 100, 0, 2) if digits is None else _minus(f"{fraction * 100:.{digits}f}")
+    most = 6 if 1 - _NEXT_TO_ALL < fraction < 1 else 2
+    text = _decimals(fraction * 100, 0, most) if digits is None else _minus(f"{fraction * 100:.{digits}f}")
     return f"{text} %"
 
 

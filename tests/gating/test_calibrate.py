@@ -51,3 +51,14 @@ def test_calibrate_command_prints_text_and_json(tmp_path: Path) -> None:
     assert "3 runs, 6 comparisons: 6 pass" in text.output
     assert "false alarms: 0.0 %" in text.output
     assert '"comparisons": 6' in CliRunner().invoke(command, [*argv, "--json"]).output
+
+
+def test_calibrate_with_a_task_that_cannot_be_judged_exits_with_3_and_names_it(tmp_path: Path) -> None:
+    make_runs(tmp_path, 2)
+    file = tmp_path / "policy.yaml"
+    file.write_text("tasks: {gsm8k: {max_drop: 0.2, min_items: 500}}")
+    outcome = CliRunner().invoke(
+        command, [str(tmp_path / "r0"), str(tmp_path / "r1"), "-p", str(file)], standalone_mode=False
+    )
+    assert outcome.return_value == 3
+    assert "gsm8k" in outcome.output.splitlines()[-1]

@@ -97,7 +97,7 @@ HUGE = "1" + "0" * 400
         (b'{"id": "a", "scores": {"acc": -Infinity}}', "not a finite number"),
         (b'{"id": "a", "scores": {"acc": "N/A"}}', "not a finite number"),
         (b'{"id": "a", "scores": {"acc": null}}', "not a finite number"),
-        (b'{"id": "a", "scores": {"acc": true}}', "not a finite number"),
+        (b'{"id": "a", "scores": {"acc": true}}', "acc is true, not a number; write 1"),
         (b'{"id": "a", "scores": {"acc": %s}}' % HUGE.encode(), "not a finite number"),
         (b'{"id": 7, "scores": {"acc": 1}}', "id is not a text"),
         (b'{"id": "", "scores": {"acc": 1}}', "id is not a text"),

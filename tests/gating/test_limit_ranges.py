@@ -14,7 +14,7 @@ from nel_action.gating.external import open_run
 from nel_action.gating.judge import judge_result_set
 from nel_action.gating.policy import check_policy
 from nel_action.gating.task_samples import TaskSamples
-from nel_action.gating.verdict import GateReport
+from nel_action.gating.verdict import GateReport, Verdict
 from nel_action.model.results import Score
 from nel_action.spec.limits import LIMITS
 from nel_action.spec.metric_range import MetricRange, limit_range_problem, range_of_metric
@@ -147,3 +147,18 @@ def test_range_that_a_file_or_its_format_defines_is_known(name: str) -> None:
 def test_bounds_of_a_score_must_be_ordered() -> None:
     with pytest.raises(ValidationError, match="bounds: 1 is not smaller than 0"):
         Score(metric="acc", value=0.5, bounds=(1.0, 0.0))
+
+
+def test_two_items_of_0_do_not_pass_as_a_proportion_if_the_metric_is_a_percentage(tmp_path: Path) -> None:
+    """A score of 0 fits both scales; `max_drop: 2` was 200 percentage points then."""
+    every: list[dict[str, Any]] = [{"max_drop": 2}, {"max": 50}, {"max_drop": 2, "bounds": [0, 100]}]
+    for number, limits in enumerate(every):
+        report = compare(tmp_path / str(number), [0.0] * 2, [0.0] * 2, limits)
+        assert report.verdict is Verdict.INCONCLUSIVE, limits
+
+
+def test_items_of_0_are_not_right_or_wrong_ones_if_bounds_are_wider(tmp_path: Path) -> None:
+    wide = compare(tmp_path / "a", [0.0] * 30, [0.0] * 30, {"max": 0.2, "bounds": [0, 5]})
+    assert wide.verdict is Verdict.INCONCLUSIVE
+    unit = compare(tmp_path / "b", [0.0] * 30, [0.0] * 30, {"max": 0.2, "bounds": [0, 1]})
+    assert unit.verdict is Verdict.PASS

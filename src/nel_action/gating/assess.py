@@ -14,7 +14,7 @@ from nel_action.gating import messages
 from nel_action.gating.comparison import Contradiction, TaskComparison, compare, score_evidence
 from nel_action.gating.limits import Measured, evaluate_limits, exceeded_usage
 from nel_action.gating.result_set import ResultSet
-from nel_action.gating.task_samples import TaskSamples, known_range, load_samples
+from nel_action.gating.task_samples import TaskSamples, known_range, load_samples, with_stated_scale
 from nel_action.gating.validation import differing_default, select_score, validate_result
 from nel_action.gating.verdict import LimitTest
 from nel_action.model.results import Interval, Score, TaskResult
@@ -109,7 +109,7 @@ def assess(
     assessment.violated += violated
     assessment.unmeasurable += unreported
     try:
-        samples = load_samples(candidate, result, score)
+        samples = with_stated_scale(load_samples(candidate, result, score), policy)
         _reject_huge_values(samples)
         comparison = None
         if baseline is not None and counterpart is not None:

@@ -9,7 +9,7 @@ from typing import Final
 from nel_action.errors import ResultsError
 from nel_action.gating import messages
 from nel_action.gating.result_set import ResultSet
-from nel_action.gating.task_samples import TaskSamples, agree_on_scale, known_range, load_samples
+from nel_action.gating.task_samples import TaskSamples, agree_on_scale, known_range, load_samples, with_stated_scale
 from nel_action.gating.validation import (
     differences,
     fingerprint_differences,
@@ -148,7 +148,7 @@ def compare(
     score = _baseline_score(baseline_result, candidate, policy)
     if isinstance(score, Unmeasurable):
         return Unmeasurable(messages.in_baseline(score.reason))
-    samples = load_samples(baseline, baseline_result, score)
+    samples = with_stated_scale(load_samples(baseline, baseline_result, score), policy)
     if contradiction := _one_sided_contradiction(candidate, samples):
         return contradiction
     return _estimate_gain(candidate, samples, policy, (*notes, *samples.notes))

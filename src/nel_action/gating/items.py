@@ -264,6 +264,8 @@ def _defect(record: object, metric: str) -> str | None:
     if not isinstance(scores, Mapping):
         return "scores is not a JSON object"
     value = scores.get(metric, 0)
+    if isinstance(value, bool):
+        return f"{metric} is {str(value).lower()}, not a number; write 1 for true and 0 for false"
     if not _have_types([value], float, int) or not abs(value) < math.inf or abs(value) > _LARGEST_SCORE:
         return f"{metric} is not a finite number"
     name = record.get("id")

@@ -9,11 +9,13 @@ from nel_action.errors import ResultsError
 from nel_action.gating import messages
 from nel_action.gating.result_set import ResultSet
 from nel_action.model.results import Score, TaskResult
+from nel_action.spec.limits import Rule
 from nel_action.spec.metric_range import MetricRange, range_of_metric
+from nel_action.spec.policy import TaskPolicy
 from nel_action.statistics.aggregate import Aggregate, as_proportion
 from nel_action.statistics.items import Items, fitting_scales, is_binary, rescaled
 
-__all__ = ["TaskSamples", "agree_on_scale", "load_samples"]
+__all__ = ["TaskSamples", "agree_on_scale", "known_range", "load_samples", "with_stated_scale"]
 
 _PERCENT = 100.0
 _ROUNDING = 6e-4
@@ -149,6 +151,16 @@ def _normalized(samples: TaskSamples) -> TaskSamples:
     if not is_binary(values.values) and items.samples == len(items):
         return samples
     return replace(samples, items=values, scales=(_PERCENT,))
+
+
+def with_stated_scale(samples: TaskSamples, policy: TaskPolicy) -> TaskSamples:
+    """Return samples whose scale is that of the policy if their own is unclear: all items and the score are 0.
+
+    The policy states it by `bounds` of 0 to 100, or by a limit that no proportion can have.
+    """
+    limits = [stated for _, stated in policy.stated_limits(Rule.SCORE, Rule.CHANGE)]
+    is_percentage = max(limits, default=0.0) > 1 if policy.bounds is None else policy.bounds[1] == _PERCENT
+    return replace(samples, scales=samples.scales[::-1]) if len(samples.scales) > 1 and is_percentage else samples
 
 
 def agree_on_scale(candidate: TaskSamples, baseline: TaskSamples) -> tuple[TaskSamples, TaskSamples] | None:

@@ -58,7 +58,7 @@ def score_of_items(items: Items, item_range: ItemRange, *, scale: float) -> Evid
     if scale != 1:
         return Scaled(score_of_items(items, _divided(item_range, scale), scale=1), scale)
     cluster = cluster_codes(items.clusters) if items.clusters else None
-    if cluster is None and is_binary(items.values):
+    if cluster is None and item_range.is_unit and is_binary(items.values):
         return Proportion(int(items.values.sum()), len(items))
     if not item_range.observed or cluster is not None:
         return _mean(items.values, cluster, item_range)
@@ -108,7 +108,7 @@ def paired_gain(
     if scale != 1:
         inner = paired_gain(pairs, _divided(item_range, scale), higher=higher, scale=1, relative_limit=relative_limit)
         return replace(inner, evidence=Scaled(inner.evidence, scale), relative=_in_unit(inner.relative, pairs, scale))
-    binary = pairs.cluster is None and is_binary(pairs.candidate, pairs.baseline)
+    binary = pairs.cluster is None and item_range.is_unit and is_binary(pairs.candidate, pairs.baseline)
     candidate, baseline = pairs.candidate, pairs.baseline
     relative = None
     if relative_limit is not None and binary:

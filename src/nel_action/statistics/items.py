@@ -110,6 +110,11 @@ class ItemRange:
     observed: bool = False
     """The range is only that of the samples, since no other one is known."""
 
+    @property
+    def is_unit(self) -> bool:
+        """Whether scores of 0 and 1 are the ends of the range; items of 0 to 5 may all be 0 or 1 by chance."""
+        return self.low >= 0 and self.high <= 1
+
     def widened(self) -> ItemRange:
         """Return a range of positive width around the same upper or lower end, for items that are all equal."""
         if self.high > self.low:

@@ -185,8 +185,8 @@ def _detectable_loss_of_few(evidence: BettingMean, margin: float, alpha: float) 
 def items_to_settle(evidence: Evidence, limit: float, n: int, *, fail_alpha: float, pass_alpha: float) -> int | None:
     """Return the number of items with which the limit would be decided with 80 % power if the estimate is the truth.
 
-    The larger one of ((z(1 - alpha) + z(0.8)) sd / gap)^2 for the sampling noise, and log(1 / alpha) times the largest
-    deviation of an item / gap for rare values that a sample may miss (`means.RareValueBound`).
+    The larger one of ((z(1 - alpha) + z(0.8)) sd / gap)^2 for the sampling noise, and the number at which the effect of
+    rare values that a sample may miss (`means.RareValueBound`), plus z(0.8) standard errors, is the gap.
 
     Args:
         evidence: estimate of the mean from `n` items.
@@ -211,9 +211,24 @@ def items_to_settle(evidence: Evidence, limit: float, n: int, *, fail_alpha: flo
     if gap * math.sqrt(_MOST_ITEMS) <= item_sd:
         return None
     for_noise = ((normal_quantile(1 - alpha) + normal_quantile(POWER)) * item_sd / gap) ** 2
-    for_rare_values = math.log(1 / alpha) * evidence.max_item_deviation / gap
+    for_rare_values = _items_for_rare_values(
+        math.log(1 / alpha) * evidence.max_item_deviation, normal_quantile(POWER) * item_sd, gap
+    )
     needed = math.ceil(max(for_noise, for_rare_values))
     return max(needed, n + 1) if needed < _MOST_ITEMS else None
+
+
+def _items_for_rare_values(missed: float, noise: float, gap: float) -> float:
+    """Solve missed / n + noise / sqrt(n) = gap for n.
+
+    Args:
+        missed: effect of missed values on the mean, times the number of items.
+        noise: quantile of the sampling noise of the mean, times the square root of the number of items.
+        gap: distance of the estimate from the limit.
+    """
+    if missed <= 0:
+        return 0.0
+    return (2 * missed / (math.sqrt(noise * noise + 4 * missed * gap) - noise)) ** 2
 
 
 def _binary_items_to_settle(
