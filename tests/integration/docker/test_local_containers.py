@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from docker.types import LogConfig
-from tests.support.local_jobs import INVOCATION, Bench, key, stop_supervisors, supervisor_pid, wait
+from tests.support.local_jobs import INVOCATION, Bench, key, supervisor_pid, wait
 from tests.support.local_jobs import job as plain_job
 
 from nel_action.executors.interface import poll_attempts
@@ -199,22 +199,6 @@ def test_a_job_fails_if_its_container_is_removed(bench: Bench, engine: DockerCli
     status = wait(executor, [attempt])[key("one")]
     assert (status.state, status.reason) == (JobState.FAILED, Reason.INFRASTRUCTURE)
     assert "another process" in str(status.detail)
-
-
-def test_two_homes_on_one_engine_run_the_same_job_without_a_conflict(
-    bench: Bench, engine: DockerClient, job: JobMaker, tmp_path: Path
-) -> None:
-    other = Bench(tmp_path / "other", bench.environ, bench.settings)
-    other.root.mkdir()
-    executor = other.executor()
-    try:
-        executor.submit(job("one", "sleep 600"), 1, INVOCATION)
-        container = running(other, engine)
-        assert bench.run(job("one", "true"))[key("one")].state is JobState.SUCCEEDED
-        container.reload()
-        assert container.status == "running"
-    finally:
-        stop_supervisors(other.root / "home")
 
 
 def test_a_home_is_recognised_by_another_path(bench: Bench, engine: DockerClient, job: JobMaker) -> None:
