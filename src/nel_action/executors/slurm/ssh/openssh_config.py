@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from nel_action.errors import UsageError
+from nel_action.executors.slurm.notices import waiting_for
 
 __all__ = ["HostOptions", "check_supported", "resolve_host", "revoked_keys"]
 
@@ -87,14 +88,15 @@ def resolve_host(host: str, environ: Mapping[str, str], *, user: str | None, por
     arguments += ["-l", user] if user else []
     arguments += ["-p", str(port)] if port else []
     try:
-        result = subprocess.run(
-            [program, "-G", *arguments, "--", host],
-            env={**environ, "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=RESOLVE_SECONDS,
-            check=False,
-        )
+        with waiting_for(f"the SSH configuration of {host} (ssh -G)"):
+            result = subprocess.run(
+                [program, "-G", *arguments, "--", host],
+                env={**environ, "LC_ALL": "C"},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=RESOLVE_SECONDS,
+                check=False,
+            )
     except (OSError, subprocess.TimeoutExpired) as error:
         msg = f"cannot resolve the SSH configuration of {host}: {error}"
         raise UsageError(msg, hint=f"check the commands of `Match exec` in {config}") from error
