@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -13,6 +14,9 @@ from tests.github.conftest import MakeContext
 from tests.github.test_escape import Repository, write
 
 from nel_action.driver.surroundings import Rules
+from nel_action.github.base_revision import BaseFiles, BaseTree, TreeEntry, object_id
+from nel_action.github.benchmark_files import Side, object_ids
+from nel_action.spec.model import Spec
 
 PLACES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "command": lambda work: {"command": ["python", str(work / "lib/score.py")]},
@@ -140,3 +144,17 @@ def test_files_of_git_lfs_are_compared_by_their_pointers(benchmark: Benchmark) -
     assert benchmark.blocked() == []
     (benchmark.work / "lib/data.bin").write_bytes(b"other\n")
     assert len(benchmark.blocked()) == 1
+
+
+def test_unpacked_archive_without_git_is_compared_by_its_content(tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/score.py").write_text("print(0.3)\n")
+    entry = TreeEntry("own/score.py", "100644", object_id(b"print(0.3)\n", 40))
+    tree = BaseTree("0" * 40, {entry.path: entry}, BaseFiles(api=None, repository="o/r", work=tmp_path))
+    task = {"name": "own", "harness": "command", "command": ["x"], "task_dir": "own"}
+    spec = Spec.model_validate_json(json.dumps({"evaluation": {"tasks": [task]}}))
+    side = Side(spec, PurePosixPath(), tree, tmp_path, checked_out=True)
+    assert set(object_ids(side, "head").values()) == {entry.sha}
+    (tmp_path / "own/score.py").write_text("print(0.95)\n")
+    (value,) = object_ids(side, "head").values()
+    assert value.startswith("content of the checkout")

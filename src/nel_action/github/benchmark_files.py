@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from nel_action.errors import NelActionError
 from nel_action.github.base_revision import BaseTree, TreeEntry, object_id
 from nel_action.github.checkout import Inside, git, place
 from nel_action.planning.fingerprint import KeyPath, benchmark_paths
@@ -125,6 +126,9 @@ def _checked_out(side: Side, entry: TreeEntry) -> str:
 
 
 def _is_content_of_pointer(tree: BaseTree, entry: TreeEntry, content: bytes) -> bool:
-    pointer = tree.read([entry])[entry.path]
+    try:
+        pointer = tree.read([entry])[entry.path]
+    except NelActionError:
+        return False
     match = LFS_OID.search(pointer) if pointer.startswith(LFS_HEADER) else None
     return match is not None and match["oid"].decode() == hashlib.sha256(content).hexdigest()
