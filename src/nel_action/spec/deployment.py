@@ -86,7 +86,7 @@ class ServedDeployment(DeploymentBase):
     pre_cmd: str | None = None
     """Shell command that runs before the server; rejected unless `execution.trust_commands` is set."""
     lepton_config: LeptonConfig | None = None
-    """Settings of the endpoint on Lepton; other executors ignore it."""
+    """Settings of the endpoint on Lepton; without effect elsewhere, which is a warning."""
     endpoints: Endpoints = Endpoints()
     """URL paths of the server's routes."""
     command: str | tuple[str, ...] | None = None
