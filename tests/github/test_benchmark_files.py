@@ -68,6 +68,16 @@ def benchmark(make_context: MakeContext, monkeypatch: pytest.MonkeyPatch) -> Ben
     return Benchmark(Repository(work, make_context))
 
 
+def test_edited_file_is_noticed_if_a_variable_of_the_runner_names_its_directory(benchmark: Benchmark) -> None:
+    benchmark.write_spec({"env_vars": {"WORK": "host:WORK"}, "command": ["bash", "-c", "python $WORK/score.py"]})
+    benchmark.commit_base()
+    write(benchmark.work / "lib/score.py", "print(0.95)\n")
+    benchmark.repository.commit()
+    rules = benchmark.repository.rules(environ={"WORK": str(benchmark.work / "lib")})
+    ((task, reason),) = rules.blocked
+    assert (task, "score.py was changed" in reason) == ("own", True)
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_edited_file_is_noticed_wherever_the_spec_names_it(benchmark: Benchmark, place: str) -> None:
     benchmark.write_spec(PLACES[place](benchmark.work))

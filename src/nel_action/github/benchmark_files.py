@@ -38,6 +38,8 @@ class Side:
     """Top level of the checkout, which absolute paths may lead to."""
     checked_out: bool = False
     """Whether the checkout is of this commit; its files must then be those of the commit."""
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Values of the variables that references of the spec name; they may be directories of the checkout."""
     same_attributes: bool = True
     """Whether git converts files of the checkout by the attributes of the base."""
 
@@ -69,7 +71,7 @@ def object_ids(side: Side, name: str) -> Mapping[tuple[KeyPath, str], str]:
 
 def _paths(side: Side, tree: BaseTree) -> Iterator[tuple[KeyPath, str]]:
     """Yield the key and the path in the repository of everything that a benchmark may consist of."""
-    for keys, path in benchmark_paths(side.spec):
+    for keys, path in benchmark_paths(side.spec, side.environ):
         relative = _repository_path(side, path)
         if relative is None:
             continue

@@ -219,11 +219,13 @@ class GateSource:
         context = self._context
         # NOTE: without git, a checkout is an unpacked archive, whose content attributes can change as well.
         head_sha = head_commit(context.root) or context.event.head_sha
-        needs_files = any(True for spec in (base, self._head.spec) for _ in benchmark_paths(spec))
+        environ = context.environ
+        needs_files = any(True for spec in (base, self._head.spec) for _ in benchmark_paths(spec, environ))
         head_tree = context.base_files().open(head_sha) if needs_files and head_sha else None
         top = Path(os.path.normpath(context.root.absolute()))
-        before = Side(base, folder, tree if head_tree else None, top)
-        return find_changes(before, Side(self._head.spec, folder, head_tree, top, checked_out=True))
+        before = Side(base, folder, tree if head_tree else None, top, environ=environ)
+        after = Side(self._head.spec, folder, head_tree, top, checked_out=True, environ=environ)
+        return find_changes(before, after)
 
     def _apply_base_values(self, base: Spec, name: str) -> tuple[tuple[str, str], ...]:
         """Take the operational keys that affect the verdict from a base; return a reason if another base differs.

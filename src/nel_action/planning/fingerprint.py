@@ -228,11 +228,15 @@ def _stored(value: Any) -> str:  # noqa: ANN401 - JSON
     return text if len(text) <= _LONG else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def benchmark_paths(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
+def benchmark_paths(spec: Spec, environ: Mapping[str, str] | None = None) -> Iterator[tuple[KeyPath, str]]:
     """Yield the key and the path of every file or directory that a benchmark of the spec may consist of.
 
     Relative paths start from the directory of the spec. An absolute one may be part of a longer text, such as a shell
     command or a list of directories.
+
+    Args:
+        spec: the spec.
+        environ: values of the variables that references of the spec name.
     """
     for label, task in zip(_labels(spec), spec.evaluation.tasks, strict=True):
         data = None if spec.execution.has_remote_paths else task.dataset_dir
@@ -244,6 +248,8 @@ def benchmark_paths(spec: Spec) -> Iterator[tuple[KeyPath, str]]:
     for keys, value in flatten(spec).items():
         if class_of(keys) is KeyClass.BENCHMARK:
             texts = [*keys, *_texts(value)]
+            names = [text.partition(":")[2] for text in texts if text.startswith(("host:", "runtime:"))]
+            texts += [environ[name] for name in names if environ and name in environ]
             yield from ((keys, path) for text in texts for path in ABSOLUTE_PATH.findall(text))
             if keys[: len(_MOUNTS)] == _MOUNTS and isinstance(value, str) and not keys[-1].startswith("/"):
                 yield keys, keys[-1]
