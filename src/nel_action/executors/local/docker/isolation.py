@@ -89,7 +89,7 @@ def opening_mount(source: str, environ: Mapping[str, str]) -> Opening | None:
     """
     permitted = allowed(environ)
     # NOTE: also as it is written, since links below /proc lead elsewhere for the engine.
-    paths = {Path(os.path.normpath(f"/{source}"))}
+    paths = {Path("/", os.path.normpath(source).lstrip("/"))}
     try:
         paths.add(Path(os.path.realpath(source)))
     except OSError:
