@@ -84,12 +84,7 @@ def gateway_config(
         "replay": settings.replay,
         "store": settings.store,
         "max_age": 0.0 if fixed else settings.max_age,
-        "readiness": {
-            "seconds": limits.readiness_timeout,
-            "body": one_token_body(job.target.api_endpoint.model_id, job.task.endpoint_type),
-        }
-        if limits.readiness_timeout
-        else {},
+        "readiness": _readiness(job),
         "request_timeout": params.request_timeout,
         "max_retries": params.max_retries,
         "max_concurrency": limits.max_concurrency or 0,
