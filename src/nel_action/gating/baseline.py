@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from nel_action.errors import NotFoundError
-from nel_action.gating.external import open_run
 from nel_action.gating.result_set import ResultSet
 
-__all__ = ["Located", "Resolver", "age_of", "content_digest", "load_baseline", "locate_baseline"]
+__all__ = ["Located", "Resolver", "age_of", "content_digest", "locate_baseline"]
 
 Resolver = Callable[[str], Path | None]
 """Resolve a reference to a run directory or results file; None if it has none."""
@@ -78,34 +77,6 @@ def locate_baseline(
     branch_dir = branch(reference)
     logger.info("baseline %s: %s", reference, branch_dir or "no passing run yet")
     return Located(branch_dir, reference) if branch_dir else None
-
-
-def load_baseline(
-    reference: str,
-    *,
-    folder: Path,
-    invocation: Resolver | None = None,
-    branch: Resolver | None = None,
-    mlflow: Resolver | None = None,
-) -> ResultSet | None:
-    """Resolve and read a baseline.
-
-    Args:
-        reference: as for `locate_baseline`.
-        folder: directory of the spec, which relative paths start from.
-        invocation: resolves an invocation to its run directory on this machine.
-        branch: resolves a branch to its latest passing run.
-        mlflow: resolves an MLflow run to its downloaded artifacts.
-
-    Returns:
-        The baseline; None if a branch has no run yet.
-
-    Raises:
-        NotFoundError: the path, the invocation or the MLflow run does not exist.
-        ResultsError: the results are incomplete.
-    """
-    located = locate_baseline(reference, folder=folder, invocation=invocation, branch=branch, mlflow=mlflow)
-    return open_run(located.path, name=located.name) if located else None
 
 
 def _resolve_mlflow(resolve: Resolver | None, run: str, reference: str) -> Path:

@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 class BranchBaselines:
-    """Resolves a branch to a run directory; passed to `gating.baseline.load_baseline` as its `branch`."""
+    """Resolves a branch to a run directory; passed to `gating.baseline.locate_baseline` as its `branch`."""
 
     def __init__(
         self,
