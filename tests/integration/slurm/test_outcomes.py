@@ -70,7 +70,7 @@ def test_cancelled_with_scancel(on_full: MakeExecutor, full: Cluster, tmp_path: 
     full.run("scancel", attempt.backend_id)
     status = until_final(executor, attempt)
     assert status.state is JobState.CANCELLED
-    assert status.detail == "cancelled by user 0"
+    assert status.detail == "cancelled by root"
 
 
 def test_cancelled_by_the_executor(on_full: MakeExecutor, full: Cluster, tmp_path: Path) -> None:
