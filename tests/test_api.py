@@ -15,6 +15,8 @@ from nel_action.errors import EndpointError, NotFoundError, SpecError
 from nel_action.gating.verdict import Verdict
 from nel_action.model.job import JobState
 
+pytestmark = pytest.mark.slow
+
 SURFACE = ["__version__", "export", "gate", "load_spec", "plan", "run", "status", "wait"]
 
 

@@ -24,6 +24,8 @@ from nel_action.lifecycle.session import Session
 from nel_action.model.results import write_results
 from nel_action.spec.policy import GatePolicy
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Checkout:

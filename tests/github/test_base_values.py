@@ -15,6 +15,8 @@ from tests.github.test_escape import Repository, write
 from nel_action.github.policy_source import GateSource, load_spec_from_inputs
 from nel_action.spec.compose import LoadedSpec, load_spec
 
+pytestmark = pytest.mark.slow
+
 SLURM = {"type": "slurm", "hostname": "login.example", "output_dir": "/shared/ci", "runtime": "none"}
 LOCAL = {"type": "local", "runtime": "process"}
 

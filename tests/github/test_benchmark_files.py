@@ -18,6 +18,8 @@ from nel_action.github.base_revision import BaseFiles, BaseTree, TreeEntry, obje
 from nel_action.github.benchmark_files import Side, object_ids
 from nel_action.spec.model import Spec
 
+pytestmark = pytest.mark.slow
+
 PLACES: dict[str, Callable[[Path], dict[str, Any]]] = {
     "command": lambda work: {"command": ["python", str(work / "lib/score.py")]},
     "option": lambda work: {"command": ["python", "-c", "x", f"--data={work}/lib/score.py"]},

@@ -16,6 +16,8 @@ from nel_action.errors import ExitCode
 from nel_action.github.evaluate import evaluate
 from nel_action.github.event import EventKind, read_event
 
+pytestmark = pytest.mark.slow
+
 OF_THE_DEFAULT_BRANCH = [EventKind.PULL_REQUEST_TARGET, EventKind.WORKFLOW_RUN, EventKind.CHECK_RUN]
 """Events for which GitHub checks out the base, although they are about another commit."""
 

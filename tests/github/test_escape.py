@@ -20,6 +20,8 @@ from nel_action.github.context import ActionContext
 from nel_action.github.event import EventKind
 from nel_action.github.policy_source import GateSource, load_spec_from_inputs, resolve_rules
 
+pytestmark = pytest.mark.slow
+
 SPEC = """\
 execution: {type: local}
 target: {api_endpoint: {model_id: m, url: 'http://127.0.0.1:9/v1/chat/completions'}}

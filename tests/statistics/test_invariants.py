@@ -15,6 +15,8 @@ from nel_action.statistics.estimates import Evidence, StudentMean
 from nel_action.statistics.means import mean_of_clusters, mean_of_items
 from nel_action.statistics.relative import PairedRatio
 
+pytestmark = pytest.mark.slow
+
 ALPHA = 0.05
 SCORES = st.lists(st.sampled_from([0.0, 0.05, 0.3, 0.5, 0.9, 0.95, 1.0]), min_size=2, max_size=40)
 COUNT = st.integers(0, 40)

@@ -22,6 +22,8 @@ from nel_action.planning.jobs import AdapterSteps, Job, Limits
 from nel_action.spec.gateway import Gateway
 from nel_action.spec.target import ApiEndpoint, Target
 
+pytestmark = pytest.mark.slow
+
 API_KEY = "sk-known-value-of-the-target"
 ASK = """
 import json, os, pathlib, sys, urllib.request

@@ -15,6 +15,8 @@ from tests.support.slurm.daemons import wait_until
 
 from nel_action.executors.slurm.shell import template
 
+pytestmark = pytest.mark.slow
+
 JOB = "4711"
 
 LISTEN = """\
