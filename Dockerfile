@@ -30,6 +30,8 @@ RUN /uv/bin/uv pip install --quiet --python /opt/nel-action --no-deps . \
 
 FROM ${BASE} AS runner
 # Without git, results have no commit; the owner of a mounted checkout is usually not the user of the container.
+# Versions are those of the base image's release; mirrors drop old ones.
+# hadolint ignore=DL3008
 RUN apt-get -qq update \
     && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends git > /dev/null \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/apt /var/log/dpkg.log \

@@ -7,9 +7,11 @@ import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, Literal, cast
 
 if TYPE_CHECKING:
+    from zipfile import ZipFile
+
     from _typeshed import WriteableBuffer
 
 __all__ = [
@@ -20,7 +22,9 @@ __all__ = [
     "home_dir",
     "is_generated",
     "limited",
+    "open_zip",
     "write_atomically",
+    "zstd_errors",
 ]
 
 LINE_LIMIT: Final = 64 * 1024 * 1024
@@ -148,3 +152,38 @@ def digest_tree(folder: Path) -> str:
 def home_dir() -> Path:
     """Return `$NEL_ACTION_HOME`, by default `~/.nel-action`."""
     return Path(os.environ.get("NEL_ACTION_HOME") or "~/.nel-action").expanduser().absolute()
+
+
+def open_zip(path: Path, mode: Literal["r", "w"] = "r") -> ZipFile:
+    """Open an archive whose members may be compressed with Zstandard, as logs of inspect are.
+
+    Python supports this from version 3.14 on; before, `backports.zstd` does. Without either, opening such a member
+    raises NotImplementedError.
+
+    Args:
+        path: the archive.
+        mode: `r` to read, `w` to write.
+    """
+    if not _has_zstd_backport():
+        import zipfile
+
+        return zipfile.ZipFile(path, mode)
+    from backports.zstd import zipfile as backport
+
+    return cast("ZipFile", backport.ZipFile(path, mode))
+
+
+def zstd_errors() -> tuple[type[Exception], ...]:
+    """Return the errors of damaged archives that `open_zip` adds to those of `zipfile`."""
+    if not _has_zstd_backport():
+        return ()
+    from backports.zstd import ZstdError
+    from backports.zstd.zipfile import BadZipFile
+
+    return (BadZipFile, ZstdError)
+
+
+def _has_zstd_backport() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("backports") is not None and find_spec("backports.zstd") is not None

@@ -9,9 +9,9 @@ import pytest
 from click.testing import CliRunner
 from tests.support.recorded import RECORDED
 
+from nel_action import files
 from nel_action.cli.gate import gate
 from nel_action.errors import ResultsError
-from nel_action.formats import inspect_samples
 from nel_action.formats.inspect_samples import load_header, load_log
 from nel_action.gating.external import open_run
 
@@ -52,7 +52,7 @@ def test_load_log_rejects_a_flipped_bit(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="this Python supports Zstandard")
 def test_load_header_names_the_extra_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inspect_samples, "_has_zstd_backport", lambda: False)
+    monkeypatch.setattr(files, "_has_zstd_backport", lambda: False)
     with pytest.raises(ResultsError, match=r"nel-action\[inspect\]"):
         load_header(LOG)
 

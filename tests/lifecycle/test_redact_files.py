@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import os
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from tests.support.plans import make_spec
 
+from nel_action.files import open_zip
 from nel_action.lifecycle.redact_files import redact_job_files
 from nel_action.model.env_ref import EnvRef
 from nel_action.model.run_files import JobFiles
@@ -18,6 +20,8 @@ from nel_action.planning.jobs import Context
 from nel_action.planning.planner import make_plan
 
 SECRET = "k3y-t0p-s3cret-value"
+ZSTANDARD = 93
+"""Its number as the compression of a zip member."""
 
 
 def test_collected_logs_and_artifacts_contain_no_secret_in_any_form(tmp_path: Path) -> None:
@@ -65,6 +69,30 @@ def test_compressed_artifacts_are_unpacked_and_keep_their_other_content(collecte
         assert archive.namelist() == ["header.json", "data.bin", "other/plain.json"]
         assert archive.read("header.json").decode() == expected
         assert archive.read("data.bin") == b"\0" + b"*" * len(SECRET)
+
+
+def test_members_compressed_with_zstandard_are_unpacked(collected: JobFiles) -> None:
+    log = collected.artifacts / "log.eval"
+    with open_zip(log, "w") as archive:
+        archive.writestr("header.json", f'{{"header": "{SECRET}"}}', compress_type=ZSTANDARD)
+        archive.writestr("samples/1.json", "{}", compress_type=ZSTANDARD)
+    redact(collected, {"KEY": EnvRef.host("KEY")}, {"KEY": SECRET})
+    with open_zip(log) as archive:
+        assert [member.compress_type for member in archive.infolist()] == [ZSTANDARD] * 2
+        assert archive.read("header.json") == b'{"header": "***"}'
+        assert archive.read("samples/1.json") == b"{}"
+
+
+def test_damaged_member_keeps_its_archive(collected: JobFiles, caplog: pytest.LogCaptureFixture) -> None:
+    log = collected.artifacts / "log.eval"
+    with open_zip(log, "w") as archive:
+        archive.writestr("header.json", os.urandom(5000).hex(), compress_type=ZSTANDARD)
+    data = bytearray(log.read_bytes())
+    data[2000:2010] = bytes(10)
+    log.write_bytes(data)
+    redact(collected, {"KEY": EnvRef.host("KEY")}, {"KEY": SECRET})
+    assert log.read_bytes() == data
+    assert "log.eval cannot be unpacked" in caplog.text
 
 
 def test_files_without_secrets_are_not_rewritten(collected: JobFiles) -> None:

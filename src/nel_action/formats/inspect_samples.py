@@ -13,11 +13,11 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from nel_action.errors import ResultsError
+from nel_action.files import open_zip, zstd_errors
 from nel_action.formats.parsing import TRUNCATED, as_mapping, parse_float, reject_lfs_pointer, truncate_text
 
 __all__ = ["InspectSample", "load_header", "load_log", "normalized"]
@@ -79,7 +79,7 @@ def load_header(path: Path) -> dict[str, Any]:
         ResultsError: the file is truncated or not an inspect log.
     """
     _check_pointer(path)
-    with _decoding_errors(path), _open_zip(path) as archive:
+    with _decoding_errors(path), open_zip(path) as archive:
         header = json.loads(_read_member(archive, _HEADER))
         return header if isinstance(header, dict) else {}
 
@@ -112,19 +112,6 @@ def _decoding_errors(path: Path) -> Iterator[None]:
         raise ResultsError(msg, hint=TRUNCATED) from error
 
 
-def _has_zstd_backport() -> bool:
-    return find_spec("backports") is not None and find_spec("backports.zstd") is not None
-
-
-def _open_zip(path: Path) -> zipfile.ZipFile:
-    """Open an archive; reading a member with unsupported compression raises NotImplementedError."""
-    if not _has_zstd_backport():
-        return zipfile.ZipFile(path)
-    from backports.zstd.zipfile import ZipFile
-
-    return cast("zipfile.ZipFile", ZipFile(path))
-
-
 def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
     """Read a member of an archive.
 
@@ -145,16 +132,11 @@ def _damage_errors() -> tuple[type[Exception], ...]:
         OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RecursionError, zipfile.BadZipFile,
         zlib.error,
     )  # fmt: skip
-    if not _has_zstd_backport():
-        return errors
-    from backports.zstd import ZstdError
-    from backports.zstd.zipfile import BadZipFile
-
-    return (*errors, BadZipFile, ZstdError)
+    return (*errors, *zstd_errors())
 
 
 def _read_zip(path: Path) -> tuple[dict[str, Any], list[InspectSample]]:
-    with _open_zip(path) as archive:
+    with open_zip(path) as archive:
         # NOTE: a retried sample occurs twice under one name; the last one counts, as for inspect.
         names = dict.fromkeys(name for name in archive.namelist() if name.startswith(_SAMPLES))
         samples = [_parse_sample(json.loads(_read_member(archive, name))) for name in names]

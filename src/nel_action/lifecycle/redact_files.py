@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
-from nel_action.files import limited
+from nel_action.files import limited, open_zip, zstd_errors
 from nel_action.model.env_ref import host_names, runtime_names
 from nel_action.model.run_files import JobFiles
 from nel_action.planning.jobs import Job
@@ -73,11 +73,12 @@ def _redact(path: Path, redact: Redactor) -> None:
         rewrite = _redact_zip
     else:
         rewrite = _redact_binary if b"\0" in start else _redact_text
+    damaged: tuple[type[Exception], ...] = (*_DAMAGED, *zstd_errors())
     partial = path.with_name(f".{path.name}.redacted")
     try:
         try:
             changed = rewrite(path, partial, redact)
-        except _DAMAGED as error:
+        except damaged as error:
             logger.warning("%s cannot be unpacked, so that only its own bytes are redacted: %s", path.name, error)
             changed = _redact_binary(path, partial, redact)
         if changed:
@@ -149,7 +150,7 @@ def _redact_zip(path: Path, partial: Path, redact: Redactor) -> bool:
     changed = False
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         plain, redacted = Path(folder) / "content", Path(folder) / "redacted"
-        with zipfile.ZipFile(path) as source, zipfile.ZipFile(partial, "w") as target:
+        with open_zip(path) as source, open_zip(partial, "w") as target:
             remaining = _UNPACKED_LIMIT
             for member in source.infolist():
                 remaining -= member.file_size
