@@ -80,9 +80,6 @@ def _describe(error: BaseException) -> str:
         subject = f": {error.filename}" if error.filename is not None else ""
         fix = f"; {_FIXES[error.errno]}" if error.errno in _FIXES else ""
         return " ".join(f"operating system error{subject}: {error.strerror or error}{fix}".split())
-    if isinstance(error, sqlite3.DatabaseError) and any(word in str(error) for word in ("not a database", "malformed")):
-        fix = "move ledger.db away; the next run finds its jobs again by their keys"
-        return f"the ledger in $NEL_ACTION_HOME is damaged: {error}; {fix}"
     if isinstance(error, sqlite3.Error):
         return _describe_ledger_error(error)
     if isinstance(error, MemoryError):
