@@ -179,7 +179,9 @@ def test_scores_of_one_item_are_no_failure(value: float, policy: str, tmp_path: 
     assert process.returncode in {3, 4}, process.stdout + process.stderr
 
 
-@pytest.mark.parametrize("content", [b"not a database " * 9, b"SQLite format 3\0" + b"\xff" * 4096, bytes(range(256)) * 16])
+@pytest.mark.parametrize(
+    "content", [b"not a database " * 9, b"SQLite format 3\0" + b"\xff" * 4096, bytes(range(256)) * 16]
+)
 def test_damaged_ledger_is_named_with_the_way_to_rebuild_it(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "ledger.db").write_bytes(content)
     done = nel("ls", "runs", home=tmp_path)

@@ -137,8 +137,7 @@ def test_the_cache_of_a_nemo_adapter_is_off_behind_the_gateway() -> None:
     assert adapter({"use_caching": True, "use_reasoning": True}) == {"use_caching": False, "use_reasoning": True}
     interceptors = ["caching", {"name": "caching", "config": {"cache_dir": "/c"}}, "endpoint"]
     off = {"reuse_cached_responses": False}
-    assert adapter({"interceptors": interceptors}) == {
-        "use_caching": False,
+    assert adapter({"use_caching": True, "interceptors": interceptors}) == {
         "interceptors": [
             {"name": "caching", "config": off},
             {"name": "caching", "config": {"cache_dir": "/c", **off}},

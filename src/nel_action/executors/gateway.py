@@ -133,9 +133,12 @@ def _without_cache(task: HarnessTask) -> HarnessTask:
     target = dict(task.config.get("target") or {})
     endpoint = dict(target.get("api_endpoint") or {})
     adapter = dict(endpoint.get("adapter_config") or {})
-    adapter["use_caching"] = False
+    # NOTE: nemo-evaluator refuses the flat keys beside a list of interceptors, which caches only if it says so.
+    adapter.pop("use_caching", None)
     if isinstance(adapter.get("interceptors"), list):
         adapter["interceptors"] = [_without_reuse(item) for item in adapter["interceptors"]]
+    else:
+        adapter["use_caching"] = False
     endpoint["adapter_config"] = adapter
     return replace(task, config={**task.config, "target": {**target, "api_endpoint": endpoint}})
 

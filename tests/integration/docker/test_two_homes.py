@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.local_jobs import INVOCATION, Bench, job, stop_supervisors, supervisor_pid, wait
+from tests.support.slurm.daemons import wait_until
 
 from nel_action.executors.interface import poll_attempts
 from nel_action.executors.local.attempt import JobRecord
@@ -97,4 +98,9 @@ def test_a_container_that_may_have_run_for_a_moment_is_not_started_again(
     engine.containers.create(image, ["true"], name=container_name(directory), labels=labels)
     status = wait(bench.executor(), [bench.executor().submit(one, 1, INVOCATION)])[one.key]
     assert status.state is state
-    assert not engine.containers.list(all=True, filters={"name": container_name(directory)}, ignore_removed=True)
+    name = container_name(directory)
+    wait_until(
+        lambda: not engine.containers.list(all=True, filters={"name": name}, ignore_removed=True),
+        seconds=30,
+        what="the container to be removed",
+    )

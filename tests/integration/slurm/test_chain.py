@@ -20,7 +20,7 @@ echo "run $((count + 1)) starts at $count" >> "$NEL_OUTPUT_DIR/runs"
 first=$(wc -l < "$NEL_OUTPUT_DIR/runs")
 until [ "$first" -gt 1 ]; do
     count=$((count + 1))
-    echo "$count" > "$NEL_OUTPUT_DIR/count"
+    echo "$count" > "$NEL_OUTPUT_DIR/next" && mv "$NEL_OUTPUT_DIR/next" "$NEL_OUTPUT_DIR/count"
     sleep 0.2
 done
 {GOOD}"""
