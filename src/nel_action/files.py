@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, cast
 
 if TYPE_CHECKING:
     from zipfile import ZipFile
@@ -23,6 +23,7 @@ __all__ = [
     "is_generated",
     "limited",
     "open_zip",
+    "without_surrogates",
     "write_atomically",
     "zstd_errors",
 ]
@@ -181,6 +182,20 @@ def zstd_errors() -> tuple[type[Exception], ...]:
     from backports.zstd.zipfile import BadZipFile
 
     return (BadZipFile, ZstdError)
+
+
+def without_surrogates(value: Any) -> Any:  # noqa: ANN401 - JSON
+    """Return a JSON value whose texts can be encoded; half of a surrogate pair becomes U+FFFD.
+
+    Programs that cut text at a number of UTF-16 units write such halves, and `json.dumps` escapes them.
+    """
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {without_surrogates(key): without_surrogates(item) for key, item in value.items()}
+    return value
 
 
 def _has_zstd_backport() -> bool:

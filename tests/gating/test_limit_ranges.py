@@ -121,6 +121,53 @@ def test_seconds_between_0_and_1_have_no_range() -> None:
     assert judge_results(make_results(task), {"tasks": {"gsm8k": {"max": 2}}}).exit_code == 0
 
 
+def judge_unknown_scale(value: float, stderr: float, limits: dict[str, Any], metric: str = "wer") -> GateReport:
+    """Judge a score without items, and with a standard error that no proportion has."""
+    score = Score(metric=metric, value=value, stderr=stderr, n=500, higher_is_better="min" in limits)
+    task = make_task(scores=(score,), primary_metric=metric, n_items=500, n_expected=500)
+    return judge_results(make_results(task), {"tasks": {"gsm8k": limits}})
+
+
+@pytest.mark.parametrize(
+    ("value", "stderr", "limits", "fix"),
+    [
+        (12.0, 1.0, {"min": 0.7}, "70 % is written 70 with bounds: [0, 100]"),
+        (1.5, 0.1, {"min": 0.7}, "otherwise state bounds"),
+        (0.9, 0.01, {"max": 20}, "20 % is written 0.2 with bounds: [0, 1]"),
+        (0.02, 0.001, {"max": 1.5}, "otherwise state bounds of the metric"),
+    ],
+)
+def test_limit_and_score_of_different_scales_are_unmeasurable_unless_bounds_are_stated(
+    value: float, stderr: float, limits: dict[str, Any], fix: str
+) -> None:
+    report = judge_unknown_scale(value, stderr, limits)
+    assert report.exit_code == 3
+    assert fix in report.reasons[0]
+    assert judge_unknown_scale(value, stderr, limits | {"bounds": [0, 1000]}).exit_code != 3
+
+
+@pytest.mark.parametrize(
+    ("value", "limits"), [(86.0, {"min": 0.7}), (7.2, {"min": 1}), (0.9, {"max": 0.2}), (0.9, {"max": 300})]
+)
+def test_limits_whose_scale_is_plausible_are_judged(value: float, limits: dict[str, Any]) -> None:
+    assert judge_unknown_scale(value, 0.01, limits).exit_code != 3
+
+
+@pytest.mark.parametrize(
+    "metric", ["latency_s", "time_to_first_token", "mean latency", "duration", "p95_ms", "seconds"]
+)
+def test_scale_of_times_is_known_by_their_name(metric: str) -> None:
+    assert judge_unknown_scale(0.4, 0.01, {"max": 2}, metric).exit_code == 0
+
+
+def test_score_of_more_items_than_were_evaluated_is_unmeasurable() -> None:
+    score = Score(metric="acc", value=0.72, stderr=0.006, n=5000, higher_is_better=True)
+    task = make_task(scores=(score,), primary_metric="acc", n_items=500, n_expected=500)
+    report = judge_results(make_results(task), {"tasks": {"gsm8k": {"min": 0.7}}})
+    assert report.exit_code == 3
+    assert "acc claims 5,000 items, but the task evaluated 500 items" in report.reasons[0]
+
+
 RECORDED = Path(__file__).parents[1] / "formats" / "recorded"
 
 

@@ -24,6 +24,8 @@ from nel_action.github.inputs import Mode
 from nel_action.github.policy_source import GateSource, load_spec_from_inputs, resolve_rules
 from nel_action.spec.compose import LoadedSpec, load_spec
 
+pytestmark = pytest.mark.slow
+
 Change = Callable[["Commented"], None]
 
 

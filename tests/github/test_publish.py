@@ -20,6 +20,8 @@ from nel_action.github.publish import Ticker
 from nel_action.model.job import JobState
 from nel_action.report.progress import JobRow
 
+pytestmark = pytest.mark.slow
+
 SPEC = Path("evals/gate.yaml")
 
 

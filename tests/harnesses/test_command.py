@@ -11,6 +11,7 @@ from tests.support.bindings import binding, harness_task
 
 from nel_action.errors import ResultsError
 from nel_action.harnesses.command import HARNESS
+from nel_action.model.results import Sample, read_samples, write_samples
 from nel_action.model.task import Progress
 
 PROGRAM = """
@@ -154,3 +155,21 @@ def test_progress_reads_progress_json(tmp_path: Path) -> None:
     assert HARNESS.progress(tmp_path, "") == Progress(3, 10)
     (tmp_path / "progress.json").write_text('{"done": 3, "to')
     assert HARNESS.progress(tmp_path, "") is None
+
+
+def test_read_replaces_halves_of_surrogate_pairs(tmp_path: Path) -> None:
+    line = r'{"id": "q\ud83d", "scores": {"acc\udc00": 1}, "output": "cut \ud83d\ude00 \ud83d"}'
+    content = {"scores": {"acc\udc00": {"value": 1.0}}, "n_items": 1}
+    result = HARNESS.read(harness_task(command=("x",)), write(tmp_path, content, f"{line}\n"))
+    samples = list(result.samples or ())
+    assert [score.metric for score in result.scores] == ["acc\ufffd"]
+    assert [(sample.id, sample.output) for sample in samples] == [("q\ufffd", "cut \U0001f600 \ufffd")]
+    assert write_samples(samples, tmp_path / "s.jsonl.gz") == 1
+    assert list(read_samples(tmp_path / "s.jsonl.gz")) == samples
+
+
+def test_samples_of_any_reader_are_written_without_halves_of_surrogate_pairs(tmp_path: Path) -> None:
+    sample = Sample(id="q", scores={"acc": 1.0}, output="\ud800", input="\ude00x")
+    assert write_samples([sample], tmp_path / "s.jsonl.gz") == 1
+    (written,) = read_samples(tmp_path / "s.jsonl.gz")
+    assert (written.output, written.input, written.scores) == ("\ufffd", "\ufffdx", {"acc": 1.0})

@@ -229,3 +229,11 @@ def test_invalid_yaml_in_own_group_is_reported(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
         load_spec(tmp_path / "s.yaml")
     assert str(caught.value).startswith(f"{tmp_path}/execution/mine.yaml:2:1: the line is indented with a tab")
+
+
+@pytest.mark.parametrize("authority", ["user:pass@h", "token@h:80", "@h"])
+def test_credentials_in_a_url_are_refused_and_not_repeated(tmp_path: Path, authority: str) -> None:
+    url = f"https://{authority}/v1/chat/completions"
+    [line] = problems_of(tmp_path, f"target: {{api_endpoint: {{model_id: m, url: '{url}'}}}}\n" + TASKS)
+    assert line.startswith("1:38: target.api_endpoint.url: a URL must not contain a user name or password")
+    assert "pass@" not in line

@@ -133,7 +133,7 @@ def _without_cache(task: HarnessTask) -> HarnessTask:
     target = dict(task.config.get("target") or {})
     endpoint = dict(target.get("api_endpoint") or {})
     adapter = dict(endpoint.get("adapter_config") or {})
-    # NOTE: nemo-evaluator refuses the flat keys beside a list of interceptors, which caches only if it says so.
+    # NOTE: nemo-evaluator refuses the flat keys together with a list of interceptors, which caches only if it says so.
     adapter.pop("use_caching", None)
     if isinstance(adapter.get("interceptors"), list):
         adapter["interceptors"] = [_without_reuse(item) for item in adapter["interceptors"]]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from nel_action.errors import ResultsError
+from nel_action.files import without_surrogates
 from nel_action.model.results import Sample, Score
 from nel_action.model.task import EndpointType, HarnessTask, Params
 
@@ -175,7 +176,7 @@ def load_json(path: Path) -> dict[str, Any]:
     """
     content = read_content(path)
     try:
-        data = json.loads(content)
+        data = without_surrogates(json.loads(content)) if b"\\u" in content else json.loads(content)
     except (ValueError, RecursionError) as error:
         msg = f"{path.name} is not valid JSON: {error}"
         raise ResultsError(msg, hint=TRUNCATED) from error
@@ -232,7 +233,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
     reject_lfs_pointer(path, line)
     try:
-        data = json.loads(line)
+        data = without_surrogates(json.loads(line)) if b"\\u" in line else json.loads(line)
     except (ValueError, RecursionError) as error:
         msg = f"{path.name}, line {number}, is not valid JSON"
         raise ResultsError(msg, hint=TRUNCATED) from error

@@ -14,7 +14,7 @@ from nel_action.gating.verdict import LimitTest
 from nel_action.model.results import TaskResult
 from nel_action.model.unmeasurable import Unmeasurable
 from nel_action.spec.limits import Limit, LimitUnit, Rule
-from nel_action.spec.metric_range import MetricRange, limit_range_problem
+from nel_action.spec.metric_range import MetricRange, limit_range_problem, scale_problem
 from nel_action.spec.policy import FloorRule, TaskPolicy
 from nel_action.statistics.distributions import normal_quantile
 from nel_action.statistics.estimates import Evidence, Negated, PointEstimate
@@ -174,11 +174,25 @@ def evaluate_limits(measured: Measured, *, needs_baseline: bool) -> Iterator[Lim
         if limit.needs_baseline is not needs_baseline:
             continue
         known = measured.known_range
-        problem = limit_range_problem(limit, stated, known) if known is not None else None
+        problem = (
+            limit_range_problem(limit, stated, known)
+            if known is not None
+            else scale_problem(limit, stated, measured.samples.score.metric, *_extent(measured))
+        )
         if problem is not None:
             yield Unmeasurable("; ".join(problem))
         else:
             yield RULES[limit.rule].test(limit, stated, measured)
+
+
+def _extent(measured: Measured) -> tuple[float, float]:
+    """Return the smallest and the largest known value of the metric, of items and scores on both sides."""
+    sides = [measured.samples, *([measured.comparison.baseline] if measured.comparison is not None else [])]
+    values = [side.score.value for side in sides]
+    for side in sides:
+        if side.items is not None:
+            values += [side.items.low * side.scale, side.items.high * side.scale]
+    return min(values), max(values)
 
 
 def exceeded_usage(policy: TaskPolicy, result: TaskResult) -> tuple[list[str], list[str]]:

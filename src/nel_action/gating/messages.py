@@ -107,6 +107,11 @@ def partial_score(score: Score, n: int) -> str:
     return f"{score.metric} was computed from only {count(score.n or 0)} of {plural(n, 'item')}"
 
 
+def more_items_than_evaluated(score: Score, n: int) -> str:
+    """Return that a score claims more items than were evaluated."""
+    return f"{score.metric} claims {count(score.n or 0)} items, but the task evaluated {plural(n, 'item')}"
+
+
 def too_few_items(n: int, limit: float, *, paired: bool = False) -> str:
     """Return that `min_items` is not reached.
 

@@ -106,6 +106,8 @@ def _validate_items(result: TaskResult, score: Score, policy: TaskPolicy) -> Unm
         return Unmeasurable(messages.UNKNOWN_ITEM_COUNT) if is_required else None
     if result.n_expected is not None and n < result.n_expected:
         return Unmeasurable(messages.missing_items(n, result.n_expected))
+    if score.n is not None and result.n_items is not None and score.n > result.n_items:
+        return Unmeasurable(messages.more_items_than_evaluated(score, result.n_items))
     if score.n is not None and score.n + score.excluded < n:
         return Unmeasurable(messages.partial_score(score, n))
     measured = n - score.excluded if score.n is None else min(n, score.n)

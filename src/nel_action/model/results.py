@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Annotated, Any, BinaryIO, Final, cast
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticSerializationError
 
 from nel_action.errors import ResultsError
-from nel_action.files import limited, write_atomically
+from nel_action.files import limited, without_surrogates, write_atomically
 
 __all__ = [
     "MAX_UNANSWERED",
@@ -288,7 +289,11 @@ def write_samples(samples: Iterable[Sample], path: Path) -> int:
     # NOTE: mtime=0, so that files of equal samples have equal digests.
     with partial.open("wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0, compresslevel=5) as out:
         for sample in samples:
-            out.write(sample.model_dump_json(exclude_defaults=True).encode() + b"\n")
+            try:
+                line = sample.model_dump_json(exclude_defaults=True)
+            except PydanticSerializationError:
+                line = json.dumps(without_surrogates(sample.model_dump(exclude_defaults=True)))
+            out.write(line.encode() + b"\n")
             count += 1
     partial.replace(path)
     return count

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, NamedTuple
 
 from nel_action.spec.limits import Limit, Rule
 
-__all__ = ["MetricRange", "limit_range_problem", "range_of_metric"]
+__all__ = ["MetricRange", "limit_range_problem", "range_of_metric", "scale_problem"]
 
 _PROPORTIONS: Final = {
     "lm_eval": ("acc", "acc_norm", "acc_bytes", "acc_mutual_info", "exact_match", "prompt_level_strict_acc",
@@ -18,6 +19,8 @@ _PROPORTIONS: Final = {
 """Metrics between 0 and 1 by the program that computes them."""
 _PROGRAMS: Final = {"lm-evaluation-harness": "lm_eval"}
 _PERCENT: Final = 100.0
+_TIME: Final = re.compile(r"latency|duration|seconds|(?:^|[_ /])(?:time|ms|s|sec)(?:$|[_ /,])", re.IGNORECASE)
+"""Names of metrics that are times."""
 
 
 class MetricRange(NamedTuple):
@@ -71,6 +74,33 @@ def limit_range_problem(limit: Limit, stated: float, known: MetricRange) -> tupl
         return None
     effect = "violate" if unbroken else "meet"
     return f"{text}: no score within the range of the metric ({known}) can {effect} it", _fix(limit, stated, known)
+
+
+def scale_problem(limit: Limit, stated: float, metric: str, low: float, high: float) -> tuple[str, str] | None:
+    """Return that a limit and a metric of unknown range seem to have different scales, and the fix; else None.
+
+    A limit of 20 passes every error rate that is a proportion, and a limit of 0.7 every percentage. Both may be meant,
+    for losses or ratios; then `bounds` says so. Times have a scale that their name states.
+
+    Args:
+        limit: row of the limit.
+        stated: value of the limit in the policy.
+        metric: name of the metric.
+        low: smallest known value of the metric: of the scores, and of the items if there are any.
+        high: largest known value.
+    """
+    if _TIME.search(metric):
+        return None
+    text = f"{limit.key}: {stated:g}"
+    as_fraction, as_percent = low >= 0 and high <= 1, high > 1
+    is_allowance = limit.rule is Rule.CHANGE or not limit.is_minimum
+    if as_fraction and is_allowance and limit.rule in (Rule.SCORE, Rule.CHANGE) and 1 < stated <= _PERCENT:
+        fix = f"{stated:g} % is written {stated / _PERCENT:g} with bounds: [0, 1]; otherwise state bounds of the metric"
+        return f"{text} exceeds everything that was measured ({low:g} to {high:g}), as if it were a percentage", fix
+    if limit.rule is Rule.SCORE and limit.is_minimum and as_percent and 0 < stated < 1 and high < stated * _PERCENT:
+        fix = f"{stated * _PERCENT:g} % is written {stated * _PERCENT:g} with bounds: [0, 100]; otherwise state bounds"
+        return f"{text} is a fraction, but the score {high:g} may be a percentage", fix
+    return None
 
 
 def _as_percentage(stated: float) -> str:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
+from pydantic import field_validator
+
 from nel_action.model.task import EndpointType
 from nel_action.spec.base import EnvironmentName, Free, SpecModel
 
@@ -21,6 +25,18 @@ class ApiEndpoint(SpecModel):
     """Endpoint type of `url`; by default derived from its path."""
     adapter_config: Free | None = None
     """Changes of requests and answers (docs/gateway.md), by the gateway or by the adapter of a nemo container."""
+
+    @field_validator("url")
+    @classmethod
+    def _has_no_password(cls, url: str | None) -> str | None:
+        try:
+            authority = urlsplit(url or "").netloc
+        except ValueError:
+            return url  # reported with the other problems of the URL
+        if "@" in authority:
+            msg = "a URL must not contain a user name or password; name a variable with the key in api_key_name"
+            raise ValueError(msg)
+        return url
 
 
 class Target(SpecModel):
