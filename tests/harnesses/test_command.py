@@ -8,8 +8,11 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 from tests.support.bindings import binding, harness_task
+from tests.support.gate_results import make_policy
 
 from nel_action.errors import ResultsError
+from nel_action.gating.external import open_run
+from nel_action.gating.judge import judge_result_set
 from nel_action.harnesses.command import HARNESS
 from nel_action.model.results import Sample, read_samples, write_samples
 from nel_action.model.task import Progress
@@ -28,6 +31,7 @@ with open(os.path.join(out, "scores.json"), "w") as file:
 
 
 def write(folder: Path, data: object, samples: str | None = None) -> Path:
+    folder.mkdir(exist_ok=True)
     (folder / "scores.json").write_text(json.dumps(data))
     if samples is not None:
         (folder / "samples.jsonl").write_text(samples)
@@ -173,3 +177,19 @@ def test_samples_of_any_reader_are_written_without_halves_of_surrogate_pairs(tmp
     assert write_samples([sample], tmp_path / "s.jsonl.gz") == 1
     (written,) = read_samples(tmp_path / "s.jsonl.gz")
     assert (written.output, written.input, written.scores) == ("\ufffd", "\ufffdx", {"acc": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("stated", "exit_code"), [({}, 3), ({"mean_of_items": True}, 3), ({"mean_of_items": False}, 0)]
+)
+def test_score_is_the_mean_of_its_samples_unless_the_file_states_otherwise(
+    tmp_path: Path, stated: dict[str, object], exit_code: int
+) -> None:
+    lines = [json.dumps({"id": str(index), "scores": {"acc": float(index < 430)}}) for index in range(500)]
+    content = {"scores": {"acc": {"value": 0.95, "stderr": 0.01, "higher_is_better": True} | stated}, "n_items": 500}
+    task = write(tmp_path / "mine", content, "\n".join([*lines, ""]))
+    run, policy = open_run(task), make_policy({"defaults": {"min": 0.9}})
+    name = run.results.tasks[0].task
+    report = judge_result_set(run, policy=policy, baseline=None, expected=[name])
+    assert report.exit_code == exit_code
+    assert exit_code == 0 or "0.86" in report.reasons[0]

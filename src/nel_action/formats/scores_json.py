@@ -77,13 +77,15 @@ def read(path: Path, task: HarnessTask) -> ParsedResult:
     """
     file = path / "scores.json"
     content = _validate(load_json(file), file)
+    samples = path / "samples.jsonl"
     scores = tuple(
-        score for name, raw in content.scores.items() if (score := _parse_score(name, raw, content.n_items, file))
+        _defined_by_items(score) if samples.exists() else score
+        for name, raw in content.scores.items()
+        if (score := _parse_score(name, raw, content.n_items, file))
     )
     if not scores:
         msg = f"{file.name} contains no finite score"
         raise ResultsError(msg, hint='write {"scores": {"accuracy": {"value": 0.5}}, "n_items": 100}')
-    samples = path / "samples.jsonl"
     if samples.exists():
         _check_items(samples, content.n_items)
     primary = select_primary_metric(task.metric or content.primary_metric, [score.metric for score in scores])
@@ -133,6 +135,11 @@ def _parse_score(name: str, raw: object, n_items: int | None, path: Path) -> Sco
     except ValidationError as error:
         msg = f"{path.name}: scores.{name}.{_first_error(error)}"
         raise ResultsError(msg, hint="docs/harnesses.md specifies the file") from error
+
+
+def _defined_by_items(score: Score) -> Score:
+    """Return the score as the mean of the samples with its name, unless the file states otherwise."""
+    return score if score.mean_of_items is not None else score.model_copy(update={"mean_of_items": True})
 
 
 def _read_samples(path: Path) -> Iterator[Sample]:
