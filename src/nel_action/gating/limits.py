@@ -217,4 +217,4 @@ def _observed(limit: Limit, result: TaskResult) -> float | None:
         return result.seconds if limit.key == "seconds" else result.usage.get(limit.key)
     if result.health is None:
         return None
-    return result.health.share(limit.key) if limit.unit is LimitUnit.FRACTION else result.health.latency_p95_ms
+    return result.health.share(limit.key) if limit.unit is LimitUnit.FRACTION else getattr(result.health, limit.key)
