@@ -23,6 +23,7 @@ __all__ = [
     "Scaled",
     "StudentMean",
     "Untestable",
+    "WrappedEvidence",
     "obstacle",
 ]
 
@@ -166,14 +167,10 @@ class Untestable:
 
 
 @dataclass(frozen=True, slots=True)
-class FailOnly:
-    """An estimate of which only "the true mean is at least the limit" is ever rejected.
-
-    Its lower bound is shown and decides nothing.
-    """
+class WrappedEvidence:
+    """An estimate made of another one; what a subclass does not define is that of `inner`."""
 
     inner: Evidence
-    obstacle: Obstacle
 
     @property
     def estimate(self) -> float:
@@ -199,9 +196,9 @@ class FailOnly:
         """See `Evidence.p_value_at_least`."""
         return self.inner.p_value_at_least(limit)
 
-    def p_value_at_most(self, _limit: float) -> float:
+    def p_value_at_most(self, limit: float) -> float:
         """See `Evidence.p_value_at_most`."""
-        return 1.0
+        return self.inner.p_value_at_most(limit)
 
     def upper_bound(self, alpha: float) -> float:
         """See `Evidence.upper_bound`."""
@@ -213,30 +210,27 @@ class FailOnly:
 
 
 @dataclass(frozen=True, slots=True)
-class Negated:
-    """An estimate of the negative mean, for metrics of which smaller values are better and for maxima."""
+class FailOnly(WrappedEvidence):
+    """An estimate of which only "the true mean is at least the limit" is ever rejected.
 
-    inner: Evidence
+    Its lower bound is shown and decides nothing.
+    """
+
+    obstacle: Obstacle
+
+    def p_value_at_most(self, _limit: float) -> float:
+        """See `Evidence.p_value_at_most`."""
+        return 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Negated(WrappedEvidence):
+    """An estimate of the negative mean, for metrics of which smaller values are better and for maxima."""
 
     @property
     def estimate(self) -> float:
         """See `Evidence.estimate`."""
         return -self.inner.estimate
-
-    @property
-    def stderr(self) -> float:
-        """See `Evidence.stderr`."""
-        return self.inner.stderr
-
-    @property
-    def max_item_deviation(self) -> float:
-        """See `Evidence.max_item_deviation`."""
-        return self.inner.max_item_deviation
-
-    @property
-    def method(self) -> str:
-        """See `Evidence.method`."""
-        return self.inner.method
 
     def p_value_at_least(self, limit: float) -> float:
         """See `Evidence.p_value_at_least`."""
@@ -256,10 +250,9 @@ class Negated:
 
 
 @dataclass(frozen=True, slots=True)
-class Scaled:
+class Scaled(WrappedEvidence):
     """An estimate in another unit: a percentage of right/wrong items is a proportion times 100."""
 
-    inner: Evidence
     factor: float
     """Positive factor from the unit of `inner`."""
     offset: float = 0.0
@@ -279,11 +272,6 @@ class Scaled:
     def max_item_deviation(self) -> float:
         """See `Evidence.max_item_deviation`."""
         return self.factor * self.inner.max_item_deviation
-
-    @property
-    def method(self) -> str:
-        """See `Evidence.method`."""
-        return self.inner.method
 
     def inner_limit(self, limit: float) -> float:
         """Return a limit in the unit of `inner`."""

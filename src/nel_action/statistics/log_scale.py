@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nel_action.statistics.distributions import t_quantile, t_sf
-from nel_action.statistics.estimates import MIN_UNBOUNDED, Evidence, Obstacle
+from nel_action.statistics.estimates import MIN_UNBOUNDED, Evidence, Obstacle, WrappedEvidence
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,14 +21,13 @@ __all__ = ["PositiveMean", "mean_of_positive_items"]
 
 
 @dataclass(frozen=True, slots=True)
-class PositiveMean:
+class PositiveMean(WrappedEvidence):
     """A mean of positive scores: another estimate, of which the upper side is the more conservative of two.
 
     The second one is the modified method of Cox for lognormal scores (Olsson, 2005): log mean = m + s^2 / 2 with the
     standard error sqrt(s^2 / n + s^4 / (2 (n - 1))) and n - 1 degrees of freedom.
     """
 
-    inner: Evidence
     log_mean: float
     """m + s^2 / 2 for mean m and standard deviation s of the logarithms."""
     log_stderr: float
@@ -38,21 +37,6 @@ class PositiveMean:
     def obstacle(self) -> Obstacle | None:
         """Why the mean cannot be shown to be small: fewer items than a value in 5 % of them needs to be among them."""
         return Obstacle.FEW_UNBOUNDED if self.n < MIN_UNBOUNDED else None
-
-    @property
-    def estimate(self) -> float:
-        """See `Evidence.estimate`."""
-        return self.inner.estimate
-
-    @property
-    def stderr(self) -> float:
-        """See `Evidence.stderr`."""
-        return self.inner.stderr
-
-    @property
-    def max_item_deviation(self) -> float:
-        """See `Evidence.max_item_deviation`."""
-        return self.inner.max_item_deviation
 
     @property
     def method(self) -> str:
@@ -66,18 +50,10 @@ class PositiveMean:
         lognormal = t_sf((math.log(limit) - self.log_mean) / self.log_stderr, self.n - 1)
         return max(lognormal, self.inner.p_value_at_least(limit))
 
-    def p_value_at_most(self, limit: float) -> float:
-        """See `Evidence.p_value_at_most`."""
-        return self.inner.p_value_at_most(limit)
-
     def upper_bound(self, alpha: float) -> float:
         """See `Evidence.upper_bound`."""
         exponent = self.log_mean + t_quantile(1 - alpha, max(1, self.n - 1)) * self.log_stderr
         return max(self.inner.upper_bound(alpha), math.exp(min(exponent, 700.0)))
-
-    def lower_bound(self, alpha: float) -> float:
-        """See `Evidence.lower_bound`."""
-        return self.inner.lower_bound(alpha)
 
 
 def mean_of_positive_items(values: NDArray[np.float64], inner: Evidence) -> Evidence:
