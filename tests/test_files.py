@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from nel_action.errors import ResultsError
-from nel_action.files import digest_tree, limited
+from nel_action.files import digest_tree, limited, try_lock
 from nel_action.formats import inspect_samples
 from nel_action.gating.items import read_items
 from nel_action.model.results import read_samples
@@ -82,3 +83,14 @@ def test_digest_tree_leaves_out_git_bytecode_run_directories_and_homes(
     assert digest_tree(tmp_path) == digest
     (tmp_path / "runs" / "input").write_text("not ours", encoding="utf-8")
     assert digest_tree(tmp_path) != digest
+
+
+def test_try_lock_is_exclusive_until_its_descriptor_is_closed(tmp_path: Path) -> None:
+    first = try_lock(tmp_path / "lock")
+    assert first is not None
+    assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
+    assert try_lock(tmp_path / "lock") is None
+    os.close(first)
+    second = try_lock(tmp_path / "lock")
+    assert second is not None
+    os.close(second)

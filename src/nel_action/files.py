@@ -1,4 +1,4 @@
-"""Atomic writes, digests of directories, and the location of `$NEL_ACTION_HOME`."""
+"""Files: atomic writes, locks, archives, digests of directories, and the location of `$NEL_ACTION_HOME`."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ __all__ = [
     "is_generated",
     "limited",
     "open_zip",
+    "try_lock",
     "without_surrogates",
     "write_atomically",
     "zstd_errors",
@@ -153,6 +154,22 @@ def digest_tree(folder: Path) -> str:
 def home_dir() -> Path:
     """Return `$NEL_ACTION_HOME`, by default `~/.nel-action`."""
     return Path(os.environ.get("NEL_ACTION_HOME") or "~/.nel-action").expanduser().absolute()
+
+
+def try_lock(path: Path) -> int | None:
+    """Lock a file, which is created if it does not exist; return a descriptor, or None if another process holds it.
+
+    Closing the descriptor, or the end of the process, releases the lock.
+    """
+    import fcntl
+
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def open_zip(path: Path, mode: Literal["r", "w"] = "r") -> ZipFile:

@@ -23,7 +23,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import secrets
@@ -36,7 +35,7 @@ from typing import Any, Final
 
 from nel_action.errors import ExecutorError
 from nel_action.executors.local.attempt import JOB_FILE, AttemptDir, JobRecord
-from nel_action.files import is_generated, write_atomically
+from nel_action.files import is_generated, try_lock, write_atomically
 from nel_action.model.job import Key, attempt_name
 from nel_action.model.run_files import JobFiles
 
@@ -214,13 +213,7 @@ class Queue:
 
     def try_lock(self) -> int | None:
         """Return a descriptor that holds the lock, or None if another process holds it."""
-        descriptor = os.open(self.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        return descriptor
+        return try_lock(self.lock)
 
     def add(self, name: str) -> None:
         """Add the name of an attempt; it is ignored as long as the attempt does not exist."""

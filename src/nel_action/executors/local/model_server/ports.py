@@ -6,7 +6,6 @@ An answer on a port proves nothing: another job's server may have taken the port
 
 from __future__ import annotations
 
-import fcntl
 import ipaddress
 import os
 import socket
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from nel_action.executors.local.subprocesses import MARK
+from nel_action.files import try_lock
 
 __all__ = ["PortOwner", "ReservedPort", "free_port", "is_port_taken", "port_owner", "reserve_port"]
 
@@ -84,13 +84,7 @@ def _lock(port: int) -> int | None:
     if directory.is_symlink() or directory.stat().st_uid != os.getuid():
         msg = f"{directory} belongs to another user; remove it"
         raise PermissionError(msg)
-    descriptor = os.open(directory / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+    return try_lock(directory / str(port))
 
 
 def is_port_taken(host: str, port: int) -> bool:
