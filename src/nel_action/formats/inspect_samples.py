@@ -18,7 +18,14 @@ from typing import Any, Final
 
 from nel_action.errors import ResultsError
 from nel_action.files import open_zip, zstd_errors
-from nel_action.formats.parsing import TRUNCATED, as_mapping, parse_float, reject_lfs_pointer, truncate_text
+from nel_action.formats.parsing import (
+    TRUNCATED,
+    as_mapping,
+    decode_json,
+    parse_float,
+    reject_lfs_pointer,
+    truncate_text,
+)
 
 __all__ = ["InspectSample", "load_header", "load_log", "normalized"]
 
@@ -80,7 +87,7 @@ def load_header(path: Path) -> dict[str, Any]:
     """
     _check_pointer(path)
     with _decoding_errors(path), open_zip(path) as archive:
-        header = json.loads(_read_member(archive, _HEADER))
+        header = decode_json(_read_member(archive, _HEADER))
         return header if isinstance(header, dict) else {}
 
 
@@ -139,8 +146,8 @@ def _read_zip(path: Path) -> tuple[dict[str, Any], list[InspectSample]]:
     with open_zip(path) as archive:
         # NOTE: a retried sample occurs twice under one name; the last one counts, as for inspect.
         names = dict.fromkeys(name for name in archive.namelist() if name.startswith(_SAMPLES))
-        samples = [_parse_sample(json.loads(_read_member(archive, name))) for name in names]
-        return json.loads(_read_member(archive, _HEADER)), samples
+        samples = [_parse_sample(decode_json(_read_member(archive, name))) for name in names]
+        return decode_json(_read_member(archive, _HEADER)), samples
 
 
 def _read_json(content: str) -> tuple[dict[str, Any], list[InspectSample]]:

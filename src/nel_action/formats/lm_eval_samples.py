@@ -23,6 +23,7 @@ from nel_action.errors import ResultsError
 from nel_action.formats.parsing import (
     TEXT_LIMIT,
     TRUNCATED,
+    decode_json,
     parse_float,
     reject_lfs_pointer,
     schema_guard,
@@ -219,7 +220,7 @@ class _Decoder:
             values = msgspec.structs.astuple(self._decode(line))
         except (ValueError, RecursionError):
             # NOTE: Python's JSON also has NaN, which lm-eval writes.
-            record = json.loads(line)
+            record = decode_json(line)
             if not isinstance(record, dict):
                 raise TypeError(type(record).__name__) from None
             return record
@@ -385,7 +386,7 @@ def _documents(file: SamplesFile) -> Iterator[dict[str, Any]]:
         handle = stack.enter_context(file.path.open("rb"))
         handle.seek(min(file.offsets.values(), default=0))
         for _ in file.ids:
-            yield json.loads(handle.readline())
+            yield decode_json(handle.readline())
 
 
 def _answers(record: Mapping[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ __all__ = [
     "ParsedResult",
     "SampleColumns",
     "as_mapping",
+    "decode_json",
     "expected_items",
     "find_files",
     "limited_count",
@@ -46,6 +48,8 @@ __all__ = [
 SEE_LOGS: Final = "the log has the cause: `nel-action logs`"
 TEXT_LIMIT: Final = 4000
 """Characters of a prompt or answer that are kept."""
+_SURROGATE: Final = re.compile(rb"\\u[dD][89a-fA-F]")
+"""The escape of half a surrogate pair."""
 LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
 """Start of the text file that Git stores in place of a large file."""
 TRUNCATED: Final = "the job may have been stopped while writing, or its disk was full"
@@ -168,6 +172,16 @@ def single_file(paths: Iterable[Path], *, kind: str) -> Path:
     raise ResultsError(msg, hint="the output directory was not empty at the start; run the task again")
 
 
+def decode_json(content: bytes) -> Any:  # noqa: ANN401 - JSON
+    """Parse JSON as Python's library does, also NaN; halves of surrogate pairs become U+FFFD.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    data = json.loads(content)
+    return without_surrogates(data) if _SURROGATE.search(content) else data
+
+
 def load_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
@@ -176,7 +190,7 @@ def load_json(path: Path) -> dict[str, Any]:
     """
     content = read_content(path)
     try:
-        data = without_surrogates(json.loads(content)) if b"\\u" in content else json.loads(content)
+        data = decode_json(content)
     except (ValueError, RecursionError) as error:
         msg = f"{path.name} is not valid JSON: {error}"
         raise ResultsError(msg, hint=TRUNCATED) from error
@@ -233,7 +247,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 def _parse_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
     reject_lfs_pointer(path, line)
     try:
-        data = without_surrogates(json.loads(line)) if b"\\u" in line else json.loads(line)
+        data = decode_json(line)
     except (ValueError, RecursionError) as error:
         msg = f"{path.name}, line {number}, is not valid JSON"
         raise ResultsError(msg, hint=TRUNCATED) from error
