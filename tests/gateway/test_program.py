@@ -218,6 +218,7 @@ def test_serve_writes_its_address_and_ends_on_sigterm(config: Path, tmp_path: Pa
         ("{", "the configuration is not JSON"),
         ("[]", "the configuration is not a JSON object"),
         ("{}", "upstream is missing"),
+        ('{"upstream": "http://user:secret@a/b"}', "upstream contains a user name or password"),
         ('{"upstream": "http://a/b", "retries": 3}', "unknown key 'retries'"),
         ('{"upstream": "http://a/b", "max_retries": "3"}', "max_retries: '3' is not of type int"),
         ('{"upstream": "http://a/b", "max_retries": true}', "max_retries: True is not of type int"),

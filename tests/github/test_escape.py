@@ -307,7 +307,7 @@ def test_group_that_only_the_head_has_is_unmeasurable(repository: Repository) ->
     assert repository.rules(overrides="policy=lax").unmeasurable is not None
 
 
-@pytest.mark.parametrize("reference", ["../shared/policy/strict", "policy/strict"])
+@pytest.mark.parametrize("reference", ["../common/policy/strict", "policy/strict"])
 def test_defaults_are_composed_from_the_base_wherever_they_are(repository: Repository, reference: str) -> None:
     group, _, option = reference.rpartition("/")
     text = f"defaults: [{{{group}@_global_: {option}}}, _self_]\n" + STRICT.partition("gate:")[0]

@@ -39,7 +39,7 @@ def gateway(*, upstream: str, record: Path, port: int, api_key_name: str | None,
     except ConfigError as error:
         raise UsageError(str(error)) from error
     except (OSError, ValueError) as error:
-        msg = f"cannot serve {upstream} on port {port or 'any'}: {error}"
+        msg = f"cannot serve {upstream} on {f'port {port}' if port else 'a free port'}: {error}"
         raise UsageError(msg, hint="check the URL, the port and the record's directory") from error
 
 

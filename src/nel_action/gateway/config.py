@@ -126,6 +126,8 @@ def _check_values(config: Config) -> None:
     problems = []
     if not config.upstream:
         problems.append("upstream is missing: the URL of the endpoint")
+    elif "@" in config.upstream.partition("://")[2].partition("/")[0]:
+        problems.append("upstream contains a user name or password; name a variable with the key in api_key_name")
     if config.store not in ("all", "answers"):
         problems.append(f"store: {config.store!r} is neither 'all' nor 'answers'")
     if config.request_timeout <= 0:

@@ -92,12 +92,11 @@ def scale_problem(limit: Limit, stated: float, metric: str, low: float, high: fl
     if _TIME.search(metric):
         return None
     text = f"{limit.key}: {stated:g}"
-    as_fraction, as_percent = low >= 0 and high <= 1, high > 1
-    is_allowance = limit.rule is Rule.CHANGE or not limit.is_minimum
-    if as_fraction and is_allowance and limit.rule in (Rule.SCORE, Rule.CHANGE) and 1 < stated <= _PERCENT:
+    is_floor = limit.rule is Rule.SCORE and limit.is_minimum
+    if not is_floor and limit.rule in (Rule.SCORE, Rule.CHANGE) and low >= 0 and high <= 1 < stated <= _PERCENT:
         fix = f"{stated:g} % is written {stated / _PERCENT:g} with bounds: [0, 1]; otherwise state bounds of the metric"
         return f"{text} exceeds everything that was measured ({low:g} to {high:g}), as if it were a percentage", fix
-    if limit.rule is Rule.SCORE and limit.is_minimum and as_percent and 0 < stated < 1 and high < stated * _PERCENT:
+    if is_floor and 0 < stated < 1 < high < stated * _PERCENT:
         fix = f"{stated * _PERCENT:g} % is written {stated * _PERCENT:g} with bounds: [0, 100]; otherwise state bounds"
         return f"{text} is a fraction, but the score {high:g} may be a percentage", fix
     return None
